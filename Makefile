@@ -1,0 +1,39 @@
+# Two commands: `make study [STUDY=name]` and `make test`. Everything they need goes into .venv.
+SHELL  := /bin/bash
+PYTHON ?= python3
+STUDY  ?= digits
+CORES  ?= all
+BIN    := .venv/bin
+# One thread per process: Snakemake and pytest-xdist bring the parallelism, and one-thread results reproduce exactly.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.PHONY: study test figures lint clean
+.DELETE_ON_ERROR:
+
+# One pip command for all extras: it is what keeps torch at its pin (see pyproject.toml).
+.venv/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "robustgap needs Python >= 3.11, found " + sys.version.split()[0] + " (set PYTHON=...)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[all]'
+	touch $@
+
+study: .venv/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --configfile workflow/config/$(STUDY).yaml \
+	  --workflow-profile workflow/profiles/local --cores $(CORES)
+	@echo "report: $(CURDIR)/results/$(STUDY)/report.html"
+
+test: .venv/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist worksteal
+
+# Redraws every figure from results/STUDY/ledger, or from the shipped ledger where that study was not run here.
+figures: .venv/.installed
+	$(BIN)/python -m analysis figures $(STUDY)
+
+lint: .venv/.installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+clean:
+	rm -rf .venv results .snakemake

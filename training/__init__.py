@@ -1,0 +1,1 @@
+"""Training of image classifiers under attack, and their outcomes. Importing this package imports no torch."""

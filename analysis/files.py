@@ -1,0 +1,74 @@
+"""Files in and out: every reader's fault is one clear line naming the file, every writer replaces its file whole."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def require_columns(table: pd.DataFrame, wanted: Iterable[str], file: str | Path) -> None:
+    """Raise ValueError naming file, missing columns and found columns unless `table` has all the wanted ones."""
+    missing = [column for column in wanted if column not in table.columns]
+    if missing:
+        found = ", ".join(map(str, table.columns)) or "none"
+        raise ValueError(f"{file}: wanted column {', '.join(missing)}; found columns: {found}")
+
+
+def read_parquet(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """A parquet file as a table. Raises FileNotFoundError, or ValueError when it is unreadable or lacks a column."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        table = pq.read_table(path).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: found no readable parquet (truncated or not parquet?): {reason}") from error
+    require_columns(table, columns, path)
+    return table
+
+
+def read_json(path: str | Path, keys: Iterable[str] = ()) -> dict:
+    """A JSON object. Raises FileNotFoundError, or ValueError when it is truncated, no object, or lacks a key."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: found no readable JSON (truncated?): {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: found a JSON {type(found).__name__}, wanted an object")
+    for key in keys:
+        if key not in found:
+            raise ValueError(f"{path}: wanted key {key!r}; found keys: {', '.join(found) or 'none'}")
+    return found
+
+
+def replace(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, then rename it over `path`: readers never see half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(content: str, path: str | Path) -> None:
+    """Write text atomically."""
+    replace(path, lambda temporary: temporary.write_text(content, encoding="utf-8"))
+
+
+def write_csv(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as CSV atomically: missing numbers are empty cells, numbers are written in full."""
+    replace(path, lambda temporary: table.to_csv(temporary, index=False, lineterminator="\n"))
+
+
+def write_parquet(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as parquet atomically, without its index."""
+    replace(path, lambda temporary: pq.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary))

@@ -35,7 +35,8 @@ def run_table(axes: dict, seeds: int, checkpoints: tuple[str, ...]) -> pd.DataFr
 def outcome_table(runs: pd.DataFrame, gap: np.ndarray) -> pd.DataFrame:
     """Outcomes with PGD-10 test accuracy 0.5 (Standard: 0.1, flagged) and train accuracy `gap` above it."""
     rows = []
-    for model, standard, extra in zip(runs["model"], runs.get("defense", "") == "Standard", gap, strict=True):
+    defense = runs["defense"] if "defense" in runs else pd.Series("AT", runs.index)
+    for model, standard, extra in zip(runs["model"], defense == "Standard", gap, strict=True):
         for attack, base, share in (("clean", 0.90, 0.3), ("fgsm", 0.55, 0.8), ("pgd10", 0.50, 1.0)):
             base = 0.1 if standard and attack != "clean" else base
             flag = "robust_floor" if standard and attack == "pgd10" else ""

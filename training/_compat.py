@@ -1,0 +1,101 @@
+"""What the installed robustbench needs before it can be imported. Each repair is made only where something is missing.
+
+torchvision   The registry's wheel is built for CUDA; beside a CPU-only torch its C++ library does not load and
+              `import torchvision` fails for want of two operator schemas. They are declared; a matching torchvision is
+              left alone. Its own operators (nms, JPEG decoding) stay unavailable; datasets, transforms, models work.
+pkg_resources Removed from setuptools 82; robustbench asks it for one function.
+autoattack    On the registry this module is called pyautoattack and its interface changed.
+"""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+_KEPT: list[torch.library.Library] = []  # a schema lives as long as its Library object
+
+
+def import_torchvision() -> ModuleType:
+    """torchvision, importable beside any torch."""
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]  # what the failed import left behind
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in _SCHEMAS:
+        library.define(schema)
+    _KEPT.append(library)
+    return importlib.import_module("torchvision")
+
+
+def _missing(module: str) -> bool:
+    return module not in sys.modules and importlib.util.find_spec(module) is None
+
+
+def _resource_filename(package: str, name: str) -> str:
+    """Path of a file that lies beside a module or inside a package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"no module named {package!r}")
+    return str(Path(spec.origin).parent / name)
+
+
+class AutoAttack:
+    """The published interface of AutoAttack (Croce and Hein, ICML 2020), which robustbench calls, on pyautoattack's.
+
+    Raises ValueError for log_path: pyautoattack logs to logging.getLogger("auto-attack") instead.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        norm: str = "Linf",
+        eps: float = 0.3,
+        seed: int | None = None,
+        verbose: bool = True,
+        attacks_to_run: list[str] | None = None,
+        version: str = "standard",
+        device: torch.device | str = "cpu",
+        log_path: Path | None = None,
+    ):
+        if log_path is not None:
+            raise ValueError("log_path: wanted None; this AutoAttack logs to logging.getLogger('auto-attack')")
+        module = importlib.import_module("pyautoattack")
+        self.inner = module.AutoAttack(
+            model, attacks=attacks_to_run or None, device=device, eps=eps, norm=norm, seed=seed, version=version
+        )
+        self.inner.verbose = verbose
+
+    def run_standard_evaluation(
+        self, x: Tensor, y: Tensor, bs: int = 250, return_labels: bool = False, state_path: Path | None = None
+    ) -> Any:
+        """Adversarial images (n, c, h, w), with return_labels also the labels the model gives them, (n,)."""
+        x_adv, y_adv = self.inner.run_standard_evaluation(x, y, batch_size=bs, state_path=state_path)
+        return (x_adv, y_adv) if return_labels else x_adv
+
+
+def import_robustbench() -> ModuleType:
+    """robustbench, importable whatever torchvision, setuptools and AutoAttack are installed beside it."""
+    import_torchvision()
+    if _missing("pkg_resources"):
+        resources = ModuleType("pkg_resources")
+        resources.resource_filename = _resource_filename  # type: ignore[attr-defined]
+        sys.modules["pkg_resources"] = resources
+    if _missing("autoattack"):
+        attack = ModuleType("autoattack")
+        attack.AutoAttack = AutoAttack  # type: ignore[attr-defined]
+        attack.state = importlib.import_module("pyautoattack.state")  # type: ignore[attr-defined]
+        sys.modules |= {"autoattack": attack, "autoattack.state": attack.state}
+    return importlib.import_module("robustbench")

@@ -21,36 +21,12 @@ ROBUST_FLOOR = "robust_floor"  # flag of a model whose robust accuracy is at or 
 ATTACKS = ("clean", "fgsm", "pgd10")
 VARIANTS = {"clean": "", "none": "", "adversarial": ".adv"}  # suffix of a measure's column
 NO_CLAIM: dict = {"family": "", "needs": [], "variants": [], "expects": {}, "paper": "", "formula": "", "summary": ""}
-COLUMNS = {
-    "runs": [
-        "run",
-        "model",
-        "checkpoint",
-        "seed",
-        "source",
-        "status",
-        "flags",
-        "reason",
-        "epochs",
-        "seconds",
-        "device",
-    ],
-    "outcomes": ["model", "split", "attack", "eps", "norm", "n", "accuracy", "se", "flags"],
-    "measures": [
-        "model",
-        "measure",
-        "variant",
-        "value",
-        "se",
-        "n_images",
-        "split",
-        "seed",
-        "seconds",
-        "forwards",
-        "code_id",
-        "reason",
-    ],
+COLUMN_TEXT = {
+    "runs": "run model checkpoint seed source status flags reason epochs seconds device",
+    "outcomes": "model split attack eps norm n accuracy se flags",
+    "measures": "model measure variant value se n_images split seed seconds forwards code_id reason",
 }
+COLUMNS = {table: names.split() for table, names in COLUMN_TEXT.items()}
 KEYS = {"runs": ["model"], "outcomes": ["model", "split", "attack"], "measures": ["model", "measure", "variant"]}
 
 

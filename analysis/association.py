@@ -1,0 +1,214 @@
+"""Rank correlation of an outcome with measures over a factorial study: tau, psi_k and pi_k.
+
+    tau     Kendall's tau-b over all models, of the outcome against the raw value (no sign flip); tau_a: tau-a
+    psi_k   cells fix the seed and every axis but k; tau-b within each cell; unweighted mean over the defined cells.
+            Detail (given_axis, given_value): the same mean over the cells with that value of another axis
+    pi_k    for each value of axis k, tau-b among the models with that value (detail: column `value`);
+            unweighted mean over the values where it is defined
+
+The checkpoint rule, an axis called `checkpoint`, is one more axis; but like the seed it is no part of a
+*configuration*, the unit that the bootstrap draws (analysis.inference).
+
+A group with fewer than 2 models, or where outcome or measure is constant, is undefined: left out of the mean and
+counted in `undefined`. Models without the measure are left out, and n says how many were used. The value 'NA' (a
+setting that does not apply) matches only itself. Y. Jiang et al., Fantastic generalization measures, ICLR 2020;
+H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.inference import Bootstrap, interval, mean, weighted_tau
+from analysis.ledger import CHECKPOINT, text
+
+KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
+RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]
+PAIRS_AT_ONCE = 2_000_000  # numbers held at a time while models within cells are compared
+
+Rows = Iterator[dict]
+
+
+def row(
+    measure: str, statistic: str, estimate: tuple[float, float, float], n: int, undefined: int, **where: str
+) -> dict:
+    """One tidy row from (estimate, low, high); a key that is not given is empty text."""
+    key = dict.fromkeys(KEY, "") | {"measure": measure, "statistic": statistic} | where
+    return key | dict(zip(["estimate", "low", "high"], estimate, strict=True)) | {"n": n, "undefined": undefined}
+
+
+def codes(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Number the distinct combinations of `columns` 0, 1, ... in sorted order; all rows are 0 where none is given."""
+    if not columns:
+        return np.zeros(len(table), dtype=int)
+    return table.groupby(list(columns), sort=True).ngroup().to_numpy()
+
+
+def configuration(axes: Sequence[str]) -> list[str]:
+    """The axes that make a configuration: all but the checkpoint rule."""
+    return [axis for axis in axes if axis != CHECKPOINT]
+
+
+def configurations(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
+    """Number of each row's configuration; every row is its own where no axis makes one."""
+    settings = configuration(axes)
+    return codes(table, settings) if settings else np.arange(len(table))
+
+
+def paired(table: pd.DataFrame, outcome: str, measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Measure, outcome, and which rows have both."""
+    x, y = table[measure].to_numpy(float), table[outcome].to_numpy(float)
+    return x, y, ~(np.isnan(x) | np.isnan(y))
+
+
+def tau(
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    bootstrap: Bootstrap,
+    names: Sequence[str] = ("tau", "tau_a"),
+) -> Rows:
+    """Tau-b and tau-a over all models, filed under `names` (only tau-b where one name is given).
+
+    n: models with both numbers; undefined: 0 or 1.
+    """
+    block = configurations(table, axes)
+    weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
+    for measure in measures:
+        x, y, kept = paired(table, outcome, measure)
+        draws = weighted_tau(x[kept], y[kept], block[kept], weights)
+        for name, drawn in zip(names, draws, strict=False):
+            found = interval(drawn, len(np.unique(block[kept])))
+            yield row(measure, name, found, int(kept.sum()), int(np.isnan(found[0])))
+
+
+def pi(
+    table: pd.DataFrame, axis: str, axes: Sequence[str], outcome: str, measures: Sequence[str], bootstrap: Bootstrap
+) -> Rows:
+    """pi of one axis: for each measure the mean, then a row per value.
+
+    Configurations are drawn within each value (those of the checkpoint rule's two values together), which keeps the
+    design's margins; the mean of a draw is over the values defined in it, and has an interval only where each
+    defined value has 3 configurations. n: models used (mean: in the defined values).
+    """
+    block, place = configurations(table, axes), table[axis].to_numpy(str)
+    strata = place[np.unique(block, return_index=True)[1]]
+    weights = bootstrap.weights(np.zeros(len(strata)) if axis == CHECKPOINT else strata, f"pi {axis}")
+    for measure in measures:
+        x, y, kept = paired(table, outcome, measure)
+        groups = {value: kept & (place == value) for value in np.unique(place)}
+        parts = np.stack([weighted_tau(x[used], y[used], block[used], weights)[0] for used in groups.values()])
+        models = np.array([used.sum() for used in groups.values()])
+        blocks = np.array([len(np.unique(block[used])) for used in groups.values()])
+        defined = ~np.isnan(parts[:, 0])
+        found = interval(mean(parts[defined]), blocks[defined].min(initial=block.size))
+        yield row(measure, "pi", found, int(models[defined].sum()), int((~defined).sum()), axis=axis)
+        for value, part, n, count, known in zip(groups, parts, models, blocks, defined, strict=True):
+            yield row(measure, "pi", interval(part, count), int(n), int(not known), axis=axis, value=str(value))
+
+
+def cell_taus(cell: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Tau-b within each cell, for all measures at once; NaN where undefined.
+
+    cell (n,) numbers of cells 0, 1, ...; outcome y (n,); measures x (n, measures), NaN where missing
+    -> (cells, measures). Cells of equal size are compared together, pairs in the last axis but one.
+    """
+    size = np.bincount(cell)
+    order, start = np.argsort(cell, kind="stable"), np.cumsum(size) - size
+    taus = np.full((len(size), x.shape[1]), np.nan)
+    for many in np.unique(size[size > 1]):
+        left, right = np.triu_indices(many, 1)
+        alike = np.flatnonzero(size == many)
+        step = max(1, PAIRS_AT_ONCE // (len(left) * max(1, x.shape[1])))
+        for part in np.split(alike, range(step, len(alike), step)):
+            rows = order[start[part, None] + np.arange(many)]
+            taus[part] = tau_b(signs(y[rows][..., None], left, right), signs(x[rows], left, right), axis=1)
+    return taus
+
+
+def signs(values: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """sign(values_left - values_right) along axis 1; NaN where one of the two is missing."""
+    a, b = values[:, left], values[:, right]
+    return np.where(np.isnan(a) | np.isnan(b), np.nan, (a > b) * 1.0 - (a < b))
+
+
+def tau_b(sy: np.ndarray, sx: np.ndarray, axis: int) -> np.ndarray:
+    """Tau-b from the signs of pair differences, over the pairs where both are known; NaN where one is constant."""
+    known = ~np.isnan(sy * sx)
+    sy, sx = np.where(known, sy, 0), np.where(known, sx, 0)
+    product = np.abs(sy).sum(axis=axis) * np.abs(sx).sum(axis=axis)
+    return np.where(product > 0, (sy * sx).sum(axis=axis) / np.sqrt(np.maximum(product, 1)), np.nan)
+
+
+def psi(
+    table: pd.DataFrame,
+    axis: str,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    seed_column: str | None,
+    bootstrap: Bootstrap,
+) -> Rows:
+    """psi of one axis: for each measure the mean over cells, then the means over cells with each other axis' value.
+
+    Whole cells are drawn, blocked by the configuration without `axis`: its seeds and checkpoints stay together.
+    n: defined cells; undefined: cells with fewer than 2 models or a constant column.
+    """
+    others = [other for other in axes if other != axis]
+    cell = codes(table, [*others, *([seed_column] if seed_column else [])])
+    first = np.unique(cell, return_index=True)[1]
+    cells = table.iloc[first]
+    taus = cell_taus(cell, table[outcome].to_numpy(float), table[list(measures)].to_numpy(float))
+    block = codes(cells, configuration(others))
+    subsets = [("", "")] + [(other, value) for other in others for value in np.unique(cells[other].to_numpy(str))]
+    for other, value in subsets:
+        inside = cells[other].to_numpy(str) == value if other else np.full(len(cells), True)
+        where = {"axis": axis, "given_axis": other, "given_value": str(value)}
+        yield from psi_of(taus[inside], block[inside], measures, bootstrap, where)
+
+
+def psi_of(taus: np.ndarray, block: np.ndarray, measures: Sequence[str], bootstrap: Bootstrap, where: dict) -> Rows:
+    """Mean over cells (cells, measures) and its interval, for each measure; `where` names the cells.
+
+    In a draw, sum over blocks of W_b (sum of the block's taus) / sum over blocks of W_b (its number of taus).
+    """
+    names, block = np.unique(block, return_inverse=True)
+    weights = bootstrap.weights(np.zeros(len(names)), "psi " + "|".join(where.values()))
+    defined = ~np.isnan(taus)
+    member = (block == np.arange(len(names))[:, None]).astype(float)
+    total, count = weights @ (member @ np.where(defined, taus, 0)), weights @ (member @ defined)
+    draws = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    blocks = ((member @ defined) > 0).sum(axis=0)
+    for place, measure in enumerate(measures):
+        n = int(defined[:, place].sum())
+        yield row(measure, "psi", interval(draws[:, place], blocks[place]), n, len(taus) - n, **where)
+
+
+def correlations(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    seed_column: str | None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """tau, tau_a, psi and pi of the outcome against each measure, with detail, as tidy rows (columns: RESULT).
+
+    table: one row per model. axes, seed_column: its columns, compared as text. outcome, measures: numeric columns,
+    NaN where missing; models without an outcome are left out. draws, seed: of the bootstrap.
+    """
+    bootstrap = Bootstrap(draws, seed)
+    keys = [*axes, *([seed_column] if seed_column else [])]
+    table = table[table[outcome].notna()]
+    table = table.assign(**{key: table[key].map(text).astype(str) for key in keys})
+    rows = list(tau(table, axes, outcome, measures, bootstrap))
+    for axis in axes:
+        rows += psi(table, axis, axes, outcome, measures, seed_column, bootstrap)
+    for axis in axes:
+        rows += pi(table, axis, axes, outcome, measures, bootstrap)
+    place = {measure: number for number, measure in enumerate(measures)}
+    return pd.DataFrame(sorted(rows, key=lambda found: place[found["measure"]]), columns=RESULT)

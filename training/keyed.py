@@ -37,9 +37,7 @@ def bits(seed: int, stream: int, index: Tensor, count: int) -> Tensor:
     return _mix(image[:, None] + position[None, :])
 
 
-def uniform(
-    seed: int, stream: int, index: Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0
-) -> Tensor:
+def uniform(seed: int, stream: int, index: Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
     """U[low, high) in float64 of shape (n, *shape), n = len(index)."""
     words = bits(seed, stream, index, math.prod(shape))
     unit = _shift(words, 11).to(torch.float64) * 2.0**-53

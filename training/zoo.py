@@ -19,7 +19,7 @@ from torch import nn
 from training._compat import import_robustbench, import_torchvision
 from training.checkpoint import FileFault
 
-__all__ = ["import_torchvision", "load_model", "names"]
+__all__ = ["checkpoint_files", "import_torchvision", "load_model", "names"]
 
 
 def _registry(dataset: str, threat: str) -> dict[str, dict]:
@@ -41,8 +41,11 @@ def names(dataset: str, threat: str) -> list[str]:
     return sorted(_registry(dataset, threat))
 
 
-def _files(entry: dict, model_dir: Path) -> list[Path]:
-    """The checkpoint files of an entry. Raises LookupError for an unknown name, ValueError where there is no file."""
+def checkpoint_files(entry: dict, model_dir: Path) -> list[Path]:
+    """The files an entry is read from: one, or one for each member of an ensemble.
+
+    Raises LookupError for an unknown name, ValueError for a model without files, FileNotFoundError for a missing one.
+    """
     name, dataset, threat = entry["name"], entry["dataset"], entry["threat"]
     registry = _registry(dataset, threat)
     if name not in registry:
@@ -53,7 +56,11 @@ def _files(entry: dict, model_dir: Path) -> list[Path]:
     if source is None:
         raise ValueError(f"robustbench {dataset}/{threat}: {name} downloads its own weights and has no checkpoint file")
     path = model_dir / dataset / threat / f"{name}.pt"
-    return [Path(f"{path}_m{i}.pt") for i in range(len(source))] if isinstance(source, list) else [path]
+    files = [Path(f"{path}_m{i}.pt") for i in range(len(source))] if isinstance(source, list) else [path]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: not found; wanted the checkpoint of robustbench's {name}")
+    return files
 
 
 @contextmanager
@@ -91,9 +98,7 @@ def load_model(entry: dict, model_dir: Path | str = "models") -> nn.Module:
     ValueError) naming the file when it is truncated, refused by safe loading, or does not fit the architecture; each
     message is one line.
     """
-    for path in _files(entry, Path(model_dir)):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: not found; wanted the checkpoint of robustbench's {entry['name']}")
+    files = checkpoint_files(entry, Path(model_dir))
     from robustbench.utils import load_model as robustbench_load
 
     try:
@@ -102,8 +107,6 @@ def load_model(entry: dict, model_dir: Path | str = "models") -> nn.Module:
     except FileFault:
         raise
     except Exception as error:  # somebody else's code: a bad checkpoint or a missing GPU can end in any exception
-        where = _files(entry, Path(model_dir))[0]
-        raise FileFault(
-            f"{where}: robustbench cannot load {entry['name']} ({type(error).__name__}: {_one_line(str(error))})"
-        ) from error
+        reason = f"{type(error).__name__}: {_one_line(str(error))}"
+        raise FileFault(f"{files[0]}: robustbench cannot load {entry['name']} ({reason})") from error
     return model.eval()

@@ -1,0 +1,76 @@
+"""`python -m training data | train | outcomes`: the jobs of the workflow's first three stages."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from training import outcomes
+from training.checkpoint import read_json, write_json
+from training.data import load
+from training.extra import load_extra, pseudo_label, save_extra
+from training.run import train_run
+
+
+def pick_device(name: str) -> torch.device:
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def data_dir(study: dict) -> Path | None:
+    return Path(study["data_dir"]) if study.get("data_dir") else None
+
+
+def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
+    """Record the splits; pseudo-label the extra pool when a run asks for it."""
+    splits = load(plan["study"]["data"], data_dir(plan["study"]))
+    if any(run["settings"]["extra_data"] != "none" for run in plan["runs"].values()):
+        save_extra(out.parent / "extra.safetensors", pseudo_label(splits, device))
+    write_json(out, splits.record())
+
+
+def train_batch(plan: dict, batch: str, results: Path, out: Path, device: torch.device) -> None:
+    """Train the runs of one job, one after another; the manifest says what became of each."""
+    splits = load(plan["study"]["data"], data_dir(plan["study"]))
+    extra_file = results / "data" / "extra.safetensors"
+    extra = load_extra(extra_file, splits) if extra_file.exists() else None
+    runs, manifest = plan["batches"][batch], {}
+    for number, run in enumerate(runs, start=1):
+        settings = plan["runs"][run]["settings"]
+        print(f"run {number} of {len(runs)}: {run} {settings}", file=sys.stderr)
+        record = train_run(
+            settings, splits, extra if settings["extra_data"] != "none" else None, results / "runs" / run, device
+        )
+        manifest[run] = {key: record[key] for key in ("status", "reason", "files")}
+        if record["status"] == "collapsed":
+            print(f"{run}: collapsed: {record['reason']}", file=sys.stderr)
+    write_json(out, {"batch": batch, "runs": manifest})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("stage", choices=["data", "train", "outcomes"])
+    parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
+    parser.add_argument("--batch", help="train: which job of the plan")
+    parser.add_argument("--chunk", help="outcomes: which bucket of models")
+    parser.add_argument("--results", type=Path, help="folder of the study")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; default: a GPU where there is one")
+    given = parser.parse_args(arguments)
+    try:
+        plan, device = read_json(given.plan), pick_device(given.device)
+        results = given.results or given.plan.parent
+        if given.stage == "data":
+            prepare_data(plan, given.out, device)
+        elif given.stage == "train":
+            train_batch(plan, given.batch, results, given.out, device)
+        else:
+            outcomes.run(plan, given.chunk, results, given.out, device)
+    except (ValueError, LookupError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Files of a run: atomic writes, weights as safetensors, and the sidecar from which a killed training resumes."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+
+class FileFault(ValueError):
+    """A file of ours that cannot be used: truncated, corrupted, or not what its name says."""
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write beside `path`, then rename: readers see the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises FileFault naming the file when it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise FileFault(f"{path}: not found") from error
+    except json.JSONDecodeError as error:
+        raise FileFault(f"{path}: not valid JSON ({error})") from error
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], **metadata: str) -> None:
+    write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata=metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata. Raises FileFault naming the file when it is missing, truncated or no safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise FileFault(f"{path}: not found") from error
+    except (SafetensorError, OSError) as error:
+        raise FileFault(f"{path}: not a complete safetensors file ({error})") from error
+
+
+def save_model(path: Path, model: nn.Module, **metadata: str) -> None:
+    """Parameters and buffers of `model`, with strings that say what made them."""
+    save_tensors(path, model.state_dict(), **metadata)
+
+
+def load_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """State dict saved by `save_model`; with `sha256`, a file that differs from it is a FileFault."""
+    if sha256 is not None and path.exists() and (found := digest(path)) != sha256:
+        raise FileFault(f"{path}: SHA-256 found {found[:12]}..., wanted {sha256[:12]}...")
+    return load_tensors(path)[0]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_log(path: Path, rows: list[dict]) -> None:
+    """The training log as CSV, one line per epoch; rewritten whole, so a resumed run never repeats a line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def save_resume(
+    path: Path,
+    run: str,
+    version: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor] | None,
+    progress: dict,
+) -> None:
+    """Everything the next epoch needs. No random state: all draws are keyed by (seed, epoch, image)."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    for name, p in model.named_parameters():
+        if "momentum_buffer" in optimizer.state[p]:
+            tensors[f"momentum.{name}"] = optimizer.state[p]["momentum_buffer"]
+    tensors |= {f"best.{k}": v for k, v in (best or {}).items()}
+    # copies: safetensors refuses tensors that share memory, as `best` does with the model in the epoch it is set
+    save_tensors(
+        path, {k: v.clone() for k, v in tensors.items()}, run=run, version=str(version), progress=json.dumps(progress)
+    )
+
+
+def load_resume(
+    path: Path, run: str, version: int, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor] | None, dict]:
+    """Put model and optimizer where the sidecar says; returns (best weights or None, progress).
+
+    Raises FileFault when the file is truncated or belongs to another run or another version of training.
+    """
+    tensors, metadata = load_tensors(path)
+    if (metadata.get("run"), metadata.get("version")) != (run, str(version)):
+        raise FileFault(
+            f"{path}: found run {metadata.get('run')} (training version {metadata.get('version')}), "
+            f"wanted {run} ({version})"
+        )
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "best": {}}
+    for key, value in tensors.items():
+        kind, name = key.split(".", 1)
+        parts[kind][name] = value
+    model.load_state_dict(parts["model"])
+    for name, p in model.named_parameters():
+        if name in parts["momentum"]:
+            optimizer.state[p]["momentum_buffer"] = parts["momentum"][name].to(p.device)
+    return parts["best"] or None, json.loads(metadata["progress"])

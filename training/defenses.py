@@ -1,0 +1,113 @@
+"""Defenses: how a batch is attacked during training, and the loss on it; found by name in DEFENSES.
+
+Contract: `DEFENSES[name](settings) -> Defense(adversary, loss)` with
+    adversary(model, x, y, attack) -> x_adv     called in eval mode; attack is an `InnerAttack`
+    loss(model, x, x_adv, y) -> (n,)            called in train mode
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training import keyed
+from training.attacks import START, Loss, cross_entropy, pgd
+from training.attacks import start as ball
+from training.registry import Registry
+
+DEFENSES = Registry("defense")
+GAUSSIAN_START = 0.001  # of TRADES and MART, in the units of x
+
+
+@dataclass(frozen=True)
+class InnerAttack:
+    """PGD on one training batch; starts are keyed by (seed, stream, image index). One step is a step of size eps."""
+
+    eps: float
+    norm: str
+    steps: int
+    seed: int
+    stream: int
+    index: Tensor
+
+    def __call__(
+        self, model: nn.Module, x: Tensor, y: Tensor, *, gaussian: bool = False, loss: Loss = cross_entropy
+    ) -> Tensor:
+        """x_adv from a uniform start in the ball, or from x + 0.001 N(0, 1) with gaussian=True."""
+        if gaussian:
+            draw = keyed.normal(self.seed, self.stream + START, self.index, x.shape[1:])
+            noise = (GAUSSIAN_START * draw).to(x)
+        else:
+            noise = ball(x, self.index, seed=self.seed, eps=self.eps, norm=self.norm, stream=self.stream + START)
+        return pgd(model, x, y, eps=self.eps, noise=noise, loss=loss, norm=self.norm, steps=self.steps)
+
+
+Adversary = Callable[[nn.Module, Tensor, Tensor, InnerAttack], Tensor]
+
+
+@dataclass(frozen=True)
+class Defense:
+    adversary: Adversary
+    loss: Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) = sum_k p_k (log p_k - log q_k) of each row: two (n, k) of log-probabilities -> (n,)."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+@DEFENSES.register("Standard")
+def standard(settings: dict) -> Defense:
+    """Cross-entropy on clean images."""
+    return Defense(lambda model, x, y, attack: x, lambda model, x, x_adv, y: cross_entropy(model(x_adv), y))
+
+
+@DEFENSES.register("AT")
+def adversarial_training(settings: dict) -> Defense:
+    """Cross-entropy on PGD examples that start uniformly in the ball (Madry et al., ICLR 2018)."""
+    return Defense(
+        lambda model, x, y, attack: attack(model, x, y), lambda model, x, x_adv, y: cross_entropy(model(x_adv), y)
+    )
+
+
+@DEFENSES.register("TRADES")
+def trades(settings: dict) -> Defense:
+    """CE(f(x), y) + beta KL(f(x) || f(x_adv)), x_adv maximising that KL (Zhang et al., ICML 2019).
+
+    Gradients flow through both arguments of the KL, as in the authors' code. Clean and adversarial images are
+    separate batches for BatchNorm, also as there.
+    """
+    beta = float(settings["trades_beta"])
+
+    def adversary(model: nn.Module, x: Tensor, y: Tensor, attack: InnerAttack) -> Tensor:
+        with torch.no_grad():
+            log_clean = F.log_softmax(model(x), dim=1)
+        return attack(
+            model, x, y, gaussian=True, loss=lambda logits, _: kl_divergence(log_clean, F.log_softmax(logits, dim=1))
+        )
+
+    def loss(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        logits = model(x)
+        robust = kl_divergence(F.log_softmax(logits, dim=1), F.log_softmax(model(x_adv), dim=1))
+        return cross_entropy(logits, y) + beta * robust
+
+    return Defense(adversary, loss)
+
+
+@DEFENSES.register("MART")
+def mart(settings: dict) -> Defense:
+    """BCE(p(x_adv), y) + beta KL(p(x) || p(x_adv)) (1 - p_y(x)) (Wang et al., ICLR 2020), where
+    BCE = -log p_y - log(1 - max_{k != y} p_k). The 1e-4 inside the last logarithm is the authors'."""
+    beta = float(settings["mart_beta"])
+
+    def loss(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        log_clean = F.log_softmax(model(x), dim=1)
+        log_adv = F.log_softmax(model(x_adv), dim=1)
+        true = F.one_hot(y, log_adv.shape[1]).bool()
+        other = log_adv.exp().masked_fill(true, -1.0).amax(dim=1)
+        boosted = -log_adv[true] - torch.log(1.0001 - other)
+        return boosted + beta * kl_divergence(log_clean, log_adv) * (1.0 - log_clean[true].exp())
+
+    return Defense(lambda model, x, y, attack: attack(model, x, y, gaussian=True), loss)

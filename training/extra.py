@@ -1,0 +1,43 @@
+"""Pseudo-labels of the extra pool, as in semi-supervised adversarial training (Carmon et al., NeurIPS 2019):
+a standardly trained model labels the images; their true labels are never read."""
+
+from pathlib import Path
+
+import torch
+
+from training import loop
+from training.architectures import build
+from training.checkpoint import FileFault, load_tensors, save_tensors
+from training.data import Split, Splits
+from training.modes import evaluating
+from training.run import make_optimizer
+from training.settings import complete
+
+# The teacher is part of what `extra_data: pool` means, so it is as frozen as the defaults.
+TEACHER = {"defense": "Standard", "architecture": "cnn", "epochs": 30, "augmentation": "crop", "eps": 0, "seed": 0}
+
+
+def pseudo_label(splits: Splits, device: torch.device) -> Split:
+    """The extra pool with the teacher's predictions as labels. Raises ValueError when the data set has no pool."""
+    if splits.extra is None:
+        raise ValueError(f"extra_data: found pool, but data set {splits.name} has no extra images; wanted none")
+    settings = complete({**TEACHER, "data": splits.name})
+    teacher = build(settings, splits).to(device)
+    loop.train(
+        teacher, make_optimizer(teacher, settings), splits, None, settings, loop.Progress(), None, lambda _: None
+    )
+    with evaluating(teacher), torch.no_grad():
+        labels = torch.cat([teacher(part).argmax(1) for part in splits.floats(splits.extra.images).split(512)])
+    return Split(splits.extra.images, labels.cpu(), splits.extra.index)
+
+
+def save_extra(path: Path, extra: Split) -> None:
+    save_tensors(path, {"labels": extra.labels, "index": extra.index})
+
+
+def load_extra(path: Path, splits: Splits) -> Split:
+    """Raises FileFault when the labels are not those of this data set's pool."""
+    tensors, _ = load_tensors(path)
+    if splits.extra is None or not torch.equal(tensors["index"], splits.extra.index):
+        raise FileFault(f"{path}: pseudo-labels of other images than the extra pool of {splits.name}")
+    return Split(splits.extra.images, tensors["labels"], splits.extra.index)

@@ -1,0 +1,28 @@
+"""Adversarial weight perturbation (AWP, Wu, Xia, Wang, NeurIPS 2020)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from training.modes import buffers_kept
+
+
+def worst_direction(model: nn.Module, loss: Callable[[], Tensor], gamma: float) -> list[tuple[nn.Parameter, Tensor]]:
+    """v_l = gamma ||w_l||_2 g_l / ||g_l||_2 with g the gradient of `loss()` at w: one step of ascent on a copy.
+
+    Only parameters with more than one dimension move (not biases, not BatchNorm). `loss` returns the scalar batch loss
+    on the x_adv already made at w; BatchNorm statistics are left as they were. Returns (parameter, v) pairs.
+    """
+    layers = [p for p in model.parameters() if p.dim() > 1 and p.requires_grad]
+    with buffers_kept(model):
+        gradients = torch.autograd.grad(loss(), layers)
+    # 1e-20 as in the authors' code: a layer without gradient stays where it is instead of becoming NaN
+    return [(p, g * (gamma * p.detach().norm() / (g.norm() + 1e-20))) for p, g in zip(layers, gradients, strict=True)]
+
+
+@torch.no_grad()
+def shift(perturbation: list[tuple[nn.Parameter, Tensor]], sign: float) -> None:
+    """w <- w + sign * v, in place."""
+    for p, v in perturbation:
+        p.add_(v, alpha=sign)

@@ -1,0 +1,138 @@
+"""The models of a plan, the frozen images they are judged on, and what the outcomes stage keeps of each.
+
+Frozen images: a stratified order of the training (test) images, keyed by a fixed stream, of which the first
+`train_images` (`test_images`) are used; the first `measure_images` of the training ones are those that measures see.
+All are original, labelled, un-augmented images; validation and extra images are never among them.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from training import zoo
+from training.architectures import build
+from training.checkpoint import FileFault, digest, load_tensors, load_weights, read_json
+from training.data import Split, Splits, load, stratified_order
+from training.settings import OUTCOMES_VERSION
+
+FROZEN_STREAM = 8  # of the order that chooses the frozen images; fixed for ever
+ATTACKED = "pgd10"  # the attack whose examples of the measure images are kept
+
+
+def splits_of(study: dict) -> Splits:
+    """The study's data set. Raises what `training.data.load` raises."""
+    return load(study["data"], Path(study["data_dir"]) if study.get("data_dir") else None)
+
+
+def _frozen(split: Split, count: int | None, where: str) -> Split:
+    """The first `count` images (None: all) of the frozen order. Raises ValueError when there are not that many."""
+    if count is not None and not 0 < count <= len(split):
+        raise ValueError(f"{where}: found {count}, wanted 1 to {len(split)}, the number of images there are")
+    rows = stratified_order(split.labels, FROZEN_STREAM)[:count]
+    return Split(split.images[rows], split.labels[rows], split.index[rows])
+
+
+def frozen_images(study: dict) -> tuple[Split, Split, int]:
+    """(train, test, m): frozen images in their order; the first m training images are the measure images."""
+    splits, wanted = splits_of(study), study["outcomes"]
+    train = _frozen(splits.train, wanted.get("train_images"), "outcomes.train_images")
+    test = _frozen(splits.test, wanted.get("test_images"), "outcomes.test_images")
+    m = study["measure_images"]
+    if not 0 < m <= len(train):
+        raise ValueError(f"measure_images: found {m}, wanted 1 to {len(train)}, the frozen training images")
+    return train, test, m
+
+
+def index_sha(split: Split) -> str:
+    """First 10 hex digits of SHA-256 of the image ids (little-endian int64) in frozen order."""
+    return hashlib.sha256(split.index.numpy().astype("<i8").tobytes()).hexdigest()[:10]
+
+
+def entry_of(plan: dict, model_id: str) -> dict:
+    """The plan's line about a model. Raises LookupError for one that is not in it."""
+    if model_id not in plan["models"]:
+        raise LookupError(f"model {model_id!r} is not in the plan of study {plan['study']['study']}")
+    return plan["models"][model_id]
+
+
+def run_record(plan: dict, results: Path, model_id: str) -> dict:
+    """run.json of the run behind a grid model. Raises FileFault when it is missing or not whole."""
+    return read_json(results / "runs" / entry_of(plan, model_id)["run"] / "run.json")
+
+
+def load_planned_model(plan: dict, results: Path, model_id: str, device: torch.device | str = "cpu") -> nn.Module:
+    """A model of the plan in eval mode: a checkpoint of a run, or one of RobustBench.
+
+    Raises LookupError for an unknown model; FileFault (a ValueError) naming the file when weights or record are
+    missing or not what training wrote; what `zoo.load_model` raises; ValueError when a foreign model does not take the
+    study's images or does not know as many classes.
+    """
+    entry, splits = entry_of(plan, model_id), splits_of(plan["study"])
+    if entry["source"] == "robustbench":
+        model = zoo.load_model(entry, _model_dir(plan)).to(device)
+        _check_fit(model, splits, model_id, device)
+    else:
+        file = f"{entry['checkpoint']}.safetensors"
+        sha256 = run_record(plan, results, model_id)["files"][file]
+        model = build(plan["runs"][entry["run"]]["settings"], splits)
+        model.load_state_dict(load_weights(results / "runs" / entry["run"] / file, sha256))
+    return model.to(device).eval()
+
+
+def _model_dir(plan: dict) -> Path:
+    return Path(plan["study"].get("model_dir") or "models")
+
+
+@torch.no_grad()
+def _check_fit(model: nn.Module, splits: Splits, model_id: str, device: torch.device | str) -> None:
+    image = splits.floats(splits.train.images[:1]).to(device)
+    try:
+        classes = model(image).shape[1]
+    except Exception as error:  # a foreign network may fail in any way
+        raise ValueError(f"{model_id}: does not take images of shape {tuple(image.shape[1:])} ({error})") from error
+    if classes != splits.num_classes:
+        raise ValueError(f"{model_id}: found {classes} classes, wanted the {splits.num_classes} of {splits.name}")
+
+
+def cache_file(plan: dict, results: Path, model_id: str) -> Path:
+    """Where the outcomes of a model are kept: outcomes/models/MODEL.CODE.safetensors.
+
+    CODE is a hash of everything outcomes depend on: their version, threat model, attacks, frozen images and the bytes
+    of the checkpoint. The evaluation batch size is no part of it.
+    """
+    study, entry = plan["study"], entry_of(plan, model_id)
+    train, test, m = frozen_images(study)
+    if entry["source"] == "robustbench":
+        weights = [digest(path) for path in zoo.checkpoint_files(entry, _model_dir(plan))]
+    else:
+        weights = [run_record(plan, results, model_id)["files"][f"{entry['checkpoint']}.safetensors"]]
+    made_of = {
+        "version": OUTCOMES_VERSION,
+        "threat": [study["norm"], study["eps"]],
+        "attacks": sorted(study["outcomes"]["attacks"]),
+        "images": [study["data"], index_sha(train), index_sha(test), m],
+        "weights": weights,
+    }
+    code = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+    return results / "outcomes" / "models" / f"{model_id}.{code}.safetensors"
+
+
+def measure_batch(plan: dict, results: Path, model_id: str) -> dict[str, Tensor]:
+    """The measure images of a model: images float32 (m, c, h, w) in [0, 1], labels and index int64 (m,), and
+    adversarial (m, c, h, w), the model's own PGD-10 examples as the outcomes stage made them.
+
+    Raises FileFault when the outcomes of the model are not there yet, or their file is truncated.
+    """
+    train, _, m = frozen_images(plan["study"])
+    file = cache_file(plan, results, model_id)
+    if not file.exists():
+        raise FileFault(f"{file}: not found; wanted the outcomes of {model_id}, made by `python -m training outcomes`")
+    return {
+        "images": splits_of(plan["study"]).floats(train.images[:m]),
+        "labels": train.labels[:m],
+        "index": train.index[:m],
+        "adversarial": load_tensors(file)[0]["adversarial"],
+    }

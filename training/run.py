@@ -1,0 +1,154 @@
+"""One run on disk: resume where it stood, train, judge, and write weights, log and record.
+
+A run's folder holds init, last and best weights, log.csv and run.json. run.json is written last: a folder with a
+run.json of the right version and intact weights is finished and never trained again. Until then resume.safetensors,
+written after every epoch, says where the run stands.
+"""
+
+import importlib.metadata
+import math
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from training import loop
+from training.architectures import build
+from training.checkpoint import (
+    FileFault,
+    digest,
+    load_resume,
+    read_json,
+    save_model,
+    save_resume,
+    save_tensors,
+    write_json,
+    write_log,
+)
+from training.data import Split, Splits
+from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
+
+PACKAGES = ("torch", "numpy", "safetensors")
+
+
+def finished(folder: Path, run: str) -> dict | None:
+    """The record of a run that need not be trained again, else None; a damaged file is named on stderr."""
+    if not (folder / "run.json").exists():
+        return None
+    try:
+        record = read_json(folder / "run.json")
+        if (record["run"], record["version"]) != (run, TRAINING_VERSION):
+            raise FileFault(
+                f"{folder / 'run.json'}: found run {record['run']} (training version {record['version']}),"
+                f" wanted {run} ({TRAINING_VERSION})"
+            )
+        for name, sha256 in record["files"].items():
+            if not (folder / name).exists() or digest(folder / name) != sha256:
+                raise FileFault(f"{folder / name}: missing or not the file that training wrote")
+        return record
+    except (FileFault, KeyError) as error:
+        print(f"{error}: training run {run} again", file=sys.stderr)
+        return None
+
+
+def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:
+    """SGD with momentum and weight decay; the loop sets the learning rate of each epoch."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=float(settings["lr"]),
+        momentum=float(settings["momentum"]),
+        weight_decay=float(settings["weight_decay"]),
+    )
+
+
+def judge(model: nn.Module, splits: Splits, device: torch.device) -> tuple[float, str]:
+    """Clean accuracy on all training images, and why the run counts as collapsed ('' when it does not):
+    not above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
+    x, y = splits.floats(splits.train.images), splits.train.labels
+    with loop.evaluating(model), torch.no_grad():
+        right = sum(int((model(a).argmax(1) == b).sum()) for a, b in zip(x.split(512), y.split(512), strict=True))
+    accuracy, chance, n = right / len(y), 1 / splits.num_classes, len(y)
+    bound = chance + 3 * math.sqrt(chance * (1 - chance) / n)
+    reason = (
+        "" if accuracy > bound else f"final clean training accuracy {accuracy:.3f} is not above chance ({bound:.3f})"
+    )
+    return accuracy, reason
+
+
+def to(split: Split, device: torch.device) -> Split:
+    return Split(split.images.to(device), split.labels.to(device), split.index.to(device))
+
+
+def train_run(settings: dict, splits: Splits, extra: Split | None, folder: Path, device: torch.device) -> dict:
+    """Train one run (or pick up what is there) and return its record, the content of run.json."""
+    run = run_id(settings)
+    if record := finished(folder, run):
+        return record
+    folder.mkdir(parents=True, exist_ok=True)
+    model = build(settings, splits).to(device)
+    splits = Splits(**{**vars(splits), **{k: to(getattr(splits, k), device) for k in ("train", "val")}})
+    extra = to(extra, device) if extra is not None else None
+    optimizer = make_optimizer(model, settings)
+    save_model(folder / "init.safetensors", model, run=run)
+    progress, best, sidecar = loop.Progress(), None, folder / "resume.safetensors"
+    if sidecar.exists():
+        try:
+            best, state = load_resume(sidecar, run, TRAINING_VERSION, model, optimizer)
+            progress = loop.Progress(**state)
+            print(f"{run}: resumed after epoch {progress.epoch}", file=sys.stderr)
+        except FileFault as error:
+            print(f"{error}: run {run} starts again", file=sys.stderr)
+
+    def after_epoch(weights: dict | None) -> None:
+        write_log(folder / "log.csv", progress.log)
+        save_resume(sidecar, run, TRAINING_VERSION, model, optimizer, weights, asdict(progress))
+        print(progress_line(run, progress, settings), file=sys.stderr)
+
+    reason = ""
+    try:
+        best = loop.train(model, optimizer, splits, extra, settings, progress, best, after_epoch)
+    except loop.Collapse as collapse:
+        reason = str(collapse)
+    accuracy, chance_reason = judge(model, splits, device)
+    reason = reason or chance_reason
+    save_model(folder / "last.safetensors", model, run=run)
+    save_tensors(folder / "best.safetensors", best or model.state_dict(), run=run)
+    record = make_record(run, settings, progress, accuracy, reason, folder, device)
+    write_json(folder / "run.json", record)
+    sidecar.unlink(missing_ok=True)
+    return record
+
+
+def make_record(
+    run: str, settings: dict, progress: loop.Progress, accuracy: float, reason: str, folder: Path, device: torch.device
+) -> dict:
+    """What run.json says: status, reason, flags and everything that made the run."""
+    best_is_last = progress.best_epoch == progress.epoch
+    return {
+        "run": run,
+        "settings": settings,
+        "version": TRAINING_VERSION,
+        "status": "collapsed" if reason else "finished",
+        "reason": reason,
+        "flags": ["best_is_last"] if best_is_last else [],
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "seconds": round(progress.seconds, 3),
+        "accuracy": {"train_clean": accuracy if math.isfinite(accuracy) else None},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "files": {f"{c}.safetensors": digest(folder / f"{c}.safetensors") for c in ("init", *CHECKPOINTS)},
+    }
+
+
+def progress_line(run: str, progress: loop.Progress, settings: dict) -> str:
+    row, left = progress.log[-1], int(settings["epochs"]) - progress.epoch
+    return (
+        f"{run} epoch {progress.epoch}/{settings['epochs']} loss {row['train_loss']:.4f} "
+        f"train {row['train_clean']:.3f}/{row['train_robust']:.3f} "
+        f"val {row['val_clean']:.3f}/{row['val_robust']:.3f} "
+        f"{row['seconds']:.2f} s, about {left * progress.seconds / progress.epoch:.0f} s left"
+    )

@@ -46,9 +46,9 @@ def frozen_images(study: dict) -> tuple[Split, Split, int]:
     return train, test, m
 
 
-def index_sha(split: Split) -> str:
-    """First 10 hex digits of SHA-256 of the image ids (little-endian int64) in frozen order."""
-    return hashlib.sha256(split.index.numpy().astype("<i8").tobytes()).hexdigest()[:10]
+def index_sha(index: Tensor) -> str:
+    """First 10 hex digits of SHA-256 of image ids (n,), as little-endian int64, in their order."""
+    return hashlib.sha256(index.numpy().astype("<i8").tobytes()).hexdigest()[:10]
 
 
 def entry_of(plan: dict, model_id: str) -> dict:
@@ -92,7 +92,8 @@ def _check_fit(model: nn.Module, splits: Splits, model_id: str, device: torch.de
     try:
         classes = model(image).shape[1]
     except Exception as error:  # a foreign network may fail in any way
-        raise ValueError(f"{model_id}: does not take images of shape {tuple(image.shape[1:])} ({error})") from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ValueError(f"{model_id}: does not take images of shape {tuple(image.shape[1:])} ({reason})") from error
     if classes != splits.num_classes:
         raise ValueError(f"{model_id}: found {classes} classes, wanted the {splits.num_classes} of {splits.name}")
 
@@ -113,7 +114,7 @@ def cache_file(plan: dict, results: Path, model_id: str) -> Path:
         "version": OUTCOMES_VERSION,
         "threat": [study["norm"], study["eps"]],
         "attacks": sorted(study["outcomes"]["attacks"]),
-        "images": [study["data"], index_sha(train), index_sha(test), m],
+        "images": [study["data"], index_sha(train.index), index_sha(test.index), m],
         "weights": weights,
     }
     code = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]

@@ -11,7 +11,8 @@ The checkpoint rule, an axis called `checkpoint`, is one more axis; but like the
 
 A group with fewer than 2 models, or where outcome or measure is constant, is undefined: left out of the mean and
 counted in `undefined`. Models without the measure are left out, and n says how many were used. The value 'NA' (a
-setting that does not apply) matches only itself. Y. Jiang et al., Fantastic generalization measures, ICLR 2020;
+setting that does not apply) matches only itself; a model to which no axis applies (one trained elsewhere) counts in
+tau alone. Y. Jiang et al., Fantastic generalization measures, ICLR 2020;
 H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inference import Bootstrap, interval, mean, weighted_tau
-from analysis.ledger import CHECKPOINT, text
+from analysis.ledger import CHECKPOINT, NA, text
 
 KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
 RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]
@@ -50,10 +51,17 @@ def configuration(axes: Sequence[str]) -> list[str]:
     return [axis for axis in axes if axis != CHECKPOINT]
 
 
+def in_grid(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
+    """Which models are part of the grid: at least one axis applies to them."""
+    return (table[list(axes)] != NA).any(axis=1).to_numpy()
+
+
 def configurations(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
-    """Number of each row's configuration; every row is its own where no axis makes one."""
+    """Number of each row's configuration; a model outside the grid, or of a grid without settings, is its own."""
     settings = configuration(axes)
-    return codes(table, settings) if settings else np.arange(len(table))
+    alone = ~in_grid(table, axes) if settings else np.full(len(table), True)
+    number = np.where(alone, len(table) + np.arange(len(table)), codes(table, settings))
+    return np.unique(number, return_inverse=True)[1]
 
 
 def paired(table: pd.DataFrame, outcome: str, measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -206,9 +214,10 @@ def correlations(
     table = table[table[outcome].notna()]
     table = table.assign(**{key: table[key].map(text).astype(str) for key in keys})
     rows = list(tau(table, axes, outcome, measures, bootstrap))
+    grid = table[in_grid(table, axes)]
     for axis in axes:
-        rows += psi(table, axis, axes, outcome, measures, seed_column, bootstrap)
+        rows += psi(grid, axis, axes, outcome, measures, seed_column, bootstrap)
     for axis in axes:
-        rows += pi(table, axis, axes, outcome, measures, bootstrap)
+        rows += pi(grid, axis, axes, outcome, measures, bootstrap)
     place = {measure: number for number, measure in enumerate(measures)}
     return pd.DataFrame(sorted(rows, key=lambda found: place[found["measure"]]), columns=RESULT)

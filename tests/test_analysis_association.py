@@ -165,3 +165,13 @@ def test_without_axes_only_tau_is_given():
     found = run(table, axes=[], seed_column=None, draws=100)
     assert found["statistic"].tolist() == ["tau", "tau_a"]
     assert found["estimate"].tolist() == pytest.approx([2 / 3, 2 / 3])
+
+
+def test_models_trained_elsewhere_count_in_tau_alone():
+    table = design(3).assign(m=np.random.default_rng(5).standard_normal(32))
+    foreign = pd.DataFrame({**dict.fromkeys([*AXES, "seed"], "NA"), "gap": [1.0, 2, 3], "m": [9.0, 8, 7]})
+    both = pd.concat([table, foreign])
+    alone, found = run(table, draws=50), run(both, draws=50)
+    inside = found["statistic"].isin(["psi", "pi"])
+    pd.testing.assert_frame_equal(found[inside], alone[inside])
+    assert look(found, "tau")["estimate"] == pytest.approx(brute_tau(both["m"], both["gap"])[0])

@@ -1,0 +1,135 @@
+"""From the results of a study to its ledger: every planned model is listed, whatever became of it."""
+
+import datetime
+import importlib.metadata
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.files import read_json, read_parquet, write_parquet
+from analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, Ledger, text
+from analysis.measure_files import read_measures
+
+BITS = ["bits", "index_sha"]
+# Settings that the tables of a study without runs of its own still have (NA unless the model's entry tells).
+FEWEST_SETTINGS = ("data", "architecture", "defense", "norm", "eps")
+
+
+def grid_row(entry: dict, plan: dict, results: Path) -> dict:
+    """What is known about one checkpoint of a run: its settings, and its run.json where training came to an end."""
+    run = entry["run"]
+    settings = {key: text(value) for key, value in plan["runs"][run]["settings"].items()}
+    row = {"run": run, "checkpoint": entry["checkpoint"], "source": "grid", **settings}
+    path = results / "runs" / run / "run.json"
+    if not path.is_file():
+        return {**row, "status": "failed", "reason": f"no runs/{run}/run.json: training did not come to its end"}
+    record = read_json(path, ["run", "status", "reason", "flags", "epochs", "seconds", "device"])
+    if record["run"] != run:
+        raise ValueError(f"{path}: found the record of run {record['run']}, wanted {run}")
+    if record["status"] not in ("finished", "collapsed"):
+        raise ValueError(f"{path}: found status {record['status']!r}, wanted finished or collapsed")
+    done = {key: record[key] for key in ("status", "reason", "seconds", "device")}
+    # The column `epochs` tells how many were trained, unless the number of epochs is an axis of the study.
+    epochs = settings["epochs"] if "epochs" in plan["axes"] else text(record["epochs"])
+    return {**row, **done, "flags": ";".join(record["flags"]), "epochs": epochs}
+
+
+def foreign_row(entry: dict, plan: dict) -> dict:
+    """A model that was trained elsewhere: settings are NA, save data, norm and eps."""
+    known = {"data": entry.get("dataset"), "norm": entry.get("threat"), "eps": plan["study"].get("eps")}
+    return {"source": entry["source"], "status": "finished", **{key: text(value) for key, value in known.items()}}
+
+
+def run_table(plan: dict, results: Path) -> pd.DataFrame:
+    """The table `runs` before outcomes are looked at."""
+    rows = []
+    for model, entry in plan["models"].items():
+        row = grid_row(entry, plan, results) if entry["source"] == "grid" else foreign_row(entry, plan)
+        rows.append({"model": model, **row})
+    settings = dict.fromkeys(key for run in plan["runs"].values() for key in run["settings"]) or FEWEST_SETTINGS
+    first = ["run", "model", CHECKPOINT, "seed", "source"]
+    last = ["status", "flags", "reason", "epochs", "seconds", "device"]
+    middle = [key for key in settings if key not in [*first, *last]]
+    table = pd.DataFrame(rows, columns=[*first, *middle, *last])
+    table["seconds"] = table["seconds"].astype(float)
+    blank = {key: "" for key in ("flags", "reason", "device")}
+    return table.fillna({**dict.fromkeys([*first, *middle, "epochs"], NA), **blank})
+
+
+def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:
+    """Outcomes of all chunks, with correctness bits. A chunk's missing file gives no rows.
+
+    Raises ValueError, naming the file, when it is truncated, lacks a column, repeats a row or names a model that is
+    not planned in its chunk.
+    """
+    parts = [pd.DataFrame(columns=[*COLUMNS["outcomes"], *BITS])]
+    for chunk in plan["chunks"]:
+        path = results / "outcomes" / f"{chunk}.parquet"
+        if not path.is_file():
+            continue
+        part = read_parquet(path, [*COLUMNS["outcomes"], *BITS])
+        unknown = [model for model in part["model"] if plan["models"].get(model, {}).get("chunk") != chunk]
+        if unknown:
+            raise ValueError(f"{path}: found model {unknown[0]}, which the plan does not list in this chunk")
+        repeated = part[part.duplicated(["model", "split", "attack"])]
+        if len(repeated):
+            row = repeated.iloc[0]
+            raise ValueError(f"{path}: found two rows for {row['model']} {row['split']} {row['attack']}, wanted one")
+        parts += [part] if len(part) else []
+    table = pd.concat(parts[1:] or parts, ignore_index=True)
+    numbers = dict.fromkeys(["n", "accuracy", "se", "eps"], float)
+    return table.astype(numbers).astype({"n": int}).sort_values(["model", "split", "attack"], ignore_index=True)
+
+
+def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict, results: Path) -> pd.DataFrame:
+    """`runs` with each finished model that has no outcomes marked as failed, and the reason."""
+    gone = (runs["status"] == "finished") & ~runs["model"].isin(outcomes["model"])
+    for place, model in runs.loc[gone, "model"].items():
+        file = f"outcomes/{plan['models'][model]['chunk']}.parquet"
+        reason = f"no rows in {file}" if (results / file).is_file() else f"missing file {file}"
+        runs.loc[place, ["status", "reason"]] = ["failed", reason]
+    return runs
+
+
+def read_catalogue(path: Path, names: list[str], measures: pd.DataFrame) -> dict:
+    """Catalogue entries of the study's measures; one without claims for a measure written in another language."""
+    entries = read_json(path)
+    variants = measures.groupby("measure")["variant"].unique()
+    made = {name: {**NO_CLAIM, "variants": list(variants.get(name, []))} for name in names}
+    return {name: entries.get(name, made[name]) for name in names}
+
+
+def versions() -> dict:
+    """Package versions that made the ledger."""
+    return {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "pyarrow")}
+
+
+def collect(results: str | Path, out: str | Path, catalogue: str | Path | None = None) -> Ledger:
+    """Read plan.json, runs/, outcomes/, measures/ and the catalogue of `results`; write the ledger into `out`.
+
+    catalogue: file written by `python -m measures list --json` (default: catalogue.json in `results`).
+    Beside the ledger's own files it writes bits.parquet: per model, split and attack the packed correctness bits, so
+    that paired tests can be redone. Raises FileNotFoundError or ValueError naming the file at fault; nothing is
+    written then.
+    """
+    results, out = Path(results), Path(out)
+    plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
+    names = plan["study"]["measures"]
+    outcomes = read_outcomes(plan, results)
+    runs = without_outcomes(run_table(plan, results), outcomes, plan, results)
+    outcomes = outcomes[outcomes["model"].isin(runs.loc[runs["status"] == "finished", "model"])]
+    judged = set(outcomes["model"])
+    chunks: dict[str, dict] = {chunk: {} for chunk in plan["chunks"]}
+    for model, entry in plan["models"].items():
+        chunks[entry["chunk"]][model] = model in judged
+    path = Path(catalogue) if catalogue else results / "catalogue.json"
+    measures = read_measures(results, names, chunks, read_json(path))
+    study = {key: value for key, value in plan.items() if key not in ("runs", "models", "batches", "chunks")}
+    made = {"packages": versions(), "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    tables = {"runs": runs, "outcomes": outcomes.drop(columns=BITS), "measures": measures}
+    ledger = Ledger(**tables, catalogue=read_catalogue(path, names, measures), study=study | made, path=out)
+    ledger.check()
+    bits = outcomes.loc[outcomes["bits"].map(len) > 0, ["model", "split", "attack", "n", *BITS]]
+    write_parquet(bits, out / "bits.parquet")
+    ledger.write(out)
+    return ledger

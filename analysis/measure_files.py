@@ -1,0 +1,92 @@
+"""Reading what measures wrote: one CSV per measure and chunk, perhaps by a hand-written rule in another language."""
+
+import csv
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.ledger import COLUMNS, VARIANTS
+
+HEADER = COLUMNS["measures"]
+NUMBERS = ("value", "se", "n_images", "seconds", "forwards")
+
+
+def number(cell: str, where: str) -> float:
+    """A CSV cell as a number; an empty one is NaN. Raises ValueError, starting with `where`, for other text."""
+    try:
+        return float(cell) if cell.strip() else math.nan
+    except ValueError as error:
+        raise ValueError(f"{where}: found {cell!r}, wanted a number (or nothing, and a reason)") from error
+
+
+def read_row(cells: list[str], measure: str, models: dict, where: str) -> dict:
+    """One row of a measure file, checked. Raises ValueError, starting with `where`, naming column, found, wanted."""
+    if len(cells) != len(HEADER):
+        raise ValueError(f"{where}: found {len(cells)} cells, wanted {len(HEADER)} (truncated?)")
+    row: dict = dict(zip(HEADER, cells, strict=True))
+    if row["model"] not in models:
+        raise ValueError(f"{where}, column model: found {row['model']!r}, which the plan does not list in this chunk")
+    if row["measure"] != measure:
+        raise ValueError(f"{where}, column measure: found {row['measure']!r}, wanted {measure!r}")
+    if row["variant"] not in VARIANTS:
+        raise ValueError(f"{where}, column variant: found {row['variant']!r}, wanted one of {', '.join(VARIANTS)}")
+    for name in NUMBERS:
+        row[name] = number(row[name], f"{where}, column {name}")
+    if not math.isfinite(row["value"]):
+        fallback = "no reason given" if math.isnan(row["value"]) else f"not finite: {row['value']}"
+        row |= {"value": math.nan, "reason": row["reason"] or fallback}
+    return row
+
+
+def read_measure(path: Path, measure: str, models: dict) -> list[dict]:
+    """All rows of a measure file about the models of its chunk. Raises ValueError naming file, line and column."""
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            lines = list(csv.reader(file))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: found no readable CSV: {error}") from error
+    if not lines or lines[0] != HEADER:
+        found = ",".join(lines[0]) if lines else "an empty file"
+        raise ValueError(f"{path}: found columns {found}; wanted {','.join(HEADER)}")
+    rows, seen = [], set()
+    for place, cells in enumerate(lines[1:], start=2):
+        where = f"{path}, line {place}"
+        row = read_row(cells, measure, models, where)
+        key = (row["model"], row["variant"])
+        if key in seen:
+            raise ValueError(f"{where}: found a second row for model {key[0]}, variant {key[1]}, wanted one")
+        seen.add(key)
+        rows.append(row)
+    return rows
+
+
+def read_measures(results: Path, names: list[str], chunks: dict[str, dict], catalogue: dict) -> pd.DataFrame:
+    """The table `measures`: a row for each measure, variant and model in `chunks` ({chunk: {model: expected?}}).
+
+    Where a model that is expected to have a value (it has outcomes) has no row, there is one without value whose
+    reason says so. Variants of a measure: those of its catalogue entry, and those found.
+    """
+    rows: list[dict] = []
+    for name in names:
+        found: list[dict] = []
+        absent = {}
+        for chunk, models in chunks.items():
+            path = results / "measures" / name / f"{chunk}.csv"
+            if path.is_file():
+                found += read_measure(path, name, models)
+            reason = "no row in" if path.is_file() else "missing file"
+            absent |= {model: f"{reason} measures/{name}/{chunk}.csv" for model, expected in models.items() if expected}
+        declared = catalogue.get(name, {}).get("variants", [])
+        variants = list(dict.fromkeys([*declared, *(row["variant"] for row in found)])) or ["none"]
+        there = {(row["model"], row["variant"]) for row in found}
+        empty = dict.fromkeys(HEADER, "") | dict.fromkeys(NUMBERS, math.nan) | {"measure": name}
+        found += [
+            empty | {"model": model, "variant": variant, "reason": reason}
+            for variant in variants
+            for model, reason in absent.items()
+            if (model, variant) not in there
+        ]
+        rows += found
+    table = pd.DataFrame(rows, columns=HEADER)
+    return table.astype(dict.fromkeys(NUMBERS, float)).sort_values(["measure", "variant", "model"], ignore_index=True)

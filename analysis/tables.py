@@ -1,0 +1,168 @@
+"""Anybody's table with one row per model: read, checked column by column, ready for analysis.association."""
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.association import codes
+from analysis.files import read_parquet
+from analysis.ledger import NA, text
+
+MISSING = (
+    "",
+    "na",
+    "n/a",
+    "nan",
+    "none",
+    "null",
+    "-",
+)  # cells of a numeric column that hold no number, in small letters
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """A checked table: numbers are floats (NaN where missing or infinite), axes and seed are text.
+
+    notes: what a reader must know about how the table was understood, a sentence each.
+    """
+
+    rows: pd.DataFrame
+    axes: list[str]
+    outcome: str
+    measures: list[str]
+    seed_column: str | None
+    notes: list[str]
+
+
+def read_any(path: str | Path) -> pd.DataFrame:
+    """A CSV or parquet file, every cell as text ('' where a parquet cell is missing).
+
+    Raises FileNotFoundError, or ValueError when the file is not readable or has no rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        if path.suffix in (".parquet", ".pq"):
+            found = read_parquet(path)
+            table = pd.DataFrame({str(name): found[name].map(text).where(found[name].notna(), "") for name in found})
+        else:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: found no readable CSV: {error}") from error
+    if table.empty:
+        raise ValueError(f"{path}: found 0 rows, wanted one per model")
+    return table
+
+
+def column(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.Series:
+    """A column by name. Raises LookupError naming the role it was wanted for and the nearest column."""
+    if name not in table.columns:
+        near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise LookupError(f"{path}: wanted {role} column {name!r}{hint} (found: {', '.join(table.columns)})")
+    return table[name]
+
+
+def parsed(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Cells as numbers (NaN where they are none), and which cells are text instead of a number or nothing."""
+    blank = cells.str.strip().str.lower().isin(MISSING)
+    numbers = pd.to_numeric(cells.where(~blank), errors="coerce").astype(float)
+    return numbers, numbers.isna() & ~blank
+
+
+def numeric(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.Series:
+    """A numeric column, infinite values as missing. Raises ValueError naming the first cell that is text."""
+    numbers, bad = parsed(column(table, name, role, path))
+    if bad.any():
+        place = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"{path}, row {place + 1}: found {table[name].iloc[place]!r} in {role} column {name!r}, wanted a number"
+        )
+    return numbers.where(numbers.abs() < math.inf)
+
+
+def default_measures(table: pd.DataFrame, used: Iterable[str]) -> list[str]:
+    """Columns without a role that hold numbers: nothing but numbers and empty cells, or numbers in most cells (a few
+    words among numbers are a fault to be told, words with a few numbers among them are names)."""
+    chosen = []
+    for name in table.columns.difference(list(used), sort=False):
+        numbers, bad = parsed(table[name])
+        if bad.sum() <= numbers.notna().sum():
+            chosen.append(name)
+    return chosen
+
+
+def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None, path: str | Path) -> None:
+    """Raise ValueError for an axis with one value, or two models with equal axes and seed."""
+    for axis in axes:
+        if rows[axis].nunique() < 2:
+            raise ValueError(f"{path}: axis {axis!r} has the one value {rows[axis].iloc[0]!r}, wanted at least two")
+    keys = [*axes, *([seed_column] if seed_column else [])]
+    code = codes(rows, keys)
+    _, first, count = np.unique(code, return_index=True, return_counts=True)
+    if keys and count.max() > 1:
+        row = rows.iloc[first[count > 1][0]]
+        where = ", ".join(f"{key}={row[key]}" for key in keys)
+        hint = "" if seed_column else "; is there a seed column to name with --seed-column?"
+        raise ValueError(
+            f"{path}: found {count[count > 1][0]} models with {where}, wanted one (every setting that "
+            f"differs must be an axis){hint}"
+        )
+
+
+def keyed_rows(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> tuple[pd.DataFrame, list[str]]:
+    """The columns that tell models apart ({name: role}), as text with NA for empty cells, and notes on those."""
+    rows = pd.DataFrame({name: column(table, name, role, path).str.strip() for name, role in roles.items()})
+    empty = (rows == "").sum()
+    notes = [
+        f"column {name}: {count} empty cells are taken as the value {NA}" for name, count in empty.items() if count
+    ]
+    return rows.replace("", NA), notes
+
+
+def read_models(
+    path: str | Path,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str] | None = None,
+    seed_column: str | None = None,
+) -> ModelTable:
+    """Read and check a table with one row per model; without `measures`, all numeric columns without another role.
+
+    A model without outcome is left out; an empty cell of an axis is the value NA; a measure that is nowhere defined
+    stays, and all its statistics are undefined: each is said in `notes`. Raises FileNotFoundError, LookupError (a
+    column that is not there) or ValueError (a constant outcome, an axis with one value, two models with equal axes
+    and seed, text in a numeric column, no rows), each one line naming file, column, found and wanted.
+    """
+    table = read_any(path)
+    roles = dict.fromkeys(axes, "axis") | ({seed_column: "seed"} if seed_column else {})
+    named = [*axes, *([seed_column] if seed_column else []), outcome, *(measures or [])]
+    if twice := [name for place, name in enumerate(named) if name in named[:place]]:
+        raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
+    keys, notes = keyed_rows(table, roles, path)
+    outcomes = numeric(table, outcome, "outcome", path)
+    if measures is None:
+        measures = default_measures(table, [*keys, outcome])
+        words = ", ".join(table.columns.difference([*keys, outcome, *measures], sort=False))
+        notes.append(f"measures: {', '.join(measures) or 'none'}" + (f" (no numbers: {words})" if words else ""))
+    if not measures:
+        raise ValueError(f"{path}: found no numeric column to be a measure, wanted at least one")
+    numbers = {name: numeric(table, name, "measure", path) for name in measures}
+    empty = [name for name, values in numbers.items() if values.isna().all()]
+    notes += [f"measure {name}: no value at all; its statistics are undefined" for name in empty]
+    known = outcomes.notna()
+    if not known.all():
+        notes.append(f"outcome {outcome}: {(~known).sum()} of {len(known)} models have none and are left out")
+    if outcomes.nunique() < 2:
+        found = f"the one value {outcomes[known].iloc[0]:g}" if known.any() else "no value"
+        raise ValueError(f"{path}: outcome column {outcome!r} has {found}, wanted at least two different ones")
+    rows = pd.concat([keys, pd.DataFrame({outcome: outcomes, **numbers})], axis=1)[known].reset_index(drop=True)
+    check_axes(rows, axes, seed_column, path)
+    return ModelTable(rows, list(axes), outcome, list(measures), seed_column, notes)

@@ -1,0 +1,16 @@
+"""The attack of every adversarial variant."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from measures.core import Batch
+from training import attacks
+
+
+def pgd10(model: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+    """PGD-10 on the clean images of a batch: 10 steps of eps/4 from a uniform point of the ball, keyed by image."""
+    start = attacks.start(
+        batch.clean, batch.index, seed=batch.seed, eps=batch.eps, norm=batch.norm, stream=attacks.EVALUATION_START
+    )
+    return attacks.pgd(model, batch.clean, batch.labels, eps=batch.eps, noise=start, norm=batch.norm)

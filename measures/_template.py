@@ -1,0 +1,27 @@
+"""The file that `python -m measures new NAME` writes: a working measure to start from."""
+
+TEMPLATE = '''\
+from torch import Tensor, nn
+
+from measures.core import Batch, measure
+
+
+@measure(
+    family="output",
+    needs=("batch",),  # see measures/core.py for what a measure can ask for
+    expects={"clean": None, "adversarial": None},  # sign the paper claims for the gap: 1, -1, or None for no claim
+    paper="",
+    formula="mean_i max_k softmax(f(x_i))[k]",
+    invariances=("layer rescaling", "BatchNorm folding"),
+)
+def NAME(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean confidence: the largest class probability. (Say here what NAME is.)
+
+        (1/n) sum_i max_k softmax(f(x_i))[k];  no unit, in [1/classes, 1];  images (n, c, h, w) -> (n,)
+
+    Return one number per image: the mean, its standard error, batches, missing values and the cache come by themselves.
+    batch.images are clean or adversarial, as the variant says; batch.labels their classes. Random numbers come from
+    training.keyed, with batch.seed and batch.index; input gradients from training.attacks.input_gradient.
+    """
+    return model(batch.images).softmax(dim=1).amax(dim=1)
+'''

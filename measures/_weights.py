@@ -1,0 +1,79 @@
+"""The weights of a model as a dictionary, the loss as a function of them, and its gradient. No model is modified."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from measures.core import Batch, Missing
+from training.attacks import cross_entropy
+
+Weights = Mapping[str, Tensor]
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+NORMALIZATIONS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter, detached; one shared by several layers comes once."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def losses(model: nn.Module, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each image at other weights: (n, ...), (n,) -> (n,)."""
+    return cross_entropy(functional_call(model, dict(weights), (images,)), labels)
+
+
+def norm(tensors: Weights) -> float:
+    """L2 norm of all entries of all tensors together."""
+    return math.sqrt(sum(float(tensor.double().square().sum()) for tensor in tensors.values()))
+
+
+def mean_loss_gradient(model: nn.Module, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    """Gradient with respect to every parameter of the mean cross-entropy over all images of all batches."""
+    weights = {name: weight.requires_grad_(True) for name, weight in weights_of(model).items()}
+    if not weights:
+        raise Missing("the model has no parameters")
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for batch in batches:
+        with torch.enable_grad():
+            loss = losses(model, weights, batch.images, batch.labels).sum()
+            found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        for name, gradient in zip(weights, found, strict=True):
+            if gradient is not None:
+                total[name] += gradient
+    n = sum(len(batch.images) for batch in batches)
+    return {name: gradient / n for name, gradient in total.items()}
+
+
+def normalization_parameters(model: nn.Module) -> set[str]:
+    """Names of the scales and shifts that belong to a normalisation layer (BatchNorm, GroupNorm, LayerNorm ...)."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if isinstance(module, NORMALIZATIONS)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+
+
+def matrices(model: nn.Module) -> list[Tensor]:
+    """The weight of every linear layer and convolution as a float64 matrix (outputs, inputs * kernel size).
+
+    A normalisation layer is not folded in, a bias is left out. Raises Missing for a parameter of two or more dimensions
+    that belongs to neither (an attention or embedding matrix): leaving it out would go unseen.
+    """
+    found = []
+    for prefix, module in model.named_modules():
+        if isinstance(module, LINEAR):
+            found.append(module.weight.detach().double().flatten(1))
+        elif isinstance(module, TRANSPOSED):
+            found.append(module.weight.detach().double().transpose(0, 1).flatten(1))
+        elif not isinstance(module, NORMALIZATIONS):
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.dim() >= 2:
+                    raise Missing(f"parameter {prefix}.{name} belongs to no linear layer or convolution")
+    if not found:
+        raise Missing("the model has no linear layer or convolution")
+    return found

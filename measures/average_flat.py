@@ -1,0 +1,62 @@
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from measures._attack import pgd10
+from measures._weights import losses, normalization_parameters, weights_of
+from measures.core import Batch, measure
+from training import keyed
+
+XI = 0.5  # length of the noise of a layer, relative to the layer's weights
+DRAWS = 10
+STREAM = 2_000  # and onwards: one stream of keyed numbers per parameter
+
+
+@measure(
+    family="flatness",
+    needs=("batches",),
+    expects={"clean": None, "adversarial": None},
+    paper="Stutz et al., ICCV 2021",
+    formula="E_v L(w + v) - L(w),  ||v_l||_2 = 0.5 ||w_l||_2 for each layer l,  10 draws",
+    invariances=("layer rescaling",),
+)
+def average_flat(model: nn.Module, batches: list[Batch]) -> Tensor:
+    """Mean rise of the (robust) loss under random noise on the weights, relative layer by layer.
+
+        (1/10) sum_j L(w + v_j) - L(w),  v_j[l] uniform on the sphere of radius xi ||w_l||_2, xi = 0.5;  in nats
+        -> (n, 10): each image's rise at each draw
+
+    A layer is one parameter tensor (weights and biases apart), as in the authors' code; scales and shifts of
+    normalisation layers stay. Noise is keyed by (seed, parameter, draw). Its spread enters the standard error.
+    Clean: L is the mean cross-entropy. Adversarial: the robust loss, PGD-10 redone on w + v_j after each draw from the
+    same starting points; L(w) is the loss on the shared PGD-10 examples.
+    Paper: Stutz, Hein and Schiele, Relating Adversarially Robust Generalization to Flat Minima, ICCV 2021: v in the
+    ball in the text, on the sphere in the code (the same in high dimension), PGD-20, test images. It relates flatness
+    to robust test loss, so claim about the gap: none.
+    """
+    weights = weights_of(model)
+    before = torch.cat([losses(model, weights, batch.images, batch.labels) for batch in batches])
+    fixed = normalization_parameters(model)
+    rises = []
+    for draw in range(DRAWS):
+        moved = {
+            name: weight if name in fixed else weight + sphere(weight, batches[0].seed, STREAM + place, draw)
+            for place, (name, weight) in enumerate(weights.items())
+        }
+        after = [losses(model, moved, examples(model, moved, batch), batch.labels) for batch in batches]
+        rises.append(torch.cat(after) - before)
+    return torch.stack(rises, dim=1)
+
+
+def sphere(weight: Tensor, seed: int, stream: int, draw: int) -> Tensor:
+    """Noise in a uniformly random direction, of length XI ||weight||_2."""
+    index = torch.tensor([draw], device=weight.device)
+    noise = keyed.normal(seed, stream, index, (weight.numel(),)).reshape(weight.shape)
+    return (XI * weight.double().norm() * noise / noise.norm()).to(weight)
+
+
+def examples(model: nn.Module, weights: dict[str, Tensor], batch: Batch) -> Tensor:
+    """The images on which the loss at `weights` is taken: clean, or attacked anew at these weights."""
+    if batch.variant == "clean":
+        return batch.images
+    return pgd10(lambda images: functional_call(model, weights, (images,)), batch)

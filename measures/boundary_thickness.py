@@ -1,0 +1,54 @@
+import math
+
+import torch
+from torch import Tensor, nn
+
+from measures.core import Batch, Missing, measure
+from training import attacks, keyed
+
+ALPHA, BETA = 0.0, 0.75
+POINTS = 128
+STEPS = 20
+STREAM = 101
+
+
+@measure(
+    family="margin",
+    needs=("batch",),
+    expects={"clean": -1, "adversarial": None},
+    paper="Yang et al., NeurIPS 2020 (boundary thickness)",
+    formula="mean_i ||x_i - x_i'||_2 |{t: 0 < p_a(x(t)) - p_b(x(t)) < 0.75}|,  x(t) from x_i' (class b) to x_i",
+    invariances=("layer rescaling", "BatchNorm folding"),
+)
+def boundary_thickness(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean length of the part of a segment to another class on which the prediction is still undecided.
+
+        (1/n) sum_i ||x_i - x_i'||_2 (1/128) #{k: alpha < p_a(x(t_k)) - p_b(x(t_k)) < beta}
+        x(t) = t x_i + (1 - t) x_i',  t_k = k/127,  k = 0 .. 127,  p = softmax(f),  alpha = 0, beta = 0.75
+        images (n, c, h, w) -> (n,);  L2 length in units of pixel intensity, >= 0
+
+    a is the class predicted at x_i, b another class drawn at random (keyed by image), and x_i' ends a targeted L2 PGD
+    from x_i towards b: budget 5 sqrt(d/3072) for d pixel values (5 for CIFAR-10), 20 steps of budget/25, inside [0, 1].
+    A robust model may never be moved to b: its segment counts as it is, as published, and a note says how many.
+    Clean: x_i the image. Adversarial: x_i its PGD-10 example.
+    Paper: Yang et al., Boundary thickness and robustness in learning models, NeurIPS 2020: thin boundaries go with a
+    large robust generalization gap, so -1; none for the adversarial variant, which it does not have. The authors' code
+    draws b among classes other than the label, works on augmented images in normalised units without the box, and takes
+    steps of budget/5.
+    """
+    x = batch.images
+    budget = 5.0 * math.sqrt(x[0].numel() / 3072)
+    logits = model(x)
+    own, classes = logits.argmax(dim=1), logits.shape[1]
+    if classes < 2:
+        raise Missing("the model has a single class")
+    shift = keyed.uniform(batch.seed, STREAM, batch.index, (1,), 1.0, float(classes))[:, 0].long()
+    other = (own + shift) % classes
+    end = attacks.pgd(model, x, other, eps=budget, noise=None, norm="L2", steps=STEPS, step=budget / 25, targeted=True)
+    batch.notes["segments do not reach the other class"] += int((model(end).argmax(dim=1) != other).sum())
+    inside = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+    for t in torch.linspace(0, 1, POINTS, dtype=torch.float64).tolist():
+        p = model(t * x + (1 - t) * end).softmax(dim=1)
+        difference = (p.gather(1, own[:, None]) - p.gather(1, other[:, None]))[:, 0]
+        inside += (difference > ALPHA) & (difference < BETA)
+    return (x - end).flatten(1).norm(dim=1) * inside / POINTS

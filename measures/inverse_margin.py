@@ -1,0 +1,36 @@
+from torch import Tensor, nn
+
+from measures._margin import margin, percentile
+from measures.core import Batch, Missing, measure
+
+
+def inverse_square(margins: Tensor) -> tuple[float, float]:
+    """1/gamma^2 of the 10th percentile gamma, and its standard error 2 se(gamma) / gamma^3 (delta method)."""
+    gamma, se = percentile(margins, 0.1)
+    if gamma <= 0:
+        raise Missing(f"the 10th percentile of the margin is {gamma:.4g}, and 1/gamma^2 has a meaning only above 0")
+    return gamma**-2, 2 * se / gamma**3
+
+
+@measure(
+    family="margin",
+    needs=("batch",),
+    expects={"clean": 1, "adversarial": None},
+    paper="Jiang et al., ICLR 2020",
+    formula="1 / gamma^2,  gamma = 10th percentile of f(x_i)[y_i] - max_{k != y_i} f(x_i)[k]",
+    invariances=("layer rescaling", "BatchNorm folding"),
+    reduction=inverse_square,
+)
+def inverse_margin(model: nn.Module, batch: Batch) -> Tensor:
+    """Inverse square of the 10th percentile of the logit margin.
+
+        1 / gamma^2,  gamma = 10th percentile over i of  f(x_i)[y_i] - max_{k != y_i} f(x_i)[k];  in logits^-2, > 0
+        images (n, c, h, w) -> margins (n,), reduced to one number
+
+    Missing, with gamma, when gamma <= 0: there 1/gamma^2 grows as errors vanish and as they abound. Published code
+    takes |gamma| and returns a number; use margin_p10 instead.
+    Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).
+    Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 22. Claim: larger means a larger gap (of
+    clean accuracy), so +1; none for the adversarial variant, which that paper does not have.
+    """
+    return margin(model(batch.images), batch.labels)

@@ -18,13 +18,15 @@ export MKL_NUM_THREADS := 1
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[all]'
 	touch $@
 
+# The plan comes first: what will be trained and what it takes, or one line on what is wrong with the study file.
 study: .venv/.installed
+	$(BIN)/python -m workflow.grid workflow/config/$(STUDY).yaml
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --configfile workflow/config/$(STUDY).yaml \
 	  --workflow-profile workflow/profiles/local --cores $(CORES)
 	@echo "report: $(CURDIR)/results/$(STUDY)/report.html"
 
 test: .venv/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist worksteal
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup
 
 # Redraws every figure from results/STUDY/ledger, or from the shipped ledger where that study was not run here.
 figures: .venv/.installed

@@ -1,0 +1,56 @@
+"""robustgap: train a grid of classifiers, measure them, and say which measure predicts the robust generalization gap.
+
+snakemake --cores all --workflow-profile workflow/profiles/local [--configfile workflow/config/NAME.yaml] [TARGET]
+
+Targets: all (default), ledger, figures, report, measure_NAME, robustbench. Results go to results/STUDY/.
+What is computed, and how, stands in training/, measures/ and analysis/; here is only what depends on what.
+"""
+
+from snakemake.utils import min_version
+
+from workflow.grid import plan_or_exit
+from workflow.jobs import SHELL_PREFIX, Jobs, code_id, figure_names, source_digest
+
+min_version("9.27")
+
+# Snakemake would merge the default study into the one given on the command line.
+if not workflow.overwrite_configfiles:
+
+    configfile: f"{workflow.basedir}/workflow/config/digits.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+JOBS = Jobs(plan_or_exit(config, workflow.configfiles))
+
+
+pathvars:
+    results=f"results/{JOBS.study['study']}",
+    logs="<results>/logs",
+    benchmarks="<results>/benchmarks",
+
+
+shell.prefix(SHELL_PREFIX)
+
+
+wildcard_constraints:
+    batch="[0-9a-f]+",
+    chunk="[0-9]{3}",
+
+
+rule all:
+    input:
+        "<results>/report.html",
+    localrule: True
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/outcomes.smk"
+include: "workflow/rules/measures.smk"
+include: "workflow/rules/ledger.smk"
+include: "workflow/rules/analysis.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/robustbench.smk"

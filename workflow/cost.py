@@ -1,0 +1,111 @@
+"""What a study costs: counts of its trainings, models and jobs, and an estimate of hours. Imports no torch.
+
+The unit of time is one pass: forward and backward through the network on one batch. A pass on n images takes
+a + b n seconds, with a and b measured per architecture and image size on one CPU core; an attack step is one pass.
+"""
+
+import os
+from typing import NamedTuple
+
+from training.settings import NA
+from workflow.study import IMAGES
+
+
+class Pass(NamedTuple):
+    """Seconds of one pass: `fixed` a batch plus `image` an image."""
+
+    fixed: float
+    image: float
+
+
+# Measured with torch 2.13, float32, one thread of a server core, November 2026.
+PASSES = {
+    ("digits", "cnn"): Pass(2.5e-3, 1.0e-4),
+    ("digits", "mlp"): Pass(4.0e-4, 3.0e-6),
+    ("digits", "resnet18"): Pass(1.5e-1, 6.5e-3),
+    ("digits32", "cnn"): Pass(6.0e-3, 1.2e-3),
+    ("digits32", "mlp"): Pass(3.0e-3, 5.0e-6),
+    ("digits32", "resnet18"): Pass(1.5e-1, 6.0e-2),
+}
+SHAPE = {"digits": "digits", "digits32": "digits32", "cifar10": "digits32"}  # data sets of one image size cost alike
+EVALUATION_BATCH = 512
+ATTACK_PASSES = {"clean": 0.4, "fgsm": 1.4, "pgd10": 10.4}  # a forward alone is about 0.4 of a pass
+LOSS_PASSES = {"Standard": 1, "AT": 1, "TRADES": 2, "MART": 2}
+MEASURE_PASSES = 60  # on each measure image, mean over the measures that ship
+JOB_START = 2.5  # seconds: Python, torch and the data set
+
+
+def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
+    """Seconds of `passes` passes over `images` images in batches."""
+    one = PASSES[SHAPE[data], architecture]
+    return passes * (images / batch * one.fixed + images * one.image)
+
+
+def training_seconds(settings: dict) -> float:
+    """One training: the inner attack, the loss (with AWP twice), and the accuracies taken after every epoch."""
+    images = IMAGES[settings["data"]]
+    steps = 0 if settings["inner_steps"] == NA else settings["inner_steps"]
+    passes = steps + LOSS_PASSES[settings["defense"]] * (2 if settings["awp"] else 1)
+    seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra
+    look = ATTACK_PASSES["clean"] + ATTACK_PASSES["pgd10"]
+    data, architecture = settings["data"], settings["architecture"]
+    epoch = seconds(data, architecture, seen, settings["batch_size"], passes)
+    return settings["epochs"] * (epoch + seconds(data, architecture, 2 * images.val, EVALUATION_BATCH, look))
+
+
+def hours(plan: dict) -> dict[str, float]:
+    """Hours of one CPU core by stage, for the models of the grid."""
+    study = plan["study"]
+    images, outcomes = IMAGES[study["data"]], study["outcomes"]
+    shown = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
+    attacks = sum(ATTACK_PASSES[attack] for attack in outcomes["attacks"])
+    total = {"training": 0.0, "outcomes": 0.0, "measures": 0.0}
+    for run in plan["runs"].values():
+        settings, models = run["settings"], len(study["checkpoints"])
+        data, architecture = settings["data"], settings["architecture"]
+        total["training"] += training_seconds(settings)
+        total["outcomes"] += models * seconds(data, architecture, shown, outcomes["batch_size"], attacks)
+        measured = MEASURE_PASSES * len(study["measures"])
+        total["measures"] += models * seconds(data, architecture, study["measure_images"], EVALUATION_BATCH, measured)
+    counts = job_counts(plan)
+    for stage, rule in (("training", "train"), ("outcomes", "outcomes"), ("measures", "measures")):
+        total[stage] += JOB_START * counts[rule]
+    return {stage: amount / 3600 for stage, amount in total.items()}
+
+
+def job_counts(plan: dict) -> dict[str, int]:
+    """Number of jobs by rule; `measures` stands for the rules compute_NAME together."""
+    chunks = len(plan["chunks"])
+    counts = {"plan": 1, "data": 1, "train": len(plan["batches"]), "outcomes": chunks}
+    counts["measures"] = chunks * len(plan["study"]["measures"])
+    return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "figures": 1, "report": 1}
+
+
+def summary(plan: dict) -> str:
+    """A page for the terminal: what will be trained and measured, what is left out and why, and what it takes."""
+    study, runs, counts = plan["study"], plan["runs"], job_counts(plan)
+    seeds, excluded = len(study["seeds"]), sum(rule["count"] for rule in plan["excluded"])
+    cells = 1 if study["axes"] else 0
+    for values in study["axes"].values():
+        cells *= len(values)
+    coincide = cells - (len(runs) + excluded) // seeds
+    grid = sum(entry["source"] == "grid" for entry in plan["models"].values())
+    rows = [
+        ("study", study["study"]),
+        ("threat model", f"{study['data']}, {study['norm']}, eps {study['eps']}"),
+        ("axes", ", ".join(f"{axis} {len(study['axes'][axis])}" for axis in plan["axes"]) or "none"),
+        ("configurations", f"{len(runs) // seeds}" + f" ({coincide} more cells coincide with these)" * (coincide > 0)),
+        ("trainings", f"{len(runs)} ({seeds} seed{'s' * (seeds > 1)})"),
+        ("models", f"{len(plan['models'])} ({grid} of the grid, {len(plan['models']) - grid} trained elsewhere)"),
+        ("measures", f"{len(study['measures'])} on {study['measure_images']} images"),
+        ("chunks", f"{len(plan['chunks'])}"),
+        ("jobs", f"{sum(counts.values())}: " + ", ".join(f"{rule} {count}" for rule, count in counts.items())),
+    ]
+    rows += [("excluded", f"{rule['count']} trainings, {rule['where']}: {rule['reason']}") for rule in plan["excluded"]]
+    by_stage, cores = hours(plan), os.cpu_count() or 1
+    total = sum(by_stage.values())
+    stages = ", ".join(f"{stage} {amount:.2f}" for stage, amount in by_stage.items())
+    rows.append(("core hours", f"{total:.2f} ({stages}): an estimate, from times measured on one CPU core"))
+    foreign = ", models trained elsewhere not counted" * (grid < len(plan["models"]))
+    rows.append(("hours here", f"{total / cores:.2f} on {cores} cores{foreign}"))
+    return "\n".join(f"{name:15} {text}" for name, text in rows)

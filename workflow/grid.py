@@ -1,0 +1,145 @@
+"""From a study to its tables of runs, models and jobs. Imports no torch.
+
+python -m workflow.grid FILE                    what a study costs, before any of it is run
+python -m workflow.grid plan - --out plan.json  resolved study (JSON on stdin) -> plan of the jobs
+"""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
+from workflow import cost
+from workflow.faults import StudyError, nearest
+from workflow.study import read, resolve
+
+
+def configurations(study: dict) -> tuple[dict[str, dict], int]:
+    """Complete settings (without seed) of every cell of the grid, by their id, and how many cells coincide with an
+    earlier one because a setting does not apply to them."""
+    fixed = {"data": study["data"], "norm": study["norm"], "eps": study["eps"], **study["settings"]}
+    cells = list(itertools.product(*study["axes"].values())) if study["axes"] else []
+    found: dict[str, dict] = {}
+    for cell in cells:
+        settings = complete({**fixed, **dict(zip(study["axes"], cell, strict=True))})
+        del settings["seed"]
+        found.setdefault(run_id(settings), settings)
+    return found, len(cells) - len(found)
+
+
+def matches(settings: dict, where: dict) -> bool:
+    """Whether a configuration has, for each setting in `where`, that value (or one of those in a list)."""
+    return all(settings[key] in (value if isinstance(value, list) else [value]) for key, value in where.items())
+
+
+def exclusions(study: dict, cells: dict[str, dict]) -> dict[str, int]:
+    """{configuration: number of the first exclusion that names it}.
+
+    Raises StudyError for an exclusion that names an unknown setting, or a value that the grid does not have: it would
+    exclude nothing, and nobody would notice.
+    """
+    found: dict[str, int] = {}
+    for number, rule in enumerate(study["exclude"]):
+        for key, value in rule["where"].items():
+            place, known = f"exclude[{number}].where.{key}", next(iter(cells.values()), {})
+            if key not in known:
+                raise StudyError(f"{place}: unknown setting{nearest(key, known) or '; known: ' + ', '.join(known)}")
+            there = list(dict.fromkeys(settings[key] for settings in cells.values()))
+            for wanted in value if isinstance(value, list) else [value]:
+                if wanted not in there:
+                    listed = ", ".join(str(one) for one in there)
+                    raise StudyError(f"{place}: found {wanted!r}, the grid has {listed}{nearest(wanted, there)}")
+        for name, settings in cells.items():
+            if matches(settings, rule["where"]):
+                found.setdefault(name, number)
+    return found
+
+
+def make_plan(study: dict) -> dict:
+    """All runs, models, jobs and exclusions of a resolved study. Raises StudyError when nothing is left to do."""
+    cells, _ = configurations(study)
+    excluded = exclusions(study, cells)
+    kept = [settings for name, settings in cells.items() if name not in excluded]
+    runs: dict[str, dict] = {}
+    for settings, seed in itertools.product(kept, study["seeds"]):
+        run = run_id({**settings, "seed": seed})
+        chunk = chunk_of(run, study["chunks"])
+        batch = run if study["train_jobs"] == "run" else chunk
+        runs[run] = {"settings": {**settings, "seed": seed}, "chunk": chunk, "batch": batch}
+    models = {
+        model_id(run, checkpoint): {"source": "grid", "run": run, "checkpoint": checkpoint, "chunk": entry["chunk"]}
+        for run, entry in runs.items()
+        for checkpoint in study["checkpoints"]
+    }
+    for entry in study["models"]:
+        model = f"rb-{entry['dataset']}-{entry['threat']}-{entry['name']}"
+        models[model] = {**entry, "chunk": chunk_of(model, study["chunks"])}
+    if not models:
+        why = "every combination is excluded" if cells else "found nothing, wanted at least one axis, or models"
+        raise StudyError(f"axes: {why}")
+    batches = defaultdict(list)
+    for run, entry in runs.items():
+        batches[entry["batch"]].append(run)
+    counts = Counter(excluded.values())
+    return {
+        "study": study,
+        "axes": [axis for axis in study["axes"] if len({str(settings[axis]) for settings in kept}) > 1],
+        "code": {"training": TRAINING_VERSION, "outcomes": OUTCOMES_VERSION},
+        "runs": runs,
+        "models": models,
+        "batches": dict(sorted(batches.items())),
+        "chunks": sorted({entry["chunk"] for entry in models.values()}),
+        "excluded": [{**rule, "count": counts[i] * len(study["seeds"])} for i, rule in enumerate(study["exclude"])],
+    }
+
+
+def open_plan(config: dict, origin: str | Path) -> dict:
+    """The plan of a configuration. Raises StudyError, each line starting with `origin`."""
+    study = resolve(config, origin)
+    try:
+        return make_plan(study)
+    except StudyError as error:
+        raise StudyError(f"{origin}: {error}") from error
+
+
+def plan_or_exit(config: dict, files: list) -> dict:
+    """`open_plan` for the Snakefile: ends the process with the faults alone, without Snakemake's frame around them."""
+    try:
+        return open_plan(config, ", ".join(os.path.relpath(file) for file in files))
+    except StudyError as error:
+        raise SystemExit(str(error)) from error
+
+
+def write_plan(plan: dict, out: Path) -> None:
+    """Write plan.json through a temporary file, so that no reader ever sees half of it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f"{out.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(plan, indent=1) + "\n")
+    os.replace(temporary, out)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m workflow.grid", description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="+", metavar="FILE | plan -", help="study file to price, or `plan -`")
+    parser.add_argument("--out", type=Path, help="plan: where to write it")
+    given = parser.parse_args(arguments)
+    try:
+        if given.what == ["plan", "-"] and given.out:
+            write_plan(open_plan(json.load(sys.stdin), "study"), given.out)
+        elif len(given.what) == 1:
+            file = given.what[0]
+            print(cost.summary(open_plan(read(file), file)))
+        else:
+            parser.error("wanted a study file, or: plan - --out FILE")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

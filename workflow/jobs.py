@@ -1,0 +1,93 @@
+"""What the rules ask of a plan: the files and the digest that belong to a job.
+
+A digest changes exactly when the job would do something else. It is passed as a rule parameter, so that adding a run
+touches one chunk and adding a measure touches none of the others; what is finished inside a chunk is cached.
+"""
+
+import ast
+import hashlib
+import json
+import shlex
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from measures._code import code_id
+from measures._code import names as python_measures
+from workflow.study import ROOT
+
+
+# Of every job: one thread per process, and this repository's code whatever the working directory is.
+SHELL_PREFIX = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH={shlex.quote(str(ROOT))}; "
+
+
+def digest(*parts: object) -> str:
+    """First 10 hex digits of the SHA-256 of the parts as JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def source_digest(folder: str) -> str:
+    """Digest of the parsed Python sources in a package of this repository: comments and layout do not count."""
+    files = sorted((ROOT / folder).rglob("*.py"))
+    return digest([[file.name, ast.dump(ast.parse(file.read_text()))] for file in files])
+
+
+def figure_names() -> list[str]:
+    """One figure per file in analysis/figures."""
+    return sorted(file.stem for file in (ROOT / "analysis" / "figures").glob("[!_]*.py"))
+
+
+class Jobs:
+    """The jobs of a plan. Methods that take Snakemake's wildcards serve as input functions and parameters."""
+
+    def __init__(self, plan: dict):
+        self.plan, self.study = plan, plan["study"]
+        self.measures, self.chunks = self.study["measures"], plan["chunks"]
+        self.extra_rules = [str(ROOT / path) for path in self.study["extra_rules"]]
+        self.python_measures = [name for name in python_measures() if name in self.measures]
+        self._models, self._batches = defaultdict(list), defaultdict(dict)
+        for model, entry in plan["models"].items():
+            self._models[entry["chunk"]].append(model)
+        for entry in plan["runs"].values():
+            self._batches[entry["chunk"]][entry["batch"]] = True
+
+    def study_json(self) -> str:
+        """The resolved study, as the rule `plan` hands it on."""
+        return json.dumps(self.study)
+
+    def models(self, wildcards: Any) -> list[str]:
+        """Ids of the models in a chunk."""
+        return self._models[wildcards.chunk]
+
+    def manifests(self, wildcards: Any) -> list[str]:
+        """Manifests of the training jobs that a chunk's models come from (none for models trained elsewhere)."""
+        return [f"<results>/runs/{batch}.json" for batch in self._batches[wildcards.chunk]]
+
+    def of_chunks(self, pattern: str) -> list[str]:
+        """`pattern` for each chunk."""
+        return [pattern.format(chunk=chunk) for chunk in self.chunks]
+
+    def foreign_files(self) -> list[str]:
+        """Outcomes and measures of the chunks that hold models trained elsewhere."""
+        chunks = {entry["chunk"] for entry in self.plan["models"].values() if entry["source"] != "grid"}
+        folders = ["outcomes/{chunk}.parquet", *(f"measures/{name}/{{chunk}}.csv" for name in self.measures)]
+        return [f"<results>/{folder}".format(chunk=chunk) for folder in folders for chunk in sorted(chunks)]
+
+    def data_digest(self) -> str:
+        """Changes with the data set, and when the grid begins to ask for its extra pool."""
+        extra = any(run["settings"]["extra_data"] != "none" for run in self.plan["runs"].values())
+        return digest(self.study["data"], self.study["data_dir"], extra, self.plan["code"]["training"])
+
+    def batch_digest(self, wildcards: Any) -> str:
+        """Changes with the runs of a training job (a run's id stands for its settings) and the training's version."""
+        return digest(sorted(self.plan["batches"][wildcards.batch]), self.plan["code"]["training"])
+
+    def chunk_digest(self, wildcards: Any) -> str:
+        """Changes with the models of a chunk, the threat model, the images asked for and the outcomes' version."""
+        asked = {key: value for key, value in self.study["outcomes"].items() if key != "batch_size"}
+        threat = [self.study["data"], self.study["norm"], self.study["eps"], self.study["model_dir"]]
+        images, version = self.study["measure_images"], self.plan["code"]["outcomes"]
+        return digest(sorted(self._models[wildcards.chunk]), threat, asked, images, version)
+
+
+__all__ = ["SHELL_PREFIX", "Jobs", "code_id", "figure_names", "source_digest"]

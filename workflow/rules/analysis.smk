@@ -1,0 +1,28 @@
+# Correlations of every measure with the gap, and what is said about them.
+
+
+rule analysis:
+    input:
+        ledger="<results>/ledger/study.json",
+    output:
+        correlations=report(
+            "<results>/analysis/correlations.csv",
+            caption="../report/correlations.rst",
+            category="Statistics",
+        ),
+    log:
+        "<logs>/analysis.log",
+    benchmark:
+        "<benchmarks>/analysis.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=120,
+    params:
+        ledger=subpath(input.ledger, parent=True),
+        folder=subpath(output.correlations, parent=True),
+        code=source_digest("analysis"),
+    shell:
+        "python -m analysis statistics {params.ledger} --out {params.folder} > {log} 2>&1"

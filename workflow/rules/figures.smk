@@ -1,0 +1,37 @@
+# Every figure of analysis/figures, drawn from the ledger, in each format and with its data beside it.
+
+
+rule figures:
+    input:
+        ledger="<results>/ledger/study.json",
+    output:
+        expand(
+            "<results>/figures/{name}.{kind}",
+            name=figure_names(),
+            kind=["pdf", "png", "csv"],
+        ),
+        [
+            report(
+                f"<results>/figures/{name}.svg",
+                caption="../report/figure.rst",
+                category="Figures",
+                labels={"figure": name},
+            )
+            for name in figure_names()
+        ],
+    log:
+        "<logs>/figures.log",
+    benchmark:
+        "<benchmarks>/figures.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=60,
+    params:
+        ledger=subpath(input.ledger, parent=True),
+        folder=lambda wildcards, output: Path(output[0]).parent,
+        code=source_digest("analysis"),
+    shell:
+        "python -m analysis figures {params.ledger} --out {params.folder} > {log} 2>&1"

@@ -1,0 +1,53 @@
+# The tidy tables of the study, from which every statistic and figure is made.
+
+
+rule catalogue:
+    output:
+        "<results>/catalogue.json",
+    log:
+        "<logs>/catalogue.log",
+    benchmark:
+        "<benchmarks>/catalogue.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=source_digest("measures"),
+    shell:
+        "python -m measures list --json > {output} 2> {log}"
+
+
+rule ledger:
+    input:
+        JOBS.of_chunks("<results>/outcomes/{chunk}.parquet"),
+        [
+            JOBS.of_chunks(f"<results>/measures/{name}/{{chunk}}.csv")
+            for name in JOBS.measures
+        ],
+        plan="<results>/plan.json",
+        catalogue="<results>/catalogue.json",
+    output:
+        multiext("<results>/ledger/runs", ".parquet", ".csv"),
+        multiext("<results>/ledger/outcomes", ".parquet", ".csv"),
+        multiext("<results>/ledger/measures", ".parquet", ".csv"),
+        multiext("<results>/ledger/", "bits.parquet", "catalogue.json"),
+        study="<results>/ledger/study.json",
+    log:
+        "<logs>/ledger.log",
+    benchmark:
+        "<benchmarks>/ledger.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=60,
+    params:
+        results=subpath(input.plan, parent=True),
+        code=source_digest("analysis"),
+        folder=subpath(output.study, parent=True),
+    shell:
+        "python -m analysis ledger --results {params.results} --out {params.folder} > {log} 2>&1"

@@ -1,0 +1,46 @@
+# One rule per measure, one job per chunk. `code` changes with the arithmetic of a measure and of every helper it uses,
+# not with comments; `digest` with the chunk's models.
+
+for NAME in JOBS.python_measures:
+
+    rule:
+        name:
+            f"compute_{NAME}"
+        input:
+            plan=ancient("<results>/plan.json"),
+            outcomes="<results>/outcomes/{chunk}.parquet",
+        output:
+            f"<results>/measures/{NAME}/{{chunk}}.csv",
+        log:
+            f"<logs>/measures/{NAME}/{{chunk}}.log",
+        benchmark:
+            f"<benchmarks>/measures/{NAME}/{{chunk}}.tsv"
+        conda:
+            "../../environment.yml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 4000 * attempt,
+            runtime=8 * 60,
+        params:
+            results=subpath(input.plan, parent=True),
+            measure=NAME,
+            code=code_id(NAME),
+            digest=JOBS.chunk_digest,
+        shell:
+            "python -m measures run {params.measure} --plan {input.plan} --chunk {wildcards.chunk}"
+            " --results {params.results} --out {output} > {log} 2>&1"
+
+
+for PATH in JOBS.extra_rules:
+
+    include: PATH
+
+
+for NAME in JOBS.measures:
+
+    rule:
+        name:
+            f"measure_{NAME}"
+        input:
+            JOBS.of_chunks(f"<results>/measures/{NAME}/{{chunk}}.csv"),
+        localrule: True

@@ -1,0 +1,27 @@
+# Correctness of a chunk's models on the frozen images, clean and attacked. Adversarial images are made here, once per
+# model, and cached for the measures.
+
+
+rule outcomes:
+    input:
+        JOBS.manifests,
+        plan=ancient("<results>/plan.json"),
+        data="<results>/data/splits.json",
+    output:
+        "<results>/outcomes/{chunk}.parquet",
+    log:
+        "<logs>/outcomes/{chunk}.log",
+    benchmark:
+        "<benchmarks>/outcomes/{chunk}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=8 * 60,
+    params:
+        results=subpath(input.plan, parent=True),
+        digest=JOBS.chunk_digest,
+    shell:
+        "python -m training outcomes --plan {input.plan} --chunk {wildcards.chunk}"
+        " --results {params.results} --out {output} > {log} 2>&1"

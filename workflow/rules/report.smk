@@ -1,0 +1,32 @@
+# One HTML page: what was found, in words and figures, and every run that failed or is flagged.
+
+
+rule report:
+    input:
+        rules.figures.output,
+        ledger="<results>/ledger/study.json",
+        correlations="<results>/analysis/correlations.csv",
+    output:
+        report(
+            "<results>/report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<benchmarks>/report.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=60,
+    params:
+        ledger=subpath(input.ledger, parent=True),
+        statistics=subpath(input.correlations, parent=True),
+        figures=lambda wildcards, input: Path(input[0]).parent,
+        code=source_digest("analysis"),
+    shell:
+        "python -m analysis report {params.ledger} --figures {params.figures}"
+        " --statistics {params.statistics} --out {output} > {log} 2>&1"

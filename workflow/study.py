@@ -1,0 +1,158 @@
+"""Study files: read, checked against config/schema.yaml, and completed. Imports no torch.
+
+Every fault is one line `FILE: KEY: what was found, what is wanted`, with the nearest known name where there is one.
+"""
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from measures._code import names as python_measures
+from training.settings import DEFAULTS, exact, number
+from workflow.faults import SCHEMA, StudyError, nearest, schema, schema_faults
+
+ROOT = Path(__file__).resolve().parents[1]
+EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)
+DIGITS = 1e-12  # slack when a budget is compared with the range of an image
+
+
+class Images(NamedTuple):
+    """Sizes of a data set's splits; a test holds them against training.data."""
+
+    train: int
+    val: int
+    test: int
+    extra: int
+
+
+IMAGES = {
+    "digits": Images(700, 100, 697, 300),
+    "digits32": Images(700, 100, 697, 300),
+    "cifar10": Images(49000, 1000, 10000, 0),
+}
+
+
+def read(path: str | Path) -> dict:
+    """The content of a study file. Raises StudyError when it is missing, not YAML or not a mapping."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        known = [file.stem for file in SCHEMA.parent.glob("*.yaml") if file != SCHEMA]
+        raise StudyError(f"{path}: {error.strerror or error}{nearest(Path(path).stem, known)}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{path}: found {type(content).__name__}, wanted keys and values")
+    return content
+
+
+def filled(config: dict) -> dict:
+    """A copy with the schema's defaults where nothing is said, and eps and the settings in one spelling each."""
+    study = copy.deepcopy(dict(config))
+    for key, rule in schema()["properties"].items():
+        if "default" in rule:
+            study.setdefault(key, copy.deepcopy(rule["default"]))
+        for inner, inner_rule in rule.get("properties", {}).items():
+            if "default" in inner_rule:
+                study[key].setdefault(inner, inner_rule["default"])
+    study["eps"] = exact(study["eps"])
+    # 1 and 1.0 are the same learning rate, so they must make the same run id
+    study["settings"] = {key: spelled(key, value) for key, value in study["settings"].items()}
+    study["axes"] = {key: [spelled(key, value) for value in values] for key, values in study["axes"].items()}
+    return study
+
+
+def spelled(key: str, value: object) -> object:
+    """A setting's value in the type of its default."""
+    return float(value) if isinstance(DEFAULTS[key], float) and isinstance(value, int) else value
+
+
+def extra_measures(study: dict) -> dict[str, str]:
+    """Measures that hand-written rule files make, by the name of their rule `compute_NAME`: {NAME: file}."""
+    return {
+        name: path
+        for path in study["extra_rules"]
+        if (ROOT / path).is_file()
+        for name in EXTRA_RULE.findall((ROOT / path).read_text())
+    }
+
+
+def budget_fault(config: dict) -> str | None:
+    """What is wrong with eps, if anything: not a number, negative, or (Linf) wider than the images' range."""
+    try:
+        eps = number(exact(config["eps"]))
+    except ValueError as error:
+        return str(error)
+    too_wide = config.get("norm", "Linf") == "Linf" and eps > 1 + DIGITS
+    return f"eps: found {config['eps']!r}, wanted at most 1, the range of an image" if too_wide else None
+
+
+def meaning_faults(study: dict) -> Iterator[str]:
+    """One 'KEY: fault' for what no schema can see."""
+    for key in study["settings"]:
+        if key in study["axes"]:
+            yield f"axes.{key}: also a fixed setting, wanted one of the two"
+    if study["checkpoints"] != ["last"]:
+        for place, epochs in setting_values(study, "epochs"):
+            if epochs < 2:
+                yield f"{place}: found {epochs}, wanted at least 2: `best` is looked for after the first drop of lr"
+    images, extra = IMAGES[study["data"]], setting_values(study, "extra_data")
+    if not images.extra and any(value == "pool" for _, value in extra):
+        yield f"{extra[0][0]}: found 'pool', but {study['data']} has no extra images"
+    for key, found, there in (
+        ("measure_images", study["measure_images"], images.train),
+        ("outcomes.train_images", study["outcomes"].get("train_images", 0), images.train),
+        ("outcomes.test_images", study["outcomes"].get("test_images", 0), images.test),
+    ):
+        if found > there:
+            yield f"{key}: found {found}, wanted at most {there}, all there are in {study['data']}"
+    for attack in ("clean", "pgd10"):
+        if attack not in study["outcomes"]["attacks"]:
+            yield f"outcomes.attacks: {attack!r} is missing; the gap and the measures need it"
+    yield from measure_faults(study)
+
+
+def setting_values(study: dict, key: str) -> list[tuple[str, object]]:
+    """(place in the file, value) of a setting: the values of its axis, else the fixed one, else its default."""
+    if key in study["axes"]:
+        return [(f"axes.{key}[{place}]", value) for place, value in enumerate(study["axes"][key])]
+    return [(f"settings.{key}", study["settings"].get(key, DEFAULTS[key]))]
+
+
+def measure_faults(study: dict) -> Iterator[str]:
+    """Extra rule files that are missing, and measures that nothing makes."""
+    for place, path in enumerate(study["extra_rules"]):
+        if not (ROOT / path).is_file():
+            yield f"extra_rules[{place}]: no file {path} (relative to the folder of the Snakefile)"
+    made, by_rule = list(python_measures()), extra_measures(study)
+    for name in set(made) & set(by_rule):
+        yield f"extra_rules: {by_rule[name]} makes {name!r}, which measures/{name}.py makes already"
+    if isinstance(study["measures"], str):
+        if study["measures"] != "all":
+            yield f"measures: found {study['measures']!r}, wanted a list of names or all"
+        return
+    for place, name in enumerate(study["measures"]):
+        if name not in made and name not in by_rule:
+            hint = nearest(name, [*made, *by_rule]) or f"; known measures: {', '.join([*made, *by_rule])}"
+            yield f"measures[{place}]: nothing makes {name!r}{hint}"
+
+
+def resolve(config: dict, origin: str | Path) -> dict:
+    """The complete study described by `config`: defaults filled in, eps exact, measures by name.
+
+    Raises StudyError with one line for each fault, each starting with `origin`.
+    """
+    faults = schema_faults(config)
+    if not faults and (fault := budget_fault(config)):
+        faults = [fault]
+    study = filled(config) if not faults else {}
+    faults = faults or list(meaning_faults(study))
+    if faults:
+        raise StudyError("\n".join(f"{origin}: {fault}" for fault in faults))
+    if study["measures"] == "all":
+        study["measures"] = [*python_measures(), *extra_measures(study)]
+    return study

@@ -5,10 +5,12 @@ index in the original data set: noise is keyed by it, and splits.json records it
 """
 
 import hashlib
+import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -121,11 +123,14 @@ def digits(root: Path | None = None) -> Splits:
 
     700 training, 100 validation and 697 test images; 300 form the extra pool, whose labels are thrown away.
     """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = torch.from_numpy(bunch.images).to(torch.uint8)[:, None]
-    parts = cut(images, torch.from_numpy(bunch.target).to(torch.int64), DIGITS_SIZES)
+    # The package's file is read without importing the package, which would double the start of every job.
+    package = importlib.util.find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise FileNotFoundError("scikit-learn is not installed; the digits are read from its data files")
+    path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    rows = torch.from_numpy(np.loadtxt(path, delimiter=",")).to(torch.int64)  # 64 pixels and the label
+    images = rows[:, :-1].to(torch.uint8).reshape(-1, 1, 8, 8)
+    parts = cut(images, rows[:, -1], DIGITS_SIZES)
     extra = parts["extra"]
     parts["extra"] = Split(extra.images, torch.full_like(extra.labels, -1), extra.index)
     return Splits(name="digits", levels=16, num_classes=10, **parts)

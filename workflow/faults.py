@@ -1,9 +1,11 @@
 """What a JSON schema finds wrong with a study, one line each: `KEY: what was found, what is wanted`."""
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import yaml
@@ -37,7 +39,16 @@ def where(path: Iterable[str | int]) -> str:
 
 def schema_faults(config: dict) -> list[str]:
     """One 'KEY: fault' for everything that the schema forbids."""
-    return list(dict.fromkeys(_schema_faults(config)))  # jsonschema repeats itself when several keys are missing
+    # jsonschema repeats itself when several keys are missing, and lets NaN pass every bound
+    return list(dict.fromkeys([*_schema_faults(config), *_number_faults(config, ())]))
+
+
+def _number_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{where(path)}: found {value}, wanted a finite number"
+    if isinstance(value, dict | list):
+        for part, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _number_faults(inner, (*path, part))
 
 
 def _schema_faults(config: dict) -> Iterator[str]:
@@ -60,10 +71,10 @@ def _schema_faults(config: dict) -> Iterator[str]:
         elif error.validator in ("minItems", "minProperties", "minLength"):
             yield f"{place}: found nothing, wanted at least one value"
         else:
-            yield f"{place}: found {found!r}, wanted {wish(error.validator, wanted)}"
+            yield f"{place}: found {found!r}, wanted {wish(error.validator, wanted)}{spelling(found, wanted)}"
 
 
-def wish(validator: str, wanted: object) -> str:
+def wish(validator: str, wanted: Any) -> str:
     """What a schema keyword asks for, in words."""
     relation = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     if validator in relation:
@@ -72,3 +83,12 @@ def wish(validator: str, wanted: object) -> str:
         kinds = [wanted] if isinstance(wanted, str) else wanted
         return " or ".join(f"{'an' if kind[0] in 'aio' else 'a'} {kind}" for kind in kinds)
     return f"text of the form {wanted}" if validator == "pattern" else f"{validator} {wanted}"
+
+
+def spelling(found: Any, wanted: Any) -> str:
+    """A hint for the number that YAML takes for text: 1e-3 has no dot."""
+    try:
+        float(found if isinstance(found, str) and wanted in ("number", "integer") else "text")
+    except ValueError:
+        return ""
+    return f" (YAML takes {found} for text: write it with a dot, or without quotes)"

@@ -9,13 +9,11 @@ import hashlib
 import json
 import shlex
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from measures._code import code_id
 from measures._code import names as python_measures
 from workflow.study import ROOT
-
 
 # Of every job: one thread per process, and this repository's code whatever the working directory is.
 SHELL_PREFIX = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH={shlex.quote(str(ROOT))}; "
@@ -45,7 +43,8 @@ class Jobs:
         self.measures, self.chunks = self.study["measures"], plan["chunks"]
         self.extra_rules = [str(ROOT / path) for path in self.study["extra_rules"]]
         self.python_measures = [name for name in python_measures() if name in self.measures]
-        self._models, self._batches = defaultdict(list), defaultdict(dict)
+        self._models: dict[str, list[str]] = defaultdict(list)
+        self._batches: dict[str, dict[str, bool]] = defaultdict(dict)
         for model, entry in plan["models"].items():
             self._models[entry["chunk"]].append(model)
         for entry in plan["runs"].values():

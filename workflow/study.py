@@ -7,7 +7,7 @@ import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -17,7 +17,6 @@ from workflow.faults import SCHEMA, StudyError, nearest, schema, schema_faults
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)
-DIGITS = 1e-12  # slack when a budget is compared with the range of an image
 
 
 class Images(NamedTuple):
@@ -87,7 +86,7 @@ def budget_fault(config: dict) -> str | None:
         eps = number(exact(config["eps"]))
     except ValueError as error:
         return str(error)
-    too_wide = config.get("norm", "Linf") == "Linf" and eps > 1 + DIGITS
+    too_wide = config.get("norm", "Linf") == "Linf" and eps > 1
     return f"eps: found {config['eps']!r}, wanted at most 1, the range of an image" if too_wide else None
 
 
@@ -116,7 +115,7 @@ def meaning_faults(study: dict) -> Iterator[str]:
     yield from measure_faults(study)
 
 
-def setting_values(study: dict, key: str) -> list[tuple[str, object]]:
+def setting_values(study: dict, key: str) -> list[tuple[str, Any]]:
     """(place in the file, value) of a setting: the values of its axis, else the fixed one, else its default."""
     if key in study["axes"]:
         return [(f"axes.{key}[{place}]", value) for place, value in enumerate(study["axes"][key])]

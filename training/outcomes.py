@@ -7,49 +7,28 @@ no measure sees. The adversarial images that measures see are training ones and 
 """
 
 import importlib.metadata
-import io
 import json
-import math
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
 from training import attacks
-from training.checkpoint import FileFault, load_tensors, save_tensors, write_atomically
+from training.checkpoint import FileFault, load_tensors, save_tensors
 from training.data import Splits
 from training.modes import frozen
-from training.planned import ATTACKED, cache_file, frozen_images, index_sha, load_planned_model, run_record, splits_of
+from training.outcome_table import failure, lines, summary, write_table
+from training.planned import ATTACKED, cache_file, frozen_images, load_planned_model, run_record, splits_of
 from training.registry import Registry
 from training.settings import number
 
 # f(model, x, y, index, eps, norm) -> x_adv, in the names of study.outcomes.attacks
 OUTCOME_ATTACKS = Registry("outcome attack")
 SEED = 0  # of the attacks' starts: the same for all models, whatever the seed of their training
-ROBUST_FLOOR = "robust_floor"
 PACKAGES = ("torch", "numpy")
-STRING, REAL = pa.string(), pa.float64()
-COLUMNS = {
-    "model": STRING,
-    "split": STRING,  # train | train_rest | test
-    "attack": STRING,
-    "eps": REAL,
-    "norm": STRING,
-    "n": pa.int64(),
-    "accuracy": REAL,  # 0 to 1
-    "se": REAL,
-    "flags": STRING,  # joined by ';'
-    "seconds": REAL,
-    "bits": pa.binary(),  # np.packbits of the correctness in frozen order; empty for train_rest
-    "index_sha": STRING,
-    "reason": STRING,  # why a foreign model was not judged
-}
 
 
 @OUTCOME_ATTACKS.register()
@@ -138,53 +117,6 @@ def model_outcomes(
     return tensors, seconds
 
 
-def lines(plan: dict, model_id: str, tensors: dict[str, Tensor], seconds: dict[str, float]) -> Iterator[dict]:
-    """A model's rows of the table: splits train, train_rest (where it is not empty) and test, by attack.
-
-    Flag robust_floor: PGD-10 accuracy on train or test at or below chance, 1/K.
-    """
-    study = plan["study"]
-    train, test, m = frozen_images(study)
-    chance = 1 / splits_of(study).num_classes
-    for name, source, index in (
-        ("train", "train", train.index),
-        ("train_rest", "train", train.index[m:]),
-        ("test", "test", test.index),
-    ):
-        for attack in study["outcomes"]["attacks"] if len(index) else ():
-            packed = tensors[f"{source}.{attack}"].numpy()
-            right = np.unpackbits(packed)[: len(train if source == "train" else test)][-len(index) :]
-            p, own = float(right.mean()), name == source
-            yield {
-                "model": model_id,
-                "split": name,
-                "attack": attack,
-                "eps": number(study["eps"]),
-                "norm": study["norm"],
-                "n": len(right),
-                "accuracy": p,
-                "se": math.sqrt(p * (1 - p) / len(right)),
-                "flags": ROBUST_FLOOR if own and attack == ATTACKED and p <= chance else "",
-                "seconds": seconds[f"{source}.{attack}"] if own else 0.0,
-                "bits": packed.tobytes() if own else b"",
-                "index_sha": index_sha(index),
-                "reason": "",
-            }
-
-
-def failure(model_id: str, reason: str) -> dict:
-    """The one row of a foreign model that could not be judged: no split, n = 0, and why."""
-    empty: dict = {column: "" for column, kind in COLUMNS.items() if kind == STRING}
-    return empty | {"model": model_id, "n": 0, "bits": b"", "reason": reason}
-
-
-def write_table(path: Path, table: list[dict]) -> None:
-    """The rows as parquet, also when there are none; missing numbers are null."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(table, schema=pa.schema(COLUMNS)), buffer)
-    write_atomically(path, buffer.getvalue())
-
-
 def run(plan: dict, chunk: str, results: Path, out: Path, device: torch.device | str) -> None:
     """Judge the models of a chunk and write `out`. Models of collapsed runs are left out; a foreign model that does
     not load leaves a row with the reason. What is done is kept per model, so a killed job goes on where it stood.
@@ -214,10 +146,3 @@ def run(plan: dict, chunk: str, results: Path, out: Path, device: torch.device |
             f"model {done} of {len(models)}: {model_id} {said}; {spent:.1f} s, about {left:.0f} s left", file=sys.stderr
         )
     write_table(out, table)
-
-
-def summary(found: list[dict]) -> str:
-    """'clean 0.981/0.957 pgd10 0.812/0.690': accuracy on train / test under each attack."""
-    accuracy = {(line["split"], line["attack"]): line["accuracy"] for line in found}
-    attacks = dict.fromkeys(line["attack"] for line in found)
-    return " ".join(f"{a} {accuracy['train', a]:.3f}/{accuracy['test', a]:.3f}" for a in attacks)

@@ -1,0 +1,87 @@
+"""The table of outcomes: one row per model, split and attack, made from the correctness bits of a model."""
+
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from training.checkpoint import write_atomically
+from training.planned import ATTACKED, frozen_images, index_sha, splits_of
+from training.settings import number
+
+ROBUST_FLOOR = "robust_floor"
+STRING, REAL = pa.string(), pa.float64()
+COLUMNS = {
+    "model": STRING,
+    "split": STRING,  # train | train_rest | test
+    "attack": STRING,
+    "eps": REAL,
+    "norm": STRING,
+    "n": pa.int64(),
+    "accuracy": REAL,  # 0 to 1
+    "se": REAL,
+    "flags": STRING,  # joined by ';'
+    "seconds": REAL,
+    "bits": pa.binary(),  # np.packbits of the correctness in frozen order; empty for train_rest
+    "index_sha": STRING,
+    "reason": STRING,  # why a foreign model was not judged
+}
+
+
+def lines(plan: dict, model_id: str, tensors: dict[str, Tensor], seconds: dict[str, float]) -> Iterator[dict]:
+    """A model's rows of the table: splits train, train_rest (where it is not empty) and test, by attack.
+
+    Flag robust_floor: PGD-10 accuracy on train or test at or below chance, 1/K.
+    """
+    study = plan["study"]
+    train, test, m = frozen_images(study)
+    chance = 1 / splits_of(study).num_classes
+    for name, source, index in (
+        ("train", "train", train.index),
+        ("train_rest", "train", train.index[m:]),
+        ("test", "test", test.index),
+    ):
+        for attack in study["outcomes"]["attacks"] if len(index) else ():
+            packed = tensors[f"{source}.{attack}"].numpy()
+            right = np.unpackbits(packed)[: len(train if source == "train" else test)][-len(index) :]
+            p, own = float(right.mean()), name == source
+            yield {
+                "model": model_id,
+                "split": name,
+                "attack": attack,
+                "eps": number(study["eps"]),
+                "norm": study["norm"],
+                "n": len(right),
+                "accuracy": p,
+                "se": math.sqrt(p * (1 - p) / len(right)),
+                "flags": ROBUST_FLOOR if own and attack == ATTACKED and p <= chance else "",
+                "seconds": seconds[f"{source}.{attack}"] if own else 0.0,
+                "bits": packed.tobytes() if own else b"",
+                "index_sha": index_sha(index),
+                "reason": "",
+            }
+
+
+def failure(model_id: str, reason: str) -> dict:
+    """The one row of a foreign model that could not be judged: no split, n = 0, and why."""
+    empty: dict = {column: "" for column, kind in COLUMNS.items() if kind == STRING}
+    return empty | {"model": model_id, "n": 0, "bits": b"", "reason": reason}
+
+
+def write_table(path: Path, table: list[dict]) -> None:
+    """The rows as parquet, also when there are none; missing numbers are null."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(table, schema=pa.schema(COLUMNS)), buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def summary(found: list[dict]) -> str:
+    """'clean 0.981/0.957 pgd10 0.812/0.690': accuracy on train / test under each attack."""
+    accuracy = {(line["split"], line["attack"]): line["accuracy"] for line in found}
+    attacks = dict.fromkeys(line["attack"] for line in found)
+    return " ".join(f"{a} {accuracy['train', a]:.3f}/{accuracy['test', a]:.3f}" for a in attacks)

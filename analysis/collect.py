@@ -11,6 +11,7 @@ from analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, Ledger, text
 from analysis.measure_files import read_measures
 
 BITS = ["bits", "index_sha"]
+READ = [*COLUMNS["outcomes"], *BITS, "reason"]
 # Settings that the tables of a study without runs of its own still have (NA unless the model's entry tells).
 FEWEST_SETTINGS = ("data", "architecture", "defense", "norm", "eps")
 
@@ -57,17 +58,18 @@ def run_table(plan: dict, results: Path) -> pd.DataFrame:
 
 
 def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:
-    """Outcomes of all chunks, with correctness bits. A chunk's missing file gives no rows.
+    """Outcomes of all chunks, with correctness bits. A chunk's missing file gives no rows; a model that could not be
+    judged has one row, with n = 0 and the reason.
 
     Raises ValueError, naming the file, when it is truncated, lacks a column, repeats a row or names a model that is
     not planned in its chunk.
     """
-    parts = [pd.DataFrame(columns=[*COLUMNS["outcomes"], *BITS])]
+    parts = [pd.DataFrame(columns=READ)]
     for chunk in plan["chunks"]:
         path = results / "outcomes" / f"{chunk}.parquet"
         if not path.is_file():
             continue
-        part = read_parquet(path, [*COLUMNS["outcomes"], *BITS])
+        part = read_parquet(path, READ)
         unknown = [model for model in part["model"] if plan["models"].get(model, {}).get("chunk") != chunk]
         if unknown:
             raise ValueError(f"{path}: found model {unknown[0]}, which the plan does not list in this chunk")
@@ -82,12 +84,14 @@ def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:
 
 
 def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict, results: Path) -> pd.DataFrame:
-    """`runs` with each finished model that has no outcomes marked as failed, and the reason."""
-    gone = (runs["status"] == "finished") & ~runs["model"].isin(outcomes["model"])
+    """`runs` with each finished model that was not judged marked as failed, and the reason."""
+    told = outcomes.loc[outcomes["n"] == 0].set_index("model")["reason"]
+    judged = outcomes.loc[outcomes["n"] > 0, "model"]
+    gone = (runs["status"] == "finished") & ~runs["model"].isin(judged)
     for place, model in runs.loc[gone, "model"].items():
         file = f"outcomes/{plan['models'][model]['chunk']}.parquet"
-        reason = f"no rows in {file}" if (results / file).is_file() else f"missing file {file}"
-        runs.loc[place, ["status", "reason"]] = ["failed", reason]
+        absent = f"no rows in {file}" if (results / file).is_file() else f"missing file {file}"
+        runs.loc[place, ["status", "reason"]] = ["failed", told.get(model, absent)]
     return runs
 
 
@@ -126,7 +130,7 @@ def collect(results: str | Path, out: str | Path, catalogue: str | Path | None =
     measures = read_measures(results, names, chunks, read_json(path))
     study = {key: value for key, value in plan.items() if key not in ("runs", "models", "batches", "chunks")}
     made = {"packages": versions(), "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-    tables = {"runs": runs, "outcomes": outcomes.drop(columns=BITS), "measures": measures}
+    tables = {"runs": runs, "outcomes": outcomes.drop(columns=[*BITS, "reason"]), "measures": measures}
     ledger = Ledger(**tables, catalogue=read_catalogue(path, names, measures), study=study | made, path=out)
     ledger.check()
     bits = outcomes.loc[outcomes["bits"].map(len) > 0, ["model", "split", "attack", "n", *BITS]]

@@ -80,6 +80,10 @@ class Ledger:
     def check(self) -> None:
         """Raise ValueError when an axis has no column, a key is repeated, or a row is about an unknown model."""
         require_columns(self.runs, self.study["axes"], self.path / "runs.parquet")
+        known = {f"gap_{attack}{rest}" for attack in (*ATTACKS, *self.outcomes["attack"]) for rest in ("", "_rest")}
+        if self.outcome not in known:
+            file, wanted = self.path / "study.json", ", ".join(sorted(known))
+            raise ValueError(f"{file}: analysis.outcome: found {self.outcome!r}, wanted one of {wanted}")
         for name, key in KEYS.items():
             table, file = getattr(self, name), self.path / f"{name}.parquet"
             repeated = table[table.duplicated(key)]
@@ -177,7 +181,7 @@ def gap_columns(wide: pd.DataFrame, split: str) -> pd.DataFrame:
     `wide`: one row per model, columns (accuracy | n, split, attack).
     """
     columns = {}
-    for attack in ATTACKS:
+    for attack in dict.fromkeys([*ATTACKS, *wide.columns.get_level_values(-1)]):
 
         def part(split: str, attack: str = attack) -> tuple[pd.Series, pd.Series]:
             missing = pd.Series(np.nan, wide.index)

@@ -70,7 +70,7 @@ def read_measures(results: Path, names: list[str], chunks: dict[str, dict], cata
     rows: list[dict] = []
     for name in names:
         found: list[dict] = []
-        absent = {}
+        absent: dict[str, str] = {}
         for chunk, models in chunks.items():
             path = results / "measures" / name / f"{chunk}.csv"
             if path.is_file():

@@ -1,0 +1,151 @@
+"""Statistics, figures and the report of a study, or correlations of anybody's table with one row per model."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from analysis.association import correlations
+from analysis.collect import collect
+from analysis.files import write_csv
+from analysis.ledger import Ledger
+from analysis.tables import read_models
+
+PUBLISHED = Path(__file__).parent / "published"
+
+
+def run_ledger(given: argparse.Namespace) -> None:
+    """Write the ledger of a study's results and say how its models fared."""
+    ledger = collect(given.results, given.out, given.catalogue)
+    fared = ledger.runs["status"].value_counts()
+    told = ", ".join(f"{fared.get(status, 0)} {status}" for status in ("finished", "collapsed", "failed"))
+    print(f"{given.out}: {len(ledger.runs)} models ({told}), {len(ledger.columns)} measure columns")
+
+
+def run_correlate(given: argparse.Namespace) -> None:
+    """Correlations of any table; says on stdout how the table was understood."""
+    table = read_models(
+        given.table, axes=given.axes, outcome=given.outcome, measures=given.measures, seed_column=given.seed_column
+    )
+    for note in table.notes:
+        print(note)
+    found = correlations(
+        table.rows,
+        axes=table.axes,
+        outcome=table.outcome,
+        measures=table.measures,
+        seed_column=table.seed_column,
+        draws=given.draws,
+    )
+    path = given.out / "correlations.csv"
+    write_csv(found, path)
+    print(f"{path}: {len(table.rows)} models, {len(table.measures)} measures, {len(found)} rows")
+
+
+def run_statistics(given: argparse.Namespace) -> None:
+    """All statistics of a ledger."""
+    from analysis.summary import write_statistics
+
+    for path in write_statistics(Ledger.load(given.ledger), given.out):
+        print(path)
+
+
+def find_ledger(name: str) -> Path:
+    """A ledger folder, or by the name of a study: results/NAME/ledger, else the shipped one."""
+    places = [Path(name), Path("results") / name / "ledger", PUBLISHED / name]
+    found = [place for place in places if (place / "study.json").is_file()]
+    if not found:
+        raise FileNotFoundError(f"{name}: found no ledger (study.json) in {', '.join(map(str, places))}")
+    return found[0]
+
+
+def run_figures(given: argparse.Namespace) -> None:
+    """Draw every figure of a ledger. Matplotlib is imported only here and for the report."""
+    from analysis.figures import draw_all
+
+    ledger = Ledger.load(find_ledger(given.ledger))
+    out = given.out or Path("results") / ledger.name / "figures"
+    print(f"{ledger.path}: {len(draw_all(ledger, out))} files in {out}")
+
+
+def run_report(given: argparse.Namespace) -> None:
+    """Write the report of a ledger from its figures and statistics."""
+    from analysis.report import write
+
+    write(Ledger.load(given.ledger), figures=given.figures, statistics=given.statistics, out=given.out)
+    print(given.out)
+
+
+def names(listed: str) -> list[str]:
+    """'a, b' -> ['a', 'b']."""
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def positive(number: str) -> int:
+    """A whole number above 0, or argparse's own complaint."""
+    if not number.isdecimal() or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"found {number!r}, wanted a whole number above 0")
+    return int(number)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("ledger", help="collect the results of a study into its ledger")
+    one.add_argument("--results", type=Path, required=True, help="results/STUDY")
+    one.add_argument("--out", type=Path, required=True, help="ledger folder to write")
+    one.add_argument(
+        "--catalogue",
+        type=Path,
+        help="output of `python -m measures list --json` (default: catalogue.json among the results)",
+    )
+    one.set_defaults(run=run_ledger)
+
+    one = commands.add_parser("correlate", help="tau, psi and pi of any CSV or parquet table with one row per model")
+    one.add_argument("table", type=Path)
+    one.add_argument("--axes", type=names, required=True, metavar="A,B", help="columns of settings that vary")
+    one.add_argument("--outcome", required=True, metavar="COLUMN", help="what is to be explained, such as the gap")
+    one.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
+    one.add_argument("--seed-column", metavar="S", help="column of the training seed")
+    one.add_argument("--draws", type=positive, default=2000, metavar="N", help="bootstrap draws (default 2000)")
+    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="where correlations.csv goes")
+    one.set_defaults(run=run_correlate)
+
+    one = commands.add_parser("statistics", help="correlations, summary, models, issues and findings of a ledger")
+    one.add_argument("ledger", type=Path)
+    one.add_argument("--out", type=Path, required=True, metavar="DIR")
+    one.set_defaults(run=run_statistics)
+
+    one = commands.add_parser("figures", help="draw every figure of a ledger")
+    one.add_argument(
+        "ledger",
+        nargs="?",
+        default="digits",
+        metavar="STUDY|LEDGER",
+        help="a study by name (results/STUDY/ledger, else the shipped one; default digits) or a folder",
+    )
+    one.add_argument("--out", type=Path, metavar="DIR", help="default: results/STUDY/figures")
+    one.set_defaults(run=run_figures)
+
+    one = commands.add_parser("report", help="write the self-contained HTML report of a ledger")
+    one.add_argument("ledger", type=Path)
+    one.add_argument("--figures", type=Path, required=True, metavar="DIR", help="what `figures` wrote")
+    one.add_argument("--statistics", type=Path, required=True, metavar="DIR", help="what `statistics` wrote")
+    one.add_argument("--out", type=Path, required=True, metavar="FILE")
+    one.set_defaults(run=run_report)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. A fault in what was given is one line on stderr and exit code 1."""
+    given = parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except (ValueError, LookupError, OSError) as error:
+        print(f"error: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The numbers behind the report's sentences, picked from a ledger and its correlations."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from analysis.association import configuration, configurations, in_grid
+from analysis.inference import LEVEL
+from analysis.ledger import NA, Ledger, split_flags
+
+STANDARD = "Standard"  # the defense that does not train on adversarial examples
+
+
+def side(low: float, high: float) -> int:
+    """+1 (-1) where the interval lies wholly above (below) 0, else 0."""
+    return int(low > 0) - int(high < 0)
+
+
+def record(row: pd.Series) -> dict:
+    """Estimate, low, high, n and undefined of a row of correlations, None where a number is not defined."""
+    numbers = {name: float(row[name]) for name in ("estimate", "low", "high")}
+    return {name: None if math.isnan(value) else value for name, value in numbers.items()} | {"n": int(row["n"])}
+
+
+def resolved(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose interval excludes 0, the largest correlation first."""
+    kept = rows[(rows["low"] > 0) | (rows["high"] < 0)]
+    return kept.loc[kept["estimate"].abs().sort_values(ascending=False, kind="stable").index]
+
+
+def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
+    """How many models were planned, analysed, lost and flagged."""
+    status = ledger.runs["status"].value_counts()
+    flags = pd.Series([flag for text in table["flags"] for flag in split_flags(text)], dtype=str).value_counts()
+    grid = table[in_grid(table, ledger.axes)]
+    return {
+        "planned": len(ledger.runs),
+        "trainings": int(ledger.runs.loc[ledger.runs["run"] != NA, "run"].nunique()),
+        "models": len(table),
+        "failed": int(status.get("failed", 0)),
+        "collapsed": int(status.get("collapsed", 0)),
+        "flags": {flag: int(count) for flag, count in flags.items()},
+        "configurations": len(np.unique(configurations(grid, ledger.axes))) if configuration(ledger.axes) else 0,
+        "elsewhere": len(table) - len(grid) if ledger.axes else len(table),
+    }
+
+
+def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
+    """The outcome: its range, and how many adversarially trained models have one above 2 of its standard errors."""
+    values = table[ledger.outcome].dropna()
+    if values.empty:
+        return {"n": 0}
+    trained = table[~table["defense"].isin([STANDARD, NA])] if "defense" in table else table.iloc[:0]
+    clear = trained[ledger.outcome] > 2 * trained[f"se_{ledger.outcome}"]
+    found = {"n": len(values), "min": values.min(), "median": values.median(), "max": values.max()}
+    found |= {"adversarially_trained": len(trained), "above_2_se": int(clear.sum())}
+    return found | {"share_above_2_se": float(clear.mean()) if len(trained) else None}
+
+
+def sign_changes(found: pd.DataFrame) -> list[dict]:
+    """Measures and axes for which two values have intervals of pi wholly on opposite sides of 0."""
+    changes = []
+    rows = found[(found["statistic"] == "pi") & (found["value"] != "")]
+    for (measure, axis), part in rows.groupby(["measure", "axis"], sort=False):
+        clear = resolved(part).sort_values("estimate", ascending=False)
+        if len(clear) and clear["low"].iloc[0] > 0 and clear["high"].iloc[-1] < 0:
+            values = [{"value": row["value"], **record(row)} for _, row in clear.iterrows()]
+            changes.append({"measure": measure, "axis": axis, "values": values})
+    return changes
+
+
+def held_fixed(found: pd.DataFrame, measure: str, sign: int) -> dict[str, list[str]]:
+    """Axes by where the interval of psi lies: on the side of tau, on the other side, or neither (with 0, or none)."""
+    rows = found[(found["measure"] == measure) & (found["statistic"] == "psi") & (found["given_axis"] == "")]
+    names = {sign: "same", -sign: "opposite", 0: "unresolved"}
+    axes: dict[str, list[str]] = {"same": [], "opposite": [], "unresolved": []}
+    for _, row in rows.iterrows():
+        axes[names[side(row["low"], row["high"])]].append(row["axis"])
+    return axes
+
+
+def changed(found: pd.DataFrame, other: str) -> dict | None:
+    """How tau compares with a variant of it: the largest difference of estimates, and the measures whose interval
+    excludes 0 in tau but not, or on the other side, in the variant. None where the variant was not computed."""
+    taus = found.set_index("measure")
+    first, second = (taus[taus["statistic"] == name] for name in ("tau", other))
+    if second.empty:
+        return None
+    both = first.join(second.add_suffix("_other"))
+    lost = [
+        name
+        for name, row in both.iterrows()
+        if side(row["low"], row["high"]) and side(row["low"], row["high"]) != side(row["low_other"], row["high_other"])
+    ]
+    difference = (both["estimate"] - both["estimate_other"]).abs().max()
+    return {"largest_difference": None if np.isnan(difference) else float(difference), "lost": lost}
+
+
+def find(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame, summary: pd.DataFrame) -> dict:
+    """The numbers behind the report's sentences, fit for JSON (None instead of NaN).
+
+    table: `ledger.models()`; found: its correlations; summary: its summary table.
+    """
+    taus = found[found["statistic"] == "tau"]
+    strongest = []
+    for _, row in resolved(taus).iterrows():
+        sign = side(row["low"], row["high"])
+        strongest.append({"measure": row["measure"], **record(row), "psi": held_fixed(found, row["measure"], sign)})
+    claims = {answer: summary.loc[summary["agrees"] == answer, "measure"].tolist() for answer in ("yes", "no")}
+    cells = found[(found["statistic"] == "psi") & (found["given_axis"] == "")]
+    return {
+        "study": ledger.name,
+        "outcome": ledger.outcome,
+        "axes": ledger.axes,
+        "level": LEVEL,
+        "draws": ledger.draws,
+        "sample": sample(ledger, table),
+        "gap": gap(ledger, table),
+        "measures": len(ledger.columns),
+        "claims": {"declared": int(summary["expected"].notna().sum()), **claims},
+        "strongest": strongest,
+        "undefined_tau": taus.loc[taus["estimate"].isna(), "measure"].tolist(),
+        "psi_cells": {"defined": int(cells["n"].sum()), "undefined": int(cells["undefined"].sum())},
+        "missing": {row["measure"]: int(row["missing"]) for _, row in summary.iterrows() if row["missing"]},
+        "sign_changes": sign_changes(found),
+        "without_floor": changed(found, "tau_no_floor"),
+        "rest": changed(found, "tau_rest"),
+    }

@@ -1,0 +1,173 @@
+"""What a study found, in sentences made from numbers (analysis.evidence) that claim no more than intervals bear out.
+
+A statement about one measure rests on the interval of that measure alone. That intervals are not corrected for the
+number of measures looked at is said where measures are compared.
+"""
+
+from collections.abc import Iterator
+
+MOST = 5  # things named one by one in a sentence
+FLAG_WORDS = {
+    "best_is_last": "whose run's best checkpoint is its last",
+    "robust_floor": "with robust accuracy at or below chance",
+}
+ATTACK_WORDS = {"clean": "clean", "fgsm": "FGSM", "pgd10": "PGD-10"}
+
+
+def count(number: int, word: str) -> str:
+    """'1 model', '2 models'."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def listed(words: list[str], most: int = MOST) -> str:
+    """'a, b and c'; beyond `most`, 'a, b and 7 others'."""
+    if len(words) > most:
+        words = [*words[: most - 1], f"{len(words) - most + 1} others"]
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def number(found: dict) -> str:
+    """'+0.52 [+0.31, +0.68]'."""
+    return f"{found['estimate']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
+
+
+def outcome_words(outcome: str) -> str:
+    """'gap_pgd10' -> 'PGD-10 generalization gap'."""
+    attack = outcome.removeprefix("gap_").removesuffix("_rest")
+    rest = " (training images that no measure saw)" if outcome.endswith("_rest") else ""
+    return f"{ATTACK_WORDS.get(attack, attack)} generalization gap{rest}"
+
+
+def about_models(found: dict) -> Iterator[str]:
+    """Who was analysed, and who was not."""
+    sample = found["sample"]
+    of = f" of {count(sample['configurations'], 'configuration')}" if sample["configurations"] else ""
+    yield f"{count(sample['models'], 'model')}{of} are analysed, of {sample['planned']:,} planned."
+    if sample["elsewhere"] and sample["configurations"]:
+        yield f"{count(sample['elsewhere'], 'model')} among them were trained elsewhere; they count in tau alone."
+    lost = [
+        f"{sample[kind]:,} {word}"
+        for kind, word in (("collapsed", "collapsed in training"), ("failed", "failed"))
+        if sample[kind]
+    ]
+    if lost:
+        yield f"Left out, each listed with its reason: {listed(lost)}."
+    flags = [f"{number:,} {FLAG_WORDS.get(flag, flag)}" for flag, number in sample["flags"].items()]
+    if flags:
+        yield f"Flagged, and kept: {listed(flags)}."
+
+
+def about_gap(found: dict) -> Iterator[str]:
+    """How large the outcome is, and how clear of the sampling error of its images."""
+    gap = found["gap"]
+    if not gap["n"]:
+        yield f"No model has a {outcome_words(found['outcome'])}; nothing can be said about measures."
+        return
+    yield (
+        f"The {outcome_words(found['outcome'])} runs from {gap['min']:.1f} to {gap['max']:.1f} percentage points,"
+        f" with a median of {gap['median']:.1f}."
+    )
+    if gap["adversarially_trained"]:
+        yield (
+            f"Of {count(gap['adversarially_trained'], 'adversarially trained model')}, {gap['above_2_se']:,}"
+            f" ({gap['share_above_2_se']:.0%}) have a gap above 2 of its standard errors (image sampling only)."
+        )
+
+
+def about_strength(found: dict) -> Iterator[str]:
+    """Which correlations with the gap are clear of 0, and which claims about signs hold."""
+    measures, strongest, level = found["measures"], found["strongest"], found["level"]
+    if not measures or not found["gap"]["n"]:
+        return
+    words = f"{level:.0%} interval"
+    if not strongest:
+        yield f"No measure's tau has a {words} that excludes 0: this study does not show that any tracks the gap."
+    else:
+        named = listed([f"{one['measure']} {number(one)}" for one in strongest[:MOST]])
+        most = "strongest first" if len(strongest) <= MOST else f"the {MOST} strongest"
+        yield (
+            f"For {len(strongest)} of {count(measures, 'measure column')} the {words} of tau over all models excludes"
+            f" 0; {most}: {named}."
+        )
+        yield (
+            "Each interval is about its own measure and is not corrected for the number of measures looked at: of"
+            f" {measures} measures unrelated to the gap, about {(1 - level) * measures:.1f} would be expected to"
+            " exclude 0 by chance."
+        )
+    if found["undefined_tau"]:
+        yield f"Tau is undefined (constant, or no values) for {listed(found['undefined_tau'])}."
+    claims = found["claims"]
+    if claims["declared"]:
+        left = claims["declared"] - len(claims["yes"]) - len(claims["no"])
+        against = f" ({listed(claims['no'])})" if claims["no"] else ""
+        yield (
+            f"The literature claims a sign for {count(claims['declared'], 'column')}: the interval of tau lies on the"
+            f" claimed side for {len(claims['yes'])}, on the opposite side for {len(claims['no'])}{against}, and"
+            f" settles nothing for {left}."
+        )
+
+
+def about_settings(found: dict) -> Iterator[str]:
+    """What is left of the strong correlations when one setting varies and all else is held fixed."""
+    if not found["axes"]:
+        return
+    nowhere = [one["measure"] for one in found["strongest"] if not one["psi"]["same"]]
+    if nowhere:
+        yield (
+            f"For {listed(nowhere)} no axis has a psi whose interval lies on the side of tau: with all settings but one"
+            " and the seed held fixed, this study does not show the correlation. It may come from the settings rather"
+            " than from what the measure sees (or the cells are too few to tell)."
+        )
+    everywhere = [one["measure"] for one in found["strongest"] if set(one["psi"]["same"]) == set(found["axes"])]
+    if everywhere:
+        yield f"For {listed(everywhere)} psi lies on the side of tau, clear of 0, for every axis."
+    for one in found["strongest"]:
+        if one["psi"]["opposite"]:
+            yield (
+                f"{one['measure']}: tau is {number(one)}, but psi lies on the other side of 0 for"
+                f" {listed(one['psi']['opposite'])}."
+            )
+    if cells := found["psi_cells"]["undefined"]:
+        total = cells + found["psi_cells"]["defined"]
+        yield f"Of {total:,} psi cells (all axes and measures), {cells:,} are undefined and left out of the means."
+
+
+def about_values(found: dict) -> Iterator[str]:
+    """Measures that work under one value of an axis and fail under another."""
+    for one in found["sign_changes"]:
+        values = listed([f"{value['value']} {number(value)}" for value in one["values"]])
+        yield (
+            f"{one['measure']}: the sign of its relation with the gap appears to depend on {one['axis']}; intervals of"
+            f" pi lie on opposite sides of 0: {values}."
+        )
+    looked = found["measures"] * len(found["axes"])
+    if found["sign_changes"]:
+        yield f"Such reversals were looked for in {looked:,} pairs of measure and axis, without correction for that."
+    elif looked and found["strongest"]:
+        yield "No measure has values of one axis whose pi intervals lie on opposite sides of 0."
+
+
+def about_checks(found: dict) -> Iterator[str]:
+    """Whether tau changes on other images or other models, and which values are missing."""
+    for key, condition in (
+        ("without_floor", "without the models whose robust accuracy is at or below chance"),
+        ("rest", "with the gap on the training images that no measure was given"),
+    ):
+        if found[key] is None or found[key]["largest_difference"] is None:
+            continue
+        lost = found[key]["lost"]
+        told = (
+            f"the interval is no longer on the same side of 0 for {listed(lost)}"
+            if lost
+            else ("each interval that excludes 0 still does so on the same side")
+        )
+        yield f"Computed {condition}, tau changes by at most {found[key]['largest_difference']:.2f}; {told}."
+    if found["missing"]:
+        named = listed([f"{name} ({lost:,})" for name, lost in found["missing"].items()])
+        yield f"Values are missing, each with its reason in the tables, for {named}; those models are left out there."
+
+
+def sentences(found: dict) -> list[str]:
+    """The findings of a study in words. found: the dictionary of `analysis.evidence.find` (or findings.json)."""
+    parts = (about_models, about_gap, about_strength, about_settings, about_values, about_checks)
+    return [sentence for part in parts for sentence in part(found)]

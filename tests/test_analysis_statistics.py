@@ -1,0 +1,142 @@
+"""`python -m analysis statistics`: tables that agree with the ledger, sentences that claim what intervals bear out."""
+
+import json
+
+import ledger_cases
+import ledgers
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.__main__ import main
+from analysis.association import RESULT
+from analysis.findings import listed, sentences
+from analysis.ledger import Ledger
+from analysis.summary import agreement, write_statistics
+
+
+def read(out, name: str) -> pd.DataFrame:
+    return pd.read_csv(out / f"{name}.csv", dtype=str, keep_default_na=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(ledger, output folder) of the usual synthetic study."""
+    folder = tmp_path_factory.mktemp("study")
+    ledger = ledgers.make(folder / "ledger")
+    assert main(["statistics", str(folder / "ledger"), "--out", str(folder / "out")]) == 0
+    return ledger, folder / "out"
+
+
+def test_correlations_hold_the_two_variants_of_tau(made):
+    ledger, out = made
+    found = read(out, "correlations")
+    assert list(found.columns) == RESULT
+    assert set(found["statistic"]) == {"tau", "tau_a", "psi", "pi", "tau_rest", "tau_no_floor"}
+    taus = found[found["measure"] == "average_ce"].set_index("statistic")
+    floor = (ledger.models()["flags"].str.contains("robust_floor")).sum()
+    assert int(taus.loc["tau", "n"]) - int(taus.loc["tau_no_floor", "n"]) == floor > 0
+    assert taus.loc["tau_rest", "estimate"] == taus.loc["tau", "estimate"], "same gaps, same tau"
+
+
+def test_summary_counts_missing_values_and_compares_signs(made):
+    ledger, out = made
+    summary = read(out, "summary").set_index("measure")
+    assert list(summary.index) == ledger.columns
+    standard = (ledger.models()["defense"] == "Standard").sum()
+    assert summary.loc["boundary_thickness", "missing"] == str(standard)
+    assert summary.loc["boundary_thickness", "reasons"] == f"{standard} x no segment reached the other class"
+    assert summary.loc["average_ce", ["expected", "agrees"]].tolist() == ["-1", "yes"]
+    assert summary.loc["num_params", ["tau", "agrees"]].tolist() == ["", "unresolved"]
+
+
+def test_signs_agree_only_where_the_interval_excludes_zero():
+    assert agreement(None, 0.1, 0.2) == ""
+    assert agreement(1, 0.1, 0.2) == "yes" and agreement(-1, 0.1, 0.2) == "no" and agreement(-1, -0.2, -0.1) == "yes"
+    assert agreement(1, -0.1, 0.2) == agreement(1, np.nan, np.nan) == "unresolved"
+
+
+def test_issues_list_every_failed_collapsed_or_flagged_model(made):
+    ledger, out = made
+    issues = read(out, "issues")
+    runs = ledger.runs.set_index("model")
+    for status in ("failed", "collapsed"):
+        assert set(issues.loc[issues["issue"] == status, "model"]) == set(runs.index[runs["status"] == status])
+    assert set(issues.loc[issues["issue"] == "best_is_last", "run"]) == {"Standard-32-true-s0"}
+    floor = ledger.outcomes.loc[ledger.outcomes["flags"] != "", "model"]
+    assert set(issues.loc[issues["issue"] == "robust_floor", "model"]) == set(floor)
+    assert (issues["reason"] != "").all() and issues["settings"].str.contains("defense=").all()
+    assert issues["issue"].drop_duplicates().tolist()[:2] == ["failed", "collapsed"]
+
+
+def test_models_table_is_the_wide_table(made):
+    ledger, out = made
+    assert read(out, "models").shape == ledger.models().shape
+
+
+def test_findings_are_numbers_that_the_sentences_repeat(made):
+    ledger, out = made
+    findings = json.loads((out / "findings.json").read_text())
+    told = findings.pop("sentences")
+    assert told == sentences(findings)
+    assert findings["sample"]["models"] == len(ledger.models())
+    changes = [(change["measure"], change["axis"]) for change in findings["sign_changes"]]
+    assert changes == [("boundary_thickness", "defense")], "built to rise under TRADES and fall elsewhere"
+    text = " ".join(told)
+    assert "60 models of 15 configurations are analysed, of 64 planned." in text
+    assert "the sign of its relation with the gap appears to depend on defense" in text
+    assert "not corrected for the number of measures" in text
+
+
+def pure_noise(folder) -> Ledger:
+    """A ledger whose measures have nothing to do with the gap."""
+    ledger = ledgers.make(folder, troubles=False)
+    value = np.random.default_rng(7).standard_normal(len(ledger.measures))
+    return ledger_cases.saved(ledger, measures=ledger.measures.assign(value=value))
+
+
+def settings_proxy(folder) -> Ledger:
+    """A ledger whose only measure is a function of the defense alone."""
+    ledger = ledgers.make(folder, troubles=False)
+    measures = ledger.measures[ledger.measures["measure"] == "average_ce"]
+    defense = ledger.runs.set_index("model")["defense"].map(ledgers.EFFECT)
+    return ledger_cases.saved(ledger, measures=measures.assign(value=measures["model"].map(defense)))
+
+
+def findings_of(ledger: Ledger, out) -> dict:
+    write_statistics(ledger, out)
+    return json.loads((out / "findings.json").read_text())
+
+
+def test_noise_is_not_called_a_finding(tmp_path):
+    found = findings_of(pure_noise(tmp_path / "ledger"), tmp_path)
+    assert found["strongest"] == [] and found["sign_changes"] == []
+    assert any(
+        sentence.startswith("No measure's tau has a 95% interval that excludes 0") for sentence in found["sentences"]
+    )
+
+
+def test_a_proxy_of_the_settings_is_told_as_perhaps_one(tmp_path):
+    found = findings_of(settings_proxy(tmp_path / "ledger"), tmp_path)
+    strong = found["strongest"][0]
+    assert strong["estimate"] > 0.4 and set(strong["psi"]["unresolved"]) == {"batch_size", "awp", "checkpoint"}
+    assert strong["psi"]["same"] == ["defense"]
+
+
+@pytest.mark.parametrize("name", ledger_cases.CASES)
+def test_odd_studies_have_statistics_too(tmp_path, name):
+    found = findings_of(ledger_cases.CASES[name](tmp_path / "ledger"), tmp_path)
+    assert found["sentences"] and all(told.endswith(".") for told in found["sentences"])
+    assert not any("nan" in told or "None" in told for told in found["sentences"])
+
+
+def test_lists_of_words():
+    assert [listed(list("abcdefg"[:n])) for n in (0, 1, 2, 3)] == ["", "a", "a and b", "a, b and c"]
+    assert listed(list("abcdefg"), most=3) == "a, b and 5 others"
+
+
+def test_a_study_that_asks_for_an_unknown_outcome_is_refused(tmp_path):
+    ledger = ledgers.make(tmp_path)
+    study = {**ledger.study, "study": {**ledger.study["study"], "analysis": {"outcome": "gap_pgd20"}}}
+    with pytest.raises(ValueError, match=r"study\.json: analysis\.outcome: found 'gap_pgd20', wanted one of gap_clean"):
+        ledger_cases.saved(ledger, study=study)

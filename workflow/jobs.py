@@ -25,9 +25,13 @@ def digest(*parts: object) -> str:
 
 
 def source_digest(folder: str) -> str:
-    """Digest of the parsed Python sources in a package of this repository: comments and layout do not count."""
-    files = sorted((ROOT / folder).rglob("*.py"))
-    return digest([[file.name, ast.dump(ast.parse(file.read_text()))] for file in files])
+    """Digest of a package of this repository: its Python parsed, so that comments and layout do not count, and the
+    templates and style sheets beside it."""
+    python = [(file.name, ast.dump(ast.parse(file.read_text()))) for file in sorted((ROOT / folder).rglob("*.py"))]
+    other = [
+        (file.name, file.read_text()) for kind in ("j2", "css") for file in sorted((ROOT / folder).glob(f"*.{kind}"))
+    ]
+    return digest(python, other)
 
 
 def figure_names() -> list[str]:

@@ -1,0 +1,24 @@
+"""Shared by all tests: one thread per process, and a finished digits-tiny study to start from."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before anything imports torch
+
+from pathlib import Path
+
+import pytest
+from trees import Tree
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """A copy of the project in which digits-tiny has run to its report. Copy it before changing anything."""
+    tree = Tree.of_project(tmp_path_factory.mktemp("finished") / "project")
+    tree.first = tree.run("digits-tiny")
+    return tree
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Tree:
+    """A copy of the project without results."""
+    return Tree.of_project(tmp_path / "project")

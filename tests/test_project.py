@@ -1,0 +1,107 @@
+"""How the project hangs together: arrows between packages, one list of pins, and files of readable length."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from trees import ROOT
+
+PACKAGES = ("training", "measures", "analysis", "workflow")
+# What each package may import of the others; nothing imports workflow but the Snakefile, its rules and tests.
+ARROWS = {
+    "training": set(),
+    "measures": {"training"},
+    "analysis": set(),
+    "workflow": {"training.settings", "measures._code"},
+}
+CONDA_NAMES = {"torch": "pytorch"}
+SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imports(file: Path) -> set[str]:
+    """Dotted names of all modules that a file imports, wherever the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import, wanted an absolute one"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def inside(name: str, allowed: set[str]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in allowed)
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_arrows_point_one_way(file: Path):
+    package = file.relative_to(ROOT).parts[0]
+    for name in imports(file):
+        top = name.partition(".")[0]
+        if top in PACKAGES and top != package:
+            assert inside(name, ARROWS[package]), f"{package} must not import {name}"
+        assert top != "snakemake", "library code never sees Snakemake"
+        assert package not in ("analysis", "workflow") or top not in ("torch", "torchvision"), (
+            f"{package} imports torch"
+        )
+
+
+def test_rules_and_snakefile_import_only_the_workflow():
+    for file in [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]:
+        for line in re.findall(r"^(?:from|import) .*$", file.read_text(), re.MULTILINE):
+            assert re.match(r"from (workflow\.\w+|snakemake\.utils) import ", line), f"{file.name}: {line}"
+
+
+def test_the_snakefile_is_short_and_without_logic():
+    text = (ROOT / "Snakefile").read_text()
+    assert len(text.splitlines()) <= 60
+    assert not re.search(r"^ *(def|class|for|while|try) ?", text, re.MULTILINE)
+    for file in (ROOT / "workflow" / "rules").glob("*.smk"):
+        assert not re.search(r"^ *(def|class|run|script):?\b", file.read_text(), re.MULTILINE), file.name
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_file_is_longer_than_one_can_hold(file: Path):
+    assert len(file.read_text().splitlines()) <= 260
+
+
+@pytest.mark.parametrize("module", ["training", "training.settings", "measures", "measures._code", "analysis"])
+def test_light_modules_stay_light(module: str):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pip_pins() -> dict[str, str]:
+    extras = project()["optional-dependencies"]
+    lines = [*project()["dependencies"], *extras["train"], *extras["workflow"], *extras["test"]]
+    return dict(line.split("==") for line in lines)
+
+
+def test_conda_has_the_same_pins_as_pip():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    listed = [line for line in environment["dependencies"] if isinstance(line, str)]
+    by_pip = next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
+    assert listed[:2] == [f"python {project()['requires-python']}", "pip"]
+    conda = dict(line.split(" =") for line in listed[2:]) | dict(line.split("==") for line in by_pip)
+    assert conda == {CONDA_NAMES.get(name, name): version for name, version in pip_pins().items()}
+
+
+def test_every_requirement_is_pinned_once():
+    base, extras = project()["dependencies"], project()["optional-dependencies"]
+    lines = [*base, *extras["train"], *extras["workflow"], *extras["test"]]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", line) for line in lines)
+    assert len({line.split("==")[0] for line in lines}) == len(lines)
+    assert extras["all"] == ["robustgap[train,workflow,test]"]
+    assert not {"torch", "torchvision", "robustbench", "timm"} & {
+        line.split("==")[0] for line in project()["dependencies"]
+    }

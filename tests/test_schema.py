@@ -1,0 +1,182 @@
+"""Study files: each fault is one line that names the key, and the schema knows what training knows."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from studies import study
+
+from training.architectures import ARCHITECTURES
+from training.attacks import NORMS
+from training.augment import AUGMENTATIONS
+from training.data import DATASETS, DIGITS_SIZES, load
+from training.defenses import DEFENSES
+from training.settings import CHECKPOINTS, DEFAULTS
+from workflow import grid
+from workflow.faults import StudyError, schema
+from workflow.study import IMAGES, resolve
+
+ROBUSTBENCH = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
+CASES = {
+    "unknown key": (study(sedes=[0]), "sedes: unknown key, did you mean 'seeds'?"),
+    "unknown axis": (study(**{"axes.batch_sise": [1]}), "axes.batch_sise: unknown key, did you mean 'batch_size'?"),
+    "unknown setting": (study(**{"settings.epoch": 1}), "settings.epoch: unknown key, did you mean 'epochs'?"),
+    "seed as an axis": (study(**{"axes.seed": [0]}), "axes.seed: unknown key"),
+    "nothing near": (study(zzz=1), "zzz: unknown key; known keys: study, data, norm, eps"),
+    "missing key": (study(measures=None), "measures: missing"),
+    "data set": (study(data="digit"), "data: found 'digit', wanted one of digits, digits32, cifar10, did you mean"),
+    "defense": (
+        study(**{"axes.defense": ["AT", "TRADE"]}),
+        "axes.defense[1]: found 'TRADE', wanted one of Standard, AT, TRADES, MART, did you mean 'TRADES'?",
+    ),
+    "architecture": (study(**{"settings.architecture": "resnet81"}), "did you mean 'resnet18'?"),
+    "augmentation": (study(**{"settings.augmentation": "flip"}), "settings.augmentation: found 'flip', wanted one of"),
+    "attack": (study(**{"outcomes.attacks": ["clean", "pgd"]}), "outcomes.attacks[1]: found 'pgd', wanted one of"),
+    "checkpoint": (study(checkpoints=["final"]), "checkpoints[0]: found 'final', wanted one of last, best"),
+    "negative eps": (study(eps=-1), "eps: found -1, wanted a number >= 0"),
+    "eps as words": (study(eps="8 / x"), "eps: found '8 / x', wanted a number or a fraction such as 8/255"),
+    "eps by zero": (study(eps="8/0"), "eps: found '8/0', wanted a number or a fraction such as 8/255"),
+    "eps too wide": (study(eps=8), "eps: found 8, wanted at most 1, the range of an image"),
+    "norm": (study(norm="linf"), "norm: found 'linf', wanted one of Linf, L2, did you mean 'Linf'?"),
+    "zero epochs": (study(**{"settings.epochs": 0}), "settings.epochs: found 0, wanted a value >= 1"),
+    "batch of one": (study(**{"axes.batch_size": [1]}), "axes.batch_size[0]: found 1, wanted a value >= 2"),
+    "text for a number": (
+        study(**{"settings.lr": "1e-1"}),
+        "settings.lr: found '1e-1', wanted a number (YAML takes 1e-1 for text",
+    ),
+    "lr of zero": (study(**{"settings.lr": 0}), "settings.lr: found 0, wanted a value > 0"),
+    "momentum of one": (study(**{"settings.momentum": 1}), "settings.momentum: found 1, wanted a value < 1"),
+    "not a number": (study(**{"settings.lr": float("nan")}), "settings.lr: found nan, wanted a finite number"),
+    "number for a switch": (study(**{"settings.awp": 1}), "settings.awp: found 1, wanted a boolean"),
+    "value twice": (study(**{"axes.batch_size": [32, 32]}), "axes.batch_size: found 32 twice, wanted distinct values"),
+    "seed twice": (study(seeds=[1, 1]), "seeds: found 1 twice, wanted distinct values"),
+    "no seeds": (study(seeds=[]), "seeds: found nothing, wanted at least one value"),
+    "negative seed": (study(seeds=[-1]), "seeds[0]: found -1, wanted a value >= 0"),
+    "empty axis": (study(**{"axes.defense": []}), "axes.defense: found nothing, wanted at least one value"),
+    "no axes, no models": (study(axes={}), "axes: found nothing, wanted at least one axis, or models"),
+    "axis and setting": (study(**{"settings.batch_size": 64}), "axes.batch_size: also a fixed setting"),
+    "best of one epoch": (study(**{"settings.epochs": 1}), "settings.epochs: found 1, wanted at least 2: `best`"),
+    "best of one epoch on an axis": (
+        study(**{"settings.epochs": None, "axes.epochs": [4, 1]}),
+        "axes.epochs[1]: found 1, wanted at least 2",
+    ),
+    "chunks": (study(chunks=0), "chunks: found 0, wanted a value >= 1"),
+    "too many chunks": (study(chunks=1001), "chunks: found 1001, wanted a value <= 1000"),
+    "train jobs": (study(train_jobs="runs"), "train_jobs: found 'runs', wanted one of chunk, run, did you mean 'run'?"),
+    "study name": (study(study="../x"), "study: found '../x', wanted text of the form"),
+    "no clean accuracy": (study(**{"outcomes.attacks": ["pgd10"]}), "outcomes.attacks: 'clean' is missing"),
+    "no pgd10": (study(**{"outcomes.attacks": ["clean"]}), "outcomes.attacks: 'pgd10' is missing"),
+    "too many measure images": (study(measure_images=701), "measure_images: found 701, wanted at most 700"),
+    "too many test images": (study(**{"outcomes.test_images": 698}), "outcomes.test_images: found 698, wanted at most"),
+    "pool where there is none": (
+        study(data="cifar10", **{"settings.extra_data": "pool"}),
+        "settings.extra_data: found 'pool', but cifar10 has no extra images",
+    ),
+    "measure": (
+        study(measures=["average_cee"]),
+        "measures[0]: nothing makes 'average_cee', did you mean 'average_ce'?",
+    ),
+    "measure twice": (study(measures=["average_ce"] * 2), "measures: found 'average_ce' twice"),
+    "no measures": (study(measures=[]), "measures: found nothing, wanted at least one value"),
+    "measures as text": (study(measures="average_ce"), "measures: found 'average_ce', wanted a list of names or all"),
+    "rule file": (study(extra_rules=["gone.smk"]), "extra_rules[0]: no file gone.smk"),
+    "exclusion without reason": (study(exclude=[{"where": {"awp": True}}]), "exclude[0].reason: missing"),
+    "exclusion of nothing": (study(exclude=[{"where": {}, "reason": "x"}]), "exclude[0].where: found nothing"),
+    "exclusion by an unknown setting": (
+        study(exclude=[{"where": {"batchsize": 32}, "reason": "x"}]),
+        "exclude[0].where.batchsize: unknown setting, did you mean 'batch_size'?",
+    ),
+    "exclusion of a value nobody has": (
+        study(exclude=[{"where": {"defense": ["AT", "MART"]}, "reason": "x"}]),
+        "exclude[0].where.defense: found 'MART', the grid has Standard, AT, TRADES",
+    ),
+    "zoo without threat": (
+        study(models=[{key: ROBUSTBENCH[key] for key in ("source", "name", "dataset")}]),
+        "models[0].threat: missing",
+    ),
+    "zoo": (study(models=[{**ROBUSTBENCH, "source": "timm"}]), "models[0].source: found 'timm', wanted one of"),
+    "draws": (study(analysis={"draws": 1}), "analysis.draws: found 1, wanted a value >= 100"),
+}
+
+
+@pytest.mark.parametrize(("config", "line"), CASES.values(), ids=CASES)
+def test_each_fault_is_one_line_that_names_file_and_key(config: dict, line: str, tmp_path: Path, capsys):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(yaml.safe_dump(config))
+    assert grid.main([str(file)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (told,) = printed.err.splitlines()
+    assert told.startswith(f"{file}: ") and line in told
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_several_faults_are_several_lines():
+    with pytest.raises(StudyError) as caught:
+        resolve(study(seeds=[], chunks=0, zzz=1), "f.yaml")
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["zzz", "chunks", "seeds"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("a: [1", "not YAML"),
+        ("- 1\n", "found list, wanted keys and values"),
+        ("", "found NoneType, wanted keys and values"),
+        ("\0", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_study_is_one_line(content: str, told: str, tmp_path: Path, capsys):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(content)
+    assert grid.main([str(file)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{file}: {told}")
+
+
+def test_a_missing_file_names_the_nearest_study(capsys):
+    assert grid.main(["workflow/config/digit.yaml"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("workflow/config/digit.yaml: ") and "did you mean 'digits'?" in line
+
+
+def test_defaults_are_filled_in_and_resolving_again_changes_nothing():
+    full = resolve(study(), "f")
+    assert full["checkpoints"] == ["last", "best"] and full["measure_images"] == 256 and full["exclude"] == []
+    assert full["outcomes"]["batch_size"] == 512 and full["analysis"]["draws"] == 2000
+    assert resolve(full, "f") == full
+
+
+def test_all_measures_are_named():
+    assert "average_ce" in resolve(study(measures="all"), "f")["measures"]
+
+
+def test_a_rule_file_brings_its_measures(tmp_path: Path):
+    rule = tmp_path / "extra.smk"
+    rule.write_text("rule compute_by_hand:\n    output: 'x'\n")
+    assert resolve(study(measures=["by_hand"], extra_rules=[str(rule)]), "f")["measures"] == ["by_hand"]
+    with pytest.raises(StudyError, match="nothing makes 'by_hands', did you mean 'by_hand'"):
+        resolve(study(measures=["by_hands"], extra_rules=[str(rule)]), "f")
+    rule.write_text("rule compute_average_ce:\n    output: 'x'\n")
+    with pytest.raises(StudyError, match=r"makes 'average_ce', which measures/average_ce\.py makes already"):
+        resolve(study(extra_rules=[str(rule)]), "f")
+
+
+def test_the_schema_lists_what_training_has_registered():
+    settings = schema()["properties"]["settings"]["properties"]
+    axes = schema()["properties"]["axes"]["properties"]
+    assert set(settings) == set(axes) == set(DEFAULTS) - {"data", "norm", "eps", "seed"}
+    assert all(axes[key]["items"] == settings[key] for key in settings)
+    for key, registry in (("architecture", ARCHITECTURES), ("defense", DEFENSES), ("augmentation", AUGMENTATIONS)):
+        assert sorted(settings[key]["enum"]) == sorted(registry)
+    top = schema()["properties"]
+    assert sorted(top["data"]["enum"]) == sorted(DATASETS) == sorted(IMAGES)
+    assert tuple(top["norm"]["enum"]) == NORMS
+    assert tuple(top["checkpoints"]["items"]["enum"]) == CHECKPOINTS
+
+
+def test_split_sizes_are_those_of_the_data():
+    assert DIGITS_SIZES == {"train": 700, "val": 100, "extra": 300, "test": 697}
+    splits = load("digits")
+    sizes = {name: len(getattr(splits, name)) for name in ("train", "val", "test", "extra")}
+    assert sizes == IMAGES["digits"]._asdict() == IMAGES["digits32"]._asdict()

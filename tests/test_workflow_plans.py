@@ -1,0 +1,78 @@
+"""Every study, profile and linter, without running a job."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from trees import ROOT
+
+from workflow.cost import job_counts
+from workflow.grid import open_plan
+from workflow.study import read
+
+CONFIGS = sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
+PROFILES = sorted(folder.name for folder in (ROOT / "workflow" / "profiles").iterdir())
+BIN = Path(sys.executable).parent
+
+
+def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess:
+    """Snakemake on this project's Snakefile with another working directory, so that nothing is left here."""
+    command = [str(BIN / "snakemake"), "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_study_plans_the_jobs_that_grid_announces(name: str, tmp_path: Path):
+    file = ROOT / "workflow" / "config" / f"{name}.yaml"
+    ran = snakemake(tmp_path, "--configfile", str(file), "--dry-run", "--quiet", "rules")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    rows = [line.split() for line in ran.stdout.splitlines()]
+    jobs = Counter({row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()})
+    announced = job_counts(open_plan(read(file), name))
+    measures = sum(count for rule, count in jobs.items() if rule.startswith("compute_"))
+    assert measures == announced.pop("measures")
+    assert {rule: count for rule, count in announced.items() if count} == {
+        rule: jobs[rule] for rule in announced if jobs[rule]
+    }
+    assert jobs["total"] == measures + sum(announced.values()) + 1  # `all`
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_default_study_is_digits_and_is_not_mixed_into_another(tmp_path: Path):
+    text = snakemake(tmp_path, "--dry-run", "--quiet", "rules").stdout
+    assert "compute_num_params" in text
+    other = ("--configfile", str(ROOT / "workflow/config/digits-tiny.yaml"))
+    assert "compute_num_params" not in snakemake(tmp_path, *other, "--dry-run", "--quiet", "rules").stdout
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_plans(profile: str, tmp_path: Path):
+    study = ("--configfile", str(ROOT / "workflow/config/digits-tiny.yaml"))
+    folder = str(ROOT / "workflow" / "profiles" / profile)
+    ran = snakemake(tmp_path, *study, "--profile", folder, "--dry-run", "--quiet", "rules")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_job_asks_for_enough_memory_and_one_thread(tmp_path: Path):
+    study = ("--configfile", str(ROOT / "workflow/config/digits-tiny.yaml"))
+    text = snakemake(tmp_path, *study, "--profile", str(ROOT / "workflow/profiles/slurm"), "--dry-run").stdout
+    asked = [line for line in text.splitlines() if line.strip().startswith("resources:")]
+    assert len(asked) > 10
+    for line in asked:
+        resources = dict(pair.split("=", 1) for pair in line.split(":", 1)[1].strip().split(", "))
+        assert int(resources["mem_mb"]) >= 600 and int(resources["runtime"]) > 0  # Snakemake itself takes 125 MB
+    assert "threads: " not in text.replace("threads: 1", "")
+
+
+def test_lint_is_clean(tmp_path: Path):
+    ran = snakemake(tmp_path, "--lint")
+    assert ran.returncode == 0 and "good condition" in ran.stdout + ran.stderr, ran.stdout + ran.stderr
+
+
+def test_the_rules_are_formatted():
+    ran = subprocess.run(
+        [str(BIN / "snakefmt"), "--check", "Snakefile", "workflow/rules"], cwd=ROOT, capture_output=True
+    )
+    assert ran.returncode == 0, ran.stderr.decode()

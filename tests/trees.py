@@ -1,0 +1,74 @@
+"""Copies of the project in which tests may run Snakemake, change files and run it again."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("Snakefile", "environment.yml", "workflow", "training", "measures", "analysis")
+FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)", re.MULTILINE)
+PLANNED = re.compile(r"^(\w+) +(\d+)$", re.MULTILINE)
+
+
+@dataclass
+class Result:
+    """What a command left: exit code, stdout and stderr together, and how many jobs of each rule ran (or would)."""
+
+    code: int
+    text: str
+    jobs: Counter
+
+
+@dataclass
+class Tree:
+    """A copy of the project. Commands run inside it, on its own code, because the working directory comes first."""
+
+    path: Path
+    first: Result | None = None
+
+    @classmethod
+    def of_project(cls, path: Path) -> "Tree":
+        path.mkdir(parents=True)
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, path / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(ROOT / part, path / part)
+        return cls(path)
+
+    def copy(self, path: Path) -> "Tree":
+        """The tree with its results; modification times are kept, so nothing seems to have changed."""
+        shutil.copytree(self.path, path, symlinks=True)
+        return Tree(path)
+
+    def command(self, *arguments: str) -> Result:
+        """Run a command of the environment's bin folder inside the tree."""
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("SNAKEMAKE", "PYTHONPATH"))}
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+        ran = subprocess.run(arguments, cwd=self.path, env=env, capture_output=True, text=True, timeout=500)
+        text = ran.stdout + ran.stderr
+        return Result(ran.returncode, text, Counter(FINISHED.findall(text)))
+
+    def run(self, study: str, *options: str, profile: str = "local") -> Result:
+        """Run Snakemake on workflow/config/STUDY.yaml with two cores."""
+        return self.command(
+            *("snakemake", "--configfile", f"workflow/config/{study}.yaml"),
+            *("--workflow-profile", f"workflow/profiles/{profile}", "--cores", "2", *options),
+        )
+
+    def plan(self, study: str, *options: str, profile: str = "local") -> Result:
+        """What Snakemake would run (`-n`); `jobs` counts the planned jobs."""
+        result = self.run(study, "--dry-run", "--quiet", "rules", *options, profile=profile)
+        planned = {rule: int(count) for rule, count in PLANNED.findall(result.text) if rule != "total"}
+        return Result(result.code, result.text, Counter(planned))
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace `old`, which must stand there, by `new` in a file of the tree."""
+        text = (self.path / file).read_text()
+        assert old in text, f"{file}: {old!r} not found"
+        (self.path / file).write_text(text.replace(old, new))

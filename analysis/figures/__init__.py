@@ -1,0 +1,46 @@
+"""Figures of a ledger, one file each: `draw(ledger) -> Figure`, `data(ledger)` the numbers drawn, `CAPTION`.
+
+A figure is found by its file's name; files starting with an underscore are shared helpers. ORDER is its place in the
+report, TITLE its heading, and CAPTION a text with fields in braces (see `_numbers.facts`).
+"""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+from analysis.figures import _numbers, _style
+from analysis.files import write_csv
+from analysis.ledger import Ledger
+
+
+def module(name: str) -> ModuleType:
+    """The module of one figure."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def names() -> list[str]:
+    """Names of all figures, in the order in which a reader meets them."""
+    found = [entry.name for entry in pkgutil.iter_modules(__path__) if not entry.name.startswith("_")]
+    return sorted(found, key=lambda name: (module(name).ORDER, name))
+
+
+def caption(name: str, ledger: Ledger) -> str:
+    """The caption of one figure, with n, attack, interval method and draws of this ledger filled in."""
+    return module(name).CAPTION.format(**_numbers.facts(ledger))
+
+
+def draw_all(ledger: Ledger, out: str | Path, statistics: str | Path | None = None) -> list[Path]:
+    """Draw every figure into folder `out` as NAME.pdf, NAME.svg, NAME.png, and its numbers as NAME.csv.
+
+    statistics: a folder with the `correlations.csv` of this ledger, to spare computing it again; None computes it.
+    Returns the files written. Raises FileNotFoundError or ValueError when `statistics` has no such table.
+    """
+    if statistics is not None:
+        _numbers.take(ledger, Path(statistics) / "correlations.csv")
+    written = []
+    for name in names():
+        written += _style.save(module(name).draw(ledger), Path(out) / name)
+        write_csv(module(name).data(ledger), Path(out) / f"{name}.csv")
+        written.append(Path(out) / f"{name}.csv")
+    return written

@@ -1,0 +1,119 @@
+"""Numbers that several figures need, each made once per ledger: the table of models and the correlations."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import association
+from analysis.files import require_columns
+from analysis.ledger import CHECKPOINT, Ledger
+
+ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
+NORM_LABELS = {"Linf": "L∞", "L2": "L2"}
+NUMBERS = ["estimate", "low", "high"]
+
+
+def attack(ledger: Ledger) -> str:
+    """The attack of the study's outcome: 'gap_pgd10_rest' -> 'pgd10'."""
+    return ledger.outcome.removeprefix("gap_").removesuffix("_rest")
+
+
+def models(ledger: Ledger) -> pd.DataFrame:
+    """`ledger.models()` on the training images that the study's outcome is about; computed once per ledger."""
+    split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
+    # vars() is where cached_property keeps its values too: a ledger's tables never change.
+    if "_models" not in vars(ledger):
+        vars(ledger)["_models"] = ledger.models(split)
+    return vars(ledger)["_models"]
+
+
+def correlations(ledger: Ledger) -> pd.DataFrame:
+    """The tidy table of `analysis.association.correlations` for all models of a ledger; computed once per ledger."""
+    if "_correlations" not in vars(ledger):
+        vars(ledger)["_correlations"] = association.correlations(
+            models(ledger),
+            axes=ledger.axes,
+            outcome=ledger.outcome,
+            measures=ledger.columns,
+            seed_column="seed",
+            draws=ledger.draws,
+        )
+    return vars(ledger)["_correlations"]
+
+
+def read_correlations(path: Path) -> pd.DataFrame:
+    """A written correlations.csv; keys stay text ('NA' is a value of an axis, not a missing number).
+
+    Raises FileNotFoundError, or ValueError naming a missing column.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    require_columns(table, association.RESULT, path)
+    for column in NUMBERS:
+        table[column] = pd.to_numeric(table[column].replace("", np.nan))
+    return table.astype({"n": int, "undefined": int})
+
+
+def take(ledger: Ledger, path: Path) -> None:
+    """Use the correlations in file `path` for this ledger instead of computing them.
+
+    Raises ValueError when the file is not about this ledger's measures.
+    """
+    table = read_correlations(path)
+    lacking = [measure for measure in ledger.columns if measure not in set(table["measure"])]
+    if lacking:
+        raise ValueError(
+            f"{path}: found no rows for measure {lacking[0]}, wanted one for each of the ledger's measures"
+        )
+    vars(ledger)["_correlations"] = table
+
+
+def pooled(ledger: Ledger) -> pd.DataFrame:
+    """tau of each measure (columns estimate, low, high, n, undefined), strongest first, undefined ones last."""
+    table = correlations(ledger)
+    table = table[table["statistic"] == "tau"].set_index("measure")[[*NUMBERS, "n", "undefined"]]
+    strength = table["estimate"].abs().sort_values(ascending=False, na_position="last", kind="stable")
+    return table.loc[strength.index]
+
+
+def group_axis(ledger: Ledger) -> str | None:
+    """The axis that colour and marker stand for: the defense, else the study's first axis, else none."""
+    return "defense" if "defense" in ledger.axes else next(iter(ledger.axes), None)
+
+
+def groups(ledger: Ledger) -> dict[str, pd.DataFrame]:
+    """Models by value of the group axis, in the study's order; all models as one group where there is no axis."""
+    table, axis = models(ledger), group_axis(ledger)
+    if axis is None:
+        return {"all models": table}
+    return {value: table[table[axis] == value] for value in ledger.values(axis)}
+
+
+def threat(ledger: Ledger) -> str:
+    """The attack and its budget in words: 'PGD-10, L∞, ε = 3/20'."""
+    name = attack(ledger)
+    rows = ledger.outcomes[ledger.outcomes["attack"] == name]
+    norms = [NORM_LABELS.get(norm, norm) for norm in sorted(set(rows["norm"]))]
+    given = ledger.study["study"].get("eps")
+    budgets = [str(given)] if given is not None else [f"{eps:.4g}" for eps in sorted(set(rows["eps"]))]
+    label = ATTACK_LABELS.get(name, name)
+    return label if name == "clean" else f"{label}, {' and '.join(norms)}, ε = {' or '.join(budgets)}"
+
+
+def facts(ledger: Ledger) -> dict[str, object]:
+    """What captions state: n, configurations, measures, threat, group (axis in words), draws, se (points)."""
+    table, axis = models(ledger), group_axis(ledger)
+    configuration = [column for column in ledger.axes if column != CHECKPOINT]
+    group = "defense" if axis == "defense" else f"{axis} (this study has no defense axis)"
+    se = table[f"se_{ledger.outcome}"].median() if len(table) else np.nan
+    return {
+        "n": len(table),
+        "configurations": len(table.drop_duplicates(configuration)) if configuration else len(table),
+        "measures": len(ledger.columns),
+        "threat": threat(ledger),
+        "group": group if axis else "nothing (this study has no axes)",
+        "draws": ledger.draws,
+        "se": "undefined" if np.isnan(se) else f"{se:.1f}",
+    }

@@ -1,0 +1,136 @@
+"""How all figures look and how they are saved: colours with markers that double them, labels, numbers, files."""
+
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.files import replace
+
+# M. Okabe, K. Ito, Color universal design, 2008; yellow, too pale on white, comes last.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]  # 8 and 9 share no factor: 72 distinct pairs
+INK, GREY, PALE = "#222222", "#6b6b6b", "#d9d9d9"
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "path",  # outlines: a page moved to a machine without the font looks the same
+    "svg.hashsalt": "robustgap",
+    "pdf.fonttype": 42,  # TrueType: text stays text
+}
+MANY = 10_000  # points; more are drawn as one picture inside the vector files, which would weigh megabytes
+DPI = 200
+
+
+def styled(draw: Callable) -> Callable:
+    """Run a drawing function under the house style, leaving the caller's matplotlib settings alone."""
+
+    @wraps(draw)
+    def inner(*args, **kwargs):
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return inner
+
+
+@styled
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write STEM.png, STEM.pdf and STEM.svg; the same figure gives the same bytes. Returns the paths."""
+    figure.set_dpi(DPI)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # arranged once, not once for each file
+    for axes in figure.axes:  # the layout solver's last digits differ from one process to the next
+        axes.set_position(np.round(axes.get_position().bounds, 6))
+    # The canvases' own writers: Figure.savefig would go through each figure a second time to arrange it.
+    writers = {
+        "png": FigureCanvasAgg(figure).print_png,
+        "pdf": partial(FigureCanvasPdf(figure).print_pdf, metadata={"CreationDate": None}),
+        "svg": partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None}),
+    }
+    paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in writers}
+    for kind, path in paths.items():
+        replace(path, writers[kind])
+    return list(paths.values())
+
+
+def look(place: int) -> dict[str, str]:
+    """Colour and marker of the group at `place` in the legend."""
+    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib must not read as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def handles(labels: Sequence[str]) -> list[Line2D]:
+    """Legend entries of groups, in order."""
+    return [Line2D([], [], linestyle="", markersize=6, label=plain(label), **look(i)) for i, label in enumerate(labels)]
+
+
+def fill_handles(checkpoints: Sequence[str]) -> list[Line2D]:
+    """Legend entries of the checkpoint rule, which is told by fill: 'best' open, all others full."""
+    style = {"linestyle": "", "marker": "o", "markersize": 6, "markeredgecolor": GREY}
+    return [Line2D([], [], label=f"checkpoint {c}", markerfacecolor=face(c, GREY), **style) for c in checkpoints]
+
+
+def face(checkpoint: str, colour: str) -> str:
+    """Marker face of a checkpoint rule."""
+    return "white" if checkpoint == "best" else colour
+
+
+def measure_label(column: str, columns: Sequence[str]) -> str:
+    """'a.adv' -> 'a (adversarial)'; 'a' -> 'a (clean)' where both variants exist, else 'a'."""
+    name = column.removesuffix(".adv")
+    if column != name:
+        return f"{name} (adversarial)"
+    return f"{name} (clean)" if f"{name}.adv" in columns else name
+
+
+def signed(value: float) -> str:
+    """A correlation: '+0.62', '−0.07', 'n/a'."""
+    if np.isnan(value):
+        return "n/a"
+    return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
+
+
+def with_interval(estimate: float, low: float, high: float) -> str:
+    """'−0.62 [−0.71, −0.50]'; without a bracket where there is no interval."""
+    if np.isnan(low) or np.isnan(high):
+        return signed(estimate)
+    return f"{signed(estimate)} [{signed(low)}, {signed(high)}]"
+
+
+def say(axes: Axes, reason: str) -> None:
+    """Say in an empty panel why it is empty."""
+    axes.axis("off")  # not set(yticks=[]), which would take the labels of a neighbour that shares the axis
+    axes.text(0.5, 0.5, plain(reason), transform=axes.transAxes, ha="center", va="center", color=GREY, wrap=True)
+
+
+def empty(reason: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = Figure(figsize=(6, 1.6), layout="constrained")
+    say(figure.add_subplot(), reason)
+    return figure

@@ -1,0 +1,100 @@
+"""tau, psi_k and pi_k of every measure, as a table whose cells are coloured."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from analysis.figures import _numbers
+from analysis.figures._style import GREY, INK, empty, measure_label, signed, styled
+from analysis.ledger import Ledger
+
+ORDER = 2
+TITLE = "Which measures track the gap: τ, ψ and π"
+CAPTION = (
+    "Kendall's τ between each measure and the robust generalization gap ({threat}) over {n} models of {configurations} "
+    "configurations, strongest first. ψ of an axis: mean τ within cells of models that differ in that axis only; "
+    "π of an axis: mean τ among the models that share a value of that axis. A frame and bold type mark cells whose "
+    "95 % interval (configuration bootstrap, {draws} draws) excludes 0. Hatched, n/a: undefined, because the measure "
+    "is missing or constant in every group. The colour scale is fixed from −1 to +1. n: models in which the measure "
+    "is defined (in the data, n of ψ counts the defined cells)."
+)
+COLOURMAP = "RdBu_r"
+CELL = (0.64, 0.3)  # inches
+HEADINGS = {"tau": "τ\nall models", "psi": "ψ\ndiffering in", "pi": "π\nsharing"}
+BLANK = "#f2f2f2"
+
+
+def blocks(ledger: Ledger) -> dict[str, list[str]]:
+    """Columns of the figure, by statistic: the axis of each."""
+    axes = {"psi": ledger.axes, "pi": ledger.axes} if ledger.axes else {}
+    return {"tau": [""], **axes}
+
+
+def data(ledger: Ledger) -> pd.DataFrame:
+    """One row per cell, row by row: measure, statistic, axis, estimate, low, high, n, undefined."""
+    table = _numbers.correlations(ledger)
+    table = table[(table["value"] == "") & (table["given_axis"] == "")]
+    table = table.set_index(["measure", "statistic", "axis"])[[*_numbers.NUMBERS, "n", "undefined"]]
+    columns = [(statistic, axis) for statistic, axes in blocks(ledger).items() for axis in axes]
+    wanted = [(measure, *column) for measure in _numbers.pooled(ledger).index for column in columns]
+    return table.reindex(pd.MultiIndex.from_tuples(wanted, names=table.index.names)).reset_index()
+
+
+def draw_cell(axes: Axes, row: int, column: int, value: float, certain: bool) -> None:
+    """The number of one cell, with its frame; hatching where it is undefined."""
+    ink = "white" if abs(value) > 0.65 else INK
+    if np.isnan(value):
+        look = {"facecolor": BLANK, "edgecolor": "#bdbdbd", "hatch": "////", "linewidth": 0}
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, zorder=1, **look))
+    elif certain:
+        frame = Rectangle((column - 0.44, row - 0.41), 0.88, 0.82, fill=False, edgecolor=ink, linewidth=1.2)
+        axes.add_patch(frame)
+    box = {"facecolor": BLANK, "edgecolor": "none", "pad": 0.8} if np.isnan(value) else None
+    weight = "bold" if certain else "normal"
+    axes.text(column, row, signed(value), ha="center", va="center", fontsize=8, color=ink, weight=weight, bbox=box)
+
+
+def draw_block(axes: Axes, cells: pd.DataFrame, labels: list[str]) -> AxesImage:
+    """All cells of one statistic; `labels` name the columns."""
+    shape = (-1, len(labels))
+    estimates = cells["estimate"].to_numpy(float).reshape(shape)
+    certain = ((cells["low"] > 0) | (cells["high"] < 0)).to_numpy().reshape(shape)
+    masked = np.ma.masked_invalid(estimates)
+    image = axes.imshow(masked, cmap=COLOURMAP, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    for (row, column), value in np.ndenumerate(estimates):
+        draw_cell(axes, row, column, value, bool(certain[row, column]))
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="left", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return image
+
+
+@styled
+def draw(ledger: Ledger) -> Figure:
+    """Rows: measures, strongest pooled tau first. Columns: tau, psi of each axis, pi of each axis."""
+    cells, parts = data(ledger), blocks(ledger)
+    if cells.empty:
+        return empty("this ledger holds no measures")
+    measures, widths = list(dict.fromkeys(cells["measure"])), [len(axes) for axes in parts.values()]
+    size = (4 + CELL[0] * sum(widths), 2.1 + CELL[1] * len(measures))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False, width_ratios=widths)[0]
+    for axes, (statistic, names) in zip(panels, parts.items(), strict=True):
+        image = draw_block(axes, cells[cells["statistic"] == statistic], names)
+        axes.set_title(HEADINGS[statistic], loc="center" if statistic == "tau" else "left", pad=8)
+    panels[0].set_yticks(range(len(measures)), [measure_label(measure, ledger.columns) for measure in measures])
+    counts = panels[-1].secondary_yaxis("right")
+    defined = cells.loc[cells["statistic"] == "tau", "n"]
+    counts.set_yticks(range(len(measures)), [f"n = {n:.0f}" for n in defined], color=GREY)
+    counts.tick_params(length=0)
+    counts.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.02, aspect=30, ticks=[-1, -0.5, 0, 0.5, 1])
+    bar.set_label("Kendall's τ-b with the gap")
+    bar.outline.set_visible(False)
+    title = f"{len(_numbers.models(ledger))} models, {_numbers.threat(ledger)}; framed: 95 % interval excludes 0"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    return figure

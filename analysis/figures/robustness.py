@@ -1,0 +1,174 @@
+"""Train and test robust accuracy of every model, and the distribution of their difference, the gap."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.figures import _numbers
+from analysis.figures._style import GREY, INK, PALE, empty, face, fill_handles, handles, look, plain, styled
+from analysis.ledger import CHECKPOINT, Ledger
+
+ORDER = 1
+TITLE = "Robust accuracy on training and test images"
+CAPTION = (
+    "Robust accuracy ({threat}) on training against test images, one point for each of {n} models, and the gap "
+    "between the two. Colour and marker: {group}; filled: last checkpoint, open: best. On the solid line the gap is 0. "
+    "Typical standard error of a gap: {se} percentage points (median over models; image sampling only). In the rows, "
+    "the vertical tick is the median, the thick bar the middle half of the models."
+)
+
+
+def data(ledger: Ledger) -> pd.DataFrame:
+    """One row per point: model, group, checkpoint, test and train accuracy (percent), gap and its se (points)."""
+    name, parts = _numbers.attack(ledger), []
+    for label, table in _numbers.groups(ledger).items():
+        columns = {"model": table["model"], "group": label, CHECKPOINT: table[CHECKPOINT]}
+        columns |= {side: table[f"{name}_{side}"] for side in ("test", "train")}
+        parts.append(pd.DataFrame({**columns, "gap": table[ledger.outcome], "se_gap": table[f"se_{ledger.outcome}"]}))
+    points = pd.concat(parts, ignore_index=True)
+    return points.dropna(subset=["test", "train"]).reset_index(drop=True)
+
+
+def typical_se(ledger: Ledger) -> tuple[float, float]:
+    """Median standard error over models of test and train accuracy, in percentage points."""
+    rows = ledger.outcomes[ledger.outcomes["attack"] == _numbers.attack(ledger)]
+    split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
+    test, train = (100 * rows.loc[rows["split"] == part, "se"].median() for part in ("test", split))
+    return test, train
+
+
+def gap_lines(axes: Axes, points: pd.DataFrame) -> None:
+    """The identity line and, thin and labelled, lines of constant gap."""
+    axes.axline((0, 0), slope=1, color=GREY, linewidth=1.2, zorder=1)
+    steps = MaxNLocator(4).tick_values(0, max(float(points["gap"].max()), 1))
+    low, high = axes.get_xlim()
+    for gap in [step for step in steps if step > 0]:
+        axes.axline((0, gap), slope=1, color=PALE, linewidth=0.8, zorder=0)
+        top = min(high, axes.get_ylim()[1] - gap)
+        if top > low:
+            axes.annotate(
+                f"gap {gap:g}",
+                (top, top + gap),
+                xytext=(2, 0),
+                textcoords="offset points",
+                fontsize=7,
+                color=GREY,
+                annotation_clip=False,
+                va="center",
+            )
+
+
+def draw_accuracies(axes: Axes, ledger: Ledger, points: pd.DataFrame, labels: list[str]) -> None:
+    """Train against test accuracy."""
+    for place, label in enumerate(labels):
+        for checkpoint, part in points[points["group"] == label].groupby(CHECKPOINT):
+            style = look(place)
+            axes.scatter(
+                part["test"],
+                part["train"],
+                s=26,
+                marker=style["marker"],
+                edgecolors=style["color"],
+                facecolors=face(checkpoint, style["color"]),
+                linewidths=1,
+                alpha=0.85,
+                zorder=3,
+            )
+    axes.margins(0.08)
+    axes.autoscale_view()
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    gap_lines(axes, points)
+    axes.set(xlabel="robust accuracy on test images (%)", ylabel="robust accuracy on training images (%)")
+    draw_typical_se(axes, *typical_se(ledger))
+
+
+def draw_typical_se(axes: Axes, test: float, train: float) -> None:
+    """A cross of +-1 standard error in the corner below the identity line, where hardly any model lies.
+
+    Words alone where a cross would cover the models because the axes span only a few standard errors.
+    """
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    x, y = right - 0.06 * (right - left) - test, bottom + 0.06 * (top - bottom) + train
+    text = f"typical ± 1 s.e.\n{test:.1f} (test), {train:.1f} (train)"
+    style = {"textcoords": "offset points", "ha": "right", "fontsize": 7, "color": GREY}
+    if 8 * max(test / (right - left), train / (top - bottom)) > 1:
+        axes.annotate(text, (1, 0), xycoords="axes fraction", xytext=(-4, 4), va="bottom", **style)
+        return
+    axes.errorbar([x], [y], yerr=[train], xerr=[test], color=GREY, linewidth=1.2, capsize=2)
+    axes.annotate(text, (x - test, y), xytext=(-8, 0), va="center", **style)
+
+
+def spread(values: np.ndarray, height: float = 0.6) -> np.ndarray:
+    """Vertical offsets that keep points with nearly equal values apart: (n,) within +-height / 2, no randomness."""
+    edges = np.linspace(values.min(), values.max() + 1e-9, 30)
+    bins, offsets = np.digitize(values, edges), np.zeros(len(values))
+    for members in (np.flatnonzero(bins == b) for b in np.unique(bins)):
+        step = min(0.12, height / max(len(members) - 1, 1))
+        offsets[members] = step * (np.arange(len(members)) - (len(members) - 1) / 2)
+    return offsets
+
+
+def draw_rows(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
+    """The gap of each model in its group's row, with median and quartiles."""
+    for place, label in enumerate(labels):
+        part, style = points[points["group"] == label], look(place)
+        if part.empty:
+            axes.text(
+                0.5, place, "no model", transform=axes.get_yaxis_transform(), ha="center", va="center", color=GREY
+            )
+            continue
+        y = place + spread(part["gap"].to_numpy())
+        faces = [face(checkpoint, style["color"]) for checkpoint in part[CHECKPOINT]]
+        axes.scatter(
+            part["gap"],
+            y,
+            s=14,
+            marker=style["marker"],
+            edgecolors=style["color"],
+            facecolors=faces,
+            linewidths=0.8,
+            alpha=0.8,
+            zorder=2,
+        )
+        low, middle, high = part["gap"].quantile([0.25, 0.5, 0.75])
+        axes.plot([low, high], [place, place], color=INK, linewidth=2.5, solid_capstyle="butt", zorder=3)
+        axes.plot([middle], [place], color=INK, marker="|", markersize=13, markeredgewidth=2, zorder=3)
+    counts = points["group"].value_counts()
+    axes.set_yticks(range(len(labels)), [f"{plain(label)}\nn = {counts.get(label, 0)}" for label in labels])
+    axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel="robust generalization gap (percentage points)")
+
+
+def draw_histogram(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
+    """Stacked histogram of the gap over all models."""
+    parts = [points.loc[points["group"] == label, "gap"] for label in labels]
+    colours = [look(place)["color"] for place in range(len(labels))]
+    count = int(np.clip(2 * np.sqrt(len(points)), 6, 30))
+    bins = np.linspace(points["gap"].min() - 1e-6, points["gap"].max() + 1e-6, count)
+    axes.hist(parts, bins=bins, stacked=True, color=colours, edgecolor="white", linewidth=0.4)
+    axes.set(ylabel="models", title=f"gap of all {len(points)} models")
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.tick_params(labelbottom=False)
+
+
+@styled
+def draw(ledger: Ledger) -> Figure:
+    """Left: train against test robust accuracy. Right: histogram of the gap, above the gaps by group."""
+    points, labels = data(ledger), list(_numbers.groups(ledger))
+    if points.empty:
+        return empty("no model has robust accuracies on both training and test images")
+    figure = Figure(figsize=(10.5, max(5, 2.6 + 0.55 * len(labels))), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.25, 1], height_ratios=[1, 2.2])
+    left, top, rows = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
+    draw_accuracies(left, ledger, points, labels)
+    left.set_title(f"{len(points)} models, {_numbers.threat(ledger)}")
+    draw_histogram(top, points, labels)
+    draw_rows(rows, points, labels)
+    top.sharex(rows)
+    for axes in (top, rows):
+        axes.axvline(0, color=PALE, linewidth=1, zorder=0)
+    checkpoints = sorted(set(points[CHECKPOINT]) & {"last", "best"}, reverse=True)
+    entries = handles(labels) + (fill_handles(checkpoints) if len(checkpoints) > 1 else [])
+    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
+    return figure

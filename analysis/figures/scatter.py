@@ -1,0 +1,160 @@
+"""Each measure against the gap, in small multiples."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from analysis.figures import _numbers
+from analysis.figures._style import (
+    GREY,
+    MANY,
+    empty,
+    face,
+    fill_handles,
+    handles,
+    look,
+    measure_label,
+    say,
+    styled,
+    with_interval,
+)
+from analysis.ledger import CHECKPOINT, VARIANTS, Ledger
+
+ORDER = 3
+TITLE = "Each measure against the gap"
+CAPTION = (
+    "Each of {measures} measures (horizontal) against the robust generalization gap ({threat}; vertical, percentage "
+    "points), strongest pooled τ first; clean and adversarial forms have a panel each. One point per model ({n}); "
+    "colour and marker: {group}; filled: last checkpoint, open: best. Titles: Kendall's τ-b with its 95 % interval "
+    "(configuration bootstrap, {draws} draws). Typical standard error of a gap: {se} points (image sampling only). "
+    "Logarithmic axes, where values span more than a factor of 30, say so."
+)
+ACROSS = 5
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SPAN = 30  # positive values spanning more than this factor get a logarithmic axis
+OUTLYING = 20  # values of both signs spanning more than this many interquartile ranges get a symlog axis
+
+
+def data(ledger: Ledger) -> pd.DataFrame:
+    """One row per point: measure, model, group, checkpoint, value of the measure, gap (percentage points)."""
+    parts, measures = [], list(_numbers.pooled(ledger).index)
+    for label, table in _numbers.groups(ledger).items():
+        wide = table.rename(columns={ledger.outcome: "gap"})[["model", CHECKPOINT, "gap", *measures]]
+        parts.append(wide.melt(["model", CHECKPOINT, "gap"], var_name="measure").assign(group=label))
+    if not parts or not measures:
+        return pd.DataFrame(columns=["measure", "model", "group", CHECKPOINT, "value", "gap"])
+    points = pd.concat(parts, ignore_index=True).dropna(subset=["value", "gap"])
+    rank = points["measure"].map({measure: place for place, measure in enumerate(measures)})
+    points = points.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True)
+    return points[["measure", "model", "group", CHECKPOINT, "value", "gap"]]
+
+
+def scaling(values: np.ndarray) -> dict:
+    """Keyword arguments of `set_xscale` that fit the values: linear, log or symlog."""
+    if len(values) == 0:
+        return {"value": "linear"}
+    if values.min() > 0:
+        return {"value": "log" if values.max() > SPAN * values.min() else "linear"}
+    low, high = np.quantile(values, [0.25, 0.75])
+    middle = float(np.median(np.abs(values)))
+    outlying = middle > 0 and np.ptp(values) > OUTLYING * max(high - low, middle)
+    return {"value": "symlog", "linthresh": middle} if outlying else {"value": "linear"}
+
+
+def symlog_ticks(values: np.ndarray, linthresh: float) -> list[float]:
+    """0, and on each side that values reach at most two powers of ten beyond `linthresh`."""
+    ticks = [0.0]
+    for sign, reach in ((-1, -values.min()), (1, values.max())):
+        if reach > linthresh:
+            first, last = np.ceil(np.log10(linthresh)) + 1, np.floor(np.log10(reach))
+            ticks += [sign * 10.0**power for power in {last, np.ceil((first + last) / 2)} if power >= first]
+    return sorted(ticks)
+
+
+def power_of_ten(value: float, _: int | None = None) -> str:
+    """Tick label of a power of ten: 0.001 -> '10⁻³', -100 -> '−10²', 0 -> '0'."""
+    if value == 0:
+        return "0"
+    power = str(round(np.log10(abs(value)))).translate(RAISED)
+    return f"{'−' if value < 0 else ''}10{power}"
+
+
+def set_scale(axes: Axes, values: np.ndarray) -> str:
+    """Scale and ticks of the horizontal axis of one panel; returns what to say about it."""
+    scale = scaling(values)
+    axes.set_xscale(**scale)
+    if scale["value"] == "log":
+        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+    elif scale["value"] == "symlog":
+        axes.set_xticks(symlog_ticks(values, scale["linthresh"]))
+    if scale["value"] != "linear":
+        axes.xaxis.set_major_formatter(FuncFormatter(power_of_ten))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        constant = np.ptp(values) == 0
+        axes.xaxis.set_major_locator(FixedLocator(values[:1]) if constant else MaxNLocator(4))
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 5))
+    return "" if scale["value"] == "linear" else f", {scale['value']} scale"
+
+
+def why_missing(ledger: Ledger, column: str) -> str:
+    """The commonest reason that the measurements of a column give for having no value."""
+    name = column.removesuffix(".adv")
+    variants = [variant for variant, suffix in VARIANTS.items() if name + suffix == column]
+    rows = ledger.measures[(ledger.measures["measure"] == name) & ledger.measures["variant"].isin(variants)]
+    reasons = rows.loc[rows["value"].isna() & (rows["reason"] != ""), "reason"].value_counts()
+    return f": {reasons.index[0]}" if len(reasons) else ""
+
+
+def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, labels: list[str]) -> None:
+    """One measure."""
+    tau, total = _numbers.pooled(ledger).loc[column], len(_numbers.models(ledger))
+    title = f"τ = {with_interval(tau['estimate'], tau['low'], tau['high'])}"
+    axes.set_title(f"{measure_label(column, ledger.columns)}\n{title}", fontsize=8.5, linespacing=1.25)
+    if points.empty:
+        say(axes, f"no defined value\n(n = 0 of {total})\n{why_missing(ledger, column).removeprefix(': ')}".strip())
+        return
+    for place, label in enumerate(labels):
+        part, style = points[points["group"] == label], look(place)
+        faces = [face(checkpoint, style["color"]) for checkpoint in part[CHECKPOINT]]
+        axes.scatter(
+            part["value"],
+            part["gap"],
+            s=13,
+            marker=style["marker"],
+            edgecolors=style["color"],
+            facecolors=faces,
+            linewidths=0.8,
+            alpha=0.8,
+            rasterized=len(points) * len(ledger.columns) > MANY,
+        )
+    scale, missing = set_scale(axes, points["value"].to_numpy()), total - len(points)
+    note = f"n = {len(points)}" + (f", {missing} missing" if missing else "") + scale
+    axes.set_xlabel(note, fontsize=7, color=GREY, labelpad=1)
+
+
+@styled
+def draw(ledger: Ledger) -> Figure:
+    """A panel for each measure column, strongest pooled tau first."""
+    points, labels, measures = data(ledger), list(_numbers.groups(ledger)), list(_numbers.pooled(ledger).index)
+    if not measures:
+        return empty("this ledger holds no measures")
+    across = min(ACROSS, len(measures))
+    down = -(-len(measures) // across)
+    figure = Figure(figsize=(max(2.35 * across, 5.5), 2.2 * down + 0.5), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False, sharey=True)
+    by_measure = dict(list(points.groupby("measure", sort=False)))
+    for place, axes in enumerate(panels.flat):
+        if place < len(measures):
+            draw_panel(axes, ledger, measures[place], by_measure.get(measures[place], points.iloc[:0]), labels)
+        else:
+            axes.axis("off")
+    figure.supylabel("robust generalization gap\n(percentage points)", fontsize=9, ha="center", multialignment="center")
+    what = f"value of the measure (gap of {len(_numbers.models(ledger))} models, {_numbers.threat(ledger)})"
+    figure.supxlabel(what, fontsize=9)
+    checkpoints = sorted(set(points[CHECKPOINT]) & {"last", "best"}, reverse=True)
+    entries = handles(labels) + (fill_handles(checkpoints) if len(checkpoints) > 1 else [])
+    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
+    return figure

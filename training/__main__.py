@@ -8,8 +8,8 @@ import torch
 
 from training import outcomes
 from training.checkpoint import read_json, write_json
-from training.data import load
 from training.extra import load_extra, pseudo_label, save_extra
+from training.planned import splits_of
 from training.run import train_run
 
 
@@ -17,13 +17,9 @@ def pick_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
-def data_dir(study: dict) -> Path | None:
-    return Path(study["data_dir"]) if study.get("data_dir") else None
-
-
 def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
     """Record the splits; pseudo-label the extra pool when a run asks for it."""
-    splits = load(plan["study"]["data"], data_dir(plan["study"]))
+    splits = splits_of(plan["study"])
     if any(run["settings"]["extra_data"] != "none" for run in plan["runs"].values()):
         save_extra(out.parent / "extra.safetensors", pseudo_label(splits, device))
     write_json(out, splits.record())
@@ -31,16 +27,16 @@ def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
 
 def train_batch(plan: dict, batch: str, results: Path, out: Path, device: torch.device) -> None:
     """Train the runs of one job, one after another; the manifest says what became of each."""
-    splits = load(plan["study"]["data"], data_dir(plan["study"]))
-    extra_file = results / "data" / "extra.safetensors"
-    extra = load_extra(extra_file, splits) if extra_file.exists() else None
+    if batch not in plan["batches"]:
+        raise LookupError(f"batch {batch!r} is not in the plan of study {plan['study']['study']}")
+    splits = splits_of(plan["study"])
     runs, manifest = plan["batches"][batch], {}
     for number, run in enumerate(runs, start=1):
         settings = plan["runs"][run]["settings"]
         print(f"run {number} of {len(runs)}: {run} {settings}", file=sys.stderr)
-        record = train_run(
-            settings, splits, extra if settings["extra_data"] != "none" else None, results / "runs" / run, device
-        )
+        pool = settings["extra_data"] != "none"
+        extra = load_extra(results / "data" / "extra.safetensors", splits) if pool else None
+        record = train_run(settings, splits, extra, results / "runs" / run, device)
         manifest[run] = {key: record[key] for key in ("status", "reason", "files")}
         if record["status"] == "collapsed":
             print(f"{run}: collapsed: {record['reason']}", file=sys.stderr)

@@ -10,7 +10,7 @@ from training.architectures import build
 from training.checkpoint import FileFault, load_tensors, save_tensors
 from training.data import Split, Splits
 from training.modes import evaluating
-from training.run import make_optimizer
+from training.run import make_optimizer, on_device
 from training.settings import complete
 
 # The teacher is part of what `extra_data: pool` means, so it is as frozen as the defaults.
@@ -23,11 +23,11 @@ def pseudo_label(splits: Splits, device: torch.device) -> Split:
         raise ValueError(f"extra_data: found pool, but data set {splits.name} has no extra images; wanted none")
     settings = complete({**TEACHER, "data": splits.name})
     teacher = build(settings, splits).to(device)
-    loop.train(
-        teacher, make_optimizer(teacher, settings), splits, None, settings, loop.Progress(), None, lambda _: None
-    )
+    optimizer, progress = make_optimizer(teacher, settings), loop.Progress()
+    loop.train(teacher, optimizer, on_device(splits, device), None, settings, progress, None, lambda _: None)
+    images = splits.floats(splits.extra.images).to(device)
     with evaluating(teacher), torch.no_grad():
-        labels = torch.cat([teacher(part).argmax(1) for part in splits.floats(splits.extra.images).split(512)])
+        labels = torch.cat([teacher(part).argmax(1) for part in images.split(512)])
     return Split(splits.extra.images, labels.cpu(), splits.extra.index)
 
 

@@ -9,7 +9,7 @@ import importlib.metadata
 import math
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -82,6 +82,11 @@ def to(split: Split, device: torch.device) -> Split:
     return Split(split.images.to(device), split.labels.to(device), split.index.to(device))
 
 
+def on_device(splits: Splits, device: torch.device) -> Splits:
+    """The data set with the images that training touches on `device`."""
+    return replace(splits, train=to(splits.train, device), val=to(splits.val, device))
+
+
 def train_run(settings: dict, splits: Splits, extra: Split | None, folder: Path, device: torch.device) -> dict:
     """Train one run (or pick up what is there) and return its record, the content of run.json."""
     run = run_id(settings)
@@ -89,7 +94,7 @@ def train_run(settings: dict, splits: Splits, extra: Split | None, folder: Path,
         return record
     folder.mkdir(parents=True, exist_ok=True)
     model = build(settings, splits).to(device)
-    splits = Splits(**{**vars(splits), **{k: to(getattr(splits, k), device) for k in ("train", "val")}})
+    splits = on_device(splits, device)
     extra = to(extra, device) if extra is not None else None
     optimizer = make_optimizer(model, settings)
     save_model(folder / "init.safetensors", model, run=run)

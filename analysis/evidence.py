@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pandas as pd
 
-from analysis.association import configuration, configurations, in_grid
+from analysis.association import codes, configuration, configurations, in_grid
 from analysis.inference import LEVEL
 from analysis.ledger import NA, Ledger, split_flags
 
+# Half of unrelated cells agree with tau by chance: fewer than 6 independent ones agree all too often (2 * 0.5^5 > 5 %).
+FEWEST_BLOCKS = 6
 STANDARD = "Standard"  # the defense that does not train on adversarial examples
 
 
@@ -70,13 +72,21 @@ def sign_changes(found: pd.DataFrame) -> list[dict]:
     return changes
 
 
-def held_fixed(found: pd.DataFrame, measure: str, sign: int) -> dict[str, list[str]]:
-    """Axes by where the interval of psi lies: on the side of tau, on the other side, or neither (with 0, or none)."""
+def blocks(ledger: Ledger, table: pd.DataFrame) -> dict[str, int]:
+    """For each axis the independent groups of psi's cells: the distinct configurations without that axis."""
+    grid = table[in_grid(table, ledger.axes)]
+    others = {axis: [other for other in configuration(ledger.axes) if other != axis] for axis in ledger.axes}
+    return {axis: len(np.unique(codes(grid, settings))) for axis, settings in others.items()}
+
+
+def held_fixed(found: pd.DataFrame, measure: str, sign: int, enough: list[str]) -> dict[str, list[str]]:
+    """Axes by where the interval of psi lies: on the side of tau, on the other side, or unresolved (it has 0, there is
+    none, or the axis is not among those with `enough` blocks)."""
     rows = found[(found["measure"] == measure) & (found["statistic"] == "psi") & (found["given_axis"] == "")]
     names = {sign: "same", -sign: "opposite", 0: "unresolved"}
     axes: dict[str, list[str]] = {"same": [], "opposite": [], "unresolved": []}
     for _, row in rows.iterrows():
-        axes[names[side(row["low"], row["high"])]].append(row["axis"])
+        axes[names[side(row["low"], row["high"]) if row["axis"] in enough else 0]].append(row["axis"])
     return axes
 
 
@@ -103,10 +113,13 @@ def find(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame, summary: pd.D
     table: `ledger.models()`; found: its correlations; summary: its summary table.
     """
     taus = found[found["statistic"] == "tau"]
+    enough = [axis for axis, number in blocks(ledger, table).items() if number >= FEWEST_BLOCKS]
     strongest = []
     for _, row in resolved(taus).iterrows():
         sign = side(row["low"], row["high"])
-        strongest.append({"measure": row["measure"], **record(row), "psi": held_fixed(found, row["measure"], sign)})
+        strongest.append(
+            {"measure": row["measure"], **record(row), "psi": held_fixed(found, row["measure"], sign, enough)}
+        )
     claims = {answer: summary.loc[summary["agrees"] == answer, "measure"].tolist() for answer in ("yes", "no")}
     cells = found[(found["statistic"] == "psi") & (found["given_axis"] == "")]
     return {

@@ -1,6 +1,8 @@
 """`python -m analysis statistics`: tables that agree with the ledger, sentences that claim what intervals bear out."""
 
 import json
+import subprocess
+import sys
 
 import ledger_cases
 import ledgers
@@ -8,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
+from analysis.__main__ import PUBLISHED, find_ledger, main
 from analysis.association import RESULT
 from analysis.findings import listed, sentences
 from analysis.ledger import Ledger
@@ -97,7 +99,7 @@ def pure_noise(folder) -> Ledger:
 
 def settings_proxy(folder) -> Ledger:
     """A ledger whose only measure is a function of the defense alone."""
-    ledger = ledgers.make(folder, troubles=False)
+    ledger = ledgers.make(folder, axes=ledger_cases.DIGITS, troubles=False)
     measures = ledger.measures[ledger.measures["measure"] == "average_ce"]
     defense = ledger.runs.set_index("model")["defense"].map(ledgers.EFFECT)
     return ledger_cases.saved(ledger, measures=measures.assign(value=measures["model"].map(defense)))
@@ -119,8 +121,18 @@ def test_noise_is_not_called_a_finding(tmp_path):
 def test_a_proxy_of_the_settings_is_told_as_perhaps_one(tmp_path):
     found = findings_of(settings_proxy(tmp_path / "ledger"), tmp_path)
     strong = found["strongest"][0]
-    assert strong["estimate"] > 0.4 and set(strong["psi"]["unresolved"]) == {"batch_size", "awp", "checkpoint"}
-    assert strong["psi"]["same"] == ["defense"]
+    assert strong["estimate"] > 0.4 and strong["psi"]["same"] == ["defense"]
+    assert set(strong["psi"]["unresolved"]) == {"batch_size", "awp", "augmentation", "checkpoint"}
+
+
+def test_few_cells_that_agree_are_not_called_a_finding(made):
+    """Four blocks of cells agree by chance once in eight times, and their bootstrap has no width."""
+    _, out = made
+    found = read(out, "correlations")
+    psi = found[(found["statistic"] == "psi") & (found["axis"] == "defense") & (found["given_axis"] == "")]
+    assert float(psi.set_index("measure").loc["average_ce", "high"]) < 0
+    for one in json.loads((out / "findings.json").read_text())["strongest"]:
+        assert "defense" in one["psi"]["unresolved"]
 
 
 @pytest.mark.parametrize("name", ledger_cases.CASES)
@@ -140,3 +152,29 @@ def test_a_study_that_asks_for_an_unknown_outcome_is_refused(tmp_path):
     study = {**ledger.study, "study": {**ledger.study["study"], "analysis": {"outcome": "gap_pgd20"}}}
     with pytest.raises(ValueError, match=r"study\.json: analysis\.outcome: found 'gap_pgd20', wanted one of gap_clean"):
         ledger_cases.saved(ledger, study=study)
+
+
+def test_a_ledger_is_found_by_folder_or_by_study_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ledgers.make("results/mine/ledger")
+    assert find_ledger("mine") == find_ledger("results/mine/ledger")
+    shipped = tmp_path / "published"
+    monkeypatch.setattr("analysis.__main__.PUBLISHED", shipped)
+    ledgers.make(shipped / "mine")
+    ledgers.make(shipped / "other")
+    assert find_ledger("mine").parts[0] == "results", "what was run here comes before what is shipped"
+    assert find_ledger("other") == shipped / "other"
+    assert main(["figures", "none"]) == 1
+    assert "none: found no ledger" in capsys.readouterr().err
+    assert PUBLISHED.parent.name == "analysis"
+
+
+def test_everything_but_figures_works_without_torch_or_matplotlib(made):
+    """Statistics start quickly, and on a machine with neither training nor drawing packages."""
+    ledger, out = made
+    code = (
+        "import sys; from analysis.__main__ import main;"
+        f"assert main(['statistics', {str(ledger.path)!r}, '--out', {str(out)!r}]) == 0;"
+        "assert not {'torch', 'matplotlib', 'seaborn', 'training', 'measures'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PUBLISHED.parents[1])

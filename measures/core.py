@@ -121,7 +121,7 @@ def measure(
     reduction turns the numbers of all images, float64 (n,), into (value, standard error).
     Raises ValueError for words this file does not know.
     """
-    possible = {"clean", "adversarial"} if {"batch", "batches"} & set(needs) else {"none"}
+    possible = ("clean", "adversarial") if {"batch", "batches"} & set(needs) else ("none",)
     for word, found, known in (
         ("needs", needs, NEEDS),
         ("expects", expects, possible),

@@ -5,6 +5,8 @@ from torch.func import functional_call
 from measures._weights import LINEAR, TRANSPOSED
 from measures.core import Missing, measure
 
+BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 @measure(
     family="norm",
@@ -18,7 +20,7 @@ def path_norm(model: nn.Module, shape: tuple[int, ...]) -> float:
     """Sum over all paths from input to output of the product of the squared weights on the path.
 
         sum_k f_{w^2}(1)[k]:  the sum of the outputs of the network with every weight squared, on an image of ones
-        shape (c, h, w) of one image;  no unit, > 0, in float64 (up to 1e308; missing beyond)
+        shape (c, h, w) of one image;  no unit, >= 0, in float64 (up to 1e308; missing beyond)
 
     Biases are no part of a path and are left out. BatchNorm is the map it is in eval mode, x -> scale x + shift with
     scale = weight / sqrt(running_var + eps): the scale is squared, the shift left out; likewise (x - mean) / std in
@@ -43,9 +45,9 @@ def squared(model: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
     for prefix, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
         own = {name: tensor.detach().double() for name, tensor in own.items() if tensor.is_floating_point()}
-        if isinstance(module, LINEAR + TRANSPOSED) and "weight" in own and set(own) <= {"weight", "bias"}:
+        if type(module) in LINEAR + TRANSPOSED and "weight" in own and set(own) <= {"weight", "bias"}:
             own = {name: tensor.square() if name == "weight" else 0 * tensor for name, tensor in own.items()}
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and "running_var" in own:
+        elif type(module) in BATCHNORM and "running_var" in own:
             variance = (own["running_var"] + module.eps).square() - module.eps
             own |= {"running_mean": 0 * own["running_mean"], "running_var": variance}
             own |= {

@@ -1,0 +1,263 @@
+"""What every registered measure keeps, whoever wrote it. A new file in measures/ is covered by being there."""
+
+import copy
+import math
+from dataclasses import replace
+
+import oracles
+import pytest
+import torch
+from torch import nn
+
+from measures import evaluate
+from measures._code import names
+from measures._compute import compute, prepare
+from measures.core import INVARIANCES, Missing, load, mean, measure
+
+NAMES = names()
+ATTACKED = {"clean": 1e-6, "none": 1e-6, "adversarial": 1e-3}
+EPS = 0.05
+N = 20
+
+
+@pytest.fixture(scope="module")
+def model():
+    return oracles.conv_net()
+
+
+@pytest.fixture(scope="module")
+def data(model):
+    """Images and the classes the model gives most of them, so that margins are mostly positive."""
+    x = oracles.images(N, low=0.0, high=1.0)
+    with torch.no_grad():
+        y = model(x).argmax(dim=1)
+    y[:1] = (y[:1] + 1) % oracles.CLASSES
+    return x, y
+
+
+def rows(model, x, y, name, **options):
+    table = evaluate(model, x, y, [name], eps=EPS, **options)
+    assert table["variant"].tolist() == load(name).variants
+    return table.set_index("variant")
+
+
+def check(table):
+    """Every value is a finite number, or missing with its reason; nothing failed unforeseen."""
+    for row in table.itertuples():
+        assert math.isfinite(row.value) if row.value == row.value else row.reason
+        assert not (row.value == row.value and row.reason) or row.reason.startswith("note: ")
+        assert "Error" not in row.reason
+    return table
+
+
+def assert_same(found, wanted, tolerance=None):
+    for variant in wanted.index:
+        rel = tolerance or ATTACKED[variant]
+        pair = found.loc[variant], wanted.loc[variant]
+        assert pair[0]["reason"] == pair[1]["reason"] or math.isnan(pair[1]["value"])
+        assert pair[0]["value"] == pytest.approx(pair[1]["value"], rel=rel, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_value_depends_neither_on_batch_size_nor_on_image_order(name, model, data):
+    x, y = data
+    wanted = check(rows(model, x, y, name))
+    assert_same(check(rows(model, x, y, name, batch_size=7)), wanted)
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
+    assert_same(check(rows(model, x[order], y[order], name, index=order, batch_size=6)), wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_value_and_global_random_state_is_left_alone(name, model, data):
+    before = torch.random.get_rng_state()
+    wanted = rows(model, *data, name, seed=3)
+    torch.rand(5)
+    torch.random.set_rng_state(before)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert_same(rows(model, *data, name, seed=3), wanted, tolerance=1e-12)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_model_is_left_unchanged(name, data):
+    model = oracles.conv_net()
+    model[0].weight.requires_grad_(False)
+    model[5].weight.grad = torch.full_like(model[5].weight, 0.5)
+    before = copy.deepcopy(model.state_dict())
+    hooks = [len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules()]
+    rows(model, *data, name)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert not any(module.training for module in model.modules())
+    assert [p.requires_grad for p in model.parameters()] == [False, *[True] * 5]
+    assert [p.grad is not None for p in model.parameters()] == [False] * 4 + [True, False]
+    assert torch.equal(model[5].weight.grad, torch.full_like(model[5].weight, 0.5))
+    assert [len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules()] == hooks
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_model_and_images_give_nearly_the_float64_value(name, data):
+    x, y = data
+    wanted = rows(oracles.conv_net(), x, y, name)
+    assert_same(check(rows(oracles.conv_net().float(), x.float(), y, name)), wanted, tolerance=0.02)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_l2_threat_model(name, model, data):
+    check(rows(model, *data, name, norm="L2"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_eps_0_the_adversarial_variant_is_the_clean_one(name, model, data):
+    table = check(evaluate(model, *data, [name], eps=0)).set_index("variant")
+    if "adversarial" in table.index:
+        clean, adversarial = table.loc["clean", "value"], table.loc["adversarial", "value"]
+        assert adversarial == pytest.approx(clean, rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_that_returns_nan_gives_missing_values_with_reasons(name, data):
+    table = rows(oracles.Faulty("nan"), *data, name)
+    check(table)
+    assert table.drop("none", errors="ignore")["value"].isna().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("case", ["one_class", "constant", "always_wrong", "one_image"])
+def test_degenerate_cases_are_finite_or_missing_with_a_reason(name, case, model, data):
+    x, y = data
+    if case == "one_class":
+        y = torch.zeros_like(y)
+    elif case == "always_wrong":
+        with torch.no_grad():
+            y = (model(x).argmax(dim=1) + 1) % oracles.CLASSES
+    elif case == "one_image":
+        x, y = x[:1], y[:1]
+    check(rows(oracles.Faulty("constant") if case == "constant" else model, x, y, name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m, x, y: (m, 255 * x, y), r"images: found values from .* wanted all inside \[0, 1\]"),
+        (lambda m, x, y: (m, x - 1, y), r"images: found values from .* wanted all inside \[0, 1\]"),
+        (lambda m, x, y: (m, x * torch.nan, y), r"images: found values from nan"),
+        (lambda m, x, y: (copy.deepcopy(m).train(), x, y), r"train mode, wanted eval mode: call model.eval\(\) first"),
+        (lambda m, x, y: (m, x, y + 3), "labels: found .*, wanted 0 .. 2, the model"),
+        (lambda m, x, y: (m, x, y[:-1]), "labels: found .* wanted 20 integers"),
+        (lambda m, x, y: (nn.Sequential(m, nn.Flatten(0)).eval(), x, y), "model: found an output of shape"),
+    ],
+)
+def test_input_that_is_not_as_said_is_a_clear_error(name, change, message, model, data):
+    with pytest.raises(ValueError, match=message):
+        evaluate(*change(model, *data), [name], eps=EPS)
+
+
+def rescaled(model):
+    """First layer times 3, last weight by 3: the same function, as ReLU is homogeneous."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model[1].weight.mul_(3)
+        model[1].bias.mul_(3)
+        model[3].weight.div_(3)
+    return model
+
+
+def sharpened(model):
+    """All logits times 1.5."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model[-1].weight.mul_(1.5)
+        model[-1].bias.mul_(1.5)
+    return model
+
+
+def folded(model):
+    """BatchNorm folded into the convolution before it."""
+    return nn.Sequential(nn.utils.fuse_conv_bn_eval(model[0], model[1]), *copy.deepcopy(model[2:])).eval()
+
+
+TRANSFORMED = {
+    "layer rescaling": (oracles.relu_net, rescaled),
+    "logit scale": (oracles.relu_net, sharpened),
+    "BatchNorm folding": (oracles.conv_net, folded),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("invariance", INVARIANCES)
+def test_declared_invariances_hold_and_the_others_do_not(name, invariance):
+    make, change = TRANSFORMED[invariance]
+    model, x = make(), oracles.images(N)
+    with torch.no_grad():
+        y = model(x).argmax(dim=1)
+    before, after = rows(model, x, y, name), rows(change(model), x, y, name)
+    variant = load(name).variants[0]
+    same = after.loc[variant, "value"] == pytest.approx(before.loc[variant, "value"], rel=1e-6)
+    assert math.isfinite(before.loc[variant, "value"])
+    assert same == (invariance in load(name).invariances)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_catalogue_entry_is_complete(name):
+    card = load(name).card()
+    assert all(card[key] for key in ("family", "needs", "variants", "paper", "formula", "summary"))
+    assert card["expects"].keys() == set(card["variants"])
+    assert set(card["variants"]) in ({"none"}, {"clean"}, {"adversarial"}, {"clean", "adversarial"})
+
+
+def test_a_measure_that_fails_is_recorded_and_does_not_lose_the_others(data):
+    table = evaluate(oracles.Faulty("no_gradient"), *data, ["x_grad_norm", "average_ce", "num_params"], eps=EPS)
+    table = table.set_index(["measure", "variant"])
+    assert table.loc[("x_grad_norm", "clean"), "reason"] == "RuntimeError: this model has no gradient"
+    assert "no adversarial images" in table.loc[("average_ce", "adversarial"), "reason"]
+    assert table.loc[("average_ce", "clean"), "value"] > 0
+    assert table.loc[("num_params", "none"), "value"] == 3 * 17
+
+
+def test_forwards_are_counted_per_image_with_a_backward_pass_as_two(model, data):
+    prepared = prepare(model, *data, eps=EPS, batch_size=8)
+    assert compute(load("average_ce"), model, prepared, "clean").forwards == N
+    assert compute(load("x_grad_norm"), model, prepared, "clean").forwards == 3 * N
+    assert compute(load("boundary_thickness"), model, prepared, "clean").forwards == N * (1 + 20 * 3 + 1 + 128)
+    assert compute(load("num_params"), model, prepared, "none").forwards == 0
+
+
+def test_evaluate_takes_names_a_fraction_for_eps_and_given_adversarial_images(model, data):
+    x, y = data
+    table = evaluate(model, x, y, ["average_ce"], eps="3/60", adversarial=x)
+    assert table.columns.tolist() == ["measure", "variant", "value", "se", "n", "seconds", "reason"]
+    assert table["value"][0] == table["value"][1]
+    assert table["n"].tolist() == [N, N]
+    with pytest.raises(LookupError, match="measure 'average_cd' is unknown; did you mean 'average_ce'"):
+        evaluate(model, x, y, ["average_cd"])
+    with pytest.raises(ValueError, match="norm: found 'L7', wanted one of Linf, L2"):
+        evaluate(model, x, y, ["average_ce"], norm="L7")
+
+
+def test_mean_and_its_standard_errors():
+    values = oracles.draw(500, seed=1)
+    assert mean(values) == pytest.approx((float(values.mean()), float(values.std()) / 500**0.5))
+    images, draws = oracles.draw(400, 1, seed=2), oracles.draw(1, 10, seed=3, scale=0.5)
+    value, se = mean(images + draws)  # effects of images and of draws that add up
+    assert value == pytest.approx(float(images.mean() + draws.mean()))
+    assert se == pytest.approx(math.hypot(float(images.std()) / 20, float(draws.std()) / 10**0.5))
+
+
+def test_the_decorator_refuses_words_it_does_not_know():
+    said = {"family": "x", "paper": "x", "formula": "x"}
+    with pytest.raises(ValueError, match="needs: found 'image', wanted one of weights, shape, batch, batches"):
+        measure(needs=("image",), expects={"none": None}, **said)
+    with pytest.raises(ValueError, match="expects: found 'none', wanted one of clean, adversarial"):
+        measure(needs=("batch",), expects={"none": None}, **said)
+    with pytest.raises(ValueError, match="expects: found 2, wanted one of 1, -1, None"):
+        measure(needs=("batch",), expects={"clean": 2}, **said)
+
+
+def test_missing_is_a_reason_not_a_failure(model, data):
+    def refuses(model):
+        raise Missing("because")
+
+    measured, prepared = replace(load("num_params"), function=refuses), prepare(model, *data, eps=EPS)
+    row = compute(measured, model, prepared, "none")
+    assert (row.value, row.reason, row.failed) == (None, "because", False)

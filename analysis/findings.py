@@ -155,13 +155,10 @@ def about_checks(found: dict) -> Iterator[str]:
     ):
         if found[key] is None or found[key]["largest_difference"] is None:
             continue
-        lost = found[key]["lost"]
-        told = (
-            f"the interval is no longer on the same side of 0 for {listed(lost)}"
-            if lost
-            else ("each interval that excludes 0 still does so on the same side")
-        )
-        yield f"Computed {condition}, tau changes by at most {found[key]['largest_difference']:.2f}; {told}."
+        kept = "; each interval that excludes 0 still does so on the same side" if found["strongest"] else ""
+        lost = listed(found[key]["lost"])
+        told = f"; the interval is no longer on the same side of 0 for {lost}" if lost else kept
+        yield f"Computed {condition}, tau changes by at most {found[key]['largest_difference']:.2f}{told}."
     if found["missing"]:
         named = listed([f"{name} ({lost:,})" for name, lost in found["missing"].items()])
         yield f"Values are missing, each with its reason in the tables, for {named}; those models are left out there."

@@ -1,6 +1,6 @@
 """robustgap: train a grid of classifiers, measure them, and say which measure predicts the robust generalization gap.
 
-snakemake --cores all --workflow-profile workflow/profiles/local [--configfile workflow/config/NAME.yaml] [TARGET]
+snakemake [TARGET] --cores all --workflow-profile workflow/profiles/local [--configfile workflow/config/NAME.yaml]
 
 Targets: all (default), ledger, figures, report, measure_NAME, robustbench. Results go to results/STUDY/.
 What is computed, and how, stands in training/, measures/ and analysis/; here is only what depends on what.

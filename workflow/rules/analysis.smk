@@ -5,9 +5,15 @@ rule analysis:
     input:
         ledger="<results>/ledger/study.json",
     output:
+        multiext("<results>/analysis/", "models.csv", "issues.csv", "findings.json"),
         correlations=report(
             "<results>/analysis/correlations.csv",
             caption="../report/correlations.rst",
+            category="Statistics",
+        ),
+        summary=report(
+            "<results>/analysis/summary.csv",
+            caption="../report/summary.rst",
             category="Statistics",
         ),
     log:

@@ -98,13 +98,14 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch,
     v = perturbation.worst_direction(model, batch_loss, float(settings["awp_gamma"])) if settings["awp"] else []
     perturbation.shift(v, +1)
     loss = batch_loss()
-    if not torch.isfinite(loss):
-        raise Collapse(f"training loss {float(loss)} in epoch {epoch + 1}")
+    value = loss.item()
+    if not math.isfinite(value):
+        raise Collapse(f"training loss {value} in epoch {epoch + 1}")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
     perturbation.shift(v, -1)
-    return float(loss.detach())
+    return value
 
 
 def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: dict) -> tuple[Tensor, Tensor]:

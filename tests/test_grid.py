@@ -213,7 +213,7 @@ def test_the_summary_tells_what_is_planned_and_what_is_left_out():
     assert "models          20 (20 of the grid, 0 trained elsewhere)" in text
     assert "5 (2 more cells coincide with these)" in text
     assert "10 trainings, {'batch_size': 128}: memory" in text
-    assert "core hours" in text and "an estimate" in text
+    assert "one core" in text and "an estimate, from times measured on one CPU core" in text
 
 
 def test_the_estimate_grows_with_the_work():

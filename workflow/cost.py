@@ -1,10 +1,11 @@
 """What a study costs: counts of its trainings, models and jobs, and an estimate of hours. Imports no torch.
 
 The unit of time is one pass: forward and backward through the network on one batch. A pass on n images takes
-a + b n seconds, with a and b measured per architecture and image size on one CPU core; an attack step is one pass.
+a + b n seconds, with a and b measured per architecture and image size on one CPU core.
 """
 
 import os
+from collections import Counter
 from typing import NamedTuple
 
 from training.settings import NA
@@ -18,20 +19,26 @@ class Pass(NamedTuple):
     image: float
 
 
-# Measured with torch 2.13, float32, one thread of a server core, November 2026.
+# Measured with torch 2.13, float32, one thread of a 2-core virtual machine (CPU time), November 2026.
 PASSES = {
-    ("digits", "cnn"): Pass(2.5e-3, 1.0e-4),
-    ("digits", "mlp"): Pass(4.0e-4, 3.0e-6),
-    ("digits", "resnet18"): Pass(1.5e-1, 6.5e-3),
-    ("digits32", "cnn"): Pass(6.0e-3, 1.2e-3),
-    ("digits32", "mlp"): Pass(3.0e-3, 5.0e-6),
-    ("digits32", "resnet18"): Pass(1.5e-1, 6.0e-2),
+    ("digits", "cnn"): Pass(2.2e-3, 7.1e-5),
+    ("digits", "mlp"): Pass(1.0e-3, 2.7e-6),
+    ("digits", "resnet18"): Pass(7.4e-2, 8.0e-3),
+    ("digits32", "cnn"): Pass(1.2e-3, 3.9e-4),
+    ("digits32", "mlp"): Pass(1.5e-3, 3.4e-5),
+    ("digits32", "resnet18"): Pass(5.3e-2, 6.4e-2),
 }
 SHAPE = {"digits": "digits", "digits32": "digits32", "cifar10": "digits32"}  # data sets of one image size cost alike
 EVALUATION_BATCH = 512
-ATTACK_PASSES = {"clean": 0.4, "fgsm": 1.4, "pgd10": 10.4}  # a forward alone is about 0.4 of a pass
+FORWARD, ATTACK_STEP = 0.4, 0.7  # in passes: an attack step needs no gradients of the weights
+ATTACK_PASSES = {
+    "clean": FORWARD,
+    "fgsm": FORWARD + ATTACK_STEP,
+    "pgd10": FORWARD + 10 * ATTACK_STEP,
+}
+EPOCH = 0.03  # seconds: order and augmentation of the images, the log, the sidecar
 LOSS_PASSES = {"Standard": 1, "AT": 1, "TRADES": 2, "MART": 2}
-MEASURE_PASSES = 60  # on each measure image, mean over the measures that ship
+MEASURE_PASSES = 18  # on each measure image, mean over the measures that ship
 JOB_START = 2.5  # seconds: Python, torch and the data set
 
 
@@ -45,12 +52,13 @@ def training_seconds(settings: dict) -> float:
     """One training: the inner attack, the loss (with AWP twice), and the accuracies taken after every epoch."""
     images = IMAGES[settings["data"]]
     steps = 0 if settings["inner_steps"] == NA else settings["inner_steps"]
-    passes = steps + LOSS_PASSES[settings["defense"]] * (2 if settings["awp"] else 1)
+    passes = ATTACK_STEP * steps + LOSS_PASSES[settings["defense"]] * (2 if settings["awp"] else 1)
     seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra
     look = ATTACK_PASSES["clean"] + ATTACK_PASSES["pgd10"]
     data, architecture = settings["data"], settings["architecture"]
     epoch = seconds(data, architecture, seen, settings["batch_size"], passes)
-    return settings["epochs"] * (epoch + seconds(data, architecture, 2 * images.val, EVALUATION_BATCH, look))
+    after = seconds(data, architecture, 2 * images.val, EVALUATION_BATCH, look)
+    return settings["epochs"] * (epoch + after + EPOCH)
 
 
 def hours(plan: dict) -> dict[str, float]:
@@ -89,6 +97,7 @@ def summary(plan: dict) -> str:
     for values in study["axes"].values():
         cells *= len(values)
     coincide = cells - (len(runs) + excluded) // seeds
+    sizes = Counter(entry["chunk"] for entry in plan["models"].values())
     grid = sum(entry["source"] == "grid" for entry in plan["models"].values())
     rows = [
         ("study", study["study"]),
@@ -98,14 +107,19 @@ def summary(plan: dict) -> str:
         ("trainings", f"{len(runs)} ({seeds} seed{'s' * (seeds > 1)})"),
         ("models", f"{len(plan['models'])} ({grid} of the grid, {len(plan['models']) - grid} trained elsewhere)"),
         ("measures", f"{len(study['measures'])} on {study['measure_images']} images"),
-        ("chunks", f"{len(plan['chunks'])}"),
+        ("chunks", f"{len(sizes)} (of {min(sizes.values())} to {max(sizes.values())} models)"),
         ("jobs", f"{sum(counts.values())}: " + ", ".join(f"{rule} {count}" for rule, count in counts.items())),
     ]
     rows += [("excluded", f"{rule['count']} trainings, {rule['where']}: {rule['reason']}") for rule in plan["excluded"]]
     by_stage, cores = hours(plan), os.cpu_count() or 1
+    stages = ", ".join(f"{stage} {clock(amount)}" for stage, amount in by_stage.items())
+    foreign = "; models trained elsewhere not counted" * (grid < len(plan["models"]))
     total = sum(by_stage.values())
-    stages = ", ".join(f"{stage} {amount:.2f}" for stage, amount in by_stage.items())
-    rows.append(("core hours", f"{total:.2f} ({stages}): an estimate, from times measured on one CPU core"))
-    foreign = ", models trained elsewhere not counted" * (grid < len(plan["models"]))
-    rows.append(("hours here", f"{total / cores:.2f} on {cores} cores{foreign}"))
+    rows.append(("one core", f"{clock(total)} ({stages}): an estimate, from times measured on one CPU core{foreign}"))
+    rows.append((f"{cores} cores here", clock(total / cores)))
     return "\n".join(f"{name:15} {text}" for name, text in rows)
+
+
+def clock(amount: float) -> str:
+    """Hours as '1.5 h', or '12 min' below one."""
+    return f"{amount:.1f} h" if amount >= 1 else f"{60 * amount:.0f} min"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis import association
 from analysis.files import require_columns
-from analysis.ledger import CHECKPOINT, Ledger
+from analysis.ledger import NA, Ledger
 
 ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
 NORM_LABELS = {"Linf": "L∞", "L2": "L2"}
@@ -83,36 +83,49 @@ def group_axis(ledger: Ledger) -> str | None:
     return "defense" if "defense" in ledger.axes else next(iter(ledger.axes), None)
 
 
+def group_label(axis: str, value: str) -> str:
+    """A value of the group axis for a legend: a defense by its name, 'batch_size = 32' otherwise."""
+    if value == NA:
+        return f"{axis} unknown"
+    return value if axis == "defense" else f"{axis} = {value}"
+
+
 def groups(ledger: Ledger) -> dict[str, pd.DataFrame]:
-    """Models by value of the group axis, in the study's order; all models as one group where there is no axis."""
+    """Models by value of the group axis (keys: labels), in the study's order; one group where there is no axis."""
     table, axis = models(ledger), group_axis(ledger)
     if axis is None:
         return {"all models": table}
-    return {value: table[table[axis] == value] for value in ledger.values(axis)}
+    return {group_label(axis, value): table[table[axis] == value] for value in ledger.values(axis)}
 
 
 def threat(ledger: Ledger) -> str:
     """The attack and its budget in words: 'PGD-10, L∞, ε = 3/20'."""
     name = attack(ledger)
     rows = ledger.outcomes[ledger.outcomes["attack"] == name]
-    norms = [NORM_LABELS.get(norm, norm) for norm in sorted(set(rows["norm"]))]
-    given = ledger.study["study"].get("eps")
+    study = ledger.study["study"]
+    norms = [NORM_LABELS.get(norm, norm) for norm in sorted(set(rows["norm"])) or [study.get("norm", "unknown norm")]]
+    given = study.get("eps")
     budgets = [str(given)] if given is not None else [f"{eps:.4g}" for eps in sorted(set(rows["eps"]))]
     label = ATTACK_LABELS.get(name, name)
     return label if name == "clean" else f"{label}, {' and '.join(norms)}, ε = {' or '.join(budgets)}"
 
 
+def kind(ledger: Ledger) -> str:
+    """What the study's outcome is about: 'robust' accuracy, or 'clean' where there is no attack."""
+    return "clean" if attack(ledger) == "clean" else "robust"
+
+
 def facts(ledger: Ledger) -> dict[str, object]:
-    """What captions state: n, configurations, measures, threat, group (axis in words), draws, se (points)."""
+    """What captions state: n, configurations, measures, threat, kind, group (axis in words), draws, se (points)."""
     table, axis = models(ledger), group_axis(ledger)
-    configuration = [column for column in ledger.axes if column != CHECKPOINT]
     group = "defense" if axis == "defense" else f"{axis} (this study has no defense axis)"
     se = table[f"se_{ledger.outcome}"].median() if len(table) else np.nan
     return {
         "n": len(table),
-        "configurations": len(table.drop_duplicates(configuration)) if configuration else len(table),
+        "configurations": len(np.unique(association.configurations(table, ledger.axes))),
         "measures": len(ledger.columns),
         "threat": threat(ledger),
+        "kind": kind(ledger),
         "group": group if axis else "nothing (this study has no axes)",
         "draws": ledger.draws,
         "se": "undefined" if np.isnan(se) else f"{se:.1f}",

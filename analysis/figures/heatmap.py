@@ -14,7 +14,7 @@ from analysis.ledger import Ledger
 ORDER = 2
 TITLE = "Which measures track the gap: τ, ψ and π"
 CAPTION = (
-    "Kendall's τ between each measure and the robust generalization gap ({threat}) over {n} models of {configurations} "
+    "Kendall's τ between each measure and the {kind} generalization gap ({threat}) over {n} models of {configurations} "
     "configurations, strongest first. ψ of an axis: mean τ within cells of models that differ in that axis only; "
     "π of an axis: mean τ among the models that share a value of that axis. A frame and bold type mark cells whose "
     "95 % interval (configuration bootstrap, {draws} draws) excludes 0. Hatched, n/a: undefined, because the measure "

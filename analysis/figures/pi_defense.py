@@ -12,7 +12,7 @@ from analysis.ledger import Ledger
 ORDER = 4
 TITLE = "Does a measure work under every defense?"
 CAPTION = (
-    "Kendall's τ between each measure and the robust generalization gap ({threat}), left over all {n} models, right "
+    "Kendall's τ between each measure and the {kind} generalization gap ({threat}), left over all {n} models, right "
     "among the models that share a value (π in detail). Colour and marker: {group}. Bars: 95 % intervals "
     "(configuration bootstrap, {draws} draws); a point without a bar rests on too few configurations for an interval; "
     "n/a: undefined, because the measure is missing or constant there. A measure that points to opposite sides for "
@@ -88,7 +88,6 @@ def draw(ledger: Ledger) -> Figure:
         draw_marks(right, marks[(marks["statistic"] == "pi") & (marks["value"] == value)], offset, look(place))
     what = "of each defense" if axis == "defense" else f"sharing a value of {axis} (no defense axis in this study)"
     right.set(xlabel="τ with the gap", title=f"among the models {what}")
-    counts = {value: len(table) for value, table in _numbers.groups(ledger).items()}
-    entries = handles([f"{value} (n = {counts[value]})" for value in values])
+    entries = handles([f"{label} (n = {len(table)})" for label, table in _numbers.groups(ledger).items()])
     figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 6))
     return figure

@@ -11,13 +11,16 @@ from analysis.figures._style import GREY, INK, PALE, empty, face, fill_handles, 
 from analysis.ledger import CHECKPOINT, Ledger
 
 ORDER = 1
-TITLE = "Robust accuracy on training and test images"
+TITLE = "Accuracy on training and test images, and the gap between them"
 CAPTION = (
-    "Robust accuracy ({threat}) on training against test images, one point for each of {n} models, and the gap "
+    "Accuracy ({threat}) on training against test images, one point for each of {n} models, and the gap "
     "between the two. Colour and marker: {group}; filled: last checkpoint, open: best. On the solid line the gap is 0. "
-    "Typical standard error of a gap: {se} percentage points (median over models; image sampling only). In the rows, "
-    "the vertical tick is the median, the thick bar the middle half of the models."
+    "Where some models lie far below all others, the others are also shown enlarged. Typical standard error of a gap: "
+    "{se} percentage points (median over models; image sampling only). In the rows, the vertical tick is the "
+    "median, the thick bar the middle half of the models."
 )
+
+FEWEST_ENLARGED = 5  # models
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
@@ -48,39 +51,53 @@ def gap_lines(axes: Axes, points: pd.DataFrame) -> None:
         axes.axline((0, gap), slope=1, color=PALE, linewidth=0.8, zorder=0)
         top = min(high, axes.get_ylim()[1] - gap)
         if top > low:
-            axes.annotate(
-                f"gap {gap:g}",
-                (top, top + gap),
-                xytext=(2, 0),
-                textcoords="offset points",
-                fontsize=7,
-                color=GREY,
-                annotation_clip=False,
-                va="center",
-            )
+            beside, above = {"xytext": (2, 0), "va": "center"}, {"xytext": (0, 2), "va": "bottom", "ha": "center"}
+            place = (above if top < high else beside) | {"textcoords": "offset points", "annotation_clip": False}
+            axes.annotate(f"gap {gap:g}", (top, top + gap), fontsize=7, color=GREY, **place)
 
 
-def draw_accuracies(axes: Axes, ledger: Ledger, points: pd.DataFrame, labels: list[str]) -> None:
-    """Train against test accuracy."""
+def draw_points(axes: Axes, points: pd.DataFrame, labels: list[str], ticks: int) -> None:
+    """Train against test accuracy of some models, with lines of constant gap."""
     for place, label in enumerate(labels):
-        for checkpoint, part in points[points["group"] == label].groupby(CHECKPOINT):
-            style = look(place)
-            axes.scatter(
-                part["test"],
-                part["train"],
-                s=26,
-                marker=style["marker"],
-                edgecolors=style["color"],
-                facecolors=face(checkpoint, style["color"]),
-                linewidths=1,
-                alpha=0.85,
-                zorder=3,
-            )
+        part, style = points[points["group"] == label], look(place)
+        faces = [face(checkpoint, style["color"]) for checkpoint in part[CHECKPOINT]]
+        marks = {"marker": style["marker"], "edgecolors": style["color"], "facecolors": faces, "linewidths": 1}
+        axes.scatter(part["test"], part["train"], s=26, alpha=0.85, zorder=3, **marks)
+    for side in (axes.xaxis, axes.yaxis):
+        side.set_major_locator(MaxNLocator(ticks))  # not as many as fit, which changes while figures are arranged
     axes.margins(0.08)
     axes.autoscale_view()
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     gap_lines(axes, points)
-    axes.set(xlabel="robust accuracy on test images (%)", ylabel="robust accuracy on training images (%)")
+
+
+def crowd(points: pd.DataFrame) -> pd.DataFrame:
+    """The models above the widest empty stretch of test accuracy, where that is a third of the range; else all.
+
+    Models without any robustness (Standard training) lie so far below all others that these would be a blot.
+    """
+    test = np.sort(points["test"].to_numpy())
+    jumps = np.diff(test)
+    if len(jumps) == 0 or jumps.max() < (test[-1] - test[0]) / 3 or test[-1] == test[0]:
+        return points
+    return points[points["test"] > test[jumps.argmax()]]
+
+
+def draw_accuracies(axes: Axes, ledger: Ledger, points: pd.DataFrame, labels: list[str]) -> None:
+    """Train against test accuracy; the crowded part enlarged in the corner where no gap is."""
+    draw_points(axes, points, labels, 7)
+    axes.set(
+        xlabel=f"{_numbers.kind(ledger)} accuracy on test images (%)",
+        ylabel=f"{_numbers.kind(ledger)} accuracy on training images (%)",
+    )
+    close = crowd(points)
+    if FEWEST_ENLARGED <= len(close) < len(points):
+        inset = axes.inset_axes((0.55, 0.07, 0.37, 0.38))
+        draw_points(inset, close, labels, 4)
+        inset.tick_params(labelsize=7, length=2, pad=2)
+        inset.spines[:].set(visible=True, color=GREY, linewidth=0.8)
+        axes.indicate_inset_zoom(inset, edgecolor=GREY, alpha=0.7)
+        axes = inset
     draw_typical_se(axes, *typical_se(ledger))
 
 
@@ -137,7 +154,7 @@ def draw_rows(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
         axes.plot([middle], [place], color=INK, marker="|", markersize=13, markeredgewidth=2, zorder=3)
     counts = points["group"].value_counts()
     axes.set_yticks(range(len(labels)), [f"{plain(label)}\nn = {counts.get(label, 0)}" for label in labels])
-    axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel="robust generalization gap (percentage points)")
+    axes.set_ylim(len(labels) - 0.5, -0.5)
 
 
 def draw_histogram(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
@@ -157,7 +174,7 @@ def draw(ledger: Ledger) -> Figure:
     """Left: train against test robust accuracy. Right: histogram of the gap, above the gaps by group."""
     points, labels = data(ledger), list(_numbers.groups(ledger))
     if points.empty:
-        return empty("no model has robust accuracies on both training and test images")
+        return empty("no model has accuracies on both training and test images")
     figure = Figure(figsize=(10.5, max(5, 2.6 + 0.55 * len(labels))), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=[1.25, 1], height_ratios=[1, 2.2])
     left, top, rows = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
@@ -165,6 +182,7 @@ def draw(ledger: Ledger) -> Figure:
     left.set_title(f"{len(points)} models, {_numbers.threat(ledger)}")
     draw_histogram(top, points, labels)
     draw_rows(rows, points, labels)
+    rows.set_xlabel(f"{_numbers.kind(ledger)} generalization gap (percentage points)")
     top.sharex(rows)
     for axes in (top, rows):
         axes.axvline(0, color=PALE, linewidth=1, zorder=0)

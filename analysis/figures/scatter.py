@@ -25,7 +25,7 @@ from analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 ORDER = 3
 TITLE = "Each measure against the gap"
 CAPTION = (
-    "Each of {measures} measures (horizontal) against the robust generalization gap ({threat}; vertical, percentage "
+    "Each of {measures} measures (horizontal) against the {kind} generalization gap ({threat}; vertical, percentage "
     "points), strongest pooled τ first; clean and adversarial forms have a panel each. One point per model ({n}); "
     "colour and marker: {group}; filled: last checkpoint, open: best. Titles: Kendall's τ-b with its 95 % interval "
     "(configuration bootstrap, {draws} draws). Typical standard error of a gap: {se} points (image sampling only). "
@@ -145,13 +145,16 @@ def draw(ledger: Ledger) -> Figure:
     down = -(-len(measures) // across)
     figure = Figure(figsize=(max(2.35 * across, 5.5), 2.2 * down + 0.5), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharey=True)
+    panels[0, 0].yaxis.set_major_locator(MaxNLocator(5))
     by_measure = dict(list(points.groupby("measure", sort=False)))
     for place, axes in enumerate(panels.flat):
         if place < len(measures):
             draw_panel(axes, ledger, measures[place], by_measure.get(measures[place], points.iloc[:0]), labels)
         else:
             axes.axis("off")
-    figure.supylabel("robust generalization gap\n(percentage points)", fontsize=9, ha="center", multialignment="center")
+    figure.supylabel(
+        f"{_numbers.kind(ledger)} generalization gap\n(percentage points)", fontsize=9, multialignment="center"
+    )
     what = f"value of the measure (gap of {len(_numbers.models(ledger))} models, {_numbers.threat(ledger)})"
     figure.supxlabel(what, fontsize=9)
     checkpoints = sorted(set(points[CHECKPOINT]) & {"last", "best"}, reverse=True)

@@ -79,7 +79,7 @@ def _safe_loading() -> Iterator[None]:
                 f"{file}: truncated or not a checkpoint ({type(error).__name__}: {_one_line(str(error))})"
             ) from error
 
-    torch.load = load
+    torch.load = load  # type: ignore[assignment]
     try:
         yield
     finally:

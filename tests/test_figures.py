@@ -1,0 +1,258 @@
+"""Figures show exactly the numbers they claim to, on usual and on odd ledgers, and need no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from ledger_cases import CASES, NASTY, digits_size
+from matplotlib.collections import PathCollection
+from matplotlib.patches import Rectangle
+
+from analysis import figures
+from analysis.figures import _numbers, _style, robustness, scatter
+from analysis.files import write_csv
+from analysis.ledger import Ledger
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def ledger_of(tmp_path_factory):
+    """Ledgers by the name of their case, each made once."""
+    made = {}
+
+    def get(name: str) -> Ledger:
+        if name not in made:
+            made[name] = CASES[name](tmp_path_factory.mktemp(name) / "ledger")
+        return made[name]
+
+    return get
+
+
+def clouds(axes) -> list[PathCollection]:
+    """The scatter plots of a panel."""
+    return [artist for artist in axes.collections if isinstance(artist, PathCollection)]
+
+
+def points_of(axes) -> np.ndarray:
+    """All scattered points of a panel as sorted rows (x, y)."""
+    offsets = np.concatenate([np.asarray(cloud.get_offsets()) for cloud in clouds(axes)])
+    return offsets[np.lexsort(offsets.T)]
+
+
+def sorted_rows(table: pd.DataFrame) -> np.ndarray:
+    rows = table.to_numpy(float)
+    return rows[np.lexsort(rows.T)]
+
+
+def test_each_figure_file_is_found_in_reading_order():
+    files = {file.stem for file in (ROOT / "analysis" / "figures").glob("[!_]*.py")}
+    assert set(figures.names()) == files
+    orders = [figures.module(name).ORDER for name in figures.names()]
+    assert orders == sorted(set(orders))
+
+
+@pytest.mark.parametrize("name", figures.names())
+@pytest.mark.parametrize("case", CASES)
+def test_every_figure_draws_on_every_ledger(case, name, ledger_of):
+    ledger = ledger_of(case)
+    figure = figures.module(name).draw(ledger)
+    with mpl.rc_context(_style.STYLE):
+        figure.draw_without_rendering()
+    assert len(figure.axes) >= 1
+    data = figures.module(name).data(ledger)
+    assert len(data) > 0 or case == "nothing_trained"
+    caption = figures.caption(name, ledger)
+    assert "{" not in caption and f"{len(_numbers.models(ledger))}" in caption
+
+
+def test_robustness_scatters_each_model_once_and_its_gap_once(ledger_of):
+    ledger = ledger_of("usual")
+    data, figure = robustness.data(ledger), robustness.draw(ledger)
+    left, top, rows = figure.axes
+    assert len(data) == len(ledger.models())
+    assert points_of(left) == pytest.approx(sorted_rows(data[["test", "train"]]))
+    assert (data["train"] - data["test"]).to_numpy() == pytest.approx(data["gap"].to_numpy())
+    assert np.sort(points_of(rows)[:, 0]) == pytest.approx(np.sort(data["gap"]))
+    heights = sum(bar.get_height() for bar in top.patches if isinstance(bar, Rectangle))
+    assert heights == len(data)
+
+
+def test_robustness_enlarges_the_models_far_above_the_rest(ledger_of):
+    ledger = ledger_of("usual")
+    (inset,) = robustness.draw(ledger).axes[0].child_axes
+    data = robustness.data(ledger)
+    robust = data[data["group"] != "Standard"]
+    assert points_of(inset) == pytest.approx(sorted_rows(robust[["test", "train"]]))
+    even = pd.DataFrame({"test": np.arange(10.0)})
+    assert robustness.crowd(even) is even
+    assert len(robustness.crowd(even.iloc[:1])) == 1
+
+
+def test_heatmap_array_numbers_frames_and_hatching_equal_its_table(ledger_of):
+    ledger = ledger_of("all_missing")
+    heatmap = figures.module("heatmap")
+    data, figure = heatmap.data(ledger), heatmap.draw(ledger)
+    panels = figure.axes[: len(heatmap.blocks(ledger))]
+    measures = list(dict.fromkeys(data["measure"]))
+    drawn = np.hstack([np.ma.filled(axes.images[0].get_array(), np.nan) for axes in panels])
+    table = data["estimate"].to_numpy().reshape(len(measures), -1)
+    np.testing.assert_array_equal(drawn, table)
+    assert all(axes.images[0].get_clim() == (-1, 1) for axes in panels)
+    texts = [text.get_text() for axes in panels for text in axes.texts]
+    assert sorted(texts) == sorted(map(_style.signed, table.ravel()))
+    patches = [patch for axes in panels for patch in axes.patches]
+    assert sum(bool(patch.get_hatch()) for patch in patches) == texts.count("n/a") == data["estimate"].isna().sum() > 0
+    certain = ((data["low"] > 0) | (data["high"] < 0)).sum()
+    assert sum(not patch.get_fill() for patch in patches) == certain > 0
+    strength = data.loc[data["statistic"] == "tau", "estimate"].abs().fillna(-1)
+    assert strength.is_monotonic_decreasing
+
+
+def test_scatter_panels_hold_their_points_and_state_tau_and_missing(ledger_of):
+    ledger = ledger_of("usual")
+    data, figure = scatter.data(ledger), scatter.draw(ledger)
+    pooled, total = _numbers.pooled(ledger), len(ledger.models())
+    for axes, (column, tau) in zip(figure.axes, pooled.iterrows(), strict=True):
+        part = data[data["measure"] == column]
+        assert points_of(axes) == pytest.approx(sorted_rows(part[["value", "gap"]]))
+        title, note = axes.get_title(loc="left"), axes.get_xlabel()
+        assert title.startswith(column.removesuffix(".adv"))
+        assert _style.with_interval(tau["estimate"], tau["low"], tau["high"]) in title
+        assert f"n = {len(part)}" in note
+        assert ("missing" in note) == (len(part) < total)
+    assert "12 missing" in figure.axes[list(pooled.index).index("boundary_thickness")].get_xlabel()
+
+
+def test_scatter_says_why_a_panel_is_empty(ledger_of):
+    figure = scatter.draw(ledger_of("all_missing"))
+    words = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert any("no defined value" in text and NASTY in text for text in words)
+
+
+def test_forest_holds_every_estimate_and_interval(ledger_of):
+    ledger = ledger_of("usual")
+    forest = figures.module("pi_defense")
+    data, figure = forest.data(ledger), forest.draw(ledger)
+    for axes, statistic in zip(figure.axes, ("tau", "pi"), strict=True):
+        part = data[data["statistic"] == statistic]
+        marks = np.concatenate([line.get_xdata() for line in axes.lines if line.get_marker() not in ("None", None, "")])
+        np.testing.assert_array_equal(np.sort(marks), np.sort(part["estimate"]))
+        bars = [tuple(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 1.3]
+        wanted = part.dropna(subset=["low"])
+        assert sorted(bars) == sorted(zip(wanted["low"], wanted["high"], strict=True))
+        assert [text.get_text() for text in axes.texts].count("n/a") == part["estimate"].isna().sum()
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["Standard (n = 12)", "AT (n = 16)", "TRADES (n = 16)", "MART (n = 16)"]
+
+
+def test_a_study_without_defense_axis_is_grouped_by_its_first_axis_and_says_so(ledger_of):
+    ledger = ledger_of("one_axis")
+    forest = figures.module("pi_defense")
+    assert set(forest.data(ledger)["axis"]) == {"", "batch_size"}
+    assert "no defense axis" in forest.draw(ledger).axes[1].get_title(loc="left")
+    assert "no defense axis" in figures.caption("pi_defense", ledger)
+    assert list(_numbers.groups(ledger)) == ["batch_size = 32", "batch_size = 64", "batch_size = 128"]
+
+
+def test_a_study_without_axes_says_why_there_are_no_groups(ledger_of):
+    figure = figures.module("pi_defense").draw(ledger_of("robustbench"))
+    assert "no axis" in figure.axes[1].texts[0].get_text()
+    assert figure.axes[0].get_yticklabels()[0].get_text()  # the labels survive beside the empty panel
+
+
+def test_no_two_groups_look_alike_and_shape_doubles_colour():
+    looks = [tuple(_style.look(place).values()) for place in range(72)]
+    assert len(set(looks)) == 72
+    assert len({colour for colour, _ in looks[:8]}) == len({marker for _, marker in looks[:8]}) == 8
+
+
+def test_names_are_shown_as_they_are_and_not_read_as_mathematics(ledger_of):
+    figure = robustness.draw(ledger_of("nasty_names"))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:2] == [NASTY, r"AT\$x_1\$"]
+
+
+def test_scales_follow_the_values():
+    assert scatter.scaling(np.array([1.0, 2.0, 29.0])) == {"value": "linear"}
+    assert scatter.scaling(np.array([1.0, 2.0, 31.0])) == {"value": "log"}
+    assert scatter.scaling(np.array([-1.0, 0.0, 2.0, 5.0])) == {"value": "linear"}
+    assert scatter.scaling(np.array([])) == scatter.scaling(np.zeros(3)) == {"value": "linear"}
+    assert scatter.scaling(np.array([-2.0, -1.0, 1.0, 2.0, 1e5])) == {"value": "symlog", "linthresh": 2.0}
+    assert scatter.symlog_ticks(np.array([-2.0, 1e5]), 2.0) == [0, 1e4, 1e5]
+    assert [scatter.power_of_ten(value) for value in (0, 1, 0.001, -100)] == ["0", "10⁰", "10⁻³", "−10²"]
+
+
+def test_nearly_equal_gaps_are_kept_apart():
+    values = np.array([1.0, 1.0, 1.0, 5.0])
+    offsets = robustness.spread(values)
+    assert len(set(offsets[:3])) == 3 and offsets[3] == 0
+    assert np.abs(robustness.spread(np.ones(500))).max() <= 0.3
+
+
+def test_numbers_in_words():
+    assert _style.with_interval(-0.123, -0.2, 0.001) == "−0.12 [−0.20, 0.00]"
+    assert _style.with_interval(0.5, np.nan, np.nan) == "+0.50"
+    assert _style.with_interval(np.nan, np.nan, np.nan) == "n/a"
+    columns = ["a", "a.adv", "b"]
+    assert [_style.measure_label(column, columns) for column in columns] == ["a (clean)", "a (adversarial)", "b"]
+
+
+def test_correlations_taken_from_a_file_equal_those_computed(ledger_of, tmp_path):
+    ledger = ledger_of("one_axis")
+    computed = _numbers.correlations(ledger)
+    write_csv(computed, tmp_path / "correlations.csv")
+    other = Ledger.load(ledger.path)
+    _numbers.take(other, tmp_path / "correlations.csv")
+    pd.testing.assert_frame_equal(_numbers.correlations(other), computed, check_dtype=False)
+
+
+def test_the_value_na_of_an_axis_survives_a_csv(ledger_of, tmp_path):
+    table = _numbers.correlations(ledger_of("one_axis")).assign(value="NA")
+    write_csv(table, tmp_path / "correlations.csv")
+    assert set(_numbers.read_correlations(tmp_path / "correlations.csv")["value"]) == {"NA"}
+
+
+def test_correlations_of_another_ledger_are_refused(ledger_of, tmp_path):
+    ledger, path = ledger_of("usual"), tmp_path / "correlations.csv"
+    with pytest.raises(FileNotFoundError, match=r"correlations\.csv: no such file"):
+        _numbers.take(Ledger.load(ledger.path), path)
+    write_csv(_numbers.correlations(ledger).query("measure != 'num_params'"), path)
+    with pytest.raises(ValueError, match="no rows for measure num_params"):
+        _numbers.take(Ledger.load(ledger.path), path)
+    write_csv(_numbers.correlations(ledger).drop(columns="low"), path)
+    with pytest.raises(ValueError, match="wanted column low"):
+        _numbers.take(Ledger.load(ledger.path), path)
+
+
+def test_the_command_writes_each_figure_without_torch_and_twice_the_same(tmp_path):
+    """Byte-identical from two processes; fonts inside the PDF as TrueType, none needed by the SVG."""
+    ledger = CASES["four_models"](tmp_path / "ledger")
+    code = (
+        "import sys; from analysis.__main__ import main; code = main(sys.argv[1:]);"
+        "found = {'torch', 'training', 'measures', 'workflow'} & set(sys.modules);"
+        "sys.exit(f'imported {found}' if found else code)"
+    )
+    command = [sys.executable, "-c", code, "figures", str(ledger.path), "--out", str(tmp_path / "one")]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    written = figures.draw_all(ledger, tmp_path / "two")
+    wanted = {f"{name}.{kind}" for name in figures.names() for kind in ("pdf", "svg", "png", "csv")}
+    assert {path.name for path in written} == wanted == {path.name for path in (tmp_path / "one").iterdir()}
+    for path in written:
+        assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes(), path.name
+    for name in figures.names():
+        write_csv(figures.module(name).data(ledger), tmp_path / "data.csv")
+        assert (tmp_path / "two" / f"{name}.csv").read_bytes() == (tmp_path / "data.csv").read_bytes()
+        assert b"/FontFile2" in (tmp_path / "two" / f"{name}.pdf").read_bytes()
+        assert "<text" not in (tmp_path / "two" / f"{name}.svg").read_text(encoding="utf-8")
+
+
+def test_many_points_are_drawn_as_a_picture_inside_the_vector_files(tmp_path, monkeypatch):
+    ledger = digits_size(tmp_path / "ledger", columns=6)
+    assert not any(cloud.get_rasterized() for axes in scatter.draw(ledger).axes for cloud in clouds(axes))
+    monkeypatch.setattr(scatter, "MANY", 100)
+    assert all(cloud.get_rasterized() for axes in scatter.draw(ledger).axes for cloud in clouds(axes))

@@ -1,0 +1,204 @@
+"""The report holds every figure, measure and flagged model, fetches nothing, and shows foreign names as plain text."""
+
+import base64
+import gzip
+import html
+import itertools
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ledger_cases import CASES, NASTY
+
+from analysis import figures, report
+from analysis.__main__ import main
+from analysis.ledger import Ledger
+from analysis.summary import write_statistics
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+PNG = b"\x89PNG stand-in"
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+class Page(HTMLParser):
+    """A parsed page: (tag, attributes) in order, text, and a failure on tags that do not nest."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags, self.open, self.words = [], [], []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, self.getpos()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    def of(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def draw_stand_ins(ledger: Ledger, folder: Path) -> None:
+    """Files that stand for figures: drawing is tested elsewhere."""
+    folder.mkdir()
+    for name in figures.names():
+        (folder / f"{name}.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg' id='{name}'/>")
+        (folder / f"{name}.png").write_bytes(PNG)
+        (folder / f"{name}.csv").write_text(f"figure,n\n{name},{len(ledger.runs)}\n")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(ledger, folder) of a case: folder holds ledger/, figures/ (stand-ins), analysis/ and report.html."""
+    ready = {}
+
+    def get(case: str) -> tuple[Ledger, Path]:
+        if case not in ready:
+            folder = tmp_path_factory.mktemp(case)
+            ledger = CASES[case](folder / "ledger")
+            draw_stand_ins(ledger, folder / "figures")
+            write_statistics(ledger, folder / "analysis")
+            parts = {"figures": folder / "figures", "statistics": folder / "analysis"}
+            report.write(ledger, **parts, out=folder / "report.html")
+            ready[case] = ledger, folder
+        return ready[case]
+
+    return get
+
+
+def page_of(folder: Path) -> Page:
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def embedded(href: str) -> bytes:
+    """The content of a data: link."""
+    return base64.b64decode(href.split(";base64,")[1])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_ledger_has_a_report_that_fetches_nothing(case, made):
+    page = page_of(made(case)[1])
+    links = [attributes.get(key, "") for _, attributes in page.tags for key in ("href", "src") if key in attributes]
+    assert links and all(link.startswith(("#", "data:")) for link in links)
+    assert not page.of("script") and not page.of("link")
+    assert "url(" not in (Path(report.__file__).parent / "report.css").read_text()
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids)) and {link[1:] for link in links if link.startswith("#")} <= set(ids)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_figure_is_in_the_page_with_caption_alternative_text_and_data(case, made):
+    ledger, folder = made(case)
+    page = page_of(folder)
+    assert len(page.of("img")) == len(figures.names())
+    data = {link["download"]: link["href"] for link in page.of("a") if "download" in link}
+    for name, picture in zip(figures.names(), page.of("img"), strict=True):
+        assert embedded(picture["src"]) == (folder / "figures" / f"{name}.svg").read_bytes()
+        assert len(picture["alt"]) > 40
+        assert figures.caption(name, ledger) in page.text
+        assert embedded(data[f"{name}.csv"]) == (folder / "figures" / f"{name}.csv").read_bytes()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_measure_and_every_issue_is_a_row(case, made):
+    ledger, folder = made(case)
+    page = page_of(folder)
+    summary = pd.read_csv(folder / "analysis" / "summary.csv", keep_default_na=False)
+    assert summary["measure"].tolist() == ledger.columns
+    for column in ledger.columns:
+        assert report.measure_label(column, ledger.columns) in page.text
+    issues = pd.read_csv(folder / "analysis" / "issues.csv", keep_default_na=False, dtype=str)
+    gone = ledger.runs.loc[ledger.runs["status"] != "finished", "model"]
+    assert set(gone) <= set(issues["model"])
+    for row in issues.itertuples():
+        assert row.model in page.text and row.reason in page.text and row.issue.replace("_", " ") in page.text
+
+
+def test_the_words_and_numbers_are_those_of_the_statistics(made):
+    ledger, folder = made("usual")
+    page = page_of(folder)
+    found = report.read_json(folder / "analysis" / "findings.json")
+    for sentence in found["sentences"]:
+        assert sentence in page.text
+    summary = pd.read_csv(folder / "analysis" / "summary.csv").set_index("measure")
+    row = summary.loc["average_ce.adv"]
+    for name, ends in (("tau", ("low", "high")), ("tau_rest", ("tau_rest_low", "tau_rest_high"))):
+        assert report.with_interval(row[name], *row[list(ends)]) in page.text
+    assert "−, borne out" in page.text and "2026-01-01" in page.text and "0123456789" in page.text
+    for axis in ledger.axes:
+        assert ", ".join(ledger.values(axis)) in page.text
+
+
+def test_headings_do_not_skip_a_level_and_every_section_has_one(made):
+    levels = [int(tag[1]) for tag, _ in page_of(made("usual")[1]).tags if tag in ("h1", "h2", "h3", "h4")]
+    assert levels.count(1) == 1 and levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_foreign_names_are_text_not_markup(made):
+    source = (made("nasty_names")[1] / "report.html").read_text(encoding="utf-8")
+    assert NASTY not in source and "<b>" not in source
+    assert html.escape(NASTY, quote=False).replace('"', "&#34;") in source
+    assert NASTY in Page(source).text
+
+
+def test_exclusions_are_told_with_their_reasons(made, tmp_path):
+    ledger, folder = made("usual")
+    rule = {"where": {"defense": ["Standard", "AT"], "awp": True}, "reason": "no adversary to perturb", "count": 4}
+    ledger = Ledger(**{**vars(Ledger.load(ledger.path)), "study": {**ledger.study, "excluded": [rule]}})
+    report.write(ledger, figures=folder / "figures", statistics=folder / "analysis", out=tmp_path / "report.html")
+    assert "defense = Standard or AT, awp = true: no adversary to perturb (4 trainings)" in page_of(tmp_path).text
+
+
+def test_heavy_pictures_and_large_tables_are_embedded_smaller(made, monkeypatch):
+    ledger, folder = made("four_models")
+    monkeypatch.setattr(report, "HEAVY", 10)
+    monkeypatch.setattr(report, "LARGE", 10)
+    page = Page(report.build(ledger, folder / "figures", folder / "analysis"))
+    assert {embedded(picture["src"]) for picture in page.of("img")} == {PNG}
+    data = {link["download"]: link["href"] for link in page.of("a") if "download" in link}
+    for name in figures.names():
+        found = gzip.decompress(embedded(data[f"{name}.csv.gz"]))
+        assert found == (folder / "figures" / f"{name}.csv").read_bytes()
+
+
+def test_a_missing_file_is_one_clear_line(made, tmp_path, capsys):
+    ledger, folder = made("four_models")
+    arguments = [
+        "report",
+        str(ledger.path),
+        "--statistics",
+        str(folder / "analysis"),
+        "--out",
+        str(tmp_path / "r.html"),
+    ]
+    assert main([*arguments, "--figures", str(folder / "figures")]) == 0
+    assert (tmp_path / "r.html").read_bytes() == (folder / "report.html").read_bytes()
+    capsys.readouterr()
+    assert main([*arguments, "--figures", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and "robustness.png: no such file" in told and told.count("\n") == 1
+
+
+def test_real_figures_make_a_page_of_moderate_size(tmp_path):
+    ledger = CASES["nothing_trained"](tmp_path / "ledger")
+    write_statistics(ledger, tmp_path / "analysis")
+    figures.draw_all(ledger, tmp_path / "figures", tmp_path / "analysis")
+    parts = {"figures": tmp_path / "figures", "statistics": tmp_path / "analysis"}
+    report.write(ledger, **parts, out=tmp_path / "report.html")
+    assert len(page_of(tmp_path).of("img")) == len(figures.names())
+    assert (tmp_path / "report.html").stat().st_size < 8e6

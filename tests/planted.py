@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
+from training import outcomes
 from training import settings as identity
 from training.architectures import build
 from training.checkpoint import digest, save_model, write_json
@@ -65,3 +67,18 @@ def plant(plan: dict, results: Path, run: str, status: str = "finished") -> dict
     record["files"] = {f"{c}.safetensors": digest(folder / f"{c}.safetensors") for c in identity.CHECKPOINTS}
     write_json(folder / "run.json", record)
     return models
+
+
+def judge(plan: dict, results: Path, out: Path | None = None) -> pd.DataFrame:
+    """Run the outcomes stage on the only chunk; the table it wrote."""
+    out = out or results / "outcomes" / "000.parquet"
+    outcomes.run(plan, "000", results, out, "cpu")
+    return pd.read_parquet(out)
+
+
+def judged(results: Path) -> tuple[dict, Path, dict[str, nn.Module], pd.DataFrame]:
+    """Two planted runs (four models), judged: plan, results folder, models by id, table."""
+    plan, models = make_plan([{"seed": 0}, {"seed": 1}]), {}
+    for run in plan["runs"]:
+        models |= plant(plan, results, run)
+    return plan, results, models, judge(plan, results)

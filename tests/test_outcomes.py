@@ -1,39 +1,22 @@
-"""Outcomes against image-by-image recomputation; frozen images; the cache; foreign models; errors of one line."""
-
-import json
+"""Outcomes against image-by-image recomputation: correctness bits, frozen images, attacks, flags."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from planted import make_plan, plant
+from planted import judge, judged, make_plan, plant
 from torch import nn
 
-from training import attacks, outcomes, planned
-from training.__main__ import main
-from training.checkpoint import FileFault
+from training import attacks, outcomes
+from training.checkpoint import digest, read_json, save_tensors, write_json
 from training.data import load
 from training.modes import frozen
 from training.outcomes import attacked
-from training.planned import cache_file, frozen_images, index_sha, load_planned_model, measure_batch
-
-
-def judge(plan, results, out=None):
-    """Run the stage on the only chunk; the table it wrote."""
-    out = out or results / "outcomes" / "000.parquet"
-    outcomes.run(plan, "000", results, out, "cpu")
-    return pd.read_parquet(out)
+from training.planned import frozen_images, index_sha, load_planned_model, measure_batch
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Two planted runs (four models), judged: plan, results folder, models by id, table."""
-    results = tmp_path_factory.mktemp("planted")
-    plan = make_plan([{"seed": 0}, {"seed": 1}])
-    models = {}
-    for run in plan["runs"]:
-        models |= plant(plan, results, run)
-    return plan, results, models, judge(plan, results)
+    return judged(tmp_path_factory.mktemp("planted"))
 
 
 def bits_of(table, model, split, attack):
@@ -217,8 +200,6 @@ def test_robust_floor_is_flagged_for_pgd_at_or_below_chance(tmp_path):
 
 def constant_run(plan, results, run, winner):
     """Overwrite a planted run's last weights by those of a classifier that always answers `winner`."""
-    from training.checkpoint import digest, read_json, save_tensors, write_json
-
     folder = results / "runs" / run
     state = {k: v.clone() for k, v in load_planned_model(plan, results, f"{run}-last").state_dict().items()}
     weight, bias = list(state)[-2:]
@@ -228,194 +209,3 @@ def constant_run(plan, results, run, winner):
     record = read_json(folder / "run.json")
     record["files"]["last.safetensors"] = digest(folder / "last.safetensors")
     write_json(folder / "run.json", record)
-
-
-def count_evaluations(monkeypatch):
-    """How many models are evaluated from now on."""
-    done, original = [], outcomes.evaluate
-
-    def evaluate(model, splits, study):
-        done.append(model)
-        return original(model, splits, study)
-
-    monkeypatch.setattr(outcomes, "evaluate", evaluate)
-    return done
-
-
-def test_an_interrupted_chunk_goes_on_where_it_stood(tmp_path, monkeypatch):
-    plan = make_plan([{"seed": 0}, {"seed": 1}])
-    for run in plan["runs"]:
-        plant(plan, tmp_path, run)
-    done = count_evaluations(monkeypatch)
-    counted = outcomes.evaluate
-
-    def interrupted(*given):
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        return counted(*given)
-
-    monkeypatch.setattr(outcomes, "evaluate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        judge(plan, tmp_path)
-    assert not (tmp_path / "outcomes" / "000.parquet").exists() and len(done) == 2
-    monkeypatch.setattr(outcomes, "evaluate", counted)
-    table = judge(plan, tmp_path)
-    assert len(done) == 4
-    again = judge(plan, tmp_path)
-    assert len(done) == 4
-    pd.testing.assert_frame_equal(again, table)
-
-
-def test_a_damaged_cache_is_named_and_made_again(study, tmp_path, monkeypatch, capsys):
-    plan, results, models, table = study
-    done = count_evaluations(monkeypatch)
-    name = next(iter(models))
-    file = cache_file(plan, results, name)
-    whole = file.read_bytes()
-    for damage in (whole[: len(whole) // 2], b""):
-        file.write_bytes(damage)
-        with pytest.raises(FileFault, match=file.name):
-            measure_batch(plan, results, name)
-        again = judge(plan, results, tmp_path / "again.parquet")
-        assert file.name in capsys.readouterr().err
-        pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))
-    assert len(done) == 2
-
-
-def test_the_cache_is_of_exactly_what_outcomes_depend_on(study):
-    plan, results, models, _ = study
-    name = next(iter(models))
-
-    def file(**change):
-        other = json.loads(json.dumps(plan))
-        other["study"] |= change
-        return cache_file(other, results, name).name
-
-    judged = plan["study"]["outcomes"]
-    assert file() == file(outcomes={**judged, "batch_size": 7}) == file(measures=["average_ce"])
-    changes = [
-        {"eps": "1/20"},
-        {"norm": "L2"},
-        {"measure_images": 21},
-        {"outcomes": {**judged, "train_images": 61}},
-        {"outcomes": {**judged, "test_images": 46}},
-        {"outcomes": {**judged, "attacks": ["clean", "pgd10"]}},
-    ]
-    assert len({file(), *(file(**change) for change in changes)}) == len(changes) + 1
-    assert len({cache_file(plan, results, other).name.split(".")[1] for other in models}) == 4
-
-
-def test_collapsed_runs_have_no_rows(tmp_path, capsys):
-    plan = make_plan([{"seed": 0}, {"seed": 1}])
-    gone, kept = plan["runs"]
-    plant(plan, tmp_path, gone, status="collapsed")
-    plant(plan, tmp_path, kept)
-    assert set(judge(plan, tmp_path).model) == {f"{kept}-last", f"{kept}-best"}
-    assert f"model 1 of 4: {gone}-last its run collapsed" in capsys.readouterr().err
-
-
-def test_a_chunk_of_collapsed_runs_alone_gives_an_empty_table(tmp_path):
-    plan = make_plan([{"seed": 0}])
-    plant(plan, tmp_path, *plan["runs"], status="collapsed")
-    table = judge(plan, tmp_path)
-    assert len(table) == 0 and "accuracy" in table.columns
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"measure_images": 61}, "measure_images: found 61, wanted 1 to 60"),
-        (
-            {"outcomes": {"attacks": ["clean"], "train_images": 701}},
-            "outcomes.train_images: found 701, wanted 1 to 700",
-        ),
-        ({"data": "digitz"}, "data set 'digitz' is unknown; did you mean 'digits'"),
-    ],
-)
-def test_impossible_studies(change, message):
-    with pytest.raises((ValueError, LookupError), match=message):
-        frozen_images(make_plan([], **change)["study"])
-
-
-def command(plan, results, chunk="000"):
-    (results / "plan.json").write_text(json.dumps(plan))
-    arguments = ["outcomes", "--plan", str(results / "plan.json"), "--chunk", chunk, "--results", str(results)]
-    return main([*arguments, "--out", str(results / "outcomes" / f"{chunk}.parquet"), "--device", "cpu"])
-
-
-def test_command_line(tmp_path, capsys):
-    plan = make_plan([{"seed": 0}])
-    (run,) = plan["runs"]
-    assert command(plan, tmp_path) == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path / 'runs' / run / 'run.json'}: not")
-    plant(plan, tmp_path, run)
-    assert command(plan, tmp_path, chunk="001") == 1
-    assert capsys.readouterr().err == "error: chunk '001' is not in the plan of study planted\n"
-    assert command(plan, tmp_path) == 0
-    progress = capsys.readouterr().err.splitlines()
-    assert len(progress) == 2 and progress[0].startswith(f"model 1 of 2: {run}-last clean 0.") and "left" in progress[0]
-    weights = tmp_path / "runs" / run / "best.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
-    cache_file(plan, tmp_path, f"{run}-best").unlink()
-    assert command(plan, tmp_path) == 1
-    assert f"error: {weights}: SHA-256 found" in capsys.readouterr().err
-
-
-def test_a_model_outside_the_plan(study):
-    plan, results, _, _ = study
-    with pytest.raises(LookupError, match="model 'nobody-last' is not in the plan of study planted"):
-        load_planned_model(plan, results, "nobody-last")
-
-
-def test_measures_before_outcomes(tmp_path):
-    plan = make_plan([{"seed": 0}])
-    (run,) = plan["runs"]
-    plant(plan, tmp_path, run)
-    with pytest.raises(FileFault, match=f"{run}-last.*not found; wanted the outcomes of {run}-last"):
-        measure_batch(plan, tmp_path, f"{run}-last")
-
-
-WONG = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
-
-
-def foreign_plan(tmp_path, **study):
-    few = {"attacks": ["clean", "pgd10"], "train_images": 8, "test_images": 8, "batch_size": 8}
-    models = (WONG, {**WONG, "name": "Rade2021Helper_R18_ddpm"})
-    given = {"data": "digits32", "outcomes": few, "measure_images": 6, "model_dir": str(tmp_path), **study}
-    return make_plan([], models, **given)
-
-
-def test_foreign_models_that_do_not_load_leave_their_reason(tmp_path, capsys):
-    path = tmp_path / "cifar10" / "Linf" / "Wong2020Fast.pt"
-    path.parent.mkdir(parents=True)
-    torch.save({"conv1.weight": torch.zeros(3)}, path)
-    table = judge(foreign_plan(tmp_path), tmp_path)
-    assert table.model.tolist() == ["rb-cifar10-Linf-Wong2020Fast", "rb-cifar10-Linf-Rade2021Helper_R18_ddpm"]
-    assert table.n.tolist() == [0, 0] and table.split.tolist() == ["", ""] and table.accuracy.isna().all()
-    assert "Wong2020Fast.pt: robustbench cannot load" in table.reason[0]
-    assert "Rade2021Helper_R18_ddpm.pt: not found" in table.reason[1]
-    assert "not judged" in capsys.readouterr().err
-
-
-class Foreign(nn.Module):
-    """Stands for a RobustBench network: `classes` logits of images of 3 x 32 x 32."""
-
-    def __init__(self, classes):
-        super().__init__()
-        self.linear = nn.Linear(3072, classes)
-
-    def forward(self, x):
-        return self.linear(x.flatten(1))
-
-
-@pytest.mark.parametrize(
-    "data, classes, message",
-    [
-        ("digits", 10, r"rb-cifar10-Linf-Wong2020Fast: does not take images of shape \(1, 8, 8\)"),
-        ("digits32", 100, "rb-cifar10-Linf-Wong2020Fast: found 100 classes, wanted the 10 of digits32"),
-    ],
-)
-def test_foreign_models_must_fit_the_study(data, classes, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(planned.zoo, "load_model", lambda entry, model_dir: Foreign(classes).eval())
-    with pytest.raises(ValueError, match=message):
-        load_planned_model(foreign_plan(tmp_path, data=data), tmp_path, "rb-cifar10-Linf-Wong2020Fast")

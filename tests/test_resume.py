@@ -1,0 +1,117 @@
+"""A training killed at any moment ends with the same weights, bit for bit, as one that was not."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from planted import make_plan
+from small_runs import interrupted, same_weights, train, without_seconds
+
+from training.checkpoint import read_json
+
+# Trains the runs of a plan in children that kill themselves with SIGKILL at given moments, then in one that does not.
+# step: inside training step n; write: in the middle of writing file n; replace: before file n gets its name.
+KILLED = """
+import json, os, pathlib, signal, sys
+import torch
+from training import loop
+from training.__main__ import main
+
+arguments, moments = sys.argv[1:-1], json.loads(sys.argv[-1])
+
+def die_at(kind, count):
+    seen = [0]
+    def due():
+        seen[0] += 1
+        return seen[0] == count
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+    step, replace, write = loop.train_step, os.replace, pathlib.Path.write_bytes
+    if kind == "step":
+        loop.train_step = lambda *given: (die() if due() else None, step(*given))[1]
+    if kind == "replace":
+        os.replace = lambda *given: (die() if due() else None, replace(*given))[1]
+    if kind == "write":
+        def half(path, content):
+            if due():
+                write(path, content[: len(content) // 2])
+                die()
+            return write(path, content)
+        pathlib.Path.write_bytes = half
+
+# The first step of an optimizer imports half of torch; done before forking, it is not done in every child.
+torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1).step()
+ends = []
+for moment in [*moments, None]:
+    child = os.fork()
+    if child == 0:
+        if moment:
+            die_at(*moment)
+        os._exit(main(arguments))
+    status = os.waitpid(child, 0)[1]
+    ends.append(-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+print(json.dumps(ends))
+"""
+
+
+@pytest.fixture(scope="module")
+def at_run(tmp_path_factory):
+    """One AT run with AWP and its folder."""
+    return train(tmp_path_factory.mktemp("at"), defense="AT", awp=True)
+
+
+def test_killed_at_any_moment_a_run_ends_bit_for_bit_as_if_unbroken(at_run, tmp_path):
+    """700 images in batches of 128: 6 steps and 2 files (log, sidecar) an epoch, init before and three files after."""
+    plan = make_plan([{"defense": "AT", "awp": True, "width": 4, "inner_steps": 1, "epochs": 3}])
+    (run,) = plan["runs"]
+    assert run == at_run[0].name
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    out = tmp_path / "runs" / "000.json"
+    arguments = ["train", "--plan", tmp_path / "plan.json", "--batch", "000", "--results", tmp_path, "--out", out]
+    moments = [
+        ["write", 1],  # init half written
+        ["step", 3],  # in the first epoch: nothing to resume yet
+        ["replace", 3],  # the first sidecar written, but not in place
+        ["step", 8],  # in the second epoch
+        ["write", 5],  # resumed after the first; the log of the third is written, its sidecar half
+        ["write", 4],  # resumed after the second; last half written
+        ["replace", 4],  # all weights there, run.json not in place
+    ]
+    command = [sys.executable, "-c", KILLED, *map(str, [*arguments, "--device", "cpu"]), json.dumps(moments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [-signal.SIGKILL] * len(moments) + [0], done.stderr
+    assert done.stderr.count(f"{run}: resumed after epoch") >= 3
+    folder = tmp_path / "runs" / run
+    assert same_weights(folder, at_run[0])
+    assert without_seconds(folder) == without_seconds(at_run[0])
+    assert not (folder / "resume.safetensors").exists()
+    assert read_json(out)["runs"][run]["files"] == at_run[1]["files"]
+
+
+def test_a_sidecar_that_is_damaged_or_anothers_is_refused_by_name(at_run, tmp_path, monkeypatch, capsys):
+    folder = interrupted(tmp_path, monkeypatch, 2, defense="AT", awp=True)
+    other = interrupted(tmp_path, monkeypatch, 1, defense="AT", awp=True, seed=1)
+    sidecar = folder / "resume.safetensors"
+    whole = sidecar.read_bytes()
+    for content, message in (
+        (whole[: len(whole) // 2], "not a complete safetensors file"),
+        ((other / "resume.safetensors").read_bytes(), f"found run {other.name}"),
+    ):
+        sidecar.write_bytes(content)
+        train(tmp_path, defense="AT", awp=True)
+        said = capsys.readouterr().err
+        assert f"{sidecar}: {message}" in said and f"run {folder.name} starts again" in said
+        assert same_weights(folder, at_run[0])
+        (folder / "run.json").unlink()
+
+
+@pytest.mark.parametrize("defense", ["Standard", "TRADES", "MART"])
+def test_every_defense_resumes_to_the_same_weights(defense, tmp_path, monkeypatch):
+    given = {"defense": defense, "augmentation": "crop_flip", "batch_size": 256}
+    unbroken, _ = train(tmp_path / "unbroken", **given)
+    interrupted(tmp_path, monkeypatch, 2, **given)
+    resumed, _ = train(tmp_path, **given)
+    assert same_weights(unbroken, resumed) and without_seconds(unbroken) == without_seconds(resumed)

@@ -18,8 +18,6 @@ from analysis.summary import write_statistics
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 PNG = b"\x89PNG stand-in"
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 
 
 class Page(HTMLParser):

@@ -59,7 +59,7 @@ def styled(draw: Callable) -> Callable:
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write STEM.png, STEM.pdf and STEM.svg; the same figure gives the same bytes. Returns the paths."""
     figure.set_dpi(DPI)
-    figure.draw_without_rendering()
+    figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")  # arranged once, not once for each file
     for axes in figure.axes:  # the layout solver's last digits differ from one process to the next
         axes.set_position(np.round(axes.get_position().bounds, 6))

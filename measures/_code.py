@@ -54,7 +54,7 @@ def code_id(name: str, root: Path = ROOT) -> str:
 
 def _resolve(module: str, name: str, root: Path) -> tuple[str, list[tuple[str, str]]]:
     """Source of one object (name '*': of a whole module) and the objects it uses, as (module, name) pairs."""
-    top = _parse(root.joinpath(*module.split(".")).with_suffix(".py").read_text())
+    top = _parse(root.joinpath(*module.split(".")).with_suffix(".py").read_text(), module.split(".")[0])
     if module == CORE:
         return f"CORE_VERSION {top.constants.get('CORE_VERSION')}", []
     if name == "*":
@@ -140,17 +140,18 @@ class _Bare(ast.NodeTransformer):
 
 
 @lru_cache(maxsize=256)
-def _parse(source: str) -> _Top:
-    top = _Top({}, {}, {})
-    for node in ast.parse(source).body:
+def _parse(source: str, package: str) -> _Top:
+    tree, top = ast.parse(source), _Top({}, {}, {})
+    for node in ast.walk(tree):  # an import inside a function counts as one at the top
         if isinstance(node, ast.Import):
-            # `import a.b` binds a; `import a.b as c` binds c to a.b
-            top.imports |= {
-                a.asname or a.name.split(".")[0]: a.name if a.asname else a.name.split(".")[0] for a in node.names
-            }
+            for alias in node.names:  # `import a.b` binds a; `import a.b as c` binds c to a.b
+                first = alias.name.split(".")[0]
+                top.imports[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom):
-            top.imports |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-        else:
+            base = ".".join(part for part in (package if node.level else "", node.module) if part)
+            top.imports |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
+    for node in tree.body:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
             _define(node, top)
     return top
 

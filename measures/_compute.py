@@ -61,6 +61,8 @@ def prepare(
     [0, 1], labels that are not classes, an unknown norm, a negative eps or tensors of different lengths.
     """
     require_eval(model)
+    if images.dim() < 2 or len(images) == 0:
+        raise ValueError(f"images: found shape {tuple(images.shape)}, wanted (n, c, h, w) with n > 0")
     attacks.check_range(images)
     if norm not in attacks.NORMS:
         raise ValueError(f"norm: found {norm!r}, wanted one of {', '.join(attacks.NORMS)}")

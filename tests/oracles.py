@@ -4,8 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from measures import evaluate
+
 SHAPE = (1, 4, 4)
+D = 16  # pixels of such an image
 CLASSES = 3
+EPS = 0.02
 
 
 def draw(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -124,3 +128,21 @@ def robust_loss_linear(weight: Tensor, bias: Tensor, x: Tensor, y: Tensor, eps: 
     sign = 1 - 2 * y.double()
     margin = sign * (x.flatten(1) @ (weight[0] - weight[1]) + bias[0] - bias[1])
     return F.softplus(eps * (weight[0] - weight[1]).abs().sum() - margin)
+
+
+def measured(
+    model: nn.Module, x: Tensor, y: Tensor, name: str, *, eps: float = EPS, **options: object
+) -> tuple[dict[str, float], dict[str, float]]:
+    """{variant: value} of one measure, and {variant: standard error}; every value must be there."""
+    table = evaluate(model, x, y, [name], eps=eps, **options)
+    assert (table["reason"].str.startswith("note: ") | (table["reason"] == "")).all(), table["reason"].tolist()
+    values = dict(zip(table["variant"], table["value"], strict=True))
+    return values, dict(zip(table["variant"], table["se"], strict=True))
+
+
+def two_classes(scale: float = 1.0, seed: int = 5) -> tuple[nn.Module, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A two-class linear model, its weight and bias, 64 images, labels, and the images after the exact Linf attack."""
+    weight, bias = draw(2, D, seed=seed, scale=scale), draw(2, seed=seed + 1, scale=0.1)
+    x, y = images(64), labels(64, 2)
+    direction = torch.sign(weight[1 - y] - weight[y]).reshape(x.shape)
+    return linear(weight, bias), weight, bias, x, y, x + EPS * direction

@@ -1,4 +1,4 @@
-"""The command line of measures, code ids, and one measure on one chunk of a real, tiny study."""
+"""The command line of measures, and one measure on one chunk of a real, tiny study."""
 
 import csv
 import json
@@ -21,19 +21,6 @@ from training.data import load
 from training.run import train_run
 from training.settings import complete, model_id, run_id
 
-HELPERS = """from training import attacks
-
-SCALE = 2.0
-
-
-def used(x):
-    return SCALE * x
-
-
-def unused(x):
-    return x
-"""
-
 
 @pytest.fixture
 def project(tmp_path):
@@ -48,87 +35,6 @@ def python(project: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
-
-
-def edit(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) >= 1, f"{file} has no {old!r}"
-    file.write_text(text.replace(old, new))
-
-
-def test_code_id_ignores_comments_docstrings_annotations_and_descriptions(project):
-    before = {name: code_id(name, project) for name in names(project)}
-    file = project / "measures" / "x_grad_norm.py"
-    edit(file, "    return input_gradient", "    # a comment\n\n    return input_gradient")
-    edit(file, "Mean L2 norm", "The mean Euclidean norm")
-    edit(file, "model: nn.Module, batch: Batch) -> Tensor", "model, batch)")
-    edit(file, 'paper="Kim', 'paper="See Kim')
-    edit(project / "training" / "attacks.py", '    """Gradient of sum_i', '    """The gradient of sum_i')
-    assert {name: code_id(name, project) for name in names(project)} == before
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "changed"),
-    [
-        ("measures/x_grad_norm.py", "flatten(1).norm(dim=1)", "flatten(1).norm(dim=1, p=1)", {"x_grad_norm"}),
-        ("measures/_margin.py", "others.amax", "others.mean", {"margin_p10", "inverse_margin", "prob_margin"}),
-        ("measures/_margin.py", "(high - low) / 2", "(high - low) / 3", {"margin_p10", "inverse_margin"}),
-        ("measures/estimate_sharpness.py", "RHO = 0.05", "RHO = 0.1", {"estimate_sharpness"}),
-        ("measures/_weights.py", "gradient / n", "gradient", {"estimate_sharpness", "w_grad_norm"}),
-        ("training/keyed.py", "2.0**-53", "2.0**-52", {"average_flat", "boundary_thickness", "local_lip"}),
-        ("training/attacks.py", "grad.sign()", "-grad.sign()", {"average_flat", "boundary_thickness", "local_lip"}),
-        ("training/attacks.py", "loss(model(x), y).sum()", "loss(model(x), y).mean()",
-         {"average_flat", "boundary_thickness", "local_lip", "x_grad_norm"}),
-        ("training/attacks.py", "EVALUATION_START = 1, 2", "EVALUATION_START = 1, 3", {"average_flat", "local_lip"}),
-        ("training/attacks.py", "step=eps, **options", "step=2 * eps, **options", set()),
-    ],
-)  # fmt: skip
-def test_code_id_changes_with_the_code_a_measure_uses_and_with_no_other(project, file, old, new, changed):
-    before = {name: code_id(name, project) for name in names(project)}
-    edit(project / file, old, new)
-    after = {name: code_id(name, project) for name in names(project)}
-    assert {name for name in before if before[name] != after[name]} == changed
-
-
-def test_code_id_follows_helpers_constants_and_modules_but_not_their_neighbours(project):
-    helper = project / "measures" / "_x.py"
-    helper.write_text(HELPERS)
-    (project / "measures" / "mine.py").write_text(
-        "from measures import _x\n\n\ndef mine(model, batch):\n    return _x.used(batch.images).sum(dim=(1, 2, 3))\n"
-    )
-    before = code_id("mine", project)
-    for old, new, differs in (
-        ("return x\n", "return -x\n", False),
-        ("SCALE * x", "x * SCALE", True),
-        ("SCALE = 2.0", "SCALE = 3.0", True),
-        ("from training import attacks\n", "from training import attacks, keyed\n", False),
-    ):
-        helper.write_text(HELPERS.replace(old, new))
-        assert (code_id("mine", project) != before) == differs, (old, new)
-
-
-def test_core_enters_every_code_id_by_its_version_alone(project):
-    before = {name: code_id(name, project) for name in names(project)}
-    edit(project / "measures" / "core.py", "draws[1])", "draws[1] + 0.0)")
-    assert {name: code_id(name, project) for name in names(project)} == before
-    edit(project / "measures" / "core.py", "CORE_VERSION = 1", "CORE_VERSION = 2")
-    assert not set(before.values()) & {code_id(name, project) for name in names(project)}
-
-
-def test_code_ids_and_names_need_no_torch_and_little_time():
-    script = (
-        "import sys, time, measures; from measures._code import code_id, names; start = time.perf_counter();"
-        "ids = [code_id(n) for n in names()]; assert len(set(ids)) == len(ids) >= 14;"
-        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules); print(time.perf_counter() - start)"
-    )
-    found = python(ROOT, "-c", script)
-    assert found.returncode == 0, found.stderr
-    assert float(found.stdout) < 5
-
-
-def test_unknown_measures_are_named_with_the_nearest():
-    with pytest.raises(LookupError, match="'pathnorm' is unknown; did you mean 'path_norm'"):
-        code_id("pathnorm")
 
 
 def test_list_prints_one_line_each_and_the_catalogue_as_json(capsys):

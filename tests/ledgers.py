@@ -10,7 +10,7 @@ from analysis.ledger import Ledger, text
 
 AXES = {"defense": ["Standard", "AT", "TRADES", "MART"], "batch_size": [32, 128], "awp": [False, True]}
 BASE = {"data": "synthetic", "architecture": "cnn", "norm": "Linf", "eps": "3/20", "epochs": 30, "augmentation": "none"}
-N_TRAIN, N_REST, N_TEST = 700, 444, 697
+N_TRAIN, N_REST, N_TEST = 500, 244, 897
 EFFECT = {"Standard": 0.0, "AT": 0.10, "TRADES": 0.05, "MART": 0.08, "32": 0.02, "true": -0.03, "best": -0.02}
 CATALOGUE = {
     "average_ce": {"family": "loss", "variants": ["clean", "adversarial"], "expects": {"clean": -1, "adversarial": -1}},

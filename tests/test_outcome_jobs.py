@@ -117,8 +117,8 @@ def test_a_chunk_of_collapsed_runs_alone_gives_an_empty_table(tmp_path):
     [
         ({"measure_images": 61}, "measure_images: found 61, wanted 1 to 60"),
         (
-            {"outcomes": {"attacks": ["clean"], "train_images": 701}},
-            "outcomes.train_images: found 701, wanted 1 to 700",
+            {"outcomes": {"attacks": ["clean"], "train_images": 501}},
+            "outcomes.train_images: found 501, wanted 1 to 500",
         ),
         ({"data": "digitz"}, "data set 'digitz' is unknown; did you mean 'digits'"),
     ],

@@ -89,7 +89,7 @@ def test_fewer_images_are_the_first_ones():
     few, *_ = frozen_images(study)
     study["outcomes"] = {"attacks": ["clean"]}
     all_train, all_test, _ = frozen_images(study)
-    assert (len(all_train), len(all_test)) == (700, 697)
+    assert (len(all_train), len(all_test)) == (500, 897)
     assert torch.equal(all_train.index[:60], few.index)
 
 
@@ -183,17 +183,17 @@ def test_logits_that_are_not_finite_are_wrong(digits64):
 
 
 def test_robust_floor_is_flagged_for_pgd_at_or_below_chance(tmp_path):
-    """A constant classifier: 70 of 700 training images are zeros (at chance), 71 ones (above)."""
+    """A constant classifier: 50 of 500 training images are zeros (at chance), 51 ones (above)."""
     plan = make_plan([{"seed": 0}], outcomes={"attacks": ["clean", "pgd10"], "batch_size": 512})
     (run,) = plan["runs"]
     plant(plan, tmp_path, run)
     count = torch.bincount(load("digits").train.labels, minlength=10)
-    assert count[0] <= 70 < count[1]
+    assert count[0] <= 50 < count[1]
     for winner, flags in ((0, {"robust_floor"}), (1, {""})):
         constant_run(plan, tmp_path, run, winner)
         table = judge(plan, tmp_path)
         rows = table[(table.split == "train") & (table.model == f"{run}-last")].set_index("attack")
-        assert rows.loc["pgd10", "accuracy"] == count[winner] / 700
+        assert rows.loc["pgd10", "accuracy"] == count[winner] / 500
         assert {rows.loc["pgd10", "flags"]} == flags and rows.loc["clean", "flags"] == ""
         assert set(table[table["split"] == "train_rest"]["flags"]) == {""}
 

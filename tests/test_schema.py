@@ -66,8 +66,8 @@ CASES = {
     "study name": (study(study="../x"), "study: found '../x', wanted text of the form"),
     "no clean accuracy": (study(**{"outcomes.attacks": ["pgd10"]}), "outcomes.attacks: 'clean' is missing"),
     "no pgd10": (study(**{"outcomes.attacks": ["clean"]}), "outcomes.attacks: 'pgd10' is missing"),
-    "too many measure images": (study(measure_images=701), "measure_images: found 701, wanted at most 700"),
-    "too many test images": (study(**{"outcomes.test_images": 698}), "outcomes.test_images: found 698, wanted at most"),
+    "too many measure images": (study(measure_images=501), "measure_images: found 501, wanted at most 500"),
+    "too many test images": (study(**{"outcomes.test_images": 898}), "outcomes.test_images: found 898, wanted at most"),
     "pool where there is none": (
         study(data="cifar10", **{"settings.extra_data": "pool"}),
         "settings.extra_data: found 'pool', but cifar10 has no extra images",
@@ -176,7 +176,7 @@ def test_the_schema_lists_what_training_has_registered():
 
 
 def test_split_sizes_are_those_of_the_data():
-    assert DIGITS_SIZES == {"train": 700, "val": 100, "extra": 300, "test": 697}
+    assert DIGITS_SIZES == {"train": 500, "val": 100, "extra": 300, "test": 897}
     splits = load("digits")
     sizes = {name: len(getattr(splits, name)) for name in ("train", "val", "test", "extra")}
     assert sizes == IMAGES["digits"]._asdict() == IMAGES["digits32"]._asdict()

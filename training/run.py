@@ -152,7 +152,7 @@ def make_record(
 def progress_line(run: str, progress: loop.Progress, settings: dict) -> str:
     row, left = progress.log[-1], int(settings["epochs"]) - progress.epoch
     return (
-        f"{run} epoch {progress.epoch}/{settings['epochs']} loss {row['train_loss']:.4f} "
+        f"{run} epoch {progress.epoch}/{settings['epochs']} loss {row['train_loss']:.4g} "
         f"train {row['train_clean']:.3f}/{row['train_robust']:.3f} "
         f"val {row['val_clean']:.3f}/{row['val_robust']:.3f} "
         f"{row['seconds']:.2f} s, about {left * progress.seconds / progress.epoch:.0f} s left"

@@ -29,8 +29,8 @@ class Images(NamedTuple):
 
 
 IMAGES = {
-    "digits": Images(700, 100, 697, 300),
-    "digits32": Images(700, 100, 697, 300),
+    "digits": Images(500, 100, 897, 300),
+    "digits32": Images(500, 100, 897, 300),
     "cifar10": Images(49000, 1000, 10000, 0),
 }
 

@@ -1,17 +1,19 @@
 """How all figures look and how they are saved: colours with markers that double them, labels, numbers, files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
 
 from analysis.files import replace
 
@@ -59,12 +61,14 @@ def styled(draw: Callable) -> Callable:
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write STEM.png, STEM.pdf and STEM.svg; the same figure gives the same bytes. Returns the paths."""
     figure.set_dpi(DPI)
-    figure.get_layout_engine().execute(figure)
+    engine = figure.get_layout_engine()
+    assert engine is not None, "figures are made with a layout engine"
+    engine.execute(figure)
     figure.set_layout_engine("none")  # arranged once, not once for each file
     for axes in figure.axes:  # the layout solver's last digits differ from one process to the next
         axes.set_position(np.round(axes.get_position().bounds, 6))
     # The canvases' own writers: Figure.savefig would go through each figure a second time to arrange it.
-    writers = {
+    writers: dict[str, Callable[[Path], object]] = {
         "png": FigureCanvasAgg(figure).print_png,
         "pdf": partial(FigureCanvasPdf(figure).print_pdf, metadata={"CreationDate": None}),
         "svg": partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None}),
@@ -75,9 +79,24 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     return list(paths.values())
 
 
-def look(place: int) -> dict[str, str]:
+def look(place: int) -> tuple[str, str]:
     """Colour and marker of the group at `place` in the legend."""
-    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+
+
+def face(checkpoint: str, colour: str) -> str:
+    """Marker face of a checkpoint rule: 'best' is open, all others are filled."""
+    return "white" if checkpoint == "best" else colour
+
+
+def scatter_group(
+    axes: Axes, x: pd.Series, y: ArrayLike, checkpoints: pd.Series, place: int, size: float, rasterized: bool = False
+) -> None:
+    """Points of one group of models: colour and marker by group, fill by checkpoint rule."""
+    colour, marker = look(place)
+    faces = [face(checkpoint, colour) for checkpoint in checkpoints]
+    cloud = axes.scatter(x, y, s=size, marker=marker, facecolors=faces, edgecolors=colour, linewidths=0.9, alpha=0.85)
+    cloud.set(zorder=2, rasterized=rasterized)
 
 
 def plain(text: str) -> str:
@@ -85,20 +104,18 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def handles(labels: Sequence[str]) -> list[Line2D]:
-    """Legend entries of groups, in order."""
-    return [Line2D([], [], linestyle="", markersize=6, label=plain(label), **look(i)) for i, label in enumerate(labels)]
-
-
-def fill_handles(checkpoints: Sequence[str]) -> list[Line2D]:
-    """Legend entries of the checkpoint rule, which is told by fill: 'best' open, all others full."""
-    style = {"linestyle": "", "marker": "o", "markersize": 6, "markeredgecolor": GREY}
-    return [Line2D([], [], label=f"checkpoint {c}", markerfacecolor=face(c, GREY), **style) for c in checkpoints]
-
-
-def face(checkpoint: str, colour: str) -> str:
-    """Marker face of a checkpoint rule."""
-    return "white" if checkpoint == "best" else colour
+def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = ()) -> None:
+    """Legend above a figure: the groups in order, then the checkpoint rules where there are two."""
+    rules = sorted(set(checkpoints) & {"last", "best"}, reverse=True)
+    entries = []
+    for place, label in enumerate(labels):
+        colour, marker = look(place)
+        entries.append(Line2D([], [], linestyle="", markersize=6, color=colour, marker=marker, label=plain(label)))
+    for rule in rules if len(rules) > 1 else []:
+        circle = Line2D([], [], linestyle="", markersize=6, color=GREY, marker="o", label=f"checkpoint {rule}")
+        circle.set_markerfacecolor(face(rule, GREY))
+        entries.append(circle)
+    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
 
 
 def measure_label(column: str, columns: Sequence[str]) -> str:

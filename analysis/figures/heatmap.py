@@ -47,8 +47,9 @@ def draw_cell(axes: Axes, row: int, column: int, value: float, certain: bool) ->
     """The number of one cell, with its frame; hatching where it is undefined."""
     ink = "white" if abs(value) > 0.65 else INK
     if np.isnan(value):
-        look = {"facecolor": BLANK, "edgecolor": "#bdbdbd", "hatch": "////", "linewidth": 0}
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, zorder=1, **look))
+        blank = Rectangle((column - 0.5, row - 0.5), 1, 1, zorder=1, facecolor=BLANK, edgecolor="#bdbdbd", hatch="////")
+        blank.set_linewidth(0)
+        axes.add_patch(blank)
     elif certain:
         frame = Rectangle((column - 0.44, row - 0.41), 0.88, 0.82, fill=False, edgecolor=ink, linewidth=1.2)
         axes.add_patch(frame)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import _numbers
-from analysis.figures._style import GREY, INK, PALE, empty, handles, look, measure_label, say, styled
+from analysis.figures._style import GREY, INK, PALE, empty, legend, look, measure_label, say, styled
 from analysis.ledger import Ledger
 
 ORDER = 4
@@ -34,24 +34,16 @@ def data(ledger: Ledger) -> pd.DataFrame:
     return chosen
 
 
-def draw_marks(axes: Axes, marks: pd.DataFrame, offset: float, style: dict) -> None:
+def draw_marks(axes: Axes, marks: pd.DataFrame, offset: float, colour: str, marker: str) -> None:
     """Estimates with their intervals, one per row of the figure, shifted down by `offset`."""
     y = np.arange(len(marks)) + offset
     for place, mark in zip(y, marks.itertuples(index=False), strict=True):
         if np.isnan(mark.estimate):
-            axes.text(-1.03, place, "n/a", color=style["color"], fontsize=6.5, ha="left", va="center_baseline")
+            axes.text(-1.03, place, "n/a", color=colour, fontsize=6.5, ha="left", va="center_baseline")
         elif not np.isnan(mark.low):
-            axes.plot([mark.low, mark.high], [place, place], color=style["color"], linewidth=1.3, zorder=2)
-    axes.plot(
-        marks["estimate"],
-        y,
-        linestyle="",
-        markersize=4.8,
-        markeredgecolor="white",
-        markeredgewidth=0.4,
-        zorder=3,
-        **style,
-    )
+            axes.plot([mark.low, mark.high], [place, place], color=colour, linewidth=1.3, zorder=2)
+    (points,) = axes.plot(marks["estimate"], y, linestyle="", color=colour, marker=marker, markersize=4.8, zorder=3)
+    points.set(markeredgecolor="white", markeredgewidth=0.4)
 
 
 def dress(axes: Axes, rows: int) -> None:
@@ -76,7 +68,7 @@ def draw(ledger: Ledger) -> Figure:
     figure = Figure(figsize=(10.5, 1.5 + row * len(measures)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.9])
     dress(left, len(measures))
-    draw_marks(left, marks[marks["statistic"] == "tau"], 0, {"color": INK, "marker": "D"})
+    draw_marks(left, marks[marks["statistic"] == "tau"], 0, INK, "D")
     left.set_yticks(range(len(measures)), [measure_label(measure, ledger.columns) for measure in measures])
     left.set(xlabel="τ with the gap", title=f"all {len(_numbers.models(ledger))} models, {_numbers.threat(ledger)}")
     if axis is None:
@@ -85,9 +77,8 @@ def draw(ledger: Ledger) -> Figure:
     dress(right, len(measures))
     for place, value in enumerate(values):
         offset = 0.8 * ((place + 0.5) / len(values) - 0.5)
-        draw_marks(right, marks[(marks["statistic"] == "pi") & (marks["value"] == value)], offset, look(place))
+        draw_marks(right, marks[(marks["statistic"] == "pi") & (marks["value"] == value)], offset, *look(place))
     what = "of each defense" if axis == "defense" else f"sharing a value of {axis} (no defense axis in this study)"
     right.set(xlabel="τ with the gap", title=f"among the models {what}")
-    entries = handles([f"{label} (n = {len(table)})" for label, table in _numbers.groups(ledger).items()])
-    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 6))
+    legend(figure, [f"{label} (n = {len(table)})" for label, table in _numbers.groups(ledger).items()])
     return figure

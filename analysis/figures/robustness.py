@@ -1,5 +1,7 @@
 """Train and test robust accuracy of every model, and the distribution of their difference, the gap."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import _numbers
-from analysis.figures._style import GREY, INK, PALE, empty, face, fill_handles, handles, look, plain, styled
+from analysis.figures._style import GREY, INK, PALE, empty, legend, look, plain, scatter_group, styled
 from analysis.ledger import CHECKPOINT, Ledger
 
 ORDER = 1
@@ -51,18 +53,17 @@ def gap_lines(axes: Axes, points: pd.DataFrame) -> None:
         axes.axline((0, gap), slope=1, color=PALE, linewidth=0.8, zorder=0)
         top = min(high, axes.get_ylim()[1] - gap)
         if top > low:
-            beside, above = {"xytext": (2, 0), "va": "center"}, {"xytext": (0, 2), "va": "bottom", "ha": "center"}
-            place = (above if top < high else beside) | {"textcoords": "offset points", "annotation_clip": False}
-            axes.annotate(f"gap {gap:g}", (top, top + gap), fontsize=7, color=GREY, **place)
+            label = axes.annotate(f"gap {gap:g}", (top, top + gap), xytext=(2, 0), textcoords="offset points")
+            label.set(fontsize=7, color=GREY, va="center", annotation_clip=False)
+            if top < high:  # the line leaves through the upper side
+                label.set(position=(0, 2), va="bottom", ha="center")
 
 
 def draw_points(axes: Axes, points: pd.DataFrame, labels: list[str], ticks: int) -> None:
     """Train against test accuracy of some models, with lines of constant gap."""
     for place, label in enumerate(labels):
-        part, style = points[points["group"] == label], look(place)
-        faces = [face(checkpoint, style["color"]) for checkpoint in part[CHECKPOINT]]
-        marks = {"marker": style["marker"], "edgecolors": style["color"], "facecolors": faces, "linewidths": 1}
-        axes.scatter(part["test"], part["train"], s=26, alpha=0.85, zorder=3, **marks)
+        part = points[points["group"] == label]
+        scatter_group(axes, part["test"], part["train"], part[CHECKPOINT], place, size=26)
     for side in (axes.xaxis, axes.yaxis):
         side.set_major_locator(MaxNLocator(ticks))  # not as many as fit, which changes while figures are arranged
     axes.margins(0.08)
@@ -109,7 +110,7 @@ def draw_typical_se(axes: Axes, test: float, train: float) -> None:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     x, y = right - 0.06 * (right - left) - test, bottom + 0.06 * (top - bottom) + train
     text = f"typical ± 1 s.e.\n{test:.1f} (test), {train:.1f} (train)"
-    style = {"textcoords": "offset points", "ha": "right", "fontsize": 7, "color": GREY}
+    style: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "fontsize": 7, "color": GREY}
     if 8 * max(test / (right - left), train / (top - bottom)) > 1:
         axes.annotate(text, (1, 0), xycoords="axes fraction", xytext=(-4, 4), va="bottom", **style)
         return
@@ -130,25 +131,12 @@ def spread(values: np.ndarray, height: float = 0.6) -> np.ndarray:
 def draw_rows(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
     """The gap of each model in its group's row, with median and quartiles."""
     for place, label in enumerate(labels):
-        part, style = points[points["group"] == label], look(place)
+        part = points[points["group"] == label]
         if part.empty:
-            axes.text(
-                0.5, place, "no model", transform=axes.get_yaxis_transform(), ha="center", va="center", color=GREY
-            )
+            axes.annotate("no model", (0.5, place), xycoords=("axes fraction", "data"), color=GREY, ha="center")
             continue
         y = place + spread(part["gap"].to_numpy())
-        faces = [face(checkpoint, style["color"]) for checkpoint in part[CHECKPOINT]]
-        axes.scatter(
-            part["gap"],
-            y,
-            s=14,
-            marker=style["marker"],
-            edgecolors=style["color"],
-            facecolors=faces,
-            linewidths=0.8,
-            alpha=0.8,
-            zorder=2,
-        )
+        scatter_group(axes, part["gap"], y, part[CHECKPOINT], place, size=14)
         low, middle, high = part["gap"].quantile([0.25, 0.5, 0.75])
         axes.plot([low, high], [place, place], color=INK, linewidth=2.5, solid_capstyle="butt", zorder=3)
         axes.plot([middle], [place], color=INK, marker="|", markersize=13, markeredgewidth=2, zorder=3)
@@ -160,10 +148,10 @@ def draw_rows(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
 def draw_histogram(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
     """Stacked histogram of the gap over all models."""
     parts = [points.loc[points["group"] == label, "gap"] for label in labels]
-    colours = [look(place)["color"] for place in range(len(labels))]
+    colours = [look(place)[0] for place in range(len(labels))]
     count = int(np.clip(2 * np.sqrt(len(points)), 6, 30))
     bins = np.linspace(points["gap"].min() - 1e-6, points["gap"].max() + 1e-6, count)
-    axes.hist(parts, bins=bins, stacked=True, color=colours, edgecolor="white", linewidth=0.4)
+    axes.hist(parts, bins=bins.tolist(), stacked=True, color=colours, edgecolor="white", linewidth=0.4)
     axes.set(ylabel="models", title=f"gap of all {len(points)} models")
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.tick_params(labelbottom=False)
@@ -186,7 +174,5 @@ def draw(ledger: Ledger) -> Figure:
     top.sharex(rows)
     for axes in (top, rows):
         axes.axvline(0, color=PALE, linewidth=1, zorder=0)
-    checkpoints = sorted(set(points[CHECKPOINT]) & {"last", "best"}, reverse=True)
-    entries = handles(labels) + (fill_handles(checkpoints) if len(checkpoints) > 1 else [])
-    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
+    legend(figure, labels, points[CHECKPOINT])
     return figure

@@ -7,19 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analysis.figures import _numbers
-from analysis.figures._style import (
-    GREY,
-    MANY,
-    empty,
-    face,
-    fill_handles,
-    handles,
-    look,
-    measure_label,
-    say,
-    styled,
-    with_interval,
-)
+from analysis.figures._style import GREY, MANY, empty, legend, measure_label, say, scatter_group, styled, with_interval
 from analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 
 ORDER = 3
@@ -94,7 +82,7 @@ def set_scale(axes: Axes, values: np.ndarray) -> str:
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         constant = np.ptp(values) == 0
-        axes.xaxis.set_major_locator(FixedLocator(values[:1]) if constant else MaxNLocator(4))
+        axes.xaxis.set_major_locator(FixedLocator([float(values[0])]) if constant else MaxNLocator(4))
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 5))
     return "" if scale["value"] == "linear" else f", {scale['value']} scale"
 
@@ -105,7 +93,7 @@ def why_missing(ledger: Ledger, column: str) -> str:
     variants = [variant for variant, suffix in VARIANTS.items() if name + suffix == column]
     rows = ledger.measures[(ledger.measures["measure"] == name) & ledger.measures["variant"].isin(variants)]
     reasons = rows.loc[rows["value"].isna() & (rows["reason"] != ""), "reason"].value_counts()
-    return f": {reasons.index[0]}" if len(reasons) else ""
+    return str(reasons.index[0]) if len(reasons) else ""
 
 
 def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, labels: list[str]) -> None:
@@ -114,22 +102,12 @@ def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, la
     title = f"τ = {with_interval(tau['estimate'], tau['low'], tau['high'])}"
     axes.set_title(f"{measure_label(column, ledger.columns)}\n{title}", fontsize=8.5, linespacing=1.25)
     if points.empty:
-        say(axes, f"no defined value\n(n = 0 of {total})\n{why_missing(ledger, column).removeprefix(': ')}".strip())
+        say(axes, f"no defined value\n(n = 0 of {total})\n{why_missing(ledger, column)}".strip())
         return
+    heavy = len(points) * len(ledger.columns) > MANY
     for place, label in enumerate(labels):
-        part, style = points[points["group"] == label], look(place)
-        faces = [face(checkpoint, style["color"]) for checkpoint in part[CHECKPOINT]]
-        axes.scatter(
-            part["value"],
-            part["gap"],
-            s=13,
-            marker=style["marker"],
-            edgecolors=style["color"],
-            facecolors=faces,
-            linewidths=0.8,
-            alpha=0.8,
-            rasterized=len(points) * len(ledger.columns) > MANY,
-        )
+        part = points[points["group"] == label]
+        scatter_group(axes, part["value"], part["gap"], part[CHECKPOINT], place, size=13, rasterized=heavy)
     scale, missing = set_scale(axes, points["value"].to_numpy()), total - len(points)
     note = f"n = {len(points)}" + (f", {missing} missing" if missing else "") + scale
     axes.set_xlabel(note, fontsize=7, color=GREY, labelpad=1)
@@ -157,7 +135,5 @@ def draw(ledger: Ledger) -> Figure:
     )
     what = f"value of the measure (gap of {len(_numbers.models(ledger))} models, {_numbers.threat(ledger)})"
     figure.supxlabel(what, fontsize=9)
-    checkpoints = sorted(set(points[CHECKPOINT]) & {"last", "best"}, reverse=True)
-    entries = handles(labels) + (fill_handles(checkpoints) if len(checkpoints) > 1 else [])
-    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
+    legend(figure, labels, points[CHECKPOINT])
     return figure

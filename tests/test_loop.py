@@ -24,7 +24,7 @@ def test_learning_rate_falls_at_a_half_and_three_quarters():
 def test_an_epoch_shows_every_labelled_image_once_in_an_order_of_its_own():
     splits, settings = load("digits"), settings_of(batch_size=64)
     first, second = (list(loop.batches(settings, splits, None, epoch, CPU)) for epoch in (0, 1))
-    assert [len(batch.y) for batch in first] == [64] * 10 + [60]
+    assert [len(batch.y) for batch in first] == [64] * 7 + [52]
     seen = torch.cat([batch.index for batch in first])
     assert torch.equal(seen.sort().values, splits.train.index.sort().values)
     assert not torch.equal(seen, torch.cat([batch.index for batch in second]))
@@ -52,7 +52,7 @@ def test_extra_images_are_half_of_each_batch():
         assert torch.equal(batch.y[~labelled], extra.labels[rows])
     assert torch.equal(torch.cat(seen).sort().values, splits.train.index.sort().values)
     times = torch.bincount(torch.cat(shown), minlength=1797)[splits.extra.index]
-    assert times.min() >= 2 and times.max() <= 3  # 704 draws from a pool of 300, cycled through
+    assert times.min() >= 1 and times.max() <= 2  # 512 draws from a pool of 300, cycled through
 
 
 def scripted(monkeypatch, scores, **given):

@@ -16,7 +16,7 @@ DIGITS = {"data": "digits", "architecture": "cnn", "defense": "Standard", "eps":
     "given, pinned",
     [
         ({}, "44136fa355"),
-        (DIGITS, "2287e4656f"),
+        (DIGITS, "d4c2c59112"),
         ({"defense": "TRADES", "awp": True, "batch_size": 32, "inner_steps": 1}, "f365afdf2f"),
     ],
 )
@@ -26,7 +26,7 @@ def test_three_ids_are_pinned(given, pinned):
 
 
 def test_an_id_is_the_hash_of_what_differs_from_the_defaults():
-    canonical = '{"architecture":"cnn","data":"digits","defense":"Standard","eps":"3/20","inner_steps":"NA","seed":3}'
+    canonical = '{"architecture":"cnn","data":"digits","defense":"Standard","eps":"3/20","seed":3}'
     assert run_id(DIGITS) == hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
@@ -41,13 +41,21 @@ def test_keys_at_their_default_rename_nothing(monkeypatch):
 @pytest.mark.parametrize("key", [key for key in DEFAULTS if key != "eps"])
 def test_every_setting_changes_the_id(key):
     other = {"str": "other", "int": 12345, "float": 0.123, "bool": True}[type(DEFAULTS[key]).__name__]
-    assert run_id({key: other}) != run_id({})
+    where = {"awp_gamma": {"awp": True}, "trades_beta": {"defense": "TRADES"}, "mart_beta": {"defense": "MART"}}
+    context = where.get(key, {})
+    assert run_id({**context, key: other}) != run_id(context)
 
 
 def test_order_of_keys_and_spelling_of_eps_do_not_matter():
     assert run_id(dict(reversed(DIGITS.items()))) == run_id(DIGITS)
     ids = {run_id({**DIGITS, "eps": eps}) for eps in ("0.15", 0.15, "3/20", "6/40", " 3 / 20 ")}
     assert len(ids) == 1
+
+
+@pytest.mark.parametrize("key", ["awp_gamma", "trades_beta", "mart_beta"])
+def test_a_setting_that_does_not_apply_neither_shows_nor_renames(key):
+    assert complete({key: 0.5})[key] == NA
+    assert run_id({key: 0.5}) == run_id({})
 
 
 def test_inner_steps_of_standard_are_not_applicable():

@@ -68,15 +68,22 @@ def complete(settings: dict) -> dict:
             raise ValueError(f"setting {key!r} is unknown; known settings: {', '.join(sorted(DEFAULTS))}")
     full = {**DEFAULTS, **settings}
     full["eps"] = exact(full["eps"])
-    if full["defense"] == "Standard":
-        full["inner_steps"] = NA
-    return full
+    applies = {
+        "inner_steps": full["defense"] != "Standard",
+        "trades_beta": full["defense"] == "TRADES",
+        "mart_beta": full["defense"] == "MART",
+        "awp_gamma": full["awp"],
+    }
+    return full | {key: NA for key, does in applies.items() if not does}
 
 
 def run_id(settings: dict) -> str:
-    """First 10 hex digits of SHA-256 of the canonical JSON of the settings, keys at their default omitted."""
+    """First 10 hex digits of SHA-256 of the canonical JSON of the settings, keys at their default omitted.
+
+    Keys that do not apply are omitted too: whether they do follows from the others.
+    """
     full = complete(settings)
-    essential = {key: value for key, value in full.items() if value != DEFAULTS[key]}
+    essential = {key: value for key, value in full.items() if value not in (DEFAULTS[key], NA)}
     canonical = json.dumps(essential, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 

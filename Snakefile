@@ -34,6 +34,10 @@ pathvars:
 shell.prefix(SHELL_PREFIX)
 
 
+onstart:
+    JOBS.write_plan()
+
+
 wildcard_constraints:
     batch="[0-9a-f]+",
     chunk="[0-9]{3}",

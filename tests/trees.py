@@ -55,15 +55,16 @@ class Tree:
         return Result(ran.returncode, text, Counter(FINISHED.findall(text)))
 
     def run(self, study: str, *options: str, profile: str = "local") -> Result:
-        """Run Snakemake on workflow/config/STUDY.yaml with two cores."""
+        """Run Snakemake on workflow/config/STUDY.yaml with two cores. Targets come first among the options: several of
+        Snakemake's own options swallow what follows them."""
         return self.command(
-            *("snakemake", "--configfile", f"workflow/config/{study}.yaml"),
-            *("--workflow-profile", f"workflow/profiles/{profile}", "--cores", "2", *options),
+            *("snakemake", *options, "--configfile", f"workflow/config/{study}.yaml"),
+            *("--workflow-profile", f"workflow/profiles/{profile}", "--cores", "2"),
         )
 
     def plan(self, study: str, *options: str, profile: str = "local") -> Result:
         """What Snakemake would run (`-n`); `jobs` counts the planned jobs."""
-        result = self.run(study, "--dry-run", "--quiet", "rules", *options, profile=profile)
+        result = self.run(study, *options, "--dry-run", "--quiet", "rules", profile=profile)
         planned = {rule: int(count) for rule, count in PLANNED.findall(result.text) if rule != "total"}
         return Result(result.code, result.text, Counter(planned))
 

@@ -84,7 +84,7 @@ def hours(plan: dict) -> dict[str, float]:
 def job_counts(plan: dict) -> dict[str, int]:
     """Number of jobs by rule; `measures` stands for the rules compute_NAME together."""
     chunks = len(plan["chunks"])
-    counts = {"plan": 1, "data": 1, "train": len(plan["batches"]), "outcomes": chunks}
+    counts = {"data": 1, "train": len(plan["batches"]), "outcomes": chunks}
     counts["measures"] = chunks * len(plan["study"]["measures"])
     return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "figures": 1, "report": 1}
 

@@ -1,7 +1,7 @@
 """From a study to its tables of runs, models and jobs. Imports no torch.
 
-python -m workflow.grid FILE                    what a study costs, before any of it is run
-python -m workflow.grid plan - --out plan.json  resolved study (JSON on stdin) -> plan of the jobs
+python -m workflow.grid FILE                  what a study costs, before any of it is run
+python -m workflow.grid FILE --out plan.json  the same, and its plan, for running single stages by hand
 """
 
 import argparse
@@ -124,17 +124,14 @@ def write_plan(plan: dict, out: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workflow.grid", description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="+", metavar="FILE | plan -", help="study file to price, or `plan -`")
-    parser.add_argument("--out", type=Path, help="plan: where to write it")
+    parser.add_argument("file", help="study file, such as workflow/config/digits.yaml")
+    parser.add_argument("--out", type=Path, help="write the plan there")
     given = parser.parse_args(arguments)
     try:
-        if given.what == ["plan", "-"] and given.out:
-            write_plan(open_plan(json.load(sys.stdin), "study"), given.out)
-        elif len(given.what) == 1:
-            file = given.what[0]
-            print(cost.summary(open_plan(read(file), file)))
-        else:
-            parser.error("wanted a study file, or: plan - --out FILE")
+        plan = open_plan(read(given.file), given.file)
+        print(cost.summary(plan))
+        if given.out:
+            write_plan(plan, given.out)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,10 +9,12 @@ import hashlib
 import json
 import shlex
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from measures._code import code_id
 from measures._code import names as python_measures
+from workflow.grid import write_plan
 from workflow.study import ROOT
 
 # Of every job: one thread per process, and this repository's code whatever the working directory is.
@@ -54,9 +56,14 @@ class Jobs:
         for entry in plan["runs"].values():
             self._batches[entry["chunk"]][entry["batch"]] = True
 
-    def study_json(self) -> str:
-        """The resolved study, as the rule `plan` hands it on."""
-        return json.dumps(self.study)
+    def write_plan(self) -> None:
+        """Write plan.json, which every job reads. It is no job's output: Snakemake checks no parameters below a job
+        that is to run, not even across an ancient() input, so a rule that made the plan would hide every digest."""
+        write_plan(self.plan, Path("results") / self.study["study"] / "plan.json")
+
+    def plan_digest(self) -> str:
+        """Changes with anything in the plan: the ledger carries it on."""
+        return digest(self.plan)
 
     def models(self, wildcards: Any) -> list[str]:
         """Ids of the models in a chunk."""

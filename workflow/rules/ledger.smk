@@ -27,7 +27,6 @@ rule ledger:
             JOBS.of_chunks(f"<results>/measures/{name}/{{chunk}}.csv")
             for name in JOBS.measures
         ],
-        plan="<results>/plan.json",
         catalogue="<results>/catalogue.json",
     output:
         multiext("<results>/ledger/runs", ".parquet", ".csv"),
@@ -46,8 +45,9 @@ rule ledger:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=60,
     params:
-        results=subpath(input.plan, parent=True),
+        results=subpath(output.study, ancestor=2),
         code=source_digest("analysis"),
+        plan=JOBS.plan_digest(),
         folder=subpath(output.study, parent=True),
     shell:
         "python -m analysis ledger --results {params.results} --out {params.folder} > {log} 2>&1"

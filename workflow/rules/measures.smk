@@ -7,10 +7,9 @@ for NAME in JOBS.python_measures:
         name:
             f"compute_{NAME}"
         input:
-            plan=ancient("<results>/plan.json"),
-            outcomes="<results>/outcomes/{chunk}.parquet",
+            "<results>/outcomes/{chunk}.parquet",
         output:
-            f"<results>/measures/{NAME}/{{chunk}}.csv",
+            table=f"<results>/measures/{NAME}/{{chunk}}.csv",
         log:
             f"<logs>/measures/{NAME}/{{chunk}}.log",
         benchmark:
@@ -22,12 +21,12 @@ for NAME in JOBS.python_measures:
             mem_mb=lambda wildcards, attempt: 4000 * attempt,
             runtime=8 * 60,
         params:
-            results=subpath(input.plan, parent=True),
+            results=subpath(output.table, ancestor=3),
             measure=NAME,
             code=code_id(NAME),
             digest=JOBS.chunk_digest,
         shell:
-            "python -m measures run {params.measure} --plan {input.plan} --chunk {wildcards.chunk}"
+            "python -m measures run {params.measure} --plan {params.results}/plan.json --chunk {wildcards.chunk}"
             " --results {params.results} --out {output} > {log} 2>&1"
 
 

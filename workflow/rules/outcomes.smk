@@ -5,10 +5,9 @@
 rule outcomes:
     input:
         JOBS.manifests,
-        plan=ancient("<results>/plan.json"),
         data="<results>/data/splits.json",
     output:
-        "<results>/outcomes/{chunk}.parquet",
+        table="<results>/outcomes/{chunk}.parquet",
     log:
         "<logs>/outcomes/{chunk}.log",
     benchmark:
@@ -20,8 +19,8 @@ rule outcomes:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=8 * 60,
     params:
-        results=subpath(input.plan, parent=True),
+        results=subpath(output.table, ancestor=2),
         digest=JOBS.chunk_digest,
     shell:
-        "python -m training outcomes --plan {input.plan} --chunk {wildcards.chunk}"
+        "python -m training outcomes --plan {params.results}/plan.json --chunk {wildcards.chunk}"
         " --results {params.results} --out {output} > {log} 2>&1"

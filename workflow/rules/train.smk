@@ -4,10 +4,9 @@
 
 rule train:
     input:
-        plan=ancient("<results>/plan.json"),
         data="<results>/data/splits.json",
     output:
-        "<results>/runs/{batch}.json",
+        manifest="<results>/runs/{batch}.json",
     log:
         "<logs>/train/{batch}.log",
     benchmark:
@@ -19,8 +18,8 @@ rule train:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=24 * 60,
     params:
-        results=subpath(input.plan, parent=True),
+        results=subpath(output.manifest, ancestor=2),
         digest=JOBS.batch_digest,
     shell:
-        "python -m training train --plan {input.plan} --batch {wildcards.batch}"
+        "python -m training train --plan {params.results}/plan.json --batch {wildcards.batch}"
         " --results {params.results} --out {output} > {log} 2>&1"

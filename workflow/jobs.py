@@ -9,6 +9,7 @@ import hashlib
 import json
 import shlex
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
 
 
+@cache
 def source_digest(folder: str) -> str:
     """Digest of a package of this repository: its Python parsed, so that comments and layout do not count, and the
     templates and style sheets beside it."""

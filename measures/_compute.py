@@ -3,14 +3,16 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from measures._attack import pgd10
+from measures._context import Context
 from measures.core import Batch, Measure, Missing
 from training import attacks
 from training.modes import buffers_kept, frozen
@@ -28,6 +30,8 @@ class Data:
     norm: str
     seed: int
     batch_size: int
+    initial: dict[str, Tensor] | None = None
+    log: list[dict] | None = None
 
     def batches(self, variant: str) -> list[Batch]:
         """Evaluation batches, in the order of the images; raises Missing where adversarial images are unusable."""
@@ -53,10 +57,13 @@ def prepare(
     index: Tensor | None = None,
     adversarial: Tensor | None = None,
     batch_size: int = 256,
+    initial: Mapping[str, Tensor] | None = None,
+    log: Sequence[Mapping[str, float]] | None = None,
 ) -> Data:
     """The images, on the device and in the dtype of the model's parameters, after one check of everything.
 
     index: identity of each image, which keys its random numbers; default 0 .. n-1.
+    initial: the model's state dictionary at its initialisation; log: its training log, a line per epoch.
     Raises ValueError, naming what is wrong, for a model in train mode or without (n, classes) logits, images outside
     [0, 1], labels that are not classes, an unknown norm, a negative eps or tensors of different lengths.
     """
@@ -83,7 +90,19 @@ def prepare(
         raise ValueError(f"labels: found {found}, wanted 0 .. {logits.shape[1] - 1}, the model's classes")
     if adversarial is not None:
         adversarial = adversarial.to(like)
-    return Data(images, labels, index, adversarial, eps, norm, seed, batch_size)
+    before = None if initial is None else _initial(model, initial, like)
+    lines = None if log is None else [dict(line) for line in log]
+    return Data(images, labels, index, adversarial, eps, norm, seed, batch_size, before, lines)
+
+
+def _initial(model: nn.Module, initial: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
+    """The floating tensors of an initial state. Raises ValueError unless it is one of this model."""
+    state = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    for name, tensor in state.items():
+        if name not in initial or initial[name].shape != tensor.shape:
+            found = f"shape {tuple(initial[name].shape)}" if name in initial else "nothing"
+            raise ValueError(f"initial: found {found} for {name}, wanted shape {tuple(tensor.shape)}, as in the model")
+    return {name: initial[name].detach().to(like) for name in state}
 
 
 def attack(model: nn.Module, data: Data) -> Data:
@@ -114,14 +133,30 @@ class Row:
     failed: bool = False
 
 
-def compute(measured: Measure, model: nn.Module, data: Data, variant: str) -> Row:
-    """Compute one variant of a measure. The model must be in eval mode (ValueError) and is left as it was found."""
+def contexts(model: nn.Module, data: Data) -> dict[str, Context]:
+    """An empty context for each variant; adversarial only where its images can be used."""
+    clean = Context(model, data.batches("clean"))
+    found = {"none": clean, "clean": clean}
+    with suppress(Missing):
+        found["adversarial"] = Context(model, data.batches("adversarial"), clean)
+    return found
+
+
+def compute(
+    measured: Measure, model: nn.Module, data: Data, variant: str, shared: dict[str, Context] | None = None
+) -> Row:
+    """Compute one variant of a measure. The model must be in eval mode (ValueError) and is left as it was found.
+
+    shared: contexts of this model and these images, which earlier measures have filled; default: fresh ones.
+    """
     require_eval(model)
     n = 0 if variant == "none" else len(data.images)
     start, value, se, reason, failed = time.perf_counter(), None, None, "", False
     with frozen(model), buffers_kept(model), torch.no_grad(), _forwards(model) as count:
         try:
-            value, se, reason = _value(measured, model, data, variant)
+            value, se, reason = _value(
+                measured, model, data, variant, contexts(model, data) if shared is None else shared
+            )
         except Missing as missing:
             reason = str(missing)
         except Exception as error:  # one broken measure must not lose the others
@@ -129,11 +164,11 @@ def compute(measured: Measure, model: nn.Module, data: Data, variant: str) -> Ro
     return Row(measured.name, variant, value, se, n, time.perf_counter() - start, count.total(), reason, failed)
 
 
-def _value(measured: Measure, model: nn.Module, data: Data, variant: str) -> tuple[float, float | None, str]:
-    batches = [] if variant == "none" else data.batches(variant)
+def _value(
+    measured: Measure, model: nn.Module, data: Data, variant: str, shared: dict[str, Context]
+) -> tuple[float, float | None, str]:
+    given, batches = _given(measured, data, variant, shared)
     notes = batches[0].notes if batches else {}
-    given = {"shape": tuple(data.images.shape[1:]), "batches": batches}
-    given = {word: given[word] for word in measured.needs if word in given}
     if "batch" in measured.needs:
         found = torch.cat([measured.function(model, batch=batch, **given) for batch in batches])
     else:
@@ -151,6 +186,22 @@ def _value(measured: Measure, model: nn.Module, data: Data, variant: str) -> tup
         raise Missing(f"value is {value}")
     remarks = "; ".join(f"{count} of {len(data.images)} {text}" for text, count in notes.items() if count)
     return value, se if math.isfinite(se) else None, remarks and f"note: {remarks}"
+
+
+def _given(
+    measured: Measure, data: Data, variant: str, shared: dict[str, Context]
+) -> tuple[dict[str, Any], list[Batch]]:
+    """What the measure is given beside the model, and the batches it is called for. Raises Missing."""
+    if variant not in shared:
+        data.batches(variant)  # raises the reason
+    notes: Counter = Counter()  # of this measure alone; images and labels are the context's own
+    batches = [] if variant == "none" else [replace(batch, notes=notes) for batch in shared[variant].batches]
+    for word, there, reason in (("initial", data.initial, "initial weights"), ("log", data.log, "training log")):
+        if word in measured.needs and there is None:
+            raise Missing(f"no {reason}: the model was not trained here")
+    given = {"shape": tuple(data.images.shape[1:]), "batches": batches, "initial": data.initial, "log": data.log}
+    given["context"] = shared[variant]
+    return {word: given[word] for word in measured.needs if word in given}, batches
 
 
 def require_eval(model: nn.Module) -> None:

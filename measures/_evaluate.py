@@ -1,6 +1,6 @@
 """Measures of any PyTorch classifier, as one table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from measures._code import names as all_names
-from measures._compute import attack, compute, prepare
+from measures._compute import attack, compute, contexts, prepare
 from measures.core import load
 from training.settings import exact, number
 
@@ -28,6 +28,8 @@ def evaluate(
     index: Tensor | None = None,
     adversarial: Tensor | None = None,
     batch_size: int = 256,
+    initial: Mapping[str, Tensor] | None = None,
+    log: Sequence[Mapping[str, float]] | None = None,
 ) -> "DataFrame":
     """Compute measures on one model: a row per measure and variant.
 
@@ -38,6 +40,9 @@ def evaluate(
     seed, index  all random numbers are keyed by (seed, identity of the image); identities default to 0 .. n-1
     adversarial  adversarial images, where they are at hand; else PGD-10 with steps of eps/4 makes them once, for all
     batch_size   images at a time; changes speed and memory, never a value
+    initial      state dictionary of the model at its initialisation, for the measures of distance from it
+    log          training log, a line per epoch (epoch, lr, train_loss, train_clean, train_robust, val_clean,
+                 val_robust), for the measures of training
 
     Returns a DataFrame with columns measure, variant (clean | adversarial | none), value, se (standard error), n
     (images used), seconds, reason. Where a value is not defined or its computation failed, value is NaN and reason says
@@ -51,10 +56,12 @@ def evaluate(
     data = prepare(
         model, images, labels,
         eps=eps, norm=norm, seed=seed, index=index, adversarial=adversarial, batch_size=batch_size,
+        initial=initial, log=log,
     )  # fmt: skip
     if data.adversarial is None and any("adversarial" in one.variants for one in measured):
         with suppress(Exception):  # measures that need the examples then say that there are none
             data = attack(model, data)
-    rows = [asdict(compute(one, model, data, variant)) for one in measured for variant in one.variants]
+    shared = contexts(model, data)
+    rows = [asdict(compute(one, model, data, variant, shared)) for one in measured for variant in one.variants]
     table = pd.DataFrame(rows, columns=["measure", "variant", "value", "se", "n", "seconds", "reason"])
     return table.astype({"value": float, "se": float})

@@ -75,6 +75,8 @@ def measure_model(measured: Measure, plan: dict, results: Path, model_id: str) -
         norm=study["norm"],
         seed=SEED,
         batch_size=int(study["outcomes"]["batch_size"]),
+        initial=planned.initial_weights(plan, results, model_id),
+        log=planned.training_log(plan, results, model_id),
     )
     return [asdict(compute(measured, model, data, variant)) for variant in measured.variants]
 

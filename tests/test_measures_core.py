@@ -75,7 +75,9 @@ def test_mean_and_its_standard_errors():
 
 def test_the_decorator_refuses_words_it_does_not_know():
     said = {"family": "x", "paper": "x", "formula": "x"}
-    with pytest.raises(ValueError, match="needs: found 'image', wanted one of weights, shape, batch, batches"):
+    with pytest.raises(
+        ValueError, match="needs: found 'image', wanted one of weights, shape, batch, batches, initial, log, context"
+    ):
         measure(needs=("image",), expects={"none": None}, **said)
     with pytest.raises(ValueError, match="expects: found 'none', wanted one of clean, adversarial"):
         measure(needs=("batch",), expects={"none": None}, **said)

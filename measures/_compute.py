@@ -180,6 +180,8 @@ def _value(
         if bad:
             raise Missing(f"not finite for {bad} of {len(found)} images")
         value, se = measured.reduction(found.double())
+    elif isinstance(found, tuple):
+        value, se = found
     else:
         value, se = float(found), math.nan
     if not math.isfinite(value):

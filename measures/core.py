@@ -11,8 +11,9 @@ A measure is a function decorated with `@measure(...)` in the file of its name. 
     "context"     context=Context (measures/_context.py): what measures of one model share, each computed once
 
 The last three are added to one of the others: needs=("weights", "initial"), needs=("batch", "context").
-A measure may return (n, draws) instead of (n,): repeated draws of noise that all images share. It is called in eval
-mode, under `torch.no_grad()`, with no parameter asking for a gradient. Random numbers come from `training.keyed`,
+A measure may return (n, draws) instead of (n,): repeated draws of noise that all images share; and instead of a number
+the pair (number, its standard error), where it is a function of all images that is no mean. It is called in eval mode,
+under `torch.no_grad()`, with no parameter asking for a gradient. Random numbers come from `training.keyed`,
 keyed by (seed, image index), so that values depend neither on the evaluation batch size nor on the order of images.
 A value that is not defined is `raise Missing(reason)`; a number that is not finite becomes missing by itself.
 """

@@ -58,22 +58,23 @@ def normalization_parameters(model: nn.Module) -> set[str]:
     }
 
 
-def matrices(model: nn.Module) -> list[Tensor]:
+def matrices(model: nn.Module, weights: Weights | None = None) -> list[Tensor]:
     """The weight of every linear layer and convolution as a float64 matrix (outputs, inputs * kernel size).
 
+    weights: other values of the weights, by name, as in a state dictionary; default: the model's own.
     A normalisation layer is not folded in, a bias is left out. Raises Missing for a parameter of two or more dimensions
     that belongs to neither (an attention or embedding matrix): leaving it out would go unseen.
     """
     found = []
     for prefix, module in model.named_modules():
-        if isinstance(module, LINEAR):
-            found.append(module.weight.detach().double().flatten(1))
-        elif isinstance(module, TRANSPOSED):
-            found.append(module.weight.detach().double().transpose(0, 1).flatten(1))
+        name = f"{prefix}.weight" if prefix else "weight"
+        if isinstance(module, LINEAR + TRANSPOSED):
+            weight = (module.weight if weights is None else weights[name]).detach().double()
+            found.append((weight.transpose(0, 1) if isinstance(module, TRANSPOSED) else weight).flatten(1))
         elif not isinstance(module, NORMALIZATIONS):
-            for name, parameter in module.named_parameters(recurse=False):
+            for own, parameter in module.named_parameters(recurse=False):
                 if parameter.dim() >= 2:
-                    raise Missing(f"parameter {prefix}.{name} belongs to no linear layer or convolution")
+                    raise Missing(f"parameter {prefix}.{own} belongs to no linear layer or convolution")
     if not found:
         raise Missing("the model has no linear layer or convolution")
     return found

@@ -9,12 +9,12 @@ rule analysis:
         correlations=report(
             "<results>/analysis/correlations.csv",
             caption="../report/correlations.rst",
-            category="Statistics",
+            category="Correlations",
         ),
         summary=report(
             "<results>/analysis/summary.csv",
             caption="../report/summary.rst",
-            category="Statistics",
+            category="Correlations",
         ),
     log:
         "<logs>/analysis.log",

@@ -23,9 +23,6 @@ rule analysis:
     conda:
         "../../environment.yml"
     threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=120,
     params:
         ledger=subpath(input.ledger, parent=True),
         folder=subpath(output.correlations, parent=True),

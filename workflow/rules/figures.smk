@@ -26,9 +26,6 @@ rule figures:
     conda:
         "../../environment.yml"
     threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=60,
     params:
         ledger=subpath(input.ledger, parent=True),
         folder=lambda wildcards, output: Path(output[0]).parent,

@@ -107,10 +107,26 @@ def test_heatmap_array_numbers_frames_and_hatching_equal_its_table(ledger_of):
     assert sorted(texts) == sorted(map(_style.signed, table.ravel()))
     patches = [patch for axes in panels for patch in axes.patches]
     assert sum(bool(patch.get_hatch()) for patch in patches) == texts.count("n/a") == data["estimate"].isna().sum() > 0
-    certain = ((data["low"] > 0) | (data["high"] < 0)).sum()
-    assert sum(not patch.get_fill() for patch in patches) == certain > 0
+    assert sum(not patch.get_fill() for patch in patches) == data["marked"].sum() > 0
     strength = data.loc[data["statistic"] == "tau", "estimate"].abs().fillna(-1)
     assert strength.is_monotonic_decreasing
+
+
+def test_heatmap_marks_psi_only_where_enough_cells_could_have_disagreed(ledger_of):
+    """4 x 2 x 2 configurations: 4 without the defense, too few, and 8 without the batch size."""
+    data = figures.module("heatmap").data(ledger_of("usual"))
+    clear = (data["low"] > 0) | (data["high"] < 0)
+    few = (data["statistic"] == "psi") & (data["axis"] == "defense")
+    assert (clear & few).any() and not data.loc[few, "marked"].any()
+    assert data.loc[~few, "marked"].equals(clear[~few])
+
+
+def test_the_best_checkpoint_is_open_and_the_last_is_filled(ledger_of):
+    ledger = ledger_of("usual")
+    data, cloud = robustness.data(ledger), clouds(robustness.draw(ledger).axes[0])[0]
+    first = data[data["group"] == "Standard"]
+    opaque = np.asarray(cloud.get_facecolors())[:, 3] > 0
+    assert opaque.tolist() == (first["checkpoint"] == "last").tolist()
 
 
 def test_scatter_panels_hold_their_points_and_state_tau_and_missing(ledger_of):
@@ -153,7 +169,13 @@ def test_forest_holds_every_estimate_and_interval(ledger_of):
 def test_a_study_without_defense_axis_is_grouped_by_its_first_axis_and_says_so(ledger_of):
     ledger = ledger_of("one_axis")
     forest = figures.module("pi_defense")
-    assert set(forest.data(ledger)["axis"]) == {"", "batch_size"}
+    data = forest.data(ledger)
+    assert set(data["axis"]) == {"", "batch_size"}
+    bare = data[(data["statistic"] == "pi") & data["estimate"].notna() & data["low"].isna()]
+    open_marks = [line for line in forest.draw(ledger).axes[1].lines if line.get_markerfacecolor() == "white"]
+    assert (
+        sum(np.isfinite(line.get_xdata()).sum() for line in open_marks) == len(bare) > 0
+    )  # a group is one configuration here
     assert "no defense axis" in forest.draw(ledger).axes[1].get_title(loc="left")
     assert "no defense axis" in figures.caption("pi_defense", ledger)
     assert list(_numbers.groups(ledger)) == ["batch_size = 32", "batch_size = 64", "batch_size = 128"]

@@ -3,7 +3,7 @@
 #
 # In a study file: name robust_epochs under `measures:` and this file under `extra_rules:`. JOBS.models gives the chunk's
 # models (RUN-CHECKPOINT); an empty value needs a reason; the last seven columns are n_images, split, seed, seconds,
-# forwards, code_id (change it when the arithmetic changes) and reason.
+# forwards, code_id (`code` below: change it with the arithmetic) and reason.
 rule compute_robust_epochs:
     input:
         "<results>/outcomes/{chunk}.parquet",
@@ -13,6 +13,7 @@ rule compute_robust_epochs:
         "<logs>/measures/robust_epochs/{chunk}.log",
     params:
         models=JOBS.models,
+        code="awk1",  # Snakemake runs the rule again when this changes
         runs=lambda wildcards, output: Path(output[0]).parents[2] / "runs",
     shell:
         r"""
@@ -24,7 +25,7 @@ rule compute_robust_epochs:
               first == "" && $column["val_robust"] > 0.2 {{ first = $column["epoch"] }}
               END {{
                 reason = first == "" ? "never above 0.2" : ""
-                print model ",robust_epochs,none," first ",,0,val,0,0,0,awk1," reason
+                print model ",robust_epochs,none," first ",,0,val,0,0,0,{params.code}," reason
               }}' {params.runs}/${{model%-*}}/log.csv
             done
         ) >{output} 2>{log}

@@ -99,6 +99,9 @@ def test_a_measure_in_another_language_is_one_rule(finished: Tree, tmp_path: Pat
         log = pd.read_csv(tree.path / RESULTS / "runs" / str(model).rpartition("-")[0] / "log.csv")
         above = log.loc[log["val_robust"] > 0.2, "epoch"]
         assert value == above.iloc[0] if len(above) else pd.isna(value)
+    tree.edit("robust_epochs.smk", 'code="awk1"', 'code="awk2"')
+    again = tree.plan("digits-tiny", "ledger").jobs
+    assert again == Counter({"compute_robust_epochs": chunks(tree), "ledger": 1})
 
 
 def test_a_comment_reruns_nothing_and_arithmetic_just_its_measure(finished: Tree, tmp_path: Path):

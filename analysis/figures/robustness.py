@@ -67,6 +67,7 @@ def draw_points(axes: Axes, points: pd.DataFrame, labels: list[str], ticks: int)
         scatter_group(axes, part["test"], part["train"], part[CHECKPOINT], place, size=26)
     for side in (axes.xaxis, axes.yaxis):
         side.set_major_locator(MaxNLocator(ticks))  # not as many as fit, which changes while figures are arranged
+        side.set_major_formatter(lambda percent, _: f"{percent:g}" if percent <= 100 else "")
     axes.margins(0.08)
     axes.autoscale_view()
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())

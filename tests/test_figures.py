@@ -215,8 +215,17 @@ def test_nearly_equal_gaps_are_kept_apart():
     assert np.abs(robustness.spread(np.ones(500))).max() <= 0.3
 
 
+def test_accuracies_have_no_tick_beyond_100_percent(ledger_of):
+    for axes in robustness.draw(ledger_of("usual")).axes[0].child_axes:
+        assert len(axes.get_yticks()) >= 2 and max(*axes.get_yticks(), *axes.get_xticks()) <= 100
+    full = robustness.data(ledger_of("usual")).assign(train=100.0)
+    figure = robustness.Figure()
+    robustness.draw_points(axes := figure.add_subplot(), full, ["AT"], 7)
+    assert axes.get_ylim()[1] > 100 and max(axes.get_yticks()) <= 100
+
+
 def test_numbers_in_words():
-    assert _style.with_interval(-0.123, -0.2, 0.001) == "−0.12 [−0.20, 0.00]"
+    assert _style.with_interval(-0.123, -0.2, -0.001) == "−0.12 [−0.20, −0.00]"  # the end is below 0, and is said to be
     assert _style.with_interval(0.5, np.nan, np.nan) == "+0.50"
     assert _style.with_interval(np.nan, np.nan, np.nan) == "n/a"
     columns = ["a", "a.adv", "b"]

@@ -45,7 +45,7 @@ STYLE = {
 }
 OPACITY = 0.8  # of filled markers
 MANY = 10_000  # points; more are drawn as one picture inside the vector files, which would weigh megabytes
-DPI = 200
+DPI = 150
 
 
 def styled(draw: Callable) -> Callable:
@@ -136,10 +136,10 @@ def signed(value: float) -> str:
 
 
 def with_interval(estimate: float, low: float, high: float) -> str:
-    """'−0.62 [−0.71, −0.50]'; without a bracket where there is no interval."""
+    """'−0.62 [−0.71, −0.50]'; without a bracket where there is no interval. Ends keep their sign: −0.00 is below 0."""
     if np.isnan(low) or np.isnan(high):
         return signed(estimate)
-    return f"{signed(estimate)} [{signed(low)}, {signed(high)}]"
+    return f"{signed(estimate)} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
 
 
 def say(axes: Axes, reason: str) -> None:

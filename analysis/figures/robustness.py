@@ -65,12 +65,13 @@ def draw_points(axes: Axes, points: pd.DataFrame, labels: list[str], ticks: int)
     for place, label in enumerate(labels):
         part = points[points["group"] == label]
         scatter_group(axes, part["test"], part["train"], part[CHECKPOINT], place, size=26)
-    for side in (axes.xaxis, axes.yaxis):
-        side.set_major_locator(MaxNLocator(ticks))  # not as many as fit, which changes while figures are arranged
-        side.set_major_formatter(lambda percent, _: f"{percent:g}" if percent <= 100 else "")
     axes.margins(0.08)
     axes.autoscale_view()
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    locator = MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10])
+    for side, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        # Set once: automatic ticks change while figures are arranged, and go beyond 100 percent.
+        side.set_ticks([tick for tick in locator.tick_values(low, high) if max(low, 0) <= tick <= min(high, 100)])
     gap_lines(axes, points)
 
 

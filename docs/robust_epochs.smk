@@ -20,6 +20,8 @@ rule compute_robust_epochs:
         (
             echo model,measure,variant,value,se,n_images,split,seed,seconds,forwards,code_id,reason
             for model in {params.models}; do
+                # no log: the run collapsed in its first epoch, or the model was trained elsewhere
+                [ -f {params.runs}/${{model%-*}}/log.csv ] || continue
                 awk -F, -v model=$model '
               NR == 1 {{ for (i = 1; i <= NF; i++) column[$i] = i; next }}
               first == "" && $column["val_robust"] > 0.2 {{ first = $column["epoch"] }}

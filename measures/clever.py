@@ -43,18 +43,28 @@ def clever(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     """
     if batch.eps == 0:
         raise Missing("eps = 0: the ball is a point")
-    x = batch.images
     near, rival = linearised(model, batch, context)
+    right = ~(near <= 0)  # the others have no distance; a number that is none must stay one
+    bounds = torch.zeros_like(near)
+    if right.any():
+        bounds[right] = sampled(model, batch, right, rival[right], context.logits(batch)[right])
+    return bounds
 
-    def lead(logits: Tensor, labels: Tensor) -> Tensor:
-        return (logits.gather(1, labels[:, None]) - logits.gather(1, rival[:, None]))[:, 0]
+
+def sampled(model: nn.Module, batch: Batch, rows: Tensor, rival: Tensor, logits: Tensor) -> Tensor:
+    """The bound of the images in those rows, towards their rivals: (m,)."""
+    x, labels = batch.images[rows], batch.labels[rows]
+
+    def lead(scores: Tensor, own: Tensor) -> Tensor:
+        return (scores.gather(1, own[:, None]) - scores.gather(1, rival[:, None]))[:, 0]
 
     slopes = []
     for point in range(BLOCKS * SAMPLES):
-        start = attacks.start(x, batch.index, seed=batch.seed, eps=batch.eps, norm=batch.norm, stream=STREAM + point)
+        stream = STREAM + point
+        start = attacks.start(x, batch.index[rows], seed=batch.seed, eps=batch.eps, norm=batch.norm, stream=stream)
         moved = attacks.project(x, x + start, batch.eps, batch.norm)
-        slopes.append(dual_norm(attacks.input_gradient(model, moved, batch.labels, loss=lead), batch.norm))
+        slopes.append(dual_norm(attacks.input_gradient(model, moved, labels, loss=lead), batch.norm))
     largest = torch.stack(slopes, dim=1).reshape(len(x), BLOCKS, SAMPLES).amax(dim=2)
     limit, found = endpoint(largest)
-    batch.notes["have no Weibull endpoint: their largest gradient is taken"] += int((~found & (near > 0)).sum())
-    return (lead(context.logits(batch), batch.labels) / limit).masked_fill(near <= 0, 0.0)
+    batch.notes["have no Weibull endpoint: their largest gradient is taken"] += int((~found).sum())
+    return (lead(logits, labels) / limit).to(batch.images)

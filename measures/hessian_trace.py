@@ -10,7 +10,7 @@ from measures.core import Batch, Missing, mean, measure
 from training import keyed
 
 DRAWS = 10
-GROUPS = 16  # of images, whose means tell what the sampling of images does
+GROUPS = 8  # of images, whose means tell what the sampling of images does
 STREAM = 6_000  # and onwards: one stream of keyed numbers per parameter
 GROUP_STREAM = 5_999
 
@@ -31,7 +31,7 @@ def hessian_trace(model: nn.Module, batches: list[Batch]) -> tuple[float, float]
 
     Hutchinson's estimator: the mean over 10 draws, unbiased, each with variance 2 sum_{k != l} H_kl^2. v is keyed by
     (seed, parameter, draw). The standard error is that of the draws beside that of image sampling, which is seen from
-    16 groups of images, drawn by their identity: a number for each image costs three times as much. Second derivatives
+    8 groups of images, drawn by their identity: a number for each image costs three times as much. Second derivatives
     are automatic: kinks of ReLU count as flat. BatchNorm's scales and shifts are parameters like the others. All draws
     share one pass and its gradient, counted as 3 forward passes of each image; the whole costs about 60.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example, held fixed.

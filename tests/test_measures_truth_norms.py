@@ -247,6 +247,23 @@ def test_operator_norm_of_other_convolutions_is_that_of_their_matrix(layer):
         assert found == pytest.approx(norm_of(layer.weight.detach().flatten(1)), rel=5e-4)
 
 
+def test_a_reshaped_kernel_has_no_larger_norm_where_a_window_lies_inside_the_image():
+    """And up to sqrt(kernel size) less. Where none does, or in several groups, it may have a larger one."""
+    larger = 0
+    for n, stride, padding, seed in itertools.product(range(3, 8), (1, 2, 3), (0, 1), range(3)):
+        layer = oracles.set_weights(nn.Conv2d(2, 2, 3, stride, padding), seed=seed)
+        found, reshaped = _operator.operator_norm(layer, (2, n, n)), norm_of(layer.weight.detach().flatten(1))
+        inside = any(0 <= start <= n - 3 for start in range(-padding, n + padding - 2, stride))
+        assert not inside or reshaped * (1 - 5e-4) <= found
+        assert found <= 3 * reshaped * (1 + 1e-9)
+        larger += reshaped > 1.01 * found
+    assert larger > 0
+    groups = oracles.set_weights(nn.Conv2d(2, 2, 1, groups=2), seed=1)
+    nn.init.ones_(groups.weight)
+    assert _operator.operator_norm(groups, (2, 3, 3)) == pytest.approx(1.0)
+    assert norm_of(groups.weight.detach().flatten(1)) == pytest.approx(math.sqrt(2))
+
+
 def test_operator_norm_of_the_identity():
     layer = nn.Conv2d(2, 2, 3, padding=1, bias=False).double()
     nn.init.dirac_(layer.weight)

@@ -31,6 +31,7 @@ from training.checkpoint import (
 )
 from training.data import Split, Splits
 from training.lock import RunLock
+from training.modes import evaluating
 from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
 
 PACKAGES = ("torch", "numpy", "safetensors")
@@ -70,7 +71,7 @@ def judge(model: nn.Module, splits: Splits, device: torch.device) -> tuple[float
     """Clean accuracy on all training images, and why the run counts as collapsed ('' when it does not):
     not above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
     x, y = splits.floats(splits.train.images), splits.train.labels
-    with loop.evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         right = sum(int((model(a).argmax(1) == b).sum()) for a, b in zip(x.split(512), y.split(512), strict=True))
     accuracy, chance, n = right / len(y), 1 / splits.num_classes, len(y)
     bound = chance + 3 * math.sqrt(chance * (1 - chance) / n)

@@ -1,0 +1,47 @@
+"""The batches of an epoch: labelled images in a keyed order, with extra images where the run has some, augmented."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training import keyed
+from training.augment import AUGMENTATIONS
+from training.data import Split, Splits
+
+ORDER, EXTRA_ORDER, AUGMENT = 100, 200, 300  # keyed streams; each epoch adds 1000
+
+
+@dataclass
+class Batch:
+    """x (n, c, h, w) in [0, 1], augmented; y (n,); index (n,), image ids that key the noise."""
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+
+
+def batches(settings: dict, splits: Splits, extra: Split | None, epoch: int, device: torch.device) -> Iterator[Batch]:
+    """One pass over the labelled training images. With extra data each batch, the shorter last one too, is half
+    labelled, half pseudo-labelled, and the extra pool is cycled through in its own order."""
+    seed, size, base = int(settings["seed"]), int(settings["batch_size"]), 1000 * (epoch + 1)
+    share = size if extra is None else size // 2
+    labelled = keyed.permutation(seed, base + ORDER, len(splits.train), device).split(share)
+    pools = [(splits.train, labelled)]
+    if extra is not None:
+        repeats = math.ceil(len(labelled) * (size - share) / len(extra))
+        orders = [keyed.permutation(seed, base + EXTRA_ORDER + r, len(extra), device) for r in range(repeats)]
+        added = torch.cat(orders).split(size - share)
+        pools.append(
+            (extra, [some[: len(own) * (size - share) // share] for some, own in zip(added, labelled, strict=False)])
+        )
+    augment = AUGMENTATIONS[settings["augmentation"]]
+    for step in range(len(labelled)):
+        rows = [(pool, order[step]) for pool, order in pools]
+        x = torch.cat([splits.floats(pool.images[r]) for pool, r in rows])
+        y = torch.cat([pool.labels[r] for pool, r in rows])
+        index = torch.cat([pool.index[r] for pool, r in rows])
+        if len(y) > 1:  # BatchNorm has no variance on one image
+            yield Batch(augment(x, index, seed, base + AUGMENT), y, index)

@@ -1,0 +1,44 @@
+"""How right a network in training is, in eval mode: on clean images, and on PGD-10 images of its threat model."""
+
+import torch
+from torch import Tensor, nn
+
+from training.attacks import EVALUATION_START, pgd, start
+from training.data import Splits
+from training.modes import evaluating, frozen
+from training.settings import number
+
+
+def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: dict) -> tuple[Tensor, Tensor]:
+    """Correctness (n,) on clean and on PGD-10 images of the run's threat model, in eval mode, 512 images at a time."""
+    eps, norm = number(settings["eps"]), settings["norm"]
+    clean, robust = [], []
+    with evaluating(model), frozen(model):
+        for rows in torch.arange(len(y), device=x.device).split(512):
+            part, label = x[rows], y[rows]
+            noise = start(part, index[rows], seed=0, eps=eps, norm=norm, stream=EVALUATION_START)
+            x_adv = pgd(model, part, label, eps=eps, noise=noise, norm=norm)
+            with torch.no_grad():
+                clean.append(model(part).argmax(1) == label)
+                robust.append(model(x_adv).argmax(1) == label)
+    return torch.cat(clean), torch.cat(robust)
+
+
+def epoch_scores(model: nn.Module, splits: Splits, settings: dict) -> dict[str, float]:
+    """Clean and PGD-10 accuracy on the validation images and on as many of the (un-augmented) training images."""
+    n = len(splits.val)
+    probe = [
+        torch.cat([a, b[:n]])
+        for a, b in (
+            (splits.val.images, splits.train.images),
+            (splits.val.labels, splits.train.labels),
+            (splits.val.index, splits.train.index),
+        )
+    ]
+    clean, robust = accuracies(model, splits.floats(probe[0]), probe[1], probe[2], settings)
+    return {
+        "train_clean": float(clean[n:].double().mean()),
+        "train_robust": float(robust[n:].double().mean()),
+        "val_clean": float(clean[:n].double().mean()),
+        "val_robust": float(robust[:n].double().mean()),
+    }

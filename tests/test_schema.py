@@ -12,6 +12,7 @@ from training.augment import AUGMENTATIONS
 from training.data import DATASETS, DIGITS_SIZES, VALIDATION, load
 from training.defenses import DEFENSES
 from training.extra_sets import EXTRA_SETS as PUBLISHED
+from training.schedules import SCHEDULES
 from training.settings import CHECKPOINTS, DEFAULTS
 from workflow import grid
 from workflow.faults import StudyError, schema
@@ -47,6 +48,10 @@ CASES = {
     "text for a number": (
         study(**{"settings.lr": "1e-1"}),
         "settings.lr: found '1e-1', wanted a number (YAML takes 1e-1 for text",
+    ),
+    "schedule": (
+        study(**{"axes.schedule": ["piecewise", "cosin"]}),
+        "axes.schedule[1]: found 'cosin', wanted one of piecewise, cosine, onecycle, did you mean 'cosine'?",
     ),
     "lr of zero": (study(**{"settings.lr": 0}), "settings.lr: found 0, wanted a value > 0"),
     "momentum of one": (study(**{"settings.momentum": 1}), "settings.momentum: found 1, wanted a value < 1"),
@@ -195,6 +200,7 @@ def test_the_schema_lists_what_training_has_registered():
         ("activation", ACTIVATIONS),
         ("defense", DEFENSES),
         ("augmentation", AUGMENTATIONS),
+        ("schedule", SCHEDULES),
     ):
         assert sorted(settings[key]["enum"]) == sorted(registry)
     top = schema()["properties"]

@@ -23,11 +23,21 @@ class Batch:
     index: Tensor
 
 
+def labelled_share(settings: dict, extra: Split | None) -> int:
+    """How many images of a full batch are labelled ones: all, or with extra data half (rounded down)."""
+    return int(settings["batch_size"]) // (1 if extra is None else 2)
+
+
+def steps_per_epoch(settings: dict, splits: Splits, extra: Split | None) -> int:
+    """Batches in an epoch, the shorter last one included."""
+    return math.ceil(len(splits.train) / labelled_share(settings, extra))
+
+
 def batches(settings: dict, splits: Splits, extra: Split | None, epoch: int, device: torch.device) -> Iterator[Batch]:
     """One pass over the labelled training images. With extra data each batch, the shorter last one too, is half
     labelled, half pseudo-labelled, and the extra pool is cycled through in its own order."""
     seed, size, base = int(settings["seed"]), int(settings["batch_size"]), 1000 * (epoch + 1)
-    share = size if extra is None else size // 2
+    share = labelled_share(settings, extra)
     labelled = keyed.permutation(seed, base + ORDER, len(splits.train), device).split(share)
     pools = [(splits.train, labelled)]
     if extra is not None:

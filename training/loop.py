@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from training.batches import Batch, batches
+from training.batches import Batch, batches, steps_per_epoch
 from training.data import Split, Splits
 from training.schedules import first_drop, learning_rate
 from training.scores import epoch_scores
@@ -59,13 +59,14 @@ def train(
     """
     device = next(model.parameters()).device
     score_name = "val_clean" if settings["defense"] == "Standard" else "val_robust"
+    steps = steps_per_epoch(settings, splits, extra)
     for epoch in range(progress.epoch, int(settings["epochs"])):
         began = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, epoch)
         model.train()
         total, count = 0.0, 0
-        for batch in batches(settings, splits, extra, epoch, device):
+        for number, batch in enumerate(batches(settings, splits, extra, epoch, device)):
+            for group in optimizer.param_groups:  # the rate in the middle of the step, so that none has rate 0
+                group["lr"] = learning_rate(settings, epoch, (number + 0.5) / steps)
             total += train_step(model, optimizer, batch, settings, epoch) * len(batch.y)
             count += len(batch.y)
         scores = epoch_scores(model, splits, settings)
@@ -77,7 +78,7 @@ def train(
         progress.log.append(
             {
                 "epoch": epoch + 1,
-                "lr": learning_rate(settings, epoch),
+                "lr": optimizer.param_groups[0]["lr"],  # of the last step
                 "train_loss": total / count,
                 **scores,
                 "seconds": round(seconds, 4),

@@ -34,7 +34,8 @@ DEFAULTS: dict[str, object] = {
     "epochs": 200,
     "lr": 0.1,
     "momentum": 0.9,
-    "weight_decay": 0.0005,
+    "weight_decay": 0.0005,  # of all parameters, as in the published code: biases and BatchNorm too
+    "schedule": "piecewise",  # of the learning rate
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")

@@ -104,6 +104,36 @@ def test_gradients_flow_through_clean_and_adversarial_images(name, logits):
         assert float(tensor.grad[3, 2]) == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", ["Standard", "AT", "TRADES"])
+def test_label_smoothing_mixes_the_label_with_all_classes(name, logits):
+    """sum_k t_k (-log q_k) with t = 1 - s + s/K at the label and s/K elsewhere; TRADES smooths its clean term."""
+    p, q, rows, y = numpy_parts(logits)
+    target = np.full(p.shape, 0.3 / 5)
+    target[rows, y] += 0.7
+    expected = -(target * np.log(p if name == "TRADES" else q)).sum(1)
+    if name == "TRADES":
+        expected = expected + BETA * kl(p, q)
+    np.testing.assert_allclose(loss_of(name, *logits, label_smoothing=0.3), expected, rtol=1e-12)
+
+
+def test_a_smoothed_loss_is_least_at_the_smoothed_label():
+    """Two classes, margin m of the label: its derivative -(1 - s/2) + sigmoid(m) vanishes at log((2 - s) / s)."""
+    m, s = torch.tensor(np.log((2 - 0.2) / 0.2)).requires_grad_(), 0.2
+    loss = DEFENSES["AT"](complete({"label_smoothing": s})).loss(
+        Logits(), torch.zeros(1, 2), torch.stack([m, 0 * m])[None], torch.tensor([0])
+    )
+    (slope,) = torch.autograd.grad(loss.sum(), m)
+    assert abs(float(slope)) < 1e-12
+
+
+def test_the_attack_knows_nothing_of_label_smoothing():
+    model, (x, y, index) = Linear(), batch()
+    found = [
+        DEFENSES["AT"](complete({"label_smoothing": s})).adversary(model, x, y, inner(index, 3)) for s in (0.0, 0.9)
+    ]
+    assert torch.equal(*found)
+
+
 def test_unknown_defense():
     with pytest.raises(LookupError, match="defense 'TRADE' is unknown; did you mean 'TRADES'"):
         DEFENSES["TRADE"]

@@ -55,6 +55,10 @@ CASES = {
     ),
     "lr of zero": (study(**{"settings.lr": 0}), "settings.lr: found 0, wanted a value > 0"),
     "momentum of one": (study(**{"settings.momentum": 1}), "settings.momentum: found 1, wanted a value < 1"),
+    "all of the label": (
+        study(**{"settings.label_smoothing": 1}),
+        "settings.label_smoothing: found 1, wanted a value < 1",
+    ),
     "not a number": (study(**{"settings.lr": float("nan")}), "settings.lr: found nan, wanted a finite number"),
     "number for a switch": (study(**{"settings.awp": 1}), "settings.awp: found 1, wanted a boolean"),
     "value twice": (study(**{"axes.batch_size": [32, 32]}), "axes.batch_size: found 32 twice, wanted distinct values"),

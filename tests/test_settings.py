@@ -58,6 +58,11 @@ def test_a_setting_that_does_not_apply_neither_shows_nor_renames(key):
     assert run_id({key: 0.5}) == run_id({})
 
 
+def test_label_smoothing_is_of_a_cross_entropy():
+    assert complete({"defense": "MART", "label_smoothing": 0.1})["label_smoothing"] == NA
+    assert run_id({"defense": "MART", "label_smoothing": 0.1}) == run_id({"defense": "MART"})
+
+
 def test_inner_steps_of_standard_are_not_applicable():
     assert complete({"defense": "Standard", "inner_steps": 1})["inner_steps"] == NA
     assert run_id({"defense": "Standard", "inner_steps": 1}) == run_id({"defense": "Standard"})

@@ -58,17 +58,36 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 
+def label_loss(settings: dict) -> Loss:
+    """The loss that is minimised where a defense says cross-entropy: with s = label_smoothing (Szegedy et al., CVPR
+    2016)
+
+        (1 - s) CE(f(x), y) + s/K sum_k CE(f(x), k),    logits (n, K), labels (n,) -> (n,).
+    """
+    smoothing = float(settings["label_smoothing"])
+    if smoothing == 0:
+        return cross_entropy
+
+    def smoothed(logits: Tensor, y: Tensor) -> Tensor:
+        uniform = -F.log_softmax(logits.double(), dim=1).mean(dim=1).to(logits)
+        return (1 - smoothing) * cross_entropy(logits, y) + smoothing * uniform
+
+    return smoothed
+
+
 @DEFENSES.register("Standard")
 def standard(settings: dict) -> Defense:
     """Cross-entropy on clean images."""
-    return Defense(lambda model, x, y, attack: x, lambda model, x, x_adv, y: cross_entropy(model(x_adv), y))
+    minimised = label_loss(settings)
+    return Defense(lambda model, x, y, attack: x, lambda model, x, x_adv, y: minimised(model(x_adv), y))
 
 
 @DEFENSES.register("AT")
 def adversarial_training(settings: dict) -> Defense:
     """Cross-entropy on PGD examples that start uniformly in the ball (Madry et al., ICLR 2018)."""
+    minimised = label_loss(settings)
     return Defense(
-        lambda model, x, y, attack: attack(model, x, y), lambda model, x, x_adv, y: cross_entropy(model(x_adv), y)
+        lambda model, x, y, attack: attack(model, x, y), lambda model, x, x_adv, y: minimised(model(x_adv), y)
     )
 
 
@@ -79,7 +98,7 @@ def trades(settings: dict) -> Defense:
     Gradients flow through both arguments of the KL, as in the authors' code. Clean and adversarial images are
     separate batches for BatchNorm, also as there.
     """
-    beta = float(settings["trades_beta"])
+    beta, minimised = float(settings["trades_beta"]), label_loss(settings)
 
     def adversary(model: nn.Module, x: Tensor, y: Tensor, attack: InnerAttack) -> Tensor:
         with torch.no_grad():
@@ -91,7 +110,7 @@ def trades(settings: dict) -> Defense:
     def loss(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
         logits = model(x)
         robust = kl_divergence(F.log_softmax(logits, dim=1), F.log_softmax(model(x_adv), dim=1))
-        return cross_entropy(logits, y) + beta * robust
+        return minimised(logits, y) + beta * robust
 
     return Defense(adversary, loss)
 

@@ -36,6 +36,7 @@ DEFAULTS: dict[str, object] = {
     "momentum": 0.9,
     "weight_decay": 0.0005,  # of all parameters, as in the published code: biases and BatchNorm too
     "schedule": "piecewise",  # of the learning rate
+    "label_smoothing": 0.0,  # of the cross-entropy that is minimised; attacks maximise the plain one
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")
@@ -75,6 +76,7 @@ def complete(settings: dict) -> dict:
         "trades_beta": full["defense"] == "TRADES",
         "mart_beta": full["defense"] == "MART",
         "awp_gamma": full["awp"],
+        "label_smoothing": full["defense"] != "MART",  # whose loss is not a cross-entropy
     }
     return full | {key: NA for key, does in applies.items() if not does}
 

@@ -17,6 +17,8 @@ from analysis.reliability import costs, reliability
 INTERVAL = ["estimate", "low", "high"]
 FLAG_REASONS = {
     "best_is_last": "the best checkpoint is the last epoch: both models are the same",
+    "catastrophic_overfitting": "in training, PGD accuracy on the validation images fell to less than half while FGSM"
+    " accuracy stayed (log.csv says when; the best checkpoint may be from before); kept",
     ROBUST_FLOOR: "robust accuracy is at or below chance; kept, and tau is also given without such models",
 }
 GRAVEST = ("failed", "collapsed", "no outcome")  # listed first

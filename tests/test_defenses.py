@@ -55,7 +55,7 @@ def test_kl_divergence_of_known_distributions():
     assert float(kl_divergence(q.log(), p.log())) == pytest.approx(0.25 * np.log(0.5) + 0.75 * np.log(1.5))
 
 
-@pytest.mark.parametrize("name", ["Standard", "AT"])
+@pytest.mark.parametrize("name", ["Standard", "AT", "FGSM-RS"])
 def test_cross_entropy_of_what_the_adversary_returned(name, logits):
     _, q, rows, y = numpy_parts(logits)
     np.testing.assert_allclose(loss_of(name, *logits), -np.log(q[rows, y]), rtol=1e-12)
@@ -235,6 +235,32 @@ def test_one_step_is_of_size_eps_from_the_start_and_projected(name):
     torch.testing.assert_close(adversary(name, model, 1), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("alpha", [1.25, 0.5])
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_fgsm_rs_is_one_step_of_alpha_eps_from_the_uniform_start_of_at(alpha, norm):
+    """The gradient of two linear classes has one direction everywhere, so the step is known."""
+    model, (x, y, index) = Linear(), batch()
+    defense = DEFENSES["FGSM-RS"](complete({"defense": "FGSM-RS", "fgsm_alpha": alpha}))
+    found = defense.adversary(model, x, y, inner(index, 0, norm)) - x
+    begin = adversary("AT", model, 0, norm)
+    towards = (1.0 - 2.0 * y.double()).reshape(-1, 1, 1, 1)
+    if norm == "Linf":
+        expected = (begin + alpha * 0.1 * towards * model.direction.sign()).clamp(-0.1, 0.1)
+    else:
+        there = begin + alpha * 0.1 * towards * model.direction / model.direction.norm()
+        expected = there * (0.1 / there.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)).clamp(max=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_fgsm_rs_with_two_eps_is_exact_on_a_linear_model():
+    """From any start a step of 2 eps reaches the corner that is optimal there."""
+    model, (x, y, index) = Linear(), batch()
+    defense = DEFENSES["FGSM-RS"](complete({"defense": "FGSM-RS", "fgsm_alpha": 2.0}))
+    found = defense.adversary(model, x, y, inner(index, 0)) - x
+    towards = (1.0 - 2.0 * y.double()).reshape(-1, 1, 1, 1)
+    torch.testing.assert_close(found, 0.1 * towards * model.direction.sign(), rtol=0, atol=1e-12)
+
+
 class Spy(nn.Module):
     """A network with BatchNorm and dropout that notes its mode at every forward."""
 
@@ -259,6 +285,7 @@ class Spy(nn.Module):
         ("TRADES", 3, True, ["eval"] * 4 + ["train"] * 4),
         ("MART", 3, False, ["eval"] * 3 + ["train"] * 2),
         ("MART", 1, True, ["eval"] + ["train"] * 4),
+        ("FGSM-RS", NA, False, ["eval", "train"]),
     ],
 )
 def test_inner_attacks_run_in_eval_mode_and_leave_the_model_as_it_was(name, steps, awp, expected):

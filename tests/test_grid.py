@@ -10,7 +10,7 @@ import pytest
 from studies import study
 from trees import ROOT
 
-from training.settings import run_id
+from training.settings import complete, run_id
 from workflow import cost, grid
 from workflow.faults import StudyError, schema
 from workflow.grid import open_plan
@@ -268,10 +268,27 @@ def test_the_estimate_grows_with_the_work():
     assert total(measures=["average_ce", "prob_margin"]) > total()
 
 
+def test_a_step_is_counted_in_passes():
+    """Forward and backward through the network is one pass, a step of an attack 0.7 of it."""
+    passes = {
+        ("Standard", None): 1,
+        ("AT", 10): 8,
+        ("AT", 1): 1.7,
+        ("TRADES", 10): 9,
+        ("FGSM-RS", None): 1.7,
+    }
+    for (defense, steps), expected in passes.items():
+        settings = complete({"defense": defense, "inner_steps": steps or 10})
+        assert cost.step_passes(settings) == pytest.approx(expected), defense
+    assert cost.step_passes(complete({"awp": True})) == pytest.approx(9)
+
+
 def test_every_data_set_and_architecture_has_an_estimate():
     for data in IMAGES:
         for architecture in schema()["properties"]["settings"]["properties"]["architecture"]["enum"]:
             assert cost.seconds(data, architecture, 100, 10, 1) > 0
+    for defense in schema()["properties"]["settings"]["properties"]["defense"]["enum"]:
+        assert cost.step_passes(complete({"defense": defense})) >= 1
 
 
 def test_planning_imports_no_torch():

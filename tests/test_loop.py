@@ -63,7 +63,8 @@ def scripted(monkeypatch, scores, **given):
     splits = type(splits)(**{**vars(splits), "train": few})
     settings = settings_of(epochs=len(scores), batch_size=20, **given)
     said = iter(scores)
-    monkeypatch.setattr(loop, "epoch_scores", lambda *_: {"train_clean": 0, "train_robust": 0, **next(said)})
+    others = {"train_clean": 0, "train_robust": 0, "val_fgsm": 0}
+    monkeypatch.setattr(loop, "epoch_scores", lambda *_: {**others, **next(said)})
     model, progress, epochs = build(settings, splits), loop.Progress(), []
 
     def after_epoch(best):

@@ -39,7 +39,8 @@ def test_what_a_run_leaves(at_run):
     assert {"torch", "numpy", "safetensors"} == set(record["packages"]) and record["seconds"] > 0 and record["device"]
     log = read_log(folder)
     assert list(log[0]) == [
-        "epoch", "lr", "train_loss", "train_clean", "train_robust", "val_clean", "val_robust", "seconds"
+        "epoch", "lr", "train_loss", "train_clean", "train_robust", "val_clean", "val_robust", "val_fgsm",
+        "catastrophic", "seconds"
     ]  # fmt: skip
     assert [row["epoch"] for row in log] == ["1", "2", "3"]
 

@@ -9,6 +9,13 @@ import pytest
 from training import settings
 from training.settings import DEFAULTS, NA, chunk_of, complete, exact, model_id, number, run_id
 
+# Settings that apply to some runs only, and one such run.
+WHERE: dict[str, dict] = {
+    "awp_gamma": {"awp": True},
+    "trades_beta": {"defense": "TRADES"},
+    "mart_beta": {"defense": "MART"},
+    "fgsm_alpha": {"defense": "FGSM-RS"},
+}
 DIGITS = {"data": "digits", "architecture": "cnn", "defense": "Standard", "eps": "0.15", "seed": 3}
 
 
@@ -41,8 +48,7 @@ def test_keys_at_their_default_rename_nothing(monkeypatch):
 @pytest.mark.parametrize("key", [key for key in DEFAULTS if key != "eps"])
 def test_every_setting_changes_the_id(key):
     other = {"str": "other", "int": 12345, "float": 0.123, "bool": True}[type(DEFAULTS[key]).__name__]
-    where = {"awp_gamma": {"awp": True}, "trades_beta": {"defense": "TRADES"}, "mart_beta": {"defense": "MART"}}
-    context = where.get(key, {})
+    context = WHERE.get(key, {})
     assert run_id({**context, key: other}) != run_id(context)
 
 
@@ -52,7 +58,7 @@ def test_order_of_keys_and_spelling_of_eps_do_not_matter():
     assert len(ids) == 1
 
 
-@pytest.mark.parametrize("key", ["awp_gamma", "trades_beta", "mart_beta"])
+@pytest.mark.parametrize("key", WHERE)
 def test_a_setting_that_does_not_apply_neither_shows_nor_renames(key):
     assert complete({key: 0.5})[key] == NA
     assert run_id({key: 0.5}) == run_id({})
@@ -63,9 +69,10 @@ def test_label_smoothing_is_of_a_cross_entropy():
     assert run_id({"defense": "MART", "label_smoothing": 0.1}) == run_id({"defense": "MART"})
 
 
-def test_inner_steps_of_standard_are_not_applicable():
-    assert complete({"defense": "Standard", "inner_steps": 1})["inner_steps"] == NA
-    assert run_id({"defense": "Standard", "inner_steps": 1}) == run_id({"defense": "Standard"})
+@pytest.mark.parametrize("defense", ["Standard", "FGSM-RS"])
+def test_inner_steps_of_some_defenses_are_not_applicable(defense):
+    assert complete({"defense": defense, "inner_steps": 1})["inner_steps"] == NA
+    assert run_id({"defense": defense, "inner_steps": 1}) == run_id({"defense": defense})
     assert run_id({"defense": "AT", "inner_steps": 1}) != run_id({"defense": "AT"})
 
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import platform
 from pathlib import Path
@@ -80,9 +81,10 @@ def digest(path: Path) -> str:
 
 
 def write_log(path: Path, rows: list[dict]) -> None:
-    """The training log as CSV, one line per epoch; rewritten whole, so a resumed run never repeats a line."""
+    """The training log as CSV, one line per epoch; rewritten whole, so a resumed run never repeats a line. What an
+    earlier version, which began the run, did not note, is nan."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(rows[-1]), restval=math.nan, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue())

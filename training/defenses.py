@@ -6,7 +6,7 @@ Contract: `DEFENSES[name](settings) -> Defense(adversary, loss)` with
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -33,15 +33,22 @@ class InnerAttack:
     index: Tensor
 
     def __call__(
-        self, model: nn.Module, x: Tensor, y: Tensor, *, gaussian: bool = False, loss: Loss = cross_entropy
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        gaussian: bool = False,
+        loss: Loss = cross_entropy,
+        step: float | None = None,
     ) -> Tensor:
-        """x_adv from a uniform start in the ball, or from x + 0.001 N(0, 1) with gaussian=True."""
+        """x_adv from a uniform start in the ball, or from x + 0.001 N(0, 1) with gaussian=True. step: as of `pgd`."""
         if gaussian:
             draw = keyed.normal(self.seed, self.stream + START, self.index, x.shape[1:])
             noise = (GAUSSIAN_START * draw).to(x)
         else:
             noise = ball(x, self.index, seed=self.seed, eps=self.eps, norm=self.norm, stream=self.stream + START)
-        return pgd(model, x, y, eps=self.eps, noise=noise, loss=loss, norm=self.norm, steps=self.steps)
+        return pgd(model, x, y, eps=self.eps, noise=noise, loss=loss, norm=self.norm, steps=self.steps, step=step)
 
 
 Adversary = Callable[[nn.Module, Tensor, Tensor, InnerAttack], Tensor]
@@ -89,6 +96,18 @@ def adversarial_training(settings: dict) -> Defense:
     return Defense(
         lambda model, x, y, attack: attack(model, x, y), lambda model, x, x_adv, y: minimised(model(x_adv), y)
     )
+
+
+@DEFENSES.register("FGSM-RS")
+def fgsm_random_start(settings: dict) -> Defense:
+    """Cross-entropy on examples of one step of alpha eps (alpha = fgsm_alpha) from a uniform start in the ball,
+    projected back on it: fast adversarial training (Wong, Rice, Kolter, ICLR 2020)."""
+    alpha, minimised = float(settings["fgsm_alpha"]), label_loss(settings)
+
+    def adversary(model: nn.Module, x: Tensor, y: Tensor, attack: InnerAttack) -> Tensor:
+        return replace(attack, steps=1)(model, x, y, step=alpha * attack.eps)
+
+    return Defense(adversary, lambda model, x, x_adv, y: minimised(model(x_adv), y))
 
 
 @DEFENSES.register("TRADES")

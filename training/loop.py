@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from training.batches import Batch, batches, steps_per_epoch
 from training.data import Split, Splits
+from training.overfitting import catastrophic
 from training.schedules import first_drop, learning_rate
 from training.scores import epoch_scores
 from training.step import Collapse, inner_attack, train_step
@@ -81,8 +82,11 @@ def train(
                 "lr": optimizer.param_groups[0]["lr"],  # of the last step
                 "train_loss": total / count,
                 **scores,
+                "catastrophic": 0,
                 "seconds": round(seconds, 4),
             }
         )
+        if settings["defense"] != "Standard":
+            progress.log[-1]["catastrophic"] = int(catastrophic(progress.log, len(splits.val), splits.num_classes))
         after_epoch(best)
     return best

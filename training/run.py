@@ -32,6 +32,7 @@ from training.checkpoint import (
 from training.data import Split, Splits
 from training.lock import RunLock
 from training.modes import evaluating
+from training.overfitting import FLAG
 from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
 
 PACKAGES = ("torch", "numpy", "safetensors")
@@ -158,14 +159,17 @@ def make_record(
     run: str, settings: dict, progress: loop.Progress, accuracy: float, reason: str, folder: Path, device: torch.device
 ) -> dict:
     """What run.json says: status, reason, flags and everything that made the run."""
-    best_is_last = progress.best_epoch == progress.epoch
+    flags = {
+        "best_is_last": progress.best_epoch == progress.epoch,
+        FLAG: any(row.get("catastrophic") for row in progress.log),
+    }
     return {
         "run": run,
         "settings": settings,
         "version": TRAINING_VERSION,
         "status": "collapsed" if reason else "finished",
         "reason": reason,
-        "flags": ["best_is_last"] if best_is_last else [],
+        "flags": [flag for flag, holds in flags.items() if holds],
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "seconds": round(progress.seconds, 3),
@@ -183,4 +187,6 @@ def progress_line(run: str, progress: loop.Progress, settings: dict) -> str:
         f"train {row['train_clean']:.3f}/{row['train_robust']:.3f} "
         f"val {row['val_clean']:.3f}/{row['val_robust']:.3f} "
         f"{row['seconds']:.2f} s, about {left * progress.seconds / progress.epoch:.0f} s left"
+        + ", catastrophic overfitting"
+        * row["catastrophic"]
     )

@@ -1,9 +1,9 @@
-"""How right a network in training is, in eval mode: on clean images, and on PGD-10 images of its threat model."""
+"""How often a network in training is right, in eval mode: on clean, PGD-10 and FGSM images."""
 
 import torch
 from torch import Tensor, nn
 
-from training.attacks import EVALUATION_START, pgd, start
+from training.attacks import EVALUATION_START, fgsm, pgd, start
 from training.data import Splits
 from training.modes import evaluating, frozen
 from training.settings import number
@@ -24,8 +24,20 @@ def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: 
     return torch.cat(clean), torch.cat(robust)
 
 
+def fgsm_accuracy(model: nn.Module, x: Tensor, y: Tensor, settings: dict) -> float:
+    """Accuracy after one step of size eps from the images themselves, in eval mode, 512 images at a time."""
+    right = 0
+    with evaluating(model), frozen(model):
+        for part, label in zip(x.split(512), y.split(512), strict=True):
+            x_adv = fgsm(model, part, label, eps=number(settings["eps"]), norm=settings["norm"])
+            with torch.no_grad():
+                right += int((model(x_adv).argmax(1) == label).sum())
+    return right / len(y)
+
+
 def epoch_scores(model: nn.Module, splits: Splits, settings: dict) -> dict[str, float]:
-    """Clean and PGD-10 accuracy on the validation images and on as many of the (un-augmented) training images."""
+    """Clean and PGD-10 accuracy on the validation images and on as many of the (un-augmented) training images; and
+    FGSM accuracy on the validation images, beside which PGD's shows catastrophic overfitting."""
     n = len(splits.val)
     probe = [
         torch.cat([a, b[:n]])
@@ -35,10 +47,12 @@ def epoch_scores(model: nn.Module, splits: Splits, settings: dict) -> dict[str, 
             (splits.val.index, splits.train.index),
         )
     ]
-    clean, robust = accuracies(model, splits.floats(probe[0]), probe[1], probe[2], settings)
+    x = splits.floats(probe[0])
+    clean, robust = accuracies(model, x, probe[1], probe[2], settings)
     return {
         "train_clean": float(clean[n:].double().mean()),
         "train_robust": float(robust[n:].double().mean()),
         "val_clean": float(clean[:n].double().mean()),
         "val_robust": float(robust[:n].double().mean()),
+        "val_fgsm": fgsm_accuracy(model, x[:n], probe[1][:n], settings),
     }

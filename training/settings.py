@@ -37,6 +37,7 @@ DEFAULTS: dict[str, object] = {
     "weight_decay": 0.0005,  # of all parameters, as in the published code: biases and BatchNorm too
     "schedule": "piecewise",  # of the learning rate
     "label_smoothing": 0.0,  # of the cross-entropy that is minimised; attacks maximise the plain one
+    "fgsm_alpha": 1.25,  # of FGSM-RS: length of its step, in eps
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")
@@ -72,7 +73,8 @@ def complete(settings: dict) -> dict:
     full = {**DEFAULTS, **settings}
     full["eps"] = exact(full["eps"])
     applies = {
-        "inner_steps": full["defense"] != "Standard",
+        "inner_steps": full["defense"] not in ("Standard", "FGSM-RS"),
+        "fgsm_alpha": full["defense"] == "FGSM-RS",
         "trades_beta": full["defense"] == "TRADES",
         "mart_beta": full["defense"] == "MART",
         "awp_gamma": full["awp"],

@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from typing import NamedTuple
 
-from training.settings import NA
 from workflow.study import IMAGES, measure_rules
 
 
@@ -56,7 +55,8 @@ ATTACK_PASSES = {
     "pgd10": FORWARD + 10 * ATTACK_STEP,
 }
 EPOCH = 0.03  # seconds: order and augmentation of the images, the log, the sidecar
-LOSS_PASSES = {"Standard": 1, "AT": 1, "TRADES": 2, "MART": 2}
+LOSS_PASSES = {"Standard": 1, "AT": 1, "TRADES": 2, "MART": 2, "FGSM-RS": 1}
+ATTACK_STEPS = {"Standard": 0, "FGSM-RS": 1}  # of training; the other defenses take as many as the settings ask
 MEASURE_PASSES = 18  # on each measure image, mean over the measures that ship
 JOB_START = 2.5  # seconds: Python, torch and the data set
 
@@ -72,15 +72,19 @@ def seconds(data: str, architecture: str, images: float, batch: int, passes: flo
     return passes * (images / batch * parameters * one.fixed + images * pixels * work * one.image)
 
 
+def step_passes(settings: dict) -> float:
+    """Passes of one training step: the inner attack, and the loss (with AWP twice)."""
+    steps = ATTACK_STEPS.get(settings["defense"], settings["inner_steps"])
+    return ATTACK_STEP * steps + LOSS_PASSES[settings["defense"]] * (2 if settings["awp"] else 1)
+
+
 def training_seconds(settings: dict) -> float:
-    """One training: the inner attack, the loss (with AWP twice), and the accuracies taken after every epoch."""
+    """One training: its steps, and the accuracies taken after every epoch."""
     images = IMAGES[settings["data"]]
-    steps = 0 if settings["inner_steps"] == NA else settings["inner_steps"]
-    passes = ATTACK_STEP * steps + LOSS_PASSES[settings["defense"]] * (2 if settings["awp"] else 1)
     seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra
-    look = ATTACK_PASSES["clean"] + ATTACK_PASSES["pgd10"]
+    look = ATTACK_PASSES["clean"] + ATTACK_PASSES["pgd10"] + ATTACK_PASSES["fgsm"] / 2  # FGSM on validation alone
     data, architecture = settings["data"], settings["architecture"]
-    epoch = seconds(data, architecture, seen, settings["batch_size"], passes)
+    epoch = seconds(data, architecture, seen, settings["batch_size"], step_passes(settings))
     after = seconds(data, architecture, 2 * images.val, EVALUATION_BATCH, look)
     return settings["epochs"] * (epoch + after + EPOCH)
 

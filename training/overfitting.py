@@ -1,0 +1,28 @@
+"""Catastrophic overfitting: a network trained on one-step examples keeps its accuracy under one step and loses that
+under many, within an epoch or two (Wong, Rice, Kolter, ICLR 2020; Andriushchenko and Flammarion, NeurIPS 2020)."""
+
+import math
+
+FLAG = "catastrophic_overfitting"
+
+
+def catastrophic(log: list[dict], images: int, classes: int) -> bool:
+    """Whether the last line of a log shows it: with p PGD-10 accuracy and f FGSM accuracy on `images` validation
+    images, and * the earlier epoch of the highest p (the first of them),
+
+        p < p* / 2,    p* - p > 3 sqrt((p* (1 - p*) + p (1 - p)) / images),    f >= f*,
+        p* > q + 3 sqrt(q (1 - q) / images) with q = 1 / classes:
+
+    PGD accuracy was above chance, has fallen to less than half, by more than the draw of the images explains, and FGSM
+    accuracy stays. (A network that calls everything by one name has an accuracy of chance under any attack.)
+    """
+    # a training that an earlier version began has lines without FGSM
+    earlier = [row for row in log[:-1] if "val_fgsm" in row]
+    if not earlier:
+        return False
+    peak, now = max(earlier, key=lambda row: row["val_robust"]), log[-1]
+    high, low = peak["val_robust"], now["val_robust"]
+    chance = 1 / classes
+    above = high - chance > 3 * math.sqrt(chance * (1 - chance) / images)
+    fallen = high - low > 3 * math.sqrt((high * (1 - high) + low * (1 - low)) / images)
+    return above and fallen and low < high / 2 and now["val_fgsm"] >= peak["val_fgsm"]

@@ -82,12 +82,41 @@ def test_mart(beta, logits):
     np.testing.assert_allclose(found, -np.log(q[rows, y]) - np.log(1 - largest) + weighted, atol=3e-3)
 
 
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_alp(weight, logits):
+    """Clean and adversarial images count alike; the pairing term is the mean square over classes."""
+    p, q, rows, y = numpy_parts(logits)
+    clean, adversarial = (part.numpy() for part in logits[:2])
+    found = loss_of("ALP", *logits, alp_weight=weight)
+    pairing = ((clean - adversarial) ** 2).sum(1) / 5
+    np.testing.assert_allclose(found, -np.log(p[rows, y] * q[rows, y]) / 2 + weight * pairing, rtol=1e-12)
+
+
+def test_without_a_perturbation_alp_is_standard_training(logits):
+    clean, _, y = logits
+    np.testing.assert_allclose(loss_of("ALP", clean, clean, y), loss_of("Standard", clean, clean, y), rtol=1e-12)
+    x, y, index = batch()
+    defense = DEFENSES["ALP"](complete({"defense": "ALP"}))
+    assert torch.equal(defense.adversary(Linear(), x, y, inner(index, 10, eps=0.0)), x)
+
+
+def test_the_pairing_term_of_a_linear_model():
+    """f(x_adv) - f(x) = W delta, with delta = eps sign(w_other - w_y): the attack is exact there."""
+    model, (x, y, index) = Linear(), batch()
+    losses = []
+    for weight in (0.0, 3.0):
+        defense = DEFENSES["ALP"](complete({"defense": "ALP", "alp_weight": weight}))
+        losses.append(defense.loss(model, x, defense.adversary(model, x, y, inner(index, 10)), y))
+    moved = model.linear.weight.detach() @ (0.1 * model.direction.sign().flatten())
+    torch.testing.assert_close(losses[1] - losses[0], (3.0 * moved.square().mean()).expand(400), rtol=1e-9, atol=0)
+
+
 def test_mart_stays_finite_where_another_class_has_probability_one():
     certain = torch.tensor([[0.0, 60.0, 0.0]], dtype=torch.float64)
     assert np.isfinite(loss_of("MART", certain, certain, torch.tensor([0]))).all()
 
 
-@pytest.mark.parametrize("name", ["TRADES", "MART"])
+@pytest.mark.parametrize("name", ["TRADES", "MART", "ALP"])
 def test_gradients_flow_through_clean_and_adversarial_images(name, logits):
     clean, adversarial, y = logits
     clean, adversarial = clean.requires_grad_(), adversarial.requires_grad_()
@@ -202,8 +231,8 @@ def test_starts_change_with_the_stream_and_are_keyed_by_image():
     assert torch.equal(half, first[200:])
 
 
-@pytest.mark.parametrize("name", ["AT", "MART"])
-def test_at_and_mart_maximise_cross_entropy(name):
+@pytest.mark.parametrize("name", ["AT", "MART", "ALP"])
+def test_at_mart_and_alp_maximise_cross_entropy(name):
     """On two linear classes the optimum is eps sign(w_other - w_y), whatever the start."""
     model, (_, y, _) = Linear(), batch()
     towards = (1.0 - 2.0 * y.double()).reshape(-1, 1, 1, 1)
@@ -286,6 +315,7 @@ class Spy(nn.Module):
         ("MART", 3, False, ["eval"] * 3 + ["train"] * 2),
         ("MART", 1, True, ["eval"] + ["train"] * 4),
         ("FGSM-RS", NA, False, ["eval", "train"]),
+        ("ALP", 2, True, ["eval"] * 2 + ["train"] * 4),
     ],
 )
 def test_inner_attacks_run_in_eval_mode_and_leave_the_model_as_it_was(name, steps, awp, expected):

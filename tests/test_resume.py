@@ -124,7 +124,7 @@ def test_a_sidecar_that_is_damaged_or_anothers_is_refused_by_name(at_run, tmp_pa
         (folder / "run.json").unlink()
 
 
-@pytest.mark.parametrize("defense", ["Standard", "TRADES", "MART", "FGSM-RS"])
+@pytest.mark.parametrize("defense", ["Standard", "TRADES", "MART", "FGSM-RS", "ALP"])
 def test_every_defense_resumes_to_the_same_weights(defense, tmp_path, monkeypatch):
     given = {"defense": defense, "augmentation": "crop_flip", "batch_size": 256}
     unbroken, _ = train(tmp_path / "unbroken", **given)

@@ -32,7 +32,7 @@ CASES = {
     ),
     "defense": (
         study(**{"axes.defense": ["AT", "TRADE"]}),
-        "axes.defense[1]: found 'TRADE', wanted one of Standard, AT, TRADES, MART, FGSM-RS, did you mean 'TRADES'?",
+        "axes.defense[1]: found 'TRADE', wanted one of Standard, AT, TRADES, MART, FGSM-RS, ALP, did you mean 'TRADES'?",
     ),
     "architecture": (study(**{"settings.architecture": "resnet81"}), "did you mean 'resnet18'?"),
     "augmentation": (study(**{"settings.augmentation": "flip"}), "settings.augmentation: found 'flip', wanted one of"),
@@ -56,6 +56,7 @@ CASES = {
     "lr of zero": (study(**{"settings.lr": 0}), "settings.lr: found 0, wanted a value > 0"),
     "momentum of one": (study(**{"settings.momentum": 1}), "settings.momentum: found 1, wanted a value < 1"),
     "no step": (study(**{"settings.fgsm_alpha": 0}), "settings.fgsm_alpha: found 0, wanted a value > 0"),
+    "weight below 0": (study(**{"settings.alp_weight": -1}), "settings.alp_weight: found -1, wanted a value >= 0"),
     "all of the label": (
         study(**{"settings.label_smoothing": 1}),
         "settings.label_smoothing: found 1, wanted a value < 1",

@@ -15,6 +15,7 @@ WHERE: dict[str, dict] = {
     "trades_beta": {"defense": "TRADES"},
     "mart_beta": {"defense": "MART"},
     "fgsm_alpha": {"defense": "FGSM-RS"},
+    "alp_weight": {"defense": "ALP"},
 }
 DIGITS = {"data": "digits", "architecture": "cnn", "defense": "Standard", "eps": "0.15", "seed": 3}
 

@@ -149,3 +149,20 @@ def mart(settings: dict) -> Defense:
         return boosted + beta * kl_divergence(log_clean, log_adv) * (1.0 - log_clean[true].exp())
 
     return Defense(lambda model, x, y, attack: attack(model, x, y, gaussian=True), loss)
+
+
+@DEFENSES.register("ALP")
+def adversarial_logit_pairing(settings: dict) -> Defense:
+    """(CE(f(x), y) + CE(f(x_adv), y)) / 2 + alp_weight ||f(x) - f(x_adv)||_2^2 / K, x_adv as in AT (Kannan, Kurakin,
+    Goodfellow, 2018: half of each batch clean, half adversarial, and the mean square of the K logits' differences).
+
+    Clean and adversarial images are separate batches for BatchNorm. The pairing term is 0 where eps is.
+    """
+    weight, minimised = float(settings["alp_weight"]), label_loss(settings)
+
+    def loss(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        clean, adversarial = model(x), model(x_adv)
+        pairing = (clean - adversarial).square().mean(dim=1)
+        return (minimised(clean, y) + minimised(adversarial, y)) / 2 + weight * pairing
+
+    return Defense(lambda model, x, y, attack: attack(model, x, y), loss)

@@ -38,6 +38,7 @@ DEFAULTS: dict[str, object] = {
     "schedule": "piecewise",  # of the learning rate
     "label_smoothing": 0.0,  # of the cross-entropy that is minimised; attacks maximise the plain one
     "fgsm_alpha": 1.25,  # of FGSM-RS: length of its step, in eps
+    "alp_weight": 0.5,
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")
@@ -75,6 +76,7 @@ def complete(settings: dict) -> dict:
     applies = {
         "inner_steps": full["defense"] not in ("Standard", "FGSM-RS"),
         "fgsm_alpha": full["defense"] == "FGSM-RS",
+        "alp_weight": full["defense"] == "ALP",
         "trades_beta": full["defense"] == "TRADES",
         "mart_beta": full["defense"] == "MART",
         "awp_gamma": full["awp"],

@@ -277,6 +277,7 @@ def test_a_step_is_counted_in_passes():
         ("TRADES", 10): 9,
         ("FGSM-RS", None): 1.7,
         ("ALP", 2): 3.4,
+        ("FreeAT", None): 1,
     }
     for (defense, steps), expected in passes.items():
         settings = complete({"defense": defense, "inner_steps": steps or 10})

@@ -32,7 +32,8 @@ CASES = {
     ),
     "defense": (
         study(**{"axes.defense": ["AT", "TRADE"]}),
-        "axes.defense[1]: found 'TRADE', wanted one of Standard, AT, TRADES, MART, FGSM-RS, ALP, did you mean 'TRADES'?",
+        "axes.defense[1]: found 'TRADE', wanted one of Standard, AT, TRADES, MART, FGSM-RS, FreeAT, ALP, did you mean"
+        " 'TRADES'?",
     ),
     "architecture": (study(**{"settings.architecture": "resnet81"}), "did you mean 'resnet18'?"),
     "augmentation": (study(**{"settings.augmentation": "flip"}), "settings.augmentation: found 'flip', wanted one of"),
@@ -57,6 +58,7 @@ CASES = {
     "momentum of one": (study(**{"settings.momentum": 1}), "settings.momentum: found 1, wanted a value < 1"),
     "no step": (study(**{"settings.fgsm_alpha": 0}), "settings.fgsm_alpha: found 0, wanted a value > 0"),
     "weight below 0": (study(**{"settings.alp_weight": -1}), "settings.alp_weight: found -1, wanted a value >= 0"),
+    "no replay": (study(**{"axes.free_replays": [0]}), "axes.free_replays[0]: found 0, wanted a value >= 1"),
     "all of the label": (
         study(**{"settings.label_smoothing": 1}),
         "settings.label_smoothing: found 1, wanted a value < 1",

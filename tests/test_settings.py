@@ -16,6 +16,7 @@ WHERE: dict[str, dict] = {
     "mart_beta": {"defense": "MART"},
     "fgsm_alpha": {"defense": "FGSM-RS"},
     "alp_weight": {"defense": "ALP"},
+    "free_replays": {"defense": "FreeAT"},
 }
 DIGITS = {"data": "digits", "architecture": "cnn", "defense": "Standard", "eps": "0.15", "seed": 3}
 
@@ -70,7 +71,7 @@ def test_label_smoothing_is_of_a_cross_entropy():
     assert run_id({"defense": "MART", "label_smoothing": 0.1}) == run_id({"defense": "MART"})
 
 
-@pytest.mark.parametrize("defense", ["Standard", "FGSM-RS"])
+@pytest.mark.parametrize("defense", ["Standard", "FGSM-RS", "FreeAT"])
 def test_inner_steps_of_some_defenses_are_not_applicable(defense):
     assert complete({"defense": defense, "inner_steps": 1})["inner_steps"] == NA
     assert run_id({"defense": defense, "inner_steps": 1}) == run_id({"defense": defense})

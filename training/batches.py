@@ -10,6 +10,7 @@ from torch import Tensor
 from training import keyed
 from training.augment import AUGMENTATIONS
 from training.data import Split, Splits
+from training.settings import NA
 
 ORDER, EXTRA_ORDER, AUGMENT = 100, 200, 300  # keyed streams; each epoch adds 1000
 
@@ -35,8 +36,14 @@ def steps_per_epoch(settings: dict, splits: Splits, extra: Split | None) -> int:
 
 def batches(settings: dict, splits: Splits, extra: Split | None, epoch: int, device: torch.device) -> Iterator[Batch]:
     """One pass over the labelled training images. With extra data each batch, the shorter last one too, is half
-    labelled, half pseudo-labelled, and the extra pool is cycled through in its own order."""
-    seed, size, base = int(settings["seed"]), int(settings["batch_size"]), 1000 * (epoch + 1)
+    labelled, half pseudo-labelled, and the extra pool is cycled through in its own order.
+
+    Where each batch is replayed (m = free_replays), m epochs make one pass in which each batch comes m times in a row:
+    an epoch has as many steps as of any other defense, and its last batch may be replayed on in the next.
+    """
+    replays = 1 if settings["free_replays"] == NA else int(settings["free_replays"])
+    sweep, part = divmod(epoch, replays)
+    seed, size, base = int(settings["seed"]), int(settings["batch_size"]), 1000 * (sweep + 1)
     share = labelled_share(settings, extra)
     labelled = keyed.permutation(seed, base + ORDER, len(splits.train), device).split(share)
     pools = [(splits.train, labelled)]
@@ -48,7 +55,8 @@ def batches(settings: dict, splits: Splits, extra: Split | None, epoch: int, dev
             (extra, [some[: len(own) * (size - share) // share] for some, own in zip(added, labelled, strict=False)])
         )
     augment = AUGMENTATIONS[settings["augmentation"]]
-    for step in range(len(labelled)):
+    for number in range(part * len(labelled), (part + 1) * len(labelled)):
+        step = number // replays
         rows = [(pool, order[step]) for pool, order in pools]
         x = torch.cat([splits.floats(pool.images[r]) for pool, r in rows])
         y = torch.cat([pool.labels[r] for pool, r in rows])

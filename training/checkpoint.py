@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +110,15 @@ def save_resume(
     optimizer: torch.optim.Optimizer,
     best: dict[str, Tensor] | None,
     progress: dict,
+    carried: dict[str, Tensor],
 ) -> None:
-    """Everything the next epoch needs. No random state: all draws are keyed by (seed, epoch, image)."""
+    """Everything the next epoch needs, `carried` by name and as it is. No random state: all draws are keyed by (seed,
+    epoch, image)."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for name, p in model.named_parameters():
         if "momentum_buffer" in optimizer.state[p]:
             tensors[f"momentum.{name}"] = optimizer.state[p]["momentum_buffer"]
-    tensors |= {f"best.{k}": v for k, v in (best or {}).items()}
+    tensors |= {f"best.{k}": v for k, v in (best or {}).items()} | carried
     # copies: safetensors refuses tensors that share memory, as `best` does with the model in the epoch it is set
     save_tensors(
         path, {k: v.clone() for k, v in tensors.items()}, run=run, version=str(version), progress=json.dumps(progress)
@@ -123,9 +126,9 @@ def save_resume(
 
 
 def load_resume(
-    path: Path, run: str, version: int, model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, run: str, version: int, model: nn.Module, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor] | None, dict]:
-    """Put model and optimizer where the sidecar says; returns (best weights or None, progress).
+    """Put model, optimizer and the tensors `carried` where the sidecar says; returns (best weights or None, progress).
 
     Raises FileFault when the file is truncated or belongs to another run or another version of training.
     """
@@ -135,7 +138,7 @@ def load_resume(
             f"{path}: found run {metadata.get('run')} (training version {metadata.get('version')}), "
             f"wanted {run} ({version})"
         )
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "best": {}}
+    parts = defaultdict[str, dict[str, Tensor]](dict)
     for key, value in tensors.items():
         kind, name = key.split(".", 1)
         parts[kind][name] = value
@@ -143,4 +146,6 @@ def load_resume(
     for name, p in model.named_parameters():
         if name in parts["momentum"]:
             optimizer.state[p]["momentum_buffer"] = parts["momentum"][name].to(p.device)
+    for name, own in carried.items():
+        own.copy_(tensors[name])
     return parts["best"] or None, json.loads(metadata["progress"])

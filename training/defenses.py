@@ -3,6 +3,8 @@
 Contract: `DEFENSES[name](settings) -> Defense(adversary, loss)` with
     adversary(model, x, y, attack) -> x_adv     called in eval mode; attack is an `InnerAttack`
     loss(model, x, x_adv, y) -> (n,)            called in train mode
+and, of a defense whose perturbations are carried from step to step (they come as `attack.carried`),
+    carry(gradient, attack) -> (n, c, h, w)     the next ones, from the gradient of the loss at x_adv
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import keyed
-from training.attacks import START, Loss, cross_entropy, pgd
+from training.attacks import START, Loss, ascent_direction, cross_entropy, pgd
 from training.attacks import start as ball
 from training.registry import Registry
 
@@ -23,7 +25,10 @@ GAUSSIAN_START = 0.001  # of TRADES and MART, in the units of x
 
 @dataclass(frozen=True)
 class InnerAttack:
-    """PGD on one training batch; starts are keyed by (seed, stream, image index). One step is a step of size eps."""
+    """PGD on one training batch; starts are keyed by (seed, stream, image index). One step is a step of size eps.
+
+    carried: (n, c, h, w), perturbations that an earlier step left, for the defenses that `carry` some.
+    """
 
     eps: float
     norm: str
@@ -31,6 +36,7 @@ class InnerAttack:
     seed: int
     stream: int
     index: Tensor
+    carried: Tensor | None = None
 
     def __call__(
         self,
@@ -58,6 +64,7 @@ Adversary = Callable[[nn.Module, Tensor, Tensor, InnerAttack], Tensor]
 class Defense:
     adversary: Adversary
     loss: Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
+    carry: Callable[[Tensor, InnerAttack], Tensor] | None = None
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -108,6 +115,30 @@ def fgsm_random_start(settings: dict) -> Defense:
         return replace(attack, steps=1)(model, x, y, step=alpha * attack.eps)
 
     return Defense(adversary, lambda model, x, x_adv, y: minimised(model(x_adv), y))
+
+
+@DEFENSES.register("FreeAT")
+def free_adversarial_training(settings: dict) -> Defense:
+    """Free adversarial training (Shafahi et al., NeurIPS 2019): one backward pass serves weights and perturbation,
+
+        w <- w - lr grad_w CE(f(x + delta), y),    delta <- P(delta + eps direction(grad_x CE(f(x + delta), y))),
+
+    P the projection on the ball; x + delta is clipped to [0, 1]. Each batch is trained on free_replays times, and delta
+    goes on from replay to replay and from batch to batch, by its place in the batch. The gradient is that of the
+    training pass, so it is the only attack that sees BatchNorm in train mode.
+    """
+    minimised = label_loss(settings)
+
+    def adversary(model: nn.Module, x: Tensor, y: Tensor, attack: InnerAttack) -> Tensor:
+        assert attack.carried is not None
+        return (x + attack.carried).clamp(0.0, 1.0)
+
+    def carry(gradient: Tensor, attack: InnerAttack) -> Tensor:
+        assert attack.carried is not None
+        moved = attack.carried + attack.eps * ascent_direction(gradient, attack.norm)
+        return moved.clamp(-attack.eps, attack.eps) if attack.norm == "Linf" else moved.renorm(2, 0, attack.eps)
+
+    return Defense(adversary, lambda model, x, x_adv, y: minimised(model(x_adv), y), carry)
 
 
 @DEFENSES.register("TRADES")

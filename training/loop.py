@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from training.batches import Batch, batches, steps_per_epoch
+from training.carried import Carried, begin
 from training.data import Split, Splits
 from training.overfitting import catastrophic
 from training.schedules import first_drop, learning_rate
@@ -52,13 +53,16 @@ def train(
     progress: Progress,
     best: dict[str, Tensor] | None,
     after_epoch: Callable[[dict[str, Tensor] | None], None],
+    carried: Carried | None = None,
 ) -> dict[str, Tensor] | None:
-    """Train from `progress.epoch` to the end; returns the best weights. `after_epoch(best)` saves the state.
+    """Train from `progress.epoch` to the end; returns the best weights. `after_epoch(best)` saves the state, to which
+    `carried` belongs (default: that of a beginning).
 
     best: highest PGD-10 (Standard: clean) validation accuracy among the epochs after the first learning-rate drop,
     ties to the later epoch. Raises Collapse when the loss is not finite.
     """
     device = next(model.parameters()).device
+    carried = carried or begin(settings, model, splits)
     score_name = "val_clean" if settings["defense"] == "Standard" else "val_robust"
     steps = steps_per_epoch(settings, splits, extra)
     for epoch in range(progress.epoch, int(settings["epochs"])):
@@ -68,7 +72,7 @@ def train(
         for number, batch in enumerate(batches(settings, splits, extra, epoch, device)):
             for group in optimizer.param_groups:  # the rate in the middle of the step, so that none has rate 0
                 group["lr"] = learning_rate(settings, epoch, (number + 0.5) / steps)
-            total += train_step(model, optimizer, batch, settings, epoch) * len(batch.y)
+            total += train_step(model, optimizer, batch, settings, epoch, carried.perturbation) * len(batch.y)
             count += len(batch.y)
         scores = epoch_scores(model, splits, settings)
         if epoch >= first_drop(settings) and scores[score_name] >= progress.best_score:

@@ -18,6 +18,7 @@ from torch import nn
 
 from training import loop
 from training.architectures import build
+from training.carried import begin
 from training.checkpoint import (
     FileFault,
     digest,
@@ -125,10 +126,10 @@ def train_alone(
     extra = to(extra, device) if extra is not None else None
     optimizer = make_optimizer(model, settings)
     save_model(folder / "init.safetensors", model, run=run)
-    progress, best = loop.Progress(), None
+    progress, best, carried = loop.Progress(), None, begin(settings, model, splits)
     if sidecar.exists():
         try:
-            best, state = load_resume(sidecar, run, TRAINING_VERSION, model, optimizer)
+            best, state = load_resume(sidecar, run, TRAINING_VERSION, model, optimizer, carried.tensors())
             progress = loop.Progress(**state)
             print(f"{run}: resumed after epoch {progress.epoch}", file=sys.stderr)
         except FileFault as error:
@@ -137,12 +138,12 @@ def train_alone(
     def after_epoch(weights: dict | None) -> None:
         lock.check()
         write_log(folder / "log.csv", progress.log)
-        save_resume(sidecar, run, TRAINING_VERSION, model, optimizer, weights, asdict(progress))
+        save_resume(sidecar, run, TRAINING_VERSION, model, optimizer, weights, asdict(progress), carried.tensors())
         print(progress_line(run, progress, settings), file=sys.stderr)
 
     reason = ""
     try:
-        best = loop.train(model, optimizer, splits, extra, settings, progress, best, after_epoch)
+        best = loop.train(model, optimizer, splits, extra, settings, progress, best, after_epoch, carried)
     except loop.Collapse as collapse:
         reason = str(collapse)
     accuracy, chance_reason = judge(model, splits, device)

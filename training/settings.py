@@ -39,6 +39,7 @@ DEFAULTS: dict[str, object] = {
     "label_smoothing": 0.0,  # of the cross-entropy that is minimised; attacks maximise the plain one
     "fgsm_alpha": 1.25,  # of FGSM-RS: length of its step, in eps
     "alp_weight": 0.5,
+    "free_replays": 8,  # of FreeAT: training steps on each batch
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")
@@ -74,9 +75,10 @@ def complete(settings: dict) -> dict:
     full = {**DEFAULTS, **settings}
     full["eps"] = exact(full["eps"])
     applies = {
-        "inner_steps": full["defense"] not in ("Standard", "FGSM-RS"),
+        "inner_steps": full["defense"] not in ("Standard", "FGSM-RS", "FreeAT"),
         "fgsm_alpha": full["defense"] == "FGSM-RS",
         "alp_weight": full["defense"] == "ALP",
+        "free_replays": full["defense"] == "FreeAT",
         "trades_beta": full["defense"] == "TRADES",
         "mart_beta": full["defense"] == "MART",
         "awp_gamma": full["awp"],

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from training import perturbation
+from training import perturbation as weights
 from training.batches import Batch
 from training.defenses import DEFENSES, InnerAttack
 from training.modes import evaluating, frozen
@@ -18,32 +18,54 @@ class Collapse(Exception):
     """The loss is not finite; the text is the reason."""
 
 
-def inner_attack(settings: dict, index: Tensor, epoch: int) -> InnerAttack:
+def inner_attack(settings: dict, index: Tensor, epoch: int, carried: Tensor | None = None) -> InnerAttack:
     """The attack of this batch, as the settings ask; its starts change with the epoch."""
     steps = 0 if settings["inner_steps"] == NA else int(settings["inner_steps"])
     return InnerAttack(
-        number(settings["eps"]), settings["norm"], steps, int(settings["seed"]), 1000 * (epoch + 1) + ATTACK, index
+        eps=number(settings["eps"]),
+        norm=settings["norm"],
+        steps=steps,
+        seed=int(settings["seed"]),
+        stream=1000 * (epoch + 1) + ATTACK,
+        index=index,
+        carried=carried,
     )
 
 
-def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, settings: dict, epoch: int) -> float:
-    """One SGD step; returns the mean loss (at w + v with AWP). Raises Collapse when it is not finite."""
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    settings: dict,
+    epoch: int,
+    perturbation: Tensor | None = None,
+) -> float:
+    """One SGD step; returns the mean loss (at w + v with AWP). Raises Collapse when it is not finite.
+
+    perturbation: (batch size or more, c, h, w), which a defense that carries one finds and leaves here.
+    """
     defense = DEFENSES[settings["defense"]](settings)
+    carried = None if perturbation is None else perturbation[: len(batch.y)]
+    attack = inner_attack(settings, batch.index, epoch, carried)
     with evaluating(model), frozen(model):
-        x_adv = defense.adversary(model, batch.x, batch.y, inner_attack(settings, batch.index, epoch))
+        x_adv = defense.adversary(model, batch.x, batch.y, attack)
+    if defense.carry is not None:
+        x_adv.requires_grad_()
 
     def batch_loss() -> Tensor:
         return defense.loss(model, batch.x, x_adv, batch.y).mean()
 
-    v = perturbation.worst_direction(model, batch_loss, float(settings["awp_gamma"])) if settings["awp"] else []
-    perturbation.shift(v, +1)
+    v = weights.worst_direction(model, batch_loss, float(settings["awp_gamma"])) if settings["awp"] else []
+    weights.shift(v, +1)
     loss = batch_loss()
     value = loss.item()
     if not math.isfinite(value):
-        perturbation.shift(v, -1)
+        weights.shift(v, -1)
         raise Collapse(f"training loss {value} in epoch {epoch + 1}")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-    perturbation.shift(v, -1)
+    weights.shift(v, -1)
+    if defense.carry is not None and carried is not None and x_adv.grad is not None:
+        carried.copy_(defense.carry(x_adv.grad, attack))
     return value

@@ -55,8 +55,12 @@ ATTACK_PASSES = {
     "pgd10": FORWARD + 10 * ATTACK_STEP,
 }
 EPOCH = 0.03  # seconds: order and augmentation of the images, the log, the sidecar
-LOSS_PASSES = {"Standard": 1, "AT": 1, "TRADES": 2, "MART": 2, "FGSM-RS": 1, "ALP": 2}
-ATTACK_STEPS = {"Standard": 0, "FGSM-RS": 1}  # of training; the other defenses take as many as the settings ask
+LOSS_PASSES = {"Standard": 1, "AT": 1, "TRADES": 2, "MART": 2, "FGSM-RS": 1, "FreeAT": 1, "ALP": 2}
+ATTACK_STEPS = {
+    "Standard": 0,
+    "FGSM-RS": 1,
+    "FreeAT": 0,
+}  # the others take as many as the settings ask
 MEASURE_PASSES = 18  # on each measure image, mean over the measures that ship
 JOB_START = 2.5  # seconds: Python, torch and the data set
 

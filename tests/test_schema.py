@@ -59,6 +59,7 @@ CASES = {
     "no step": (study(**{"settings.fgsm_alpha": 0}), "settings.fgsm_alpha: found 0, wanted a value > 0"),
     "weight below 0": (study(**{"settings.alp_weight": -1}), "settings.alp_weight: found -1, wanted a value >= 0"),
     "no replay": (study(**{"axes.free_replays": [0]}), "axes.free_replays[0]: found 0, wanted a value >= 1"),
+    "penalty below 0": (study(**{"axes.grad_align": [0, -0.2]}), "axes.grad_align[1]: found -0.2, wanted a value >= 0"),
     "all of the label": (
         study(**{"settings.label_smoothing": 1}),
         "settings.label_smoothing: found 1, wanted a value < 1",

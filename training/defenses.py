@@ -38,6 +38,10 @@ class InnerAttack:
     index: Tensor
     carried: Tensor | None = None
 
+    def uniform(self, x: Tensor, stream: int) -> Tensor:
+        """A draw from the ball around 0 for each image, of the shape of x; streams are independent."""
+        return ball(x, self.index, seed=self.seed, eps=self.eps, norm=self.norm, stream=self.stream + stream)
+
     def __call__(
         self,
         model: nn.Module,
@@ -53,7 +57,7 @@ class InnerAttack:
             draw = keyed.normal(self.seed, self.stream + START, self.index, x.shape[1:])
             noise = (GAUSSIAN_START * draw).to(x)
         else:
-            noise = ball(x, self.index, seed=self.seed, eps=self.eps, norm=self.norm, stream=self.stream + START)
+            noise = self.uniform(x, START)
         return pgd(model, x, y, eps=self.eps, noise=noise, loss=loss, norm=self.norm, steps=self.steps, step=step)
 
 

@@ -40,6 +40,7 @@ DEFAULTS: dict[str, object] = {
     "fgsm_alpha": 1.25,  # of FGSM-RS: length of its step, in eps
     "alp_weight": 0.5,
     "free_replays": 8,  # of FreeAT: training steps on each batch
+    "grad_align": 0.0,  # weight of the gradient alignment penalty; 0 = none
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")

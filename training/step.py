@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from training import perturbation as weights
+from training.alignment import misalignment
 from training.batches import Batch
 from training.defenses import DEFENSES, InnerAttack
 from training.modes import evaluating, frozen
 from training.settings import NA, number
 
 ATTACK = 400  # keyed stream; each epoch adds 1000
+ALIGN = 50  # added to it: the noise of the gradient alignment penalty
 
 
 class Collapse(Exception):
@@ -53,7 +55,11 @@ def train_step(
         x_adv.requires_grad_()
 
     def batch_loss() -> Tensor:
-        return defense.loss(model, batch.x, x_adv, batch.y).mean()
+        losses = defense.loss(model, batch.x, x_adv, batch.y)
+        if settings["grad_align"]:
+            penalty = misalignment(model, batch.x, batch.y, attack.uniform(batch.x, ALIGN))
+            losses = losses + float(settings["grad_align"]) * penalty
+        return losses.mean()
 
     v = weights.worst_direction(model, batch_loss, float(settings["awp_gamma"])) if settings["awp"] else []
     weights.shift(v, +1)

@@ -61,6 +61,7 @@ ATTACK_STEPS = {
     "FGSM-RS": 1,
     "FreeAT": 0,
 }  # the others take as many as the settings ask
+ALIGN_PASSES = 4  # two input gradients, and backward through them
 MEASURE_PASSES = 18  # on each measure image, mean over the measures that ship
 JOB_START = 2.5  # seconds: Python, torch and the data set
 
@@ -77,9 +78,10 @@ def seconds(data: str, architecture: str, images: float, batch: int, passes: flo
 
 
 def step_passes(settings: dict) -> float:
-    """Passes of one training step: the inner attack, and the loss (with AWP twice)."""
+    """Passes of one training step: the inner attack, and the loss with its penalty (with AWP twice)."""
     steps = ATTACK_STEPS.get(settings["defense"], settings["inner_steps"])
-    return ATTACK_STEP * steps + LOSS_PASSES[settings["defense"]] * (2 if settings["awp"] else 1)
+    loss = LOSS_PASSES[settings["defense"]] + (ALIGN_PASSES if settings["grad_align"] else 0)
+    return ATTACK_STEP * steps + loss * (2 if settings["awp"] else 1)
 
 
 def training_seconds(settings: dict) -> float:

@@ -284,6 +284,7 @@ def test_a_step_is_counted_in_passes():
         assert cost.step_passes(settings) == pytest.approx(expected), defense
     assert cost.step_passes(complete({"awp": True})) == pytest.approx(9)
     assert cost.step_passes(complete({"grad_align": 0.2})) == pytest.approx(12)
+    assert cost.step_passes(complete({"sam": "ASAM"})) == pytest.approx(9)
 
 
 def test_every_data_set_and_architecture_has_an_estimate():

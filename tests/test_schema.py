@@ -60,6 +60,12 @@ CASES = {
     "weight below 0": (study(**{"settings.alp_weight": -1}), "settings.alp_weight: found -1, wanted a value >= 0"),
     "no replay": (study(**{"axes.free_replays": [0]}), "axes.free_replays[0]: found 0, wanted a value >= 1"),
     "penalty below 0": (study(**{"axes.grad_align": [0, -0.2]}), "axes.grad_align[1]: found -0.2, wanted a value >= 0"),
+    "sharpness": (study(**{"settings.sam": "SAMM"}), "settings.sam: found 'SAMM', wanted one of none, SAM, ASAM, did"),
+    "radius": (study(**{"settings.asam_rho": 0}), "settings.asam_rho: found 0, wanted a value > 0"),
+    "two perturbations of the weights": (
+        study(**{"settings.awp": True, "axes.sam": ["none", "SAM"]}),
+        "sam: found 'SAM' with awp, wanted one of the two a training; see `exclude`",
+    ),
     "all of the label": (
         study(**{"settings.label_smoothing": 1}),
         "settings.label_smoothing: found 1, wanted a value < 1",

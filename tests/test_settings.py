@@ -12,6 +12,8 @@ from training.settings import DEFAULTS, NA, chunk_of, complete, exact, model_id,
 # Settings that apply to some runs only, and one such run.
 WHERE: dict[str, dict] = {
     "awp_gamma": {"awp": True},
+    "sam_rho": {"sam": "SAM"},
+    "asam_rho": {"sam": "ASAM"},
     "trades_beta": {"defense": "TRADES"},
     "mart_beta": {"defense": "MART"},
     "fgsm_alpha": {"defense": "FGSM-RS"},

@@ -1,6 +1,7 @@
 """Adversarial weight perturbation (AWP, Wu, Xia, Wang, NeurIPS 2020)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,15 @@ def worst_direction(model: nn.Module, loss: Callable[[], Tensor], gamma: float) 
     return [(p, g * (gamma * p.detach().norm() / (g.norm() + 1e-20))) for p, g in zip(layers, gradients, strict=True)]
 
 
-@torch.no_grad()
-def shift(perturbation: list[tuple[nn.Parameter, Tensor]], sign: float) -> None:
-    """w <- w + sign * v, in place."""
-    for p, v in perturbation:
-        p.add_(v, alpha=sign)
+@contextmanager
+def shifted(perturbation: list[tuple[nn.Parameter, Tensor]]) -> Iterator[None]:
+    """Inside, w is at w + v; afterwards v is subtracted from what w has become."""
+    with torch.no_grad():
+        for p, v in perturbation:
+            p.add_(v)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for p, v in perturbation:
+                p.sub_(v)

@@ -41,6 +41,9 @@ DEFAULTS: dict[str, object] = {
     "alp_weight": 0.5,
     "free_replays": 8,  # of FreeAT: training steps on each batch
     "grad_align": 0.0,  # weight of the gradient alignment penalty; 0 = none
+    "sam": "none",  # sharpness-aware minimization
+    "sam_rho": 0.05,
+    "asam_rho": 0.5,
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")
@@ -83,6 +86,8 @@ def complete(settings: dict) -> dict:
         "trades_beta": full["defense"] == "TRADES",
         "mart_beta": full["defense"] == "MART",
         "awp_gamma": full["awp"],
+        "sam_rho": full["sam"] == "SAM",
+        "asam_rho": full["sam"] == "ASAM",
         "label_smoothing": full["defense"] != "MART",  # whose loss is not a cross-entropy
     }
     return full | {key: NA for key, does in applies.items() if not does}

@@ -1,16 +1,17 @@
-"""One step of training: the defense's adversary in eval mode, the loss in train mode (with AWP at w + v), SGD."""
+"""One step of training: the defense's adversary in eval mode, the loss in train mode, SGD."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from training import perturbation as weights
 from training.alignment import misalignment
 from training.batches import Batch
 from training.defenses import DEFENSES, InnerAttack
 from training.modes import evaluating, frozen
+from training.perturbation import shifted, worst_direction
 from training.settings import NA, number
+from training.sharpness import highest_nearby, moved
 
 ATTACK = 400  # keyed stream; each epoch adds 1000
 ALIGN = 50  # added to it: the noise of the gradient alignment penalty
@@ -42,7 +43,11 @@ def train_step(
     epoch: int,
     perturbation: Tensor | None = None,
 ) -> float:
-    """One SGD step; returns the mean loss (at w + v with AWP). Raises Collapse when it is not finite.
+    """One SGD step; returns the mean loss of which it took the gradient: at w, with AWP at w + v, with SAM at w + e.
+
+    AWP: the optimizer's step, weight decay too, is taken at w + v, and v is subtracted afterwards (the authors' order).
+    SAM: the step is taken at w, and BatchNorm statistics come from the first pass, at w. x_adv is made once, at w.
+    Raises Collapse when the loss is not finite.
 
     perturbation: (batch size or more, c, h, w), which a defense that carries one finds and leaves here.
     """
@@ -61,17 +66,26 @@ def train_step(
             losses = losses + float(settings["grad_align"]) * penalty
         return losses.mean()
 
-    v = weights.worst_direction(model, batch_loss, float(settings["awp_gamma"])) if settings["awp"] else []
-    weights.shift(v, +1)
-    loss = batch_loss()
-    value = loss.item()
-    if not math.isfinite(value):
-        weights.shift(v, -1)
-        raise Collapse(f"training loss {value} in epoch {epoch + 1}")
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    weights.shift(v, -1)
+    def differentiate() -> float:
+        loss = batch_loss()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise Collapse(f"training loss {value} in epoch {epoch + 1}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        return value
+
+    if settings["sam"] == "none":
+        v = worst_direction(model, batch_loss, float(settings["awp_gamma"])) if settings["awp"] else []
+        with shifted(v):
+            value = differentiate()
+            optimizer.step()
+    else:
+        adaptive = settings["sam"] == "ASAM"
+        rho = float(settings["asam_rho" if adaptive else "sam_rho"])
+        with moved(model, highest_nearby(model, batch_loss, rho, adaptive=adaptive)):
+            value = differentiate()
+        optimizer.step()
     if defense.carry is not None and carried is not None and x_adv.grad is not None:
         carried.copy_(defense.carry(x_adv.grad, attack))
     return value

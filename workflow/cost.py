@@ -78,10 +78,10 @@ def seconds(data: str, architecture: str, images: float, batch: int, passes: flo
 
 
 def step_passes(settings: dict) -> float:
-    """Passes of one training step: the inner attack, and the loss with its penalty (with AWP twice)."""
+    """Passes of one training step: the inner attack, and the loss with its penalty (with AWP or SAM twice)."""
     steps = ATTACK_STEPS.get(settings["defense"], settings["inner_steps"])
     loss = LOSS_PASSES[settings["defense"]] + (ALIGN_PASSES if settings["grad_align"] else 0)
-    return ATTACK_STEP * steps + loss * (2 if settings["awp"] else 1)
+    return ATTACK_STEP * steps + loss * (2 if settings["awp"] or settings["sam"] != "none" else 1)
 
 
 def training_seconds(settings: dict) -> float:

@@ -64,6 +64,11 @@ def make_plan(study: dict) -> dict:
     cells, _ = configurations(study)
     excluded = exclusions(study, cells)
     kept = [settings for name, settings in cells.items() if name not in excluded]
+    for settings in kept:
+        if settings["awp"] and settings["sam"] != "none":
+            raise StudyError(
+                f"sam: found {settings['sam']!r} with awp, wanted one of the two a training; see `exclude`"
+            )
     runs: dict[str, dict] = {}
     for settings, seed in itertools.product(kept, study["seeds"]):
         run = run_id({**settings, "seed": seed})

@@ -66,6 +66,7 @@ CASES = {
         study(**{"settings.awp": True, "axes.sam": ["none", "SAM"]}),
         "sam: found 'SAM' with awp, wanted one of the two a training; see `exclude`",
     ),
+    "average of nothing": (study(**{"axes.ema_decay": [0, 1]}), "axes.ema_decay[1]: found 1, wanted a value < 1"),
     "all of the label": (
         study(**{"settings.label_smoothing": 1}),
         "settings.label_smoothing: found 1, wanted a value < 1",

@@ -1,28 +1,48 @@
 """What a training hands from step to step beside weights and momentum. All of it travels in the sidecar."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from training.averaging import decay_after, update
 from training.data import Splits
 from training.defenses import DEFENSES
 
 
 @dataclass
 class Carried:
-    """perturbation: (batch size, c, h, w), of a defense that carries one (FreeAT), else None. Changed in place."""
+    """Tensors that are changed in place.
+
+    perturbation  (batch size, c, h, w), of a defense that carries one (FreeAT), else None
+    average       of parameters and buffers by their names (ema_decay), else None
+    steps         () int64: how many steps the average has seen
+    """
 
     perturbation: Tensor | None = None
+    average: dict[str, Tensor] | None = None
+    steps: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name, not copied."""
-        return {} if self.perturbation is None else {"carried.perturbation": self.perturbation}
+        found = {} if self.perturbation is None else {"carried.perturbation": self.perturbation}
+        if self.average is not None:
+            found |= {f"average.{name}": value for name, value in self.average.items()} | {"carried.steps": self.steps}
+        return found
+
+    def after_step(self, model: nn.Module, settings: dict) -> None:
+        """Take the weights of a step into the average, where there is one."""
+        if self.average is not None:
+            update(self.average, model, decay_after(float(settings["ema_decay"]), int(self.steps)))
+            self.steps += 1
 
 
 def begin(settings: dict, model: nn.Module, splits: Splits) -> Carried:
-    """What a training starts with: perturbations of 0."""
-    if DEFENSES[settings["defense"]](settings).carry is None:
-        return Carried()
-    shape = (int(settings["batch_size"]), splits.channels, splits.size, splits.size)
-    return Carried(torch.zeros(shape, device=next(model.parameters()).device))
+    """What a training starts with: perturbations of 0, and as average the model as it is."""
+    found = Carried()
+    if DEFENSES[settings["defense"]](settings).carry is not None:
+        shape = (int(settings["batch_size"]), splits.channels, splits.size, splits.size)
+        found.perturbation = torch.zeros(shape, device=next(model.parameters()).device)
+    if settings["ema_decay"]:
+        found.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    return found

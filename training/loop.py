@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from training.averaging import holding
 from training.batches import Batch, batches, steps_per_epoch
 from training.carried import Carried, begin
 from training.data import Split, Splits
@@ -59,7 +60,8 @@ def train(
     `carried` belongs (default: that of a beginning).
 
     best: highest PGD-10 (Standard: clean) validation accuracy among the epochs after the first learning-rate drop,
-    ties to the later epoch. Raises Collapse when the loss is not finite.
+    ties to the later epoch. With an average of the weights, accuracies and best weights are those of the average; the
+    attacks of training, the loss and the steps are those of the weights. Raises Collapse when the loss is not finite.
     """
     device = next(model.parameters()).device
     carried = carried or begin(settings, model, splits)
@@ -74,10 +76,12 @@ def train(
                 group["lr"] = learning_rate(settings, epoch, (number + 0.5) / steps)
             total += train_step(model, optimizer, batch, settings, epoch, carried.perturbation) * len(batch.y)
             count += len(batch.y)
-        scores = epoch_scores(model, splits, settings)
-        if epoch >= first_drop(settings) and scores[score_name] >= progress.best_score:
-            progress.best_epoch, progress.best_score = epoch + 1, scores[score_name]
-            best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            carried.after_step(model, settings)
+        with holding(model, carried.average):
+            scores = epoch_scores(model, splits, settings)
+            if epoch >= first_drop(settings) and scores[score_name] >= progress.best_score:
+                progress.best_epoch, progress.best_score = epoch + 1, scores[score_name]
+                best = {k: v.detach().clone() for k, v in model.state_dict().items()}
         seconds = time.perf_counter() - began
         progress.epoch, progress.seconds = epoch + 1, progress.seconds + seconds
         progress.log.append(

@@ -18,6 +18,7 @@ from torch import nn
 
 from training import loop
 from training.architectures import build
+from training.averaging import holding
 from training.carried import begin
 from training.checkpoint import (
     FileFault,
@@ -146,11 +147,12 @@ def train_alone(
         best = loop.train(model, optimizer, splits, extra, settings, progress, best, after_epoch, carried)
     except loop.Collapse as collapse:
         reason = str(collapse)
-    accuracy, chance_reason = judge(model, splits, device)
-    reason = reason or chance_reason
-    lock.check()
-    save_model(folder / "last.safetensors", model, run=run)
-    save_tensors(folder / "best.safetensors", best or model.state_dict(), run=run)
+    with holding(model, carried.average):  # both checkpoints hold the average where there is one
+        accuracy, chance_reason = judge(model, splits, device)
+        reason = reason or chance_reason
+        lock.check()
+        save_model(folder / "last.safetensors", model, run=run)
+        save_tensors(folder / "best.safetensors", best or model.state_dict(), run=run)
     record = make_record(run, settings, progress, accuracy, reason, folder, device)
     write_json(folder / "run.json", record)
     return record

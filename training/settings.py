@@ -44,6 +44,7 @@ DEFAULTS: dict[str, object] = {
     "sam": "none",  # sharpness-aware minimization
     "sam_rho": 0.05,
     "asam_rho": 0.5,
+    "ema_decay": 0.0,  # of an average of the weights over the steps, which then is the model; 0 = none
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")

@@ -12,6 +12,7 @@ import yaml
 from trees import ROOT
 
 from measures._code import names
+from training.settings import DEFAULTS
 
 PACKAGES = ("training", "measures", "analysis", "workflow")
 # What each package may import of the others; nothing imports workflow but the Snakefile, its rules and tests.
@@ -107,6 +108,21 @@ def test_every_requirement_is_pinned_once():
     assert not {"torch", "torchvision", "robustbench", "timm"} & {
         line.split("==")[0] for line in project()["dependencies"]
     }
+
+
+def test_the_readme_names_every_setting_and_every_value_that_has_a_name():
+    section = re.search(r"## Training settings\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert section
+    table = "".join(line for line in section[1].splitlines() if line.startswith("|"))
+    settings = yaml.safe_load((ROOT / "workflow" / "config" / "schema.yaml").read_text())["$defs"]["settings"]
+    assert not [name for name in settings if f"`{name}`" not in table]
+    shown = set(re.findall(r"[\w-]+", table))
+    for name in ("defense", "schedule", "sam", "augmentation"):
+        assert set(settings[name]["enum"]) <= shown
+    for name, rule in settings.items():
+        default = DEFAULTS[name]
+        spelled = str(default).lower() if isinstance(default, bool) else str(default)
+        assert f"**{spelled.removesuffix('.0')}**" in table, (name, rule)
 
 
 def test_the_readme_names_every_measure():

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights over the training steps, which stands for the model once training ends."""
+"""An exponential moving average of the weights over the training steps, which takes the place of the model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

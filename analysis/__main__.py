@@ -124,7 +124,7 @@ def run_figures(given: argparse.Namespace) -> None:
     ledger = Ledger.load(find_ledger(given.ledger))
     out = given.out or Path("results") / ledger.name / "figures"
     statistics = given.statistics or find_statistics(ledger.path)
-    print(f"{ledger.path}: {len(draw_all(ledger, out, statistics))} files in {out}")
+    print(f"{ledger.path}: {len(draw_all(ledger, out, statistics, given.jobs))} files in {out}")
 
 
 def run_tables(given: argparse.Namespace) -> None:
@@ -218,6 +218,7 @@ def parser() -> argparse.ArgumentParser:
         help="what `statistics` wrote (default: LEDGER/statistics, as it ships, else computed)",
     )
     one.add_argument("--out", type=Path, metavar="DIR", help="default: results/STUDY/figures")
+    one.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes (default 1)")
     one.set_defaults(run=run_figures)
 
     one = commands.add_parser("tables", help="the tables of the report, as CSV and LaTeX")

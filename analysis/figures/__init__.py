@@ -6,6 +6,8 @@ report, TITLE its heading, and CAPTION a text with fields in braces (see `facts`
 
 import importlib
 import pkgutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
@@ -37,17 +39,25 @@ def caption(name: str, ledger: Ledger) -> str:
     return module(name).CAPTION.format(**facts(ledger))
 
 
-def draw_all(ledger: Ledger, out: str | Path, statistics: str | Path | None = None) -> list[Path]:
+def draw_one(name: str, ledger: Ledger, out: Path) -> list[Path]:
+    """Draw one figure into folder `out`, its numbers beside it; returns the files written."""
+    written = _style.save(module(name).draw(ledger), out / name)
+    write_csv(module(name).data(ledger), out / f"{name}.csv")
+    return [*written, out / f"{name}.csv"]
+
+
+def draw_all(ledger: Ledger, out: str | Path, statistics: str | Path | None = None, jobs: int = 1) -> list[Path]:
     """Draw every figure into folder `out` as NAME.pdf, NAME.svg, NAME.png, and its numbers as NAME.csv.
 
     statistics: the folder of this ledger's statistics, to spare computing them again; None computes what is drawn.
-    Returns the files written. Raises FileNotFoundError or ValueError when `statistics` lacks a table that is drawn.
+    jobs: processes that draw side by side. Returns the files written. Raises FileNotFoundError or ValueError when
+    `statistics` lacks a table that is drawn.
     """
     if statistics is not None:
         _numbers.take(ledger, Path(statistics))
-    written = []
-    for name in names():
-        written += _style.save(module(name).draw(ledger), Path(out) / name)
-        write_csv(module(name).data(ledger), Path(out) / f"{name}.csv")
-        written.append(Path(out) / f"{name}.csv")
-    return written
+    if jobs == 1:
+        return [path for name in names() for path in draw_one(name, ledger, Path(out))]
+    _statistics.prepare(ledger)  # once, before the ledger is handed to other processes
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        drawn = [pool.submit(draw_one, name, ledger, Path(out)) for name in names()]
+        return [path for one in drawn for path in one.result()]

@@ -9,6 +9,7 @@ from analysis.ledger import Ledger
 from analysis.statistic_files import read_statistic
 
 MADE_WITH = {"statements": "claims"}  # tables that come with another one
+SHOWN = ("noise", "thresholds", "sign_errors", "environments", "increments", "selection", "reliability")
 CEILINGS = {"run": "run-level ceiling", "configuration": "configuration-level ceiling"}
 
 
@@ -25,6 +26,13 @@ def table(ledger: Ledger, name: str) -> pd.DataFrame:
         made = statistics.PARTS[MADE_WITH.get(name, name)](part)
         known |= made if isinstance(made, dict) else {name: made}
     return known[name]
+
+
+def prepare(ledger: Ledger) -> None:
+    """Read or compute every table that some figure or caption shows."""
+    _numbers.pooled(ledger)
+    for name in SHOWN:
+        table(ledger, name)
 
 
 def by_measure(ledger: Ledger, rows: pd.DataFrame) -> pd.DataFrame:

@@ -44,7 +44,7 @@ STYLE = {
     "pdf.fonttype": 42,  # TrueType: text stays text
 }
 OPACITY = 0.8  # of filled markers
-MANY = 10_000  # points; more are drawn as one picture inside the vector files, which would weigh megabytes
+MANY = 30_000  # points; more are drawn as one picture inside the vector files, which would weigh megabytes
 DPI = 150
 
 
@@ -121,8 +121,8 @@ def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = (
     figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
 
 
-def say(axes: Axes, reason: str, size: float = 9) -> None:
-    """Say in an empty panel why it is empty; size: of the letters, in points."""
+def say(axes: Axes, reason: str, size: float = 9, top: bool = False) -> None:
+    """Say in an empty panel why it is empty; size: of the letters, in points; top: at the upper end of a tall panel."""
     axes.axis("off")  # not set(yticks=[]), which would take the labels of a neighbour that shares the axis
     words = axes.text(
         0.5, 0.5, plain(reason), transform=axes.transAxes, ha="center", va="center", color=GREY, wrap=True

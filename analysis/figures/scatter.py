@@ -124,12 +124,13 @@ def draw(ledger: Ledger) -> Figure:
     across = min(len(measures), min(ACROSS, key=lambda across: -len(measures) % across))
     down = -(-len(measures) // across)
     figure = Figure(figsize=(max(2.35 * across, 5.5), 2.2 * down + 0.5), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False, sharey=True)
-    panels[0, 0].yaxis.set_major_locator(MaxNLocator(5))
-    if len(points):  # once for all panels, which share it
-        low, high = points["gap"].min(), points["gap"].max()
-        margin = 0.05 * (high - low) or 1
-        panels[0, 0].set_ylim(low - margin, high + margin)
+    panels = figure.subplots(down, across, squeeze=False)  # shared axes would take time with the square of the panels
+    low, high = (points["gap"].min(), points["gap"].max()) if len(points) else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 1
+    for place, axes in enumerate(panels.flat):
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set_ylim(low - margin, high + margin)
+        axes.tick_params(labelleft=place % across == 0)
     by_measure = dict(list(points.groupby("measure", sort=False)))
     for place, axes in enumerate(panels.flat):
         if place < len(measures):

@@ -70,18 +70,15 @@ def draw(ledger: Ledger) -> Figure:
     across = min(ACROSS, len(measures))
     down = -(-len(measures) // across)
     figure = Figure(figsize=(max(1.85 * across, 5.5), 1.45 * down + 1.3), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    panels[0, 0].set(ylim=(-1.05, 1.05), yticks=[-1, 0, 1])
-    for measure, axes in zip(measures, panels.flat, strict=False):
+    panels = figure.subplots(down, across, squeeze=False)  # shared axes would take time with the square of the panels
+    for place, (measure, axes) in enumerate(zip(measures, panels.flat, strict=False)):
+        axes.set(ylim=(-1.05, 1.05), xlim=(0, 1.05), yticks=[-1, 0, 1])
+        label_cuts(axes, rows[rows["measure"] == measures[0]])
+        axes.tick_params(labelleft=place % across == 0, labelbottom=place + across >= len(measures))
         axes.set_title(plain(measure_label(measure, ledger.columns)).replace("adversarial", "adv."), fontsize=7)
         draw_panel(axes, ledger, rows[rows["measure"] == measure], values)
     for axes in list(panels.flat)[len(measures) :]:
         axes.axis("off")
-    for axes in panels[-1]:
-        label_cuts(axes, rows[rows["measure"] == measures[0]])
-    for column in range(across):  # a column that ends a row early carries its own labels
-        last = (len(measures) - 1 - column) // across
-        panels[last, column].tick_params(labelbottom=True)
     figure.supylabel("τ with the gap", fontsize=9)
     figure.supxlabel(f"share of the models with {rows['column'].iloc[0]} at most c", fontsize=9)
     entries = [Line2D([], [], color=INK, linewidth=1.8, marker="o", markersize=3, label="all models, 95 % band")]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.labels import measure_label, with_interval
+from analysis.labels import with_interval
 from analysis.ledger import Ledger, text
 from analysis.reliability import costs
 
@@ -30,8 +30,10 @@ def cards(ledger: Ledger, reliability: pd.DataFrame) -> list[dict]:
 
 
 def rows(name: str, ledger: Ledger, reliability: pd.DataFrame) -> list[list[str]]:
-    """[column, seconds, passes, reliability over seeds, over images] of each column of a measure, ready to print."""
+    """[variant, seconds, passes, reliability over seeds, over images] of each column of a measure, ready to print."""
     spent, found = costs(ledger), []
+    there = ledger.measures.loc[ledger.measures["measure"] == name, "variant"]
+    plain = "without images" if (there == "none").any() else "clean"
     estimates = reliability.set_index(["measure", "statistic"])[list(INTERVAL)]
     for column in (column for column in (name, f"{name}.adv") if column in ledger.columns):
         cost = [format(spent.loc[column, what], form) for what, form in (("seconds", ".2g"), ("forwards", ",.0f"))]
@@ -39,5 +41,6 @@ def rows(name: str, ledger: Ledger, reliability: pd.DataFrame) -> list[list[str]
             with_interval(*(float(cell or "nan") for cell in estimates.loc[(column, statistic)]))
             for statistic in ("seeds", "images")
         ]
-        found.append([measure_label(column, ledger.columns), *(cell.replace("nan", "n/a") for cell in cost), *sure])
+        variant = "adversarial" if column.endswith(".adv") else plain
+        found.append([variant, *(cell.replace("nan", "n/a") for cell in cost), *sure])
     return found

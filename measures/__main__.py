@@ -76,6 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
             plan = read_json(options.plan)
             run(asked, plan, options.chunk, options.results, options.out, target_se=options.target_se)
     except (ValueError, LookupError, OSError) as error:
+        if isinstance(error, KeyError | IndexError):  # nobody's message: a fault of this program
+            raise
         print(f"error: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)
         return 1
     return 0

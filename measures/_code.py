@@ -2,8 +2,8 @@
 
 Pure `ast`: neither torch nor any measure is imported, so that the workflow can ask while it plans. The id covers the
 measure's function and, transitively, every function, class and module constant of `measures` and `training` that it
-uses, without comments, docstrings and annotations. `context.NAME` stands for the method of that name in
-measures/_context.py. measures/core.py is covered by its hand-bumped CORE_VERSION.
+uses, without comments, docstrings and annotations. An attribute called like a method in measures/_context.py counts
+as that method. measures/core.py is covered by its hand-bumped CORE_VERSION.
 """
 
 import difflib
@@ -90,8 +90,8 @@ def _follow(use: str, module: str, top: Top, root: Path) -> list[tuple[str, str]
     if first in top.pieces:
         return [(module, first)]
     if first not in top.imports:
-        shared = first == "context" or (first == "self" and module == CONTEXT)
-        return [(CONTEXT, f"Context.{name}") for name in rest if shared and name in _methods(root)]
+        # whatever a context is called here, an attribute with the name of one of its methods counts as that method
+        return [(CONTEXT, f"Context.{name}") for name in rest if name in _methods(root)]
     target = top.imports[first].split(".") + rest
     for cut in range(len(target), 0, -1):
         path = ".".join(target[:cut])

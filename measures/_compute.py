@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from measures._context import Context
-from measures._data import LOOK, Data, require_eval
+from measures._data import FIRST, LOOK, Data, require_eval
 from measures.core import Batch, Measure, Missing, mean
-from training.modes import buffers_kept, frozen
+from training.modes import buffers_kept, frozen, full_precision
+
+# Not the measure's fault, and not to be taken for a missing value: the job ends, and may be tried again elsewhere.
+FATAL = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,14 @@ def compute(
     require_eval(model)
     n = 0 if variant == "none" else len(data.images)
     start, value, se, reason, failed = time.perf_counter(), None, None, "", False
-    with frozen(model), buffers_kept(model), torch.no_grad(), _forwards(model) as count:
+    with frozen(model), buffers_kept(model), torch.no_grad(), full_precision(), _forwards(model) as count:
         try:
             found = contexts(model, data) if shared is None else shared
             value, se, n, reason = _value(measured, model, data, variant, found)
         except Missing as missing:
             reason = str(missing)
+        except FATAL:
+            raise
         except Exception as error:  # one broken measure must not lose the others
             reason, failed = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", True
     return Row(measured.name, variant, value, se, n, time.perf_counter() - start, count.total(), reason, failed)
@@ -99,16 +104,17 @@ def _value(
 
 def _sample(measured: Measure, model: nn.Module, batches: list[Batch], given: dict, target: float | None) -> Tensor:
     """The numbers of all images, batch by batch; those of a mean-type measure, only until its standard error, looked
-    at after every LOOK images, is at most `target`."""
-    found, done = [], 0
+    at after every LOOK images from FIRST on, is at most `target` twice in a row. Never while all numbers are equal."""
+    found, done, small = [], 0, 0
     for batch in batches:
         found.append(measured.function(model, batch=batch, **given))
         if len(found[-1]) != len(batch.images):
             raise ValueError(f"found {len(found[-1])} numbers, wanted one for each of {len(batch.images)} images")
         done += len(batch.images)
-        if target is None or measured.reduction is not mean or done % LOOK:
+        if target is None or measured.reduction is not mean or done % LOOK or done < FIRST:
             continue
-        if mean(torch.cat(found).double())[1] <= target:
+        small = small + 1 if 0 < mean(torch.cat(found).double())[1] <= target else 0
+        if small == 2:
             break
     return torch.cat(found)
 

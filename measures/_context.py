@@ -102,9 +102,9 @@ class Context:
         return self.of_model("singular_values", lambda: [torch.linalg.svdvals(m) for m in self.matrices()])
 
 
-def finite(tensors: list[Tensor]) -> list[Tensor]:
+def finite(tensors: list[Tensor], what: str = "weights") -> list[Tensor]:
     """The tensors. Raises Missing unless every entry is finite."""
     bad = sum(not bool(torch.isfinite(tensor).all()) for tensor in tensors)
     if bad:
-        raise Missing(f"{bad} of {len(tensors)} layers have weights that are not finite")
+        raise Missing(f"{bad} of {len(tensors)} layers have {what} that are not finite")
     return tensors

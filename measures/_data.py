@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from measures._attack import pgd10
 from measures.core import Batch, Missing
 from training import attacks, keyed
-from training.modes import buffers_kept, frozen
+from training.modes import buffers_kept, frozen, full_precision
 
 LOOK = 64  # with a target standard error: images between two looks at it
+FIRST = 256  # images before the first look that counts: the spread of fewer may be small by chance
 ORDER_STREAM = 150  # of the order in which images are then taken
 
 
@@ -20,8 +21,10 @@ ORDER_STREAM = 150  # of the order in which images are then taken
 class Data:
     """The images a model is measured on, already on its device and in its dtype; None: not at hand.
 
-    target_se: mean-type measures stop at the first multiple of LOOK images where their standard error is that small;
-    images are then in an order drawn by their identity, so that the first n are a random sample.
+    target_se: mean-type measures stop at the second multiple of LOOK images in a row, from FIRST on, where their
+    standard error is that small; images are then in an order drawn by their identity, so that the first n are a random
+    sample.
+    no_adversarial: why the attack failed.
     """
 
     images: Tensor
@@ -35,13 +38,14 @@ class Data:
     initial: dict[str, Tensor] | None = None
     log: list[dict] | None = None
     target_se: float | None = None
+    no_adversarial: str = "the attack found a gradient that is not finite"
 
     def batches(self, variant: str) -> list[Batch]:
         """Evaluation batches, in the order of the images; raises Missing where adversarial images are unusable."""
         images = self.images
         if variant == "adversarial":
             if self.adversarial is None or not torch.isfinite(self.adversarial).all():
-                raise Missing("no adversarial images: the attack failed, or its gradient is not finite")
+                raise Missing(f"no adversarial images: {self.no_adversarial}")
             images = self.adversarial
         block = len(images) if self.target_se is None else LOOK  # a look is taken between two batches
         ends = [min(self.batch_size, block - start) for start in range(0, block, self.batch_size)]
@@ -78,15 +82,18 @@ def prepare(
     index: identity of each image, which keys its random numbers; default 0 .. n-1.
     initial: the model's state dictionary at its initialisation; log: its training log, a line per epoch.
     Raises ValueError, naming what is wrong, for a model in train mode or without (n, classes) logits, images outside
-    [0, 1], labels that are not classes, an unknown norm, a negative eps, tensors of different lengths, initial weights
-    of another model, or a target standard error that is not above 0.
+    [0, 1], adversarial ones outside it or the ball, labels that are not classes, an unknown norm, a negative eps,
+    tensors of different lengths, parameters of half precision, initial weights of another model, a log without losses,
+    a batch size below 1, or a target standard error that is not above 0.
     """
     require_eval(model)
-    check_images(images, adversarial)
+    check_images(images)
     if norm not in attacks.NORMS:
         raise ValueError(f"norm: found {norm!r}, wanted one of {', '.join(attacks.NORMS)}")
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps: found {eps}, wanted a number >= 0")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size: found {batch_size!r}, wanted a whole number > 0")
     if target_se is not None and not target_se > 0:
         raise ValueError(f"target_se: found {target_se}, wanted a number > 0")
     index = torch.arange(len(images)) if index is None else index
@@ -94,32 +101,65 @@ def prepare(
         if tensor.shape != (len(images),) or tensor.is_floating_point():
             raise ValueError(f"{name}: found {tensor.dtype} {tuple(tensor.shape)}, wanted {len(images)} integers")
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
+    if like.device.type == "mps":
+        raise ValueError("device: found mps, which has no float64, wanted cpu or cuda")
+    if like.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"model: found {like.dtype}, wanted torch.float32 or torch.float64: model.float()")
     images, labels, index = images.to(like), labels.to(like.device).long(), index.to(like.device).long()
     check_labels(model, images, labels)
-    adversarial = None if adversarial is None else adversarial.to(like)
+    adversarial = None if adversarial is None else checked(adversarial.to(like), images, eps, norm)
     before = None if initial is None else initial_state(model, initial, like)
-    lines = None if log is None else [dict(line) for line in log]
+    lines = None if log is None else [log_line(line, place) for place, line in enumerate(log)]
     data = Data(images, labels, index, adversarial, eps, norm, seed, batch_size, before, lines, target_se)
     if target_se is None:
         return data
     return data.rows(keyed.bits(seed, ORDER_STREAM, index, 1)[:, 0].argsort(stable=True))
 
 
-def check_images(images: Tensor, adversarial: Tensor | None) -> None:
-    """Raise ValueError unless images are (n, ...) in [0, 1], and adversarial ones, where given, fit them."""
+def check_images(images: Tensor) -> None:
+    """Raise ValueError unless images are (n, ...) in [0, 1]."""
     if images.dim() < 2 or len(images) == 0:
         raise ValueError(f"images: found shape {tuple(images.shape)}, wanted (n, c, h, w) with n > 0")
     attacks.check_range(images)
-    if adversarial is not None and adversarial.shape != images.shape:
+
+
+def checked(adversarial: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
+    """The adversarial images. Raises ValueError unless they fit the images and, where finite, lie in [0, 1] and, but
+    for rounding, in the ball."""
+    if adversarial.shape != images.shape:
         raise ValueError(f"adversarial: found shape {tuple(adversarial.shape)}, wanted {tuple(images.shape)}")
+    there = adversarial.flatten(1).isfinite().all(dim=1)
+    found, shift = adversarial[there], (adversarial - images)[there].flatten(1)
+    if len(found) and not (float(found.min()) >= 0 and float(found.max()) <= 1):
+        raise ValueError(
+            f"adversarial: found values from {float(found.min()):g} to {float(found.max()):g}, wanted [0, 1]"
+        )
+    length = float((shift.abs().amax(dim=1) if norm == "Linf" else shift.norm(dim=1)).max()) if len(found) else 0.0
+    if length > eps * (1 + 1e-4) + 1e-6:
+        raise ValueError(f"adversarial: found an image {length:g} from its clean one ({norm}), wanted at most {eps:g}")
+    return adversarial
+
+
+def log_line(line: Mapping[str, float], place: int) -> dict[str, float]:
+    """A line of the training log. Raises ValueError, naming it, where it has no epoch or no training loss."""
+    if absent := [key for key in ("epoch", "train_loss") if key not in line]:
+        raise ValueError(f"log, line {place + 1}: found {', '.join(line) or 'nothing'}, wanted {absent[0]} as well")
+    return dict(line)
 
 
 @torch.no_grad()
 def check_labels(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Raise ValueError unless the model gives logits, and the labels are among its classes."""
+    """Raise ValueError unless the model gives logits that are a function of the image, and the labels are among its
+    classes."""
     logits = model(images[:1])
     if logits.dim() != 2 or len(logits) != 1:
         raise ValueError(f"model: found an output of shape {tuple(logits.shape)} for one image, wanted (1, classes)")
+    room = 1e-3 * float(logits.abs().nan_to_num().max())
+    for what, again in (("changes from call to call", images[:1]), ("depends on the other images", images[:8])):
+        if not torch.allclose(model(again)[:1], logits, rtol=0.0, atol=room, equal_nan=True):
+            raise ValueError(
+                f"model: found an output that {what}, wanted a function of the image (dropout, BatchNorm?)"
+            )
     if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
         found = f"{int(labels.min())} .. {int(labels.max())}"
         raise ValueError(f"labels: found {found}, wanted 0 .. {logits.shape[1] - 1}, the model's classes")
@@ -137,7 +177,7 @@ def initial_state(model: nn.Module, initial: Mapping[str, Tensor], like: Tensor)
 
 def attack(model: nn.Module, data: Data) -> Data:
     """`data` with PGD-10 examples (step eps/4), each started at a point of the ball drawn for that image."""
-    with frozen(model), buffers_kept(model):
+    with frozen(model), buffers_kept(model), full_precision():
         parts = [pgd10(model, batch) for batch in data.batches("clean")]
     return replace(data, adversarial=torch.cat(parts))
 

@@ -1,7 +1,8 @@
-"""Derivatives of each image's loss along a direction in the space of weights. No model is modified."""
+"""Derivatives of the loss along directions in the space of weights. No model is modified."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +24,11 @@ def differentiable() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def derivative(model: nn.Module, weights: Weights, direction: Mapping[str, Tensor], batch: Batch, order: int) -> Tensor:
-    """d^order / dt^order CE(f_{w + t v}(x_i), y_i) at t = 0, for each image i: (n,). Second order: v^T H_i v.
+def derivative(model: nn.Module, weights: Weights, direction: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """d/dt CE(f_{w + t v}(x_i), y_i) at t = 0, which is <v, grad_w CE_i>, for each image i: (n,).
 
-    sum_i u_i CE_i is differentiated by t, and the result, which is linear in u, by u: reverse mode throughout. Two
-    nested forward-mode derivatives would do the same, but those of LayerNorm are wrong (torch 2.13).
+    sum_i u_i CE_i is differentiated by t, and the result, which is linear in u, by u: two reverse passes, and no
+    gradient of a single image. (The forward-mode derivative of LayerNorm is wrong in torch 2.13.)
     """
     with differentiable():
         like = batch.images
@@ -35,6 +36,30 @@ def derivative(model: nn.Module, weights: Weights, direction: Mapping[str, Tenso
         u = torch.ones(len(like), dtype=like.dtype, device=like.device, requires_grad=True)
         moved = {name: weight + t * direction[name] for name, weight in weights.items()}
         total = (u * losses(model, moved, like, batch.labels)).sum()
-        for _ in range(order):
-            (total,) = torch.autograd.grad(total, t, create_graph=True)
-        return torch.autograd.grad(total, u)[0]
+        (slope,) = torch.autograd.grad(total, t, create_graph=True)
+        return torch.autograd.grad(slope, u)[0]
+
+
+@dataclass(frozen=True)
+class Hessian:
+    """Products with the Hessian of the sum of the losses of some images: one graph of the gradient for all of them."""
+
+    leaves: dict[str, Tensor]
+    gradient: dict[str, Tensor]
+
+    def times(self, vector: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """H v, where v has an entry for each weight."""
+        with differentiable():
+            slope = torch.stack([(g * vector[name]).sum() for name, g in self.gradient.items()]).sum()
+            leaves = list(self.leaves.values())
+            found = torch.autograd.grad(slope, leaves, retain_graph=True, materialize_grads=True)
+        return dict(zip(self.leaves, found, strict=True))
+
+
+def hessian(model: nn.Module, weights: Weights, images: Tensor, labels: Tensor) -> Hessian:
+    """The Hessian of sum_i CE(f_w(x_i), y_i) with respect to the weights, automatic: kinks of ReLU count as flat."""
+    leaves = {name: weight.detach().requires_grad_(True) for name, weight in weights.items()}
+    with differentiable():
+        loss = losses(model, leaves, images, labels).sum()
+        found = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)
+    return Hessian(leaves, dict(zip(leaves, found, strict=True)))

@@ -4,6 +4,9 @@ from torch import Tensor
 
 
 def kl(logits: Tensor, other: Tensor) -> Tensor:
-    """KL(softmax(logits) || softmax(other)) of each example, in nats: (n, k), (n, k) -> (n,)."""
-    log_p, log_q = logits.log_softmax(dim=1), other.log_softmax(dim=1)
-    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+    """KL(softmax(logits) || softmax(other)) of each example, in nats: (n, k), (n, k) -> (n,).
+
+    In float64, as the cross-entropy (training/attacks.py), for the same reason.
+    """
+    log_p, log_q = logits.double().log_softmax(dim=1), other.double().log_softmax(dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1).to(logits)

@@ -2,15 +2,14 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from measures._compute import compute, contexts
+from measures._compute import FATAL, compute, contexts
 from measures._data import attack, prepare
 from measures.core import select
 from training.settings import exact, number
@@ -51,8 +50,9 @@ def evaluate(
     initial      state dictionary of the model at its initialisation, for the measures of distance from it
     log          training log, a line per epoch (epoch, lr, train_loss, train_clean, train_robust, val_clean,
                  val_robust), for the measures of training
-    target_se    a mean-type measure takes images (64 at a time, in a random order keyed by their identity) only until
-                 its standard error is at most this; n says how many it took
+    target_se    a measure that is a mean of numbers of single images takes them (64 at a time, in a random order keyed
+                 by their identity, 256 at least) only until its standard error is at most this at two looks in a row;
+                 n says how many it took. Where a few images hold most of the sum, they may not have been met by then
 
     Forward passes, adversarial images and gradients that several measures need are computed once and shared; that never
     changes a value. Memory: all images, their adversarial ones, one batch, and 256 MiB of what is shared.
@@ -60,24 +60,41 @@ def evaluate(
     Returns a DataFrame with columns measure, variant (clean | adversarial | none), value, se (standard error), n
     (images used), seconds, forwards (of single images; a backward pass counts as two), reason. Where a value is not
     defined or its computation failed, value is NaN and reason says why; a reason beside a value starts with 'note: '.
-    Raises LookupError for an unknown name, ValueError for input that is not as above.
+    Raises LookupError for an unknown name, ValueError for input that is not as above or a model whose output is random
+    or depends on the other images of a batch.
     """
     import pandas as pd
 
     measured = select([names] if isinstance(names, str) else names)
-    if device is not None and any(p.device != torch.device(device) for p in [*model.parameters(), *model.buffers()]):
-        model = copy.deepcopy(model).to(device)
+    model = model.module if isinstance(model, nn.DataParallel) else model
+    model = model if device is None else on_device(model, device)
     data = prepare(
         model, images, labels,
         eps=number(exact(eps)), norm=norm, seed=seed, index=index, adversarial=adversarial, batch_size=batch_size,
         initial=initial, log=log, target_se=target_se,
     )  # fmt: skip
     if data.adversarial is None and any("adversarial" in one.variants for one in measured):
-        with suppress(Exception):  # measures that need the examples then say that there are none
+        try:
             data = attack(model, data)
+        except FATAL:
+            raise
+        except Exception as error:  # measures that need the examples then say why there are none
+            data = replace(data, no_adversarial=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     shared, rows = contexts(model, data), []
     bar = tqdm([(one, variant) for one in measured for variant in one.variants], disable=None, leave=False)
     for one, variant in bar:
         bar.set_description(f"{one.name} ({variant})")
         rows.append(asdict(compute(one, model, data, variant, shared)))
     return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float, "se": float})
+
+
+def on_device(model: nn.Module, device: torch.device | str) -> nn.Module:
+    """The model where it is there already, else a copy there. Raises ValueError for a device that is not to be had."""
+    try:
+        wanted = torch.empty(0, device=device).device  # "cuda" is cuda:0, or whichever is current
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device: found {device!r}, which is not to be had here: {str(error).splitlines()[0]}"
+        ) from error
+    there = all(tensor.device == wanted for tensor in [*model.parameters(), *model.buffers()])
+    return model if there else copy.deepcopy(model).to(wanted)

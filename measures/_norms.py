@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from measures._context import Context
+from measures._context import Context, finite
 from measures._weights import Weights, matrices
 from measures.core import Missing
 
@@ -37,6 +37,9 @@ def log_sum(logs: Sequence[float], log_square_margin: float = 0.0) -> float:
 
 
 def displacements(context: Context, initial: Weights) -> list[Tensor]:
-    """W_l - W_l^0, the way each layer went from its initial weights, as float64 matrices."""
-    before = matrices(context.model, initial)
+    """W_l - W_l^0, the way each layer went from its initial weights, as float64 matrices.
+
+    Raises Missing where either is not finite, where layers are parametrized, and what `matrices` raises.
+    """
+    before = finite(matrices(context.model, initial), "initial weights")
     return [now - start for now, start in zip(context.matrices(), before, strict=True)]

@@ -92,11 +92,12 @@ def search(model: nn.Module, context: Context, magnitude: bool) -> Scale:
             found.append(before - correct(logits, labels))
         return torch.stack(found, dim=1)
 
-    return bisect(drops)
+    return bisect(drops, f", where no noise is below {EPSILON:g}" * magnitude)
 
 
-def bisect(drops: Callable[[float], Tensor]) -> Scale:
-    """The sigma at which the mean of drops(sigma), (n, draws), crosses DROP. Raises Missing where none is found."""
+def bisect(drops: Callable[[float], Tensor], floor: str = "") -> Scale:
+    """The sigma at which the mean of drops(sigma), (n, draws), crosses DROP. Raises Missing where none is found;
+    floor: what to add where even the smallest is too large."""
     low, high, seen = math.log(LOWEST), math.log(HIGHEST), {}
     reached = None
     for _ in range(STEPS):
@@ -110,7 +111,7 @@ def bisect(drops: Callable[[float], Tensor]) -> Scale:
     if reached is None:
         raise Missing(f"accuracy does not fall by {DROP} for any sigma up to {HIGHEST:g}")
     if low not in seen:
-        raise Missing(f"accuracy falls by more than {DROP} at sigma = {LOWEST:g} already")
+        raise Missing(f"accuracy falls by more than {DROP} at sigma = {LOWEST:g} already{floor}")
     nearest = min(seen[low], seen[high], key=lambda drop: abs(drop - DROP))
     if abs(nearest - DROP) > TOLERANCE:
         found = f"accuracy falls by {seen[low]:.3f} or {seen[high]:.3f} on either side of sigma = {math.exp(low):.4g}"

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from measures._code import code_id
-from measures._compute import Row, compute, contexts
+from measures._compute import FATAL, Row, compute, contexts
 from measures._data import prepare
 from measures.core import Measure, select
 from training import planned
@@ -29,14 +29,17 @@ SEED = 0  # of every random number a measure draws
 
 @dataclass(frozen=True)
 class Task:
-    """One measure on the models of the chunk: its code id and its table. Rows of each model are cached beside it."""
+    """One measure on the models of the chunk: its code id and its table. Rows of each model are cached beside it, those
+    of an early stop under a name of their own."""
 
     measured: Measure
     code: str
     out: Path
+    target_se: float | None
 
     def cache(self, model: str) -> Path:
-        return self.out.parent / "cache" / f"{model}.{self.code}.json"
+        stop = "" if self.target_se is None else f".se{self.target_se:g}"
+        return self.out.parent / "cache" / f"{model}.{self.code}{stop}.json"
 
 
 def run(
@@ -55,12 +58,16 @@ def run(
     Each model and its images are loaded once, and what several measures need is computed once. Models of collapsed
     runs are left out. Each model's rows are cached beside the table as soon as they are known, so a killed chunk
     resumes; what failed unforeseen is missing with its reason in the table, and is not cached.
-    Raises LookupError for an unknown measure or chunk, ValueError for a pattern without a name, FileFault for a
-    damaged or missing file of the study.
+    Raises LookupError for an unknown measure or chunk, ValueError for a pattern without a name or target_se without
+    `out`, FileFault for a damaged or missing file of the study, and what ends a job: no memory, a broken device.
     """
+    if target_se is not None and out is None:
+        raise ValueError(
+            "--out: found nothing, wanted a path: a table of early stops must not pass for the study's own"
+        )
     if chunk not in plan["chunks"]:
         raise LookupError(f"chunk {chunk!r} is not in the plan (known: {', '.join(plan['chunks'])})")
-    tasks = open_tasks(select(asked), str(out or results / OUT.replace("{chunk}", chunk)))
+    tasks = open_tasks(select(asked), str(out or results / OUT.replace("{chunk}", chunk)), target_se)
     models = [model for model, entry in plan["models"].items() if entry["chunk"] == chunk]
     models = [model for model in models if not collapsed(plan, results, model)]
     progress = Progress(tasks, len(models))
@@ -74,11 +81,11 @@ def run(
         write_table(task.out, tables[task.measured.name])
 
 
-def open_tasks(measures: list[Measure], out: str) -> list[Task]:
+def open_tasks(measures: list[Measure], out: str, target_se: float | None) -> list[Task]:
     """A task for each measure. Raises ValueError when several of them would write the same file."""
     if len(measures) > 1 and "{name}" not in out:
         raise ValueError(f"--out: found {out} for {len(measures)} measures, wanted a path with {{name}} in it")
-    return [Task(one, code_id(one.name), Path(out.replace("{name}", one.name))) for one in measures]
+    return [Task(one, code_id(one.name), Path(out.replace("{name}", one.name)), target_se) for one in measures]
 
 
 def model_rows(
@@ -102,6 +109,8 @@ def model_rows(
             found[task.measured.name] = rows
             if not any(row["failed"] for row in rows):
                 write_atomically(task.cache(model), json.dumps({**made_from, "rows": rows}) + "\n")
+    except FATAL:
+        raise
     except Exception as error:  # a foreign model may fail in any way, and must not lose the others
         if plan["models"][model]["source"] == "grid":
             raise

@@ -67,6 +67,8 @@ def parse(source: str, package: str) -> Top:
                 first = alias.name.split(".")[0]
                 top.imports[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom):
+            if node.names[0].name == "*":
+                raise ValueError(f"line {node.lineno}: found a star import, wanted names: what is used must be told")
             base = ".".join(part for part in (package if node.level else "", node.module) if part)
             top.imports |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
     for node in tree.body:
@@ -80,7 +82,7 @@ def _define(node: ast.stmt, top: Top) -> None:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         bound = [node.name]
     else:
-        bound = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        bound = sorted(_changed(node))
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             top.constants |= dict.fromkeys(bound, node.value.value)
     bare = _Bare().visit(node)
@@ -96,6 +98,20 @@ def _define(node: ast.stmt, top: Top) -> None:
     for name in bound:
         before = top.pieces.get(name, Piece("", set()))
         top.pieces[name] = Piece(before.source + "\n" + piece.source, before.uses | piece.uses)
+
+
+def _changed(node: ast.stmt) -> set[str]:
+    """Names that a statement binds or, as in T["a"] = 1, T.b = 1 and T.append(1), may change the object of."""
+    stored = [n for n in ast.walk(node) if isinstance(getattr(n, "ctx", None), ast.Store)]
+    called = [n.func for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    return {root.id for root in map(_root, [*stored, *called]) if isinstance(root, ast.Name)}
+
+
+def _root(node: ast.AST) -> ast.AST:
+    """T of T.a["b"].c."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node
 
 
 def _uses(node: ast.AST) -> set[str]:

@@ -62,13 +62,17 @@ def matrices(model: nn.Module, weights: Weights | None = None) -> list[Tensor]:
     """The weight of every linear layer and convolution as a float64 matrix (outputs, inputs * kernel size).
 
     weights: other values of the weights, by name, as in a state dictionary; default: the model's own.
-    A normalisation layer is not folded in, a bias is left out. Raises Missing for a parameter of two or more dimensions
-    that belongs to neither (an attention or embedding matrix): leaving it out would go unseen.
+    A normalisation layer is not folded in, a bias is left out. A weight that several layers share comes once for each,
+    as it acts in each (num_params counts it once); a layer that is used several times comes once. Raises Missing for a
+    parameter of two or more dimensions that belongs to neither (an attention or embedding matrix), because leaving it
+    out would go unseen, and where `weights` lacks the weight of a layer, because it is computed from others.
     """
     found = []
     for prefix, module in model.named_modules():
         name = f"{prefix}.weight" if prefix else "weight"
         if isinstance(module, LINEAR + TRANSPOSED):
+            if weights is not None and name not in weights:
+                raise Missing(f"parametrized layers: {name} is computed from other weights (weight_norm, pruning ...)")
             weight = (module.weight if weights is None else weights[name]).detach().double()
             found.append((weight.transpose(0, 1) if isinstance(module, TRANSPOSED) else weight).flatten(1))
         elif not isinstance(module, NORMALIZATIONS):

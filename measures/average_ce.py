@@ -19,6 +19,8 @@ def average_ce(model: nn.Module, batch: Batch, context: Context) -> Tensor:
 
     Clean: x_i the image. Adversarial: x_i its PGD-10 example, so the value is the robust training loss.
     Paper: Kim et al., Fantastic Robustness Measures, NeurIPS 2023. Claim about the gap: none; it is the loss that
-    training lowers, and the gap grows once it is fitted, but the paper studies the sign rather than claims one.
+    training lowers, and the gap grows once it is fitted, but the paper studies the sign rather than claims one. Jiang
+    et al., Fantastic Generalization Measures, ICLR 2020, list cross-entropy among their baseline measures, for the gap
+    of clean accuracy and as something to be compared with: no claim about the robust gap is read into that.
     """
     return context.losses(batch)

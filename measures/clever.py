@@ -2,9 +2,8 @@ import torch
 from torch import Tensor, nn
 
 from measures._context import Context
-from measures._distances import dual_norm
+from measures._distances import dual_norm, linearised
 from measures._extreme import endpoint
-from measures._margin import margin
 from measures.core import Batch, Missing, measure
 from training import attacks
 
@@ -17,38 +16,55 @@ STREAM = 10_000  # and onwards: one stream of keyed numbers per point
     needs=("batch", "context"),
     expects={"clean": None, "adversarial": None},
     paper="Weng et al., ICLR 2018 (CLEVER)",
-    formula="mean_i max(0, m(x_i)) / L_i,  L_i = reverse Weibull endpoint of 16 maxima of 4 || grad m(x_i + u) ||_q",
+    formula="mean_i g(x_i) / L_i,  g = f_y - f_k,  L_i = Weibull endpoint of 16 maxima of 4 || grad g(x_i + u) ||_q",
     invariances=("layer rescaling", "BatchNorm folding"),
 )
 def clever(model: nn.Module, batch: Batch, context: Context) -> Tensor:
-    """CLEVER-style lower bound of the distance to the boundary, by extreme values of the gradient in the ball.
+    """CLEVER-style estimate of the distance to the boundary, by extreme values of the gradient in the ball.
 
-        (1/n) sum_i max(0, m_i(x_i)) / L_i,  m_i(x) = f(x)[y_i] - max_{k != y_i} f(x)[k]
-        L_i estimates  max over ||u||_p <= eps of || grad m_i(x_i + u) ||_q,  1/p + 1/q = 1
+        (1/n) sum_i g_i(x_i) / L_i,  g_i(x) = f(x)[y_i] - f(x)[k_i];  0 for a misclassified image
+        L_i estimates  max over ||u||_p <= eps of || grad g_i(x_i + u) ||_q,  1/p + 1/q = 1
         images (n, c, h, w) -> (n,);  in units of pixel intensity, >= 0
 
-    64 points u, uniform in the ball of the threat model (L_p, radius eps) and keyed by image, then clipped to the box,
-    are cut into 16 blocks of 4; a reverse Weibull law is fitted to the 16 largest gradient norms by maximum likelihood
-    (measures/_extreme.py), and its endpoint is L_i. Where there is no such endpoint the largest norm is taken, and a
-    note says for how many images. 0 for a misclassified image. Missing for eps = 0, where the ball is a point.
-    An estimate, and a bound only as far as L_i holds: beyond eps it is extrapolated.
+    k_i is the one class whose boundary is nearest when f is linearised at x_i, of the 9 other classes of largest logit:
+    the class that linear_distance finds. 64 points u, uniform in the ball of the threat model (L_p, radius eps) and
+    keyed by image, then clipped to the box, are cut into 16 blocks of 4; a reverse Weibull law is fitted to the 16
+    largest gradient norms by maximum likelihood (measures/_extreme.py), and its endpoint is L_i. Where there is no such
+    endpoint the largest norm is taken, and a note says for how many images. Missing for eps = 0, where the ball is a
+    point. Exact for a linear model. Otherwise an estimate and no certificate: L_i is fitted, it is extrapolated beyond
+    eps, and another class may be nearer than k_i.
     Clean: x_i the image; the scale of the logits changes nothing. Adversarial: x_i its PGD-10 example; the attack sees
     the scale.
     Paper: Weng et al., Evaluating the Robustness of Neural Networks: An Extreme Value Theory Approach, ICLR 2018. It
-    fits 500 maxima of 1024 points for each class k and takes the smallest of the bounds (here one bound, for the
-    margin, which is never larger), and caps it at the radius of the ball: with our radius the cap would leave nothing
-    but the share of images beyond it. Its code fits by scipy from several starts and keeps the best by a
-    Kolmogorov-Smirnov test. Claim about the gap: none.
+    fits 500 maxima of 1024 points for each class k and takes the smallest of the bounds over all classes, so ours, for
+    one class, can be larger; and it caps it at the radius of the ball: with our radius the cap would leave nothing but
+    the share of images beyond it. Its code fits by scipy from several starts and keeps the best by a Kolmogorov-Smirnov
+    test. Claim about the gap: none.
     """
     if batch.eps == 0:
         raise Missing("eps = 0: the ball is a point")
-    x, lead = batch.images, margin(context.logits(batch), batch.labels)
+    near, rival = linearised(model, batch, context)
+    right = ~(near <= 0)  # the others have no distance; a number that is none must stay one
+    bounds = torch.zeros_like(near)
+    if right.any():
+        bounds[right] = sampled(model, batch, right, rival[right], context.logits(batch)[right])
+    return bounds
+
+
+def sampled(model: nn.Module, batch: Batch, rows: Tensor, rival: Tensor, logits: Tensor) -> Tensor:
+    """The bound of the images in those rows, towards their rivals: (m,)."""
+    x, labels = batch.images[rows], batch.labels[rows]
+
+    def lead(scores: Tensor, own: Tensor) -> Tensor:
+        return (scores.gather(1, own[:, None]) - scores.gather(1, rival[:, None]))[:, 0]
+
     slopes = []
     for point in range(BLOCKS * SAMPLES):
-        start = attacks.start(x, batch.index, seed=batch.seed, eps=batch.eps, norm=batch.norm, stream=STREAM + point)
+        stream = STREAM + point
+        start = attacks.start(x, batch.index[rows], seed=batch.seed, eps=batch.eps, norm=batch.norm, stream=stream)
         moved = attacks.project(x, x + start, batch.eps, batch.norm)
-        slopes.append(dual_norm(attacks.input_gradient(model, moved, batch.labels, loss=margin), batch.norm))
+        slopes.append(dual_norm(attacks.input_gradient(model, moved, labels, loss=lead), batch.norm))
     largest = torch.stack(slopes, dim=1).reshape(len(x), BLOCKS, SAMPLES).amax(dim=2)
     limit, found = endpoint(largest)
-    batch.notes["have no Weibull endpoint: their largest gradient is taken"] += int((~found & (lead > 0)).sum())
-    return (lead / limit).masked_fill(lead <= 0, 0.0)
+    batch.notes["have no Weibull endpoint: their largest gradient is taken"] += int((~found).sum())
+    return (lead(logits, labels) / limit).to(batch.images)

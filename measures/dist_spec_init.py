@@ -22,7 +22,8 @@ def dist_spec_init(model: nn.Module, initial: dict[str, Tensor], context: Contex
     A convolution is reshaped to (output channels, input channels * kernel size), as in log_prod_of_spec. Biases are
     left out. BatchNorm is NOT folded in, neither now nor at initialisation; published code (Dziugaite et al., NeurIPS
     2020) folds it into both before it subtracts, so that running statistics enter the distance.
-    Missing where there are no initial weights, and for a model with weight matrices of other kinds (attention).
+    Missing where there are no initial weights, or not finite ones, for parametrized layers (weight_norm), and for a
+    model with weight matrices of other kinds (attention).
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 41. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """

@@ -14,7 +14,7 @@ def root(values: Tensor) -> tuple[float, float]:
 
 
 @measure(
-    family="norm",
+    family="flatness",
     needs=("batch",),
     expects={"clean": 1, "adversarial": None},
     paper="Liang et al., AISTATS 2019",
@@ -41,4 +41,4 @@ def fisher_rao(model: nn.Module, batch: Batch) -> Tensor:
     weights = weights_of(model)
     if not weights:
         raise Missing("the model has no parameters")
-    return derivative(model, weights, weights, batch, 1).square()
+    return derivative(model, weights, weights, batch).square()

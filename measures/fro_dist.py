@@ -21,7 +21,8 @@ def fro_dist(model: nn.Module, initial: dict[str, Tensor], context: Context) -> 
     Biases are left out. BatchNorm is NOT folded in, neither now nor at initialisation: its scales and shifts are no
     part of the value. Published code (Dziugaite et al., NeurIPS 2020) folds it into both before it subtracts, so that
     running statistics enter the distance. l2_dist is the same distance with all parameters in it.
-    Missing where there are no initial weights, and for a model with weight matrices of other kinds (attention).
+    Missing where there are no initial weights, or not finite ones, for parametrized layers (weight_norm), and for a
+    model with weight matrices of other kinds (attention).
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 40. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """

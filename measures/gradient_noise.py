@@ -27,7 +27,7 @@ def gradient_noise(model: nn.Module, batches: list[Batch], context: Context) -> 
 
     Unbiased for the set the images are drawn from, and not divided by ||g||^2. Gradients of as many images at a time as
     fit 256 MiB are held. About 15 forward passes in time (30 for very small nets); its count, which cannot see into a
-    vectorised call, holds 3. Missing for a single image.
+    vectorised call, holds 3 for each group of images that is vectorised. Missing for a single image.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example, held fixed.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020 (gradient noise at the end of training), which
     uses it as a stand-in for flatness and studies its sign rather than claims one. Claim about the gap: none.

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from measures._context import Context
+from measures._distances import length, scaled
 from measures.core import Batch, measure
 from training import attacks
 
@@ -36,12 +37,10 @@ def input_curvature(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     x, gradient = batch.images, context.input_gradient(batch)
     h = STEP * math.sqrt(x[0].numel() / 3072)
     moved = attacks.input_gradient(model, x + h * direction(gradient, batch.norm), batch.labels)
-    return (moved - gradient).flatten(1).norm(dim=1) / h
+    return length(moved - gradient) / h
 
 
 def direction(gradient: Tensor, norm: str) -> Tensor:
     """Steepest ascent in the norm as a vector of L2 length 1; 0 where the gradient is."""
-    largest = gradient.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
-    scaled = gradient / largest.reshape(-1, *[1] * (gradient.dim() - 1))  # squares of tiny numbers would vanish
-    steepest = scaled.sign() if norm == "Linf" else scaled
+    steepest = gradient.sign() if norm == "Linf" else scaled(gradient)[0]
     return steepest / attacks.flat_norm(steepest).clamp_min(torch.finfo(gradient.dtype).tiny)

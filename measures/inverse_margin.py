@@ -28,8 +28,9 @@ def inverse_margin(model: nn.Module, batch: Batch, context: Context) -> Tensor:
         1 / gamma^2,  gamma = 10th percentile over i of  f(x_i)[y_i] - max_{k != y_i} f(x_i)[k];  in logits^-2, > 0
         images (n, c, h, w) -> margins (n,), reduced to one number
 
-    Missing when gamma <= 0: there 1/gamma^2 grows as errors vanish and as they abound. Published code
-    takes |gamma| and returns a number; use margin_p10 instead.
+    Missing when gamma <= 0: there 1/gamma^2 grows as errors vanish and as they abound. Published code (Dziugaite et
+    al., NeurIPS 2020) takes |gamma| and returns a number; use margin_p10 instead. Its gamma is the (n // 10)-th
+    smallest margin where we interpolate, and it returns sqrt(value / n): the same ranks at a fixed n.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 22. Claim: larger means a larger gap (of
     clean accuracy), so +1; none for the adversarial variant, which that paper does not have.

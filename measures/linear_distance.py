@@ -1,10 +1,8 @@
 from torch import Tensor, nn
 
 from measures._context import Context
-from measures._distances import dual_norm, rivals
-from measures.core import Batch, Missing, measure
-
-RIVALS = 9  # other classes looked at, those of largest logit: all of them up to 10 classes
+from measures._distances import linearised
+from measures.core import Batch, measure
 
 
 @measure(
@@ -30,9 +28,4 @@ def linear_distance(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     et al., Large Margin Deep Networks for Classification, NeurIPS 2018. DeepFool's code iterates and overshoots by 2 %.
     Claim about the gap: none.
     """
-    if context.logits(batch).shape[1] < 2:
-        raise Missing("the model has a single class")
-    lead, gradients = rivals(model, batch.images, batch.labels, RIVALS)
-    slopes = dual_norm(gradients.flatten(0, 1), batch.norm).reshape(lead.shape)
-    wrong = (lead > 0).any(dim=1)
-    return (-lead / slopes).amin(dim=1).masked_fill(wrong, 0.0)
+    return linearised(model, batch, context)[0]

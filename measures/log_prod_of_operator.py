@@ -24,12 +24,14 @@ def log_prod_of_operator(model: nn.Module, shape: tuple[int, ...], context: Cont
     Its largest singular value comes from a Lanczos iteration on x -> A^T A x, to a relative residual of 1e-3 (norm
     within 0.05 %), or from the matrix itself up to 64 inputs. Half the value bounds the log of the Lipschitz constant
     of a chain of these layers and of 1-Lipschitz activations. log_prod_of_spec takes the norm of the reshaped kernel
-    instead: never larger where the kernel fits into the image, and up to sqrt(kernel size) smaller.
+    instead: of a convolution of one group never larger where some window lies wholly inside the image, and up to
+    sqrt(kernel size) smaller.
     BatchNorm is NOT folded in and is no layer of its own: its scale is no part of the value. A layer that no image
     passes through does not count; one that is used several times counts once, at the input size of its largest norm.
     Missing where an iteration does not converge (100 restarts), for a model with weight matrices of other kinds
-    (attention), and where a layer is zero. Published code (Dziugaite et al., NeurIPS 2020) takes every convolution as
-    circular, of stride 1 and on images of the input's size (Sedghi et al., ICLR 2019), and leaves linear layers out.
+    (attention), and where a layer is zero. Published code (Dziugaite et al., NeurIPS 2020) takes every weight for that
+    of a circular convolution of stride 1 on images of the input's size (Sedghi et al., ICLR 2019), linear layers as
+    well, whose two-dimensional weight its einsum cannot take.
     Paper: Farnia et al., Generalizable Adversarial Training via Spectral Normalization, ICLR 2019, whose bound on the
     gap of adversarial loss grows with the product, so +1; the product itself as in Jiang et al., ICLR 2020, eq. 32.
     """

@@ -50,7 +50,7 @@ def minimum_distance(model: nn.Module, batch: Batch, context: Context) -> Tensor
         raise Missing("the model has a single class")
 
     def differences(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        lead, gradients = rivals(model, images.to(x), labels, RIVALS)
+        lead, gradients, _ = rivals(model, images.to(x), labels, RIVALS)
         return lead.float(), gradients.float()
 
     moved = fab(lambda images: model(images.to(x)), differences, x, y, norm=batch.norm, steps=STEPS).to(x)

@@ -17,7 +17,7 @@ def num_params(model: nn.Module) -> float:
         sum over parameters of their entries;  a count
 
     Weights, biases and BatchNorm's scales and shifts count, whether or not they are trained; buffers do not; a tensor
-    shared by several layers counts once. The published formula k^2 c_in c_out + c_out has no BatchNorm in it.
+    shared by several layers counts once. Published code (Dziugaite et al., NeurIPS 2020) counts weights alone.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 20. Claim: as a capacity measure larger means
     a larger gap (of clean accuracy), so +1, which that paper then finds refuted.
     """

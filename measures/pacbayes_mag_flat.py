@@ -11,7 +11,7 @@ from measures.core import Batch, measure
     expects={"clean": 1, "adversarial": None},
     paper="Jiang et al., ICLR 2020",
     formula="1 / sigma^2,  E_u accuracy(w + u) = accuracy(w) - 0.1,  u_k ~ N(0, sigma^2 w_k^2 + 0.001^2)",
-    invariances=("layer rescaling", "logit scale", "BatchNorm folding"),
+    invariances=(),
 )
 def pacbayes_mag_flat(model: nn.Module, batches: list[Batch], context: Context) -> tuple[float, float]:
     """Sensitivity of the accuracy to noise in proportion to the weights: 1 / sigma^2 of the noise that costs a tenth.
@@ -20,8 +20,9 @@ def pacbayes_mag_flat(model: nn.Module, batches: list[Batch], context: Context) 
         u_k ~ N(0, sigma^2 w_k^2 + e^2),  e = 0.001;  no unit
 
     The magnitude-aware twin of pacbayes_flat: the same search, standard error, reasons for a missing value and
-    variants; 121 forward passes of each image, shared with pacbayes_mag_init and pacbayes_mag_orig. Its
-    invariances hold within the resolution of the search, and as long as the weights are large beside e.
+    variants; 121 forward passes of each image, shared with pacbayes_mag_init and pacbayes_mag_orig. Nearly
+    free of rescalings of layers and of BatchNorm folding as long as sigma |w_k| is large beside e; weights of 0.005 are
+    not, and where e alone costs a tenth there is no value.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 61 (Dziugaite et al., NeurIPS 2020, report
     sqrt(value / n)). Published code takes sigma^2 w_k^2 + e^2, a variance, for the standard deviation; see
     pacbayes_flat for its other differences. Claim: larger means a larger gap (of clean accuracy), so +1.

@@ -32,7 +32,9 @@ def relative_flatness(model: nn.Module, batch: Batch) -> Tensor:
     """
     layer, features, logits = last_layer(model, batch.images)
     weight, probabilities = layer.weight.detach(), logits.softmax(dim=1)
-    spread = probabilities @ weight.square().sum(dim=1) - (probabilities @ weight).square().sum(dim=1)
+    # sum_s p_s ||w_s||^2 - ||sum_s p_s w_s||^2 as a sum over pairs: their difference cancels where the model is sure
+    pairs = torch.cdist(weight, weight, compute_mode="donot_use_mm_for_euclid_dist").square()
+    spread = ((probabilities @ pairs) * probabilities).sum(dim=1) / 2
     return features.square().sum(dim=1) * spread
 
 

@@ -6,7 +6,7 @@ from measures.core import Batch, measure
 
 
 @measure(
-    family="flatness",
+    family="gradient",
     needs=("batches", "context"),
     expects={"clean": None, "adversarial": None},
     paper="Zhao et al., ICML 2022",
@@ -18,7 +18,9 @@ def w_grad_norm(model: nn.Module, batches: list[Batch], context: Context) -> flo
 
         || grad_w (1/n) sum_i CE(f_w(x_i), y_i) ||_2;  in nats per unit of weight, >= 0
 
-    One number for the whole set, so without a standard error. Sums of gradients over evaluation batches are added up
+    One number for the whole set, so without a standard error: with n images the square of this norm exceeds that of the
+    population by gradient_noise / n on average, so near a minimum it is mostly noise. Compare models on the same number
+    of images. Sums of gradients over evaluation batches are added up
     before the norm is taken: the mean of per-batch norms, as some code has it, depends on the batch size. Every
     parameter counts, BatchNorm's scales and shifts included.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example, held fixed.

@@ -30,10 +30,12 @@ def worst_flat(model: nn.Module, batches: list[Batch], context: Context) -> Tens
     lower bound of the maximum. A layer is one parameter tensor; scales and shifts of normalisation layers stay.
     Clean: d_i = 0 and L the mean cross-entropy. Adversarial: L(w) is the loss on the PGD-10 examples, where d_i starts
     and moves on by eps/4 in each step, together with v. Costs 61 forward passes of each image.
-    Paper: Stutz, Hein and Schiele, Relating Adversarially Robust Generalization to Flat Minima, ICCV 2021. xi = 0.003
-    is theirs for the worst case (0.5 is for the average case). Their code steps after each batch of 128, so its
-    result depends on the batch size, starts at random points, takes the largest of 10 attempts, and keeps the last
-    iterate. It relates flatness to robust test loss, so claim about the gap: none.
+    Paper: Stutz, Hein and Schiele, Relating Adversarially Robust Generalization to Flat Minima, ICCV 2021. xi = 0.5 is
+    theirs for the average case. For the worst case they take 0.003 in the code and for curves over training, and
+    0.00075 to compare models, where they find larger ones noisier. They give each batch of 128 images a perturbation of
+    its own, which makes the mean larger and dependent on the batch size, start at random points, take the largest of 10
+    attempts, and keep the last iterate. Flatness is found to lower the robust gap on average, less clearly in the worst
+    case: no claim about the gap is read into that.
     """
     weights = weights_of(model)
     radii = {name: XI * weights[name].norm() for name in weights.keys() - normalization_parameters(model)}

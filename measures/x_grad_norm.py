@@ -1,6 +1,7 @@
 from torch import Tensor, nn
 
 from measures._context import Context
+from measures._distances import length
 from measures.core import Batch, measure
 
 
@@ -24,4 +25,4 @@ def x_grad_norm(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     Paper: Kim et al., Fantastic Robustness Measures, NeurIPS 2023; before it Ross and Doshi-Velez, AAAI 2018, and
     Simon-Gabriel et al., ICML 2019, about robust accuracy. Claim about the gap: none.
     """
-    return context.input_gradient(batch).flatten(1).norm(dim=1)
+    return length(context.input_gradient(batch))

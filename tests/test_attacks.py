@@ -1,5 +1,7 @@
 """Attacks against the exact optimum on a linear model, the geometry of the projection, and the contract of noise."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -184,6 +186,17 @@ def test_input_gradient_is_each_examples_own():
         gradient = input_gradient(model, x, y)
         other = model(x).softmax(1).gather(1, 1 - y[:, None])
     torch.testing.assert_close(gradient, other.reshape(-1, 1, 1, 1) * model.ascent(y))
+
+
+@pytest.mark.parametrize("scale", [20.0, 60.0])
+def test_float32_sees_the_gradient_of_a_confident_model(scale):
+    """A margin of 20 to 60: in float32 the probability of the label rounds to 1."""
+    x = torch.tensor([[[[1.0, 0.0]]]])
+    layer = nn.Linear(2, 2, bias=False)
+    layer.weight.data = scale * torch.tensor([[1.0, -1.0], [0.0, 0.0]])
+    found = input_gradient(nn.Sequential(nn.Flatten(), layer), x, torch.tensor([0]))
+    steep = scale * math.exp(-scale)
+    assert found.flatten().tolist() == pytest.approx([-steep, steep], rel=1e-4)
 
 
 def test_vanishing_gradient_leaves_the_start():

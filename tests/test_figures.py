@@ -332,8 +332,19 @@ def test_the_command_writes_each_figure_without_torch_and_twice_the_same(tmp_pat
         assert "<text" not in (tmp_path / "two" / f"{name}.svg").read_text(encoding="utf-8")
 
 
-def test_many_points_are_drawn_as_a_picture_inside_the_vector_files(tmp_path, monkeypatch):
+def test_many_points_are_drawn_as_a_picture_inside_an_svg_and_as_markers_inside_a_pdf(tmp_path, monkeypatch):
     ledger = digits_size(tmp_path / "ledger", columns=6)
-    assert not any(cloud.get_rasterized() for axes in scatter.draw(ledger).axes for cloud in clouds(axes))
+
+    def below(axes):
+        """The rasterized share: what lies below the threshold is drawn as one picture."""
+        limit = axes.get_rasterization_zorder()
+        return [limit is not None and cloud.get_zorder() < limit for cloud in clouds(axes)]
+
+    assert not any(one for axes in scatter.draw(ledger).axes for one in below(axes))
     monkeypatch.setattr(scatter, "MANY", 100)
-    assert all(cloud.get_rasterized() for axes in scatter.draw(ledger).axes for cloud in clouds(axes))
+    figure = scatter.draw(ledger)
+    assert all(one for axes in figure.axes for one in below(axes))
+    written = {path.suffix: path for path in _style.save(figure, tmp_path / "scatter")}
+    assert b"/Subtype /Image" not in written[".pdf"].read_bytes()
+    svg = written[".svg"].read_text(encoding="utf-8")
+    assert svg.count("<image") == len([axes for axes in figure.axes if clouds(axes)])  # one for each panel

@@ -70,6 +70,14 @@ def test_the_default_study_keeps_its_bounds():
     assert plan["axes"] == ["defense", "batch_size", "awp", "augmentation"]
 
 
+def test_the_whole_catalogue_is_measured_on_the_models_of_the_default_study():
+    plan, default = planned("digits-measures"), planned("digits")
+    assert plan["models"] == default["models"]
+    same = ("data", "norm", "eps", "measure_images", "outcomes")
+    assert [plan["study"][key] for key in same] == [default["study"][key] for key in same]
+    assert set(plan["study"]["measures"]) > set(default["study"]["measures"]) and len(plan["study"]["measures"]) >= 45
+
+
 def test_the_full_grid_has_the_papers_shape():
     runs = [run["settings"] for run in planned("digits-full")["runs"].values()]
     kinds = {(settings["defense"], settings["inner_steps"]) for settings in runs}

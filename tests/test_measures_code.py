@@ -45,7 +45,7 @@ def edit(file: Path, old: str, new: str) -> None:
 def test_code_id_ignores_comments_docstrings_annotations_and_descriptions(project):
     before = {name: code_id(name, project) for name in names(project)}
     file = project / "measures" / "x_grad_norm.py"
-    edit(file, "    return context.", "    # a comment\n\n    return context.")
+    edit(file, "    return length", "    # a comment\n\n    return length")
     edit(file, "Mean L2 norm", "The mean Euclidean norm")
     edit(file, "model: nn.Module, batch: Batch, context: Context) -> Tensor", "model, batch, context)")
     edit(file, 'paper="Kim', 'paper="See Kim')
@@ -56,7 +56,7 @@ def test_code_id_ignores_comments_docstrings_annotations_and_descriptions(projec
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
-        ("measures/x_grad_norm.py", "flatten(1).norm(dim=1)", "flatten(1).norm(dim=1, p=1)", {"x_grad_norm"}),
+        ("measures/x_grad_norm.py", "length(context", "2 * length(context", {"x_grad_norm"}),
         ("measures/_margin.py", "others.amax", "others.mean", {"margin_p10", "inverse_margin", "prob_margin"}),
         ("measures/_margin.py", "(high - low) / 2 / Z", "(high - low) / 3 / Z", {"margin_p10", "inverse_margin"}),
         ("measures/estimate_sharpness.py", "RHO = 0.05", "RHO = 0.1", {"estimate_sharpness"}),
@@ -116,6 +116,37 @@ def test_code_id_follows_imports_inside_functions_and_relative_ones(project, sta
     assert code_id("mine", project) != before
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('T["a"] = 1', 'T["a"] = 2'),
+        ("T.update(b=1)", "T.update(b=2)"),
+        ("T.c = 1", "T.c = 2"),
+        ("ctx.logits(batch)", "ctx.losses(batch)"),
+    ],
+)
+def test_code_id_sees_objects_that_change_and_contexts_of_another_name(project, old, new):
+    helper = project / "measures" / "_x.py"
+    lines = ["T = {}", 'T["a"] = 1', "T.update(b=1)", "T.c = 1", "def used(ctx, batch): return T, ctx.logits(batch)"]
+    helper.write_text("\n".join(lines) + "\n")
+    (project / "measures" / "mine.py").write_text(
+        "from measures._x import used\n\ndef mine(model, batch, context): return used(context, batch)\n"
+    )
+    before = code_id("mine", project)
+    edit(helper, old, new)
+    assert code_id("mine", project) != before
+    edit(project / "measures" / "_context.py", "lambda: self.model(batch.images)", "lambda: -self.model(batch.images)")
+    again = code_id("mine", project)
+    edit(helper, new, old)
+    assert code_id("mine", project) not in (before, again)
+
+
+def test_a_star_import_is_refused_because_it_hides_what_is_used(project):
+    (project / "measures" / "mine.py").write_text("from measures._x import *\n\ndef mine(model): return 1.0\n")
+    with pytest.raises(ValueError, match="line 1: found a star import"):
+        code_id("mine", project)
+
+
 def test_core_enters_every_code_id_by_its_version_alone(project):
     before = {name: code_id(name, project) for name in names(project)}
     edit(project / "measures" / "core.py", "draws[1])", "draws[1] + 0.0)")
@@ -124,16 +155,15 @@ def test_core_enters_every_code_id_by_its_version_alone(project):
     assert not set(before.values()) & {code_id(name, project) for name in names(project)}
 
 
-def test_code_ids_and_names_need_no_torch_and_little_time():
+def test_code_ids_and_names_need_no_torch():
     script = (
-        "import sys, time, measures; from measures._code import code_id, names; start = time.perf_counter();"
+        "import sys, measures; from measures._code import code_id, names;"
         "ids = [code_id(n) for n in names()]; assert len(set(ids)) == len(ids) >= 14;"
-        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules); print(time.perf_counter() - start)"
+        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
-    assert float(found.stdout) < 5
 
 
 def test_unknown_measures_are_named_with_the_nearest():

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from functools import cache
 
 import oracles
@@ -68,7 +69,8 @@ def assert_same(found, wanted, tolerance=None):
     for variant in wanted.index:
         rel = tolerance or ATTACKED[variant]
         pair = found.loc[variant], wanted.loc[variant]
-        assert pair[0]["reason"] == pair[1]["reason"] or math.isnan(pair[1]["value"])
+        told = [re.sub(r"\d+", "#", row["reason"]) if tolerance else row["reason"] for row in pair]  # counts may differ
+        assert told[0] == told[1] or math.isnan(pair[1]["value"])
         assert pair[0]["value"] == pytest.approx(pair[1]["value"], rel=rel, abs=1e-12, nan_ok=True)
 
 
@@ -225,7 +227,9 @@ TRANSFORMED = {
 
 
 # No invariance, but the share of a few images does not show it: the path of an attack changes, its end seldom does.
+# The accuracy under noise moves in steps of one image, which hides what the floor of the noise changes.
 UNSEEN = {("boundary_unreached", "logit scale")}
+UNSEEN |= {("pacbayes_mag_flat", invariance) for invariance in TRANSFORMED}
 
 
 @pytest.fixture(scope="module")

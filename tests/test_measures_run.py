@@ -138,8 +138,14 @@ def test_a_target_standard_error_stops_early_and_is_no_other_runs_cache(study, t
         rows = list(csv.DictReader(file))
     assert [row["n_images"] for row in rows[:4]] == ["32"] * 4  # fewer images than one look
     capsys.readouterr()
+    assert command(results, "average_ce", "--target-se", "1e9") == 1
+    assert "error: --out: found nothing, wanted a path" in capsys.readouterr().err
     assert command(results, "average_ce", "--out", str(tmp_path / "a" / "000.csv")) == 0
     assert "(cached" not in capsys.readouterr().err
+    assert command(results, "average_ce", "--target-se", "1e9", "--out", str(tmp_path / "a" / "000.csv")) == 0
+    assert capsys.readouterr().err.count("(cached") == 2  # each keeps its own
+    assert command(results, "average_ce", "--out", str(tmp_path / "a" / "000.csv")) == 0
+    capsys.readouterr()
     with (tmp_path / "a" / "000.csv").open() as file:
         assert [row["value"] for row in csv.DictReader(file)] == [row["value"] for row in whole]
     assert command(results, "average_ce", "--target-se", "-1", "--out", str(tmp_path / "b" / "000.csv")) == 1

@@ -64,6 +64,17 @@ def test_hessian_top_is_the_largest_and_not_the_largest_in_absolute_value():
     assert value["clean"] == pytest.approx(1.0, rel=0.01)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_top_is_not_taken_for_one_of_many_eigenvalues_just_below_it(seed):
+    """1 % of the spectrum at 8 below a single 10, the rest in [0, 1]: a loose or early stop finds 8."""
+    generator = torch.Generator().manual_seed(1)
+    spectrum = torch.rand(20_000, generator=generator, dtype=torch.float64)
+    spectrum[:200], spectrum[200] = 8.0, 10.0
+    start = {"w": torch.randn(20_000, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)}
+    found = hessian_top.lanczos(lambda vector: {"w": spectrum * vector["w"]}, start)
+    assert found == pytest.approx(10.0, rel=1e-3)
+
+
 def test_hessian_top_says_when_it_did_not_converge(monkeypatch):
     monkeypatch.setattr(hessian_top, "STEPS", 2)
     x, y, x_adv = data()
@@ -147,6 +158,20 @@ def test_relative_flatness_against_the_hessian_of_the_last_layer(make):
 class Tempered(nn.Sequential):
     def forward(self, x):
         return super().forward(x) / 2
+
+
+def test_relative_flatness_of_a_confident_model_does_not_cancel():
+    """Two classes, p = sigma(m): ||phi||^2 p (1 - p) ||w_0 - w_1||^2; in float32, at a loss of 1e-7."""
+    layer = nn.Linear(16, 2)
+    with torch.no_grad():
+        layer.weight.copy_(oracles.draw(2, 16, seed=3).float())
+        layer.bias.copy_(torch.tensor([16.0, 0.0]) - layer.weight.sum(dim=1) / 2)
+    model, x, y = nn.Sequential(nn.Flatten(), layer).eval(), torch.full((5, 1, 4, 4), 0.5), torch.zeros(5).long()
+    weight = layer.weight.detach().double()
+    lead = float((weight[0] - weight[1]).sum()) * 0.5 + float((layer.bias[0] - layer.bias[1]).detach())
+    spread = 1 / (2 + math.exp(lead) + math.exp(-lead)) * float((weight[0] - weight[1]).square().sum())
+    value, _ = measured(model, x, y, "relative_flatness")
+    assert lead == pytest.approx(16.0) and value["clean"] == pytest.approx(16 * 0.25 * spread, rel=1e-3)
 
 
 @pytest.mark.parametrize("last", ["convolution", "temperature"])

@@ -7,6 +7,7 @@ import torch
 from oracles import EPS, D, measured, two_classes
 from scipy.stats import weibull_max
 from torch import nn
+from torch.nn import functional as F
 
 from measures import evaluate
 from measures._extreme import endpoint
@@ -17,36 +18,58 @@ def margins(weight, bias, x, y):
     return (1 - 2 * y) * (x.flatten(1) @ (weight[0] - weight[1]) + bias[0] - bias[1])
 
 
-def three_classes(seed=5, scale=3.0):
-    """A three-class linear model, 40 images with the labels it gives them but for every fifth, and the exact distances
-    from the boundary in both norms: min_k (f_y - f_k) / ||w_y - w_k||_q, 0 where misclassified."""
-    weight, bias = oracles.draw(3, D, seed=seed, scale=scale), oracles.draw(3, seed=seed + 1, scale=0.1)
+def unequal(classes, seed=5):
+    """A linear model whose classes differ in scale, 40 images with the labels it gives them but for every fifth, and
+    the exact distances from the boundary in both norms: min_k (f_y - f_k) / ||w_y - w_k||_q, 0 where misclassified.
+    The nearest class is not the second logit for at least 5 images."""
+    weight, bias = oracles.draw(classes, D, seed=seed), oracles.draw(classes, seed=seed + 1, scale=0.1)
+    weight *= 3.0 * torch.logspace(-0.5, 0.5, classes, dtype=torch.float64)[:, None]
     x = oracles.images(40, low=0.4, high=0.6)
+    bias = bias - (x.flatten(1) @ weight.T).mean(dim=0)  # every class is somewhere the largest
     logits = x.flatten(1) @ weight.T + bias
     y = logits.argmax(dim=1)
-    y[::5] = (y[::5] + 1) % 3
+    y[::5] = (y[::5] + 1) % classes
     lead = logits.gather(1, y[:, None]) - logits
     lead[torch.arange(40), y] = torch.inf
     slopes = {norm: (weight[y][:, None] - weight).norm(p=q, dim=2) for norm, q in (("Linf", 1), ("L2", 2))}
-    exact = {norm: (lead / slope.clamp_min(1e-9)).amin(dim=1).clamp_min(0.0) for norm, slope in slopes.items()}
+    away = {norm: lead / slope.clamp_min(1e-9) for norm, slope in slopes.items()}
+    exact = {norm: distance.amin(dim=1).clamp_min(0.0) for norm, distance in away.items()}
     assert (exact["Linf"] == 0).sum() == 8
+    for distance in away.values():
+        assert ((distance.argmin(dim=1) != lead.argmin(dim=1)) & (distance.amin(dim=1) > 0)).sum() >= 5
     return oracles.linear(weight, bias), x, y, exact
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize(
-    ("name", "tolerance"), [("linear_distance", 1e-9), ("minimum_distance", 0.01), ("clever", None)]
+    ("name", "tolerance"), [("linear_distance", 1e-9), ("minimum_distance", 0.01), ("clever", 1e-9)]
 )
 def test_distances_of_a_linear_model_are_the_exact_ones(name, norm, tolerance):
-    model, x, y, exact = three_classes()
-    if name == "clever":  # of two classes the margin has a single gradient; of three only a lower bound is exact
-        model, weight, bias, x, y, _ = two_classes()
-        q = 1 if norm == "Linf" else 2
-        exact = {norm: margins(weight, bias, x, y).clamp_min(0) / (weight[0] - weight[1]).norm(p=q)}
-        tolerance = 1e-9
+    model, x, y, exact = unequal(3 if name == "minimum_distance" else 10)  # FAB looks at 3 other classes
     table = evaluate(model, x, y, [name], eps=EPS, norm=norm).set_index("variant")
     assert table.loc["clean", "value"] == pytest.approx(float(exact[norm].mean()), rel=tolerance)
     assert table.loc["clean", "se"] == pytest.approx(float(exact[norm].std()) / len(x) ** 0.5, rel=tolerance)
+
+
+@pytest.mark.parametrize("name", ["linear_distance", "clever"])
+def test_of_twelve_classes_the_nearest_of_the_nine_others_of_largest_logit_counts(name):
+    """f_k = s_k (x_k - 0.5) - 0.1 k at x = 0.5: class k is 0.1 k behind and 0.1 k / s_k away. The ninth is steep, hence
+    0.009 away; the tenth and eleventh, steeper still and 0.001 away, are not looked at."""
+    steep = torch.tensor([0.0] + 8 * [1.0] + [100.0, 1000.0, 1100.0], dtype=torch.float64)
+    model = oracles.linear(F.pad(torch.diag(steep), (0, D - 12)), -0.5 * steep - 0.1 * torch.arange(12).double())
+    x, y = torch.full((2, 1, 4, 4), 0.5, dtype=torch.float64), torch.zeros(2, dtype=torch.int64)
+    assert measured(model, x, y, name, eps=0.0001)[0]["clean"] == pytest.approx(0.9 / 100, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["linear_distance", "clever"])
+def test_a_steep_class_far_behind_is_nearer_than_a_flat_one_close_behind(name):
+    """f = (0, x_0 - 1.5, 100 x_1 - 51.5) at x = 0.5: class 1 is 1 behind and 1 away, class 2 is 1.5 behind and 0.015
+    away."""
+    weight = torch.zeros(3, D, dtype=torch.float64)
+    weight[1, 0], weight[2, 1] = 1.0, 100.0
+    model = oracles.linear(weight, torch.tensor([0.0, -1.5, -51.5], dtype=torch.float64))
+    x, y = torch.full((2, 1, 4, 4), 0.5, dtype=torch.float64), torch.zeros(2, dtype=torch.int64)
+    assert measured(model, x, y, name, eps=0.004)[0]["clean"] == pytest.approx(0.015, rel=1e-9)
 
 
 def test_what_an_attack_has_left_of_the_distance():
@@ -137,25 +160,28 @@ def test_weibull_endpoints_are_those_of_scipy(shape, size):
 
 
 def test_a_sample_without_an_endpoint_gives_its_maximum():
-    """Numbers that agree, and numbers whose right tail grows longer, as no law with an endpoint has it."""
-    samples = torch.stack([torch.full((16,), 2.0), torch.linspace(0, 4, 16).exp()]).double()
+    """Numbers that agree, numbers whose right tail grows longer, as no law with an endpoint has it, and numbers that
+    crowd at their maximum, where the likelihood is largest for an endpoint at the maximum itself."""
+    tail = torch.linspace(0, 4, 16).exp()
+    samples = torch.stack([torch.full((16,), 2.0), tail, -tail]).double()
     found, there = endpoint(samples)
     assert found.tolist() == samples.amax(dim=1).tolist()
     assert not there.any()
 
 
 class Bowl(nn.Module):
-    """f_0 - f_1 = 1 - x_0^2 in the first pixel alone: its slope at x_0 is 2 x_0."""
+    """f_0 - f_1 = 2 - x_0^2 - x_1^2 in the first two pixels: the L1 norm of its slope is 2 (x_0 + x_1)."""
 
     def forward(self, x):
-        first = x.flatten(1)[:, 0]
-        return torch.stack([1 - first**2, 0 * first], dim=1)
+        square = x.flatten(1)[:, :2].square().sum(dim=1)
+        return torch.stack([2 - square, 0 * square], dim=1)
 
 
 def test_clever_finds_the_largest_slope_in_the_ball_without_looking_at_its_border():
+    """The largest slope is that of a corner, of which the steepest of 64 points falls short by 6 %."""
     x = oracles.images(64, low=0.3, high=0.6)
-    first = x.flatten(1)[:, 0]
-    exact = (1 - first**2) / (2 * (first + 0.25))
+    pixels = x.flatten(1)[:, :2]
+    exact = (2 - pixels.square().sum(dim=1)) / (2 * (pixels + 0.25).sum(dim=1))
     table = evaluate(Bowl().eval(), x, torch.zeros(64, dtype=torch.int64), ["clever"], eps=0.25).set_index("variant")
     assert table.loc["clean", "value"] == pytest.approx(float(exact.mean()), rel=0.01)
     assert np.isfinite(table.loc["clean", "se"])

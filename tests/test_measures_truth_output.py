@@ -128,3 +128,20 @@ def test_boundary_unreached_of_a_linear_model(shift):
     alone = evaluate(model, x, y, ["boundary_thickness"], eps=EPS)["value"].tolist()
     both = evaluate(model, x, y, ["boundary_unreached", "boundary_thickness"], eps=EPS)["value"].tolist()
     assert both[2:] == alone  # computed once for both
+
+
+@pytest.mark.parametrize("own", range(4))
+def test_the_other_class_of_a_segment_is_each_of_the_rest_equally_often_and_never_the_own(own):
+    """Four classes that all segments reach but one of logit -100: the share of images whose target it is. Over the
+    three classes in its place the shares add up to 1, because every image has one target, and not its own class."""
+    n, x = 600, oracles.images(600, low=0.45, high=0.55)
+    x[:, 0, own // 4, own % 4] = 0.6  # so that this class is predicted
+    shares = []
+    for closed in (k for k in range(4) if k != own):
+        bias = torch.zeros(4, dtype=torch.float64)
+        bias[closed] = -100.0
+        model = oracles.linear(8 * torch.eye(4, D, dtype=torch.float64), bias)
+        assert (model(x).argmax(dim=1) == own).all()
+        shares.append(measured(model, x, oracles.labels(n), "boundary_unreached")[0]["clean"])
+    assert sum(shares) == pytest.approx(1.0, rel=1e-9)
+    assert shares == pytest.approx(3 * [1 / 3], abs=4 * math.sqrt(2 / 9 / n))

@@ -20,6 +20,23 @@ def test_x_grad_norm_l1_of_a_linear_model_is_the_mean_of_sums_of_absolute_values
     assert measured(model, x, y, "x_grad_norm_l1")[0] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("exponent", [75, 80])
+def test_gradients_whose_squares_underflow_keep_their_length(exponent):
+    """Logits (0, w.x - exponent) in float32: the gradient at x = 0 is p w with p = exp(-exponent), about 1e-33."""
+    w = oracles.draw(D, seed=7)
+    weight, bias = torch.stack([0 * w, w]), torch.tensor([0.0, -float(exponent)], dtype=torch.float64)
+    model = oracles.linear(weight, bias).float()
+    x, y = torch.zeros(1, *oracles.SHAPE), torch.zeros(1, dtype=torch.int64)
+    for name, length in (("x_grad_norm", w.norm()), ("x_grad_norm_l1", w.abs().sum())):
+        found = measured(model, x, y, name, eps=0)[0]["clean"]
+        assert found == pytest.approx(math.exp(-exponent) * float(length), rel=1e-5, abs=0)
+    h = 1.5 * math.sqrt(D / 3072)  # and the curvature, where the logit rises by h w.z on the way
+    for norm, rise in (("Linf", w.abs().sum() / math.sqrt(D)), ("L2", w.norm())):
+        found = measured(model, x, y, "input_curvature", eps=0, norm=norm)[0]["clean"]
+        expected = math.exp(-exponent) * math.expm1(h * float(rise)) * float(w.norm()) / h
+        assert found == pytest.approx(expected, rel=1e-4, abs=0)
+
+
 class QuadraticInput(nn.Module):
     """A two-class model whose cross-entropy for label 0 is q(x) = x^T H x / 2 + 0.1."""
 

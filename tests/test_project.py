@@ -11,6 +11,8 @@ import pytest
 import yaml
 from trees import ROOT
 
+from measures._code import names
+
 PACKAGES = ("training", "measures", "analysis", "workflow")
 # What each package may import of the others; nothing imports workflow but the Snakefile, its rules and tests.
 ARROWS = {
@@ -105,3 +107,9 @@ def test_every_requirement_is_pinned_once():
     assert not {"torch", "torchvision", "robustbench", "timm"} & {
         line.split("==")[0] for line in project()["dependencies"]
     }
+
+
+def test_the_readme_names_every_measure():
+    words = set(re.findall(r"[a-z][a-z0-9_]+", (ROOT / "README.md").read_text()))
+    absent = [name for name in names() if name.removesuffix("_over_margin") not in words]
+    assert not absent

@@ -116,6 +116,24 @@ def test_a_comment_reruns_nothing_and_arithmetic_just_its_measure(finished: Tree
     assert tree.plan("digits-tiny").jobs == changed
 
 
+def test_one_job_for_all_measures_of_a_chunk_takes_what_is_known_from_the_cache(finished: Tree, tmp_path: Path):
+    tree = finished.copy(tmp_path / "project")
+    before = table(tree, "measures")
+    file = tree.path / "measures" / "average_ce.py"
+    file.write_text(file.read_text().replace("return context", "return 2 * context"))
+    tree.edit(STUDY, "chunks: 3", "measure_jobs: chunk\nchunks: 3")
+    result = tree.run("digits-tiny")
+    assert result.code == 0, result.text
+    assert result.jobs == Counter({"compute_measures": chunks(tree)}) + Counter(["catalogue", "all"]) + AFTER
+    for log in (tree.path / RESULTS / "logs" / "measures" / "measures").glob("*.log"):
+        assert all("(2 measures cached; " in line for line in log.read_text().splitlines())
+    after = table(tree, "measures")
+    doubled = before["measure"] == "average_ce"
+    assert after["value"].tolist() == pytest.approx((before["value"] * (1 + doubled)).tolist(), rel=1e-6)
+    assert after.loc[~doubled].equals(before.loc[~doubled])
+    assert not tree.plan("digits-tiny").jobs
+
+
 def test_a_new_seed_trains_only_what_is_new(finished: Tree, tmp_path: Path):
     tree = finished.copy(tmp_path / "project")
     runs = tree.path / RESULTS / "runs"

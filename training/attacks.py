@@ -29,8 +29,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """-log softmax(logits)_y for each example: (n, k), (n,) -> (n,)."""
-    return F.cross_entropy(logits, y, reduction="none")
+    """-log softmax(logits)_y for each example: (n, k), (n,) -> (n,).
+
+    In float64: where the label leads by 17 or more, float32 rounds its probability to 1, and what is left of the
+    gradient is wrong, or 0, so that an attack sees nothing.
+    """
+    return F.cross_entropy(logits.double(), y, reduction="none").to(logits)
 
 
 def flat_norm(x: Tensor) -> Tensor:

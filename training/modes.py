@@ -33,6 +33,14 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
+def full_precision() -> Iterator[None]:
+    """Convolutions on a GPU in float32: cuDNN may round their inputs to TF32 (10 bits) otherwise."""
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+        yield
+
+
+@contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[nn.Module]:
     """Whatever happens to the buffers (BatchNorm statistics) inside is undone."""
     saved = [(b, b.detach().clone()) for b in model.buffers()]

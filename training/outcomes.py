@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from training import attacks
 from training.checkpoint import FileFault, load_tensors, save_tensors
 from training.data import Splits
-from training.modes import frozen
+from training.modes import frozen, full_precision
 from training.outcome_table import failure, lines, summary, write_table
 from training.planned import ATTACKED, cache_file, frozen_images, load_planned_model, run_record, splits_of
 from training.registry import Registry
@@ -62,7 +62,7 @@ def attacked(
         raise ValueError("model: found train mode, wanted eval mode for every outcome")
     device = next((p.device for p in model.parameters()), images.device)
     right, adversarial = [], []
-    with frozen(model):
+    with frozen(model), full_precision():
         for rows in torch.arange(len(labels)).split(batch):
             x, y, ids = (part[rows].to(device) for part in (images, labels, index))
             x_adv = OUTCOME_ATTACKS[attack](model, x, y, ids, eps, norm)

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from training.settings import NA
-from workflow.study import IMAGES
+from workflow.study import IMAGES, measure_rules
 
 
 class Pass(NamedTuple):
@@ -82,10 +82,12 @@ def hours(plan: dict) -> dict[str, float]:
 
 
 def job_counts(plan: dict) -> dict[str, int]:
-    """Number of jobs by rule; `measures` stands for the rules compute_NAME together."""
+    """Number of jobs by rule; `measures` stands for all rules compute_... together."""
     chunks = len(plan["chunks"])
     counts = {"data": 1, "train": len(plan["batches"]), "outcomes": chunks}
-    counts["measures"] = chunks * len(plan["study"]["measures"])
+    by_rule = measure_rules(plan["study"])
+    elsewhere = len(plan["study"]["measures"]) - sum(map(len, by_rule.values()))  # each has a rule of its own
+    counts["measures"] = chunks * (len(by_rule) + elsewhere)
     return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "figures": 1, "report": 1}
 
 

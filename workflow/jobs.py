@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from measures._code import code_id
-from measures._code import names as python_measures
 from workflow.grid import write_plan
-from workflow.study import ROOT
+from workflow.study import ROOT, measure_rules
 
 # Of every job: one thread per process, and this repository's code whatever the working directory is.
 SHELL_PREFIX = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH={shlex.quote(str(ROOT))}; "
@@ -51,7 +50,7 @@ class Jobs:
         self.plan, self.study = plan, plan["study"]
         self.measures, self.chunks = self.study["measures"], plan["chunks"]
         self.extra_rules = [str(ROOT / path) for path in self.study["extra_rules"]]
-        self.python_measures = [name for name in python_measures() if name in self.measures]
+        self.measure_rules = measure_rules(self.study)
         self._models: dict[str, list[str]] = defaultdict(list)
         self._batches: dict[str, dict[str, bool]] = defaultdict(dict)
         for model, entry in plan["models"].items():

@@ -143,6 +143,14 @@ def measure_faults(study: dict) -> Iterator[str]:
             yield f"measures[{place}]: nothing makes {name!r}{hint}"
 
 
+def measure_rules(study: dict) -> dict[str, list[str]]:
+    """{what a rule compute_... is called after: the Python measures that its jobs compute}."""
+    names = [name for name in python_measures() if name in study["measures"]]
+    if study["measure_jobs"] == "chunk":
+        return {"measures": names} if names else {}
+    return {name: [name] for name in names}
+
+
 def resolve(config: dict, origin: str | Path) -> dict:
     """The complete study described by `config`: defaults filled in, eps exact, measures by name.
 

@@ -44,7 +44,7 @@ STYLE = {
     "pdf.fonttype": 42,  # TrueType: text stays text
 }
 OPACITY = 0.8  # of filled markers
-MANY = 30_000  # points; more are drawn as one picture inside the vector files, which would weigh megabytes
+MANY = 30_000  # points; more are drawn as one picture in each panel of an SVG, which would weigh megabytes
 DPI = 150
 
 
@@ -72,7 +72,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     # The canvases' own writers: Figure.savefig would go through each figure a second time to arrange it.
     writers: dict[str, Callable[[Path], object]] = {
         "png": FigureCanvasAgg(figure).print_png,
-        "pdf": partial(FigureCanvasPdf(figure).print_pdf, metadata={"CreationDate": None}),
+        "pdf": partial(print_vectors, figure),
         "svg": partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None}),
     }
     paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in writers}
@@ -91,14 +91,22 @@ def face(checkpoint: str, colour: str) -> tuple[float, float, float, float]:
     return to_rgba(colour, 0 if checkpoint == "best" else OPACITY)
 
 
-def scatter_group(
-    axes: Axes, x: pd.Series, y: ArrayLike, checkpoints: pd.Series, place: int, size: float, rasterized: bool = False
-) -> None:
+def scatter_group(axes: Axes, x: pd.Series, y: ArrayLike, checkpoints: pd.Series, place: int, size: float) -> None:
     """Points of one group of models: colour and marker by group, fill by checkpoint rule."""
     colour, marker = look(place)
     faces = [face(checkpoint, colour) for checkpoint in checkpoints]
     cloud = axes.scatter(x, y, s=size, marker=marker, facecolors=faces, edgecolors=colour, linewidths=0.9)
-    cloud.set(zorder=2, rasterized=rasterized)
+    cloud.set(zorder=2)
+
+
+def print_vectors(figure: Figure, path: Path) -> None:
+    """Write a PDF without pictures: it holds each marker once anyhow, and a page of pixels in memory for a picture."""
+    limits = [axes.get_rasterization_zorder() for axes in figure.axes]
+    for axes in figure.axes:
+        axes.set_rasterization_zorder(None)
+    FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+    for axes, limit in zip(figure.axes, limits, strict=True):
+        axes.set_rasterization_zorder(limit)
 
 
 def plain(text: str) -> str:

@@ -106,10 +106,11 @@ def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, la
     if points.empty:
         say(axes, f"no defined value\n(n = 0 of {total})\n{why_missing(ledger, column)}".strip())
         return
-    heavy = len(points) * len(ledger.columns) > MANY
+    if len(points) * len(ledger.columns) > MANY:
+        axes.set_rasterization_zorder(2.1)
     for place, label in enumerate(labels):
         part = points[points["group"] == label]
-        scatter_group(axes, part["value"], part["gap"], part[CHECKPOINT], place, size=13, rasterized=heavy)
+        scatter_group(axes, part["value"], part["gap"], part[CHECKPOINT], place, size=13)
     scale, missing = set_scale(axes, points["value"].to_numpy()), total - len(points)
     note = f"n = {len(points)}" + (f", {missing} missing" if missing else "") + scale
     axes.set_xlabel(note, fontsize=7, color=GREY, labelpad=1)

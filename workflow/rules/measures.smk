@@ -1,30 +1,31 @@
-# One rule per measure, one job per chunk. `code` changes with the arithmetic of a measure and of every helper it uses,
-# not with comments; `digest` with the chunk's models.
+# One rule per measure, one job per chunk; with `measure_jobs: chunk` one rule for all of them, whose jobs load a model
+# once and share what its measures have in common. `code` changes with the arithmetic of a measure and of every helper
+# it uses, not with comments; `digest` with the chunk's models.
 
-for NAME in JOBS.python_measures:
+for GROUP, NAMES in JOBS.measure_rules.items():
 
     rule:
         name:
-            f"compute_{NAME}"
+            f"compute_{GROUP}"
         input:
             "<results>/outcomes/{chunk}.parquet",
         output:
-            table=f"<results>/measures/{NAME}/{{chunk}}.csv",
+            [f"<results>/measures/{NAME}/{{chunk}}.csv" for NAME in NAMES],
         log:
-            f"<logs>/measures/{NAME}/{{chunk}}.log",
+            f"<logs>/measures/{GROUP}/{{chunk}}.log",
         benchmark:
-            f"<benchmarks>/measures/{NAME}/{{chunk}}.tsv"
+            f"<benchmarks>/measures/{GROUP}/{{chunk}}.tsv"
         conda:
             "../../environment.yml"
         threads: 1
         params:
-            results=subpath(output.table, ancestor=3),
-            measure=NAME,
-            code=code_id(NAME),
+            results=lambda wildcards, output: Path(output[0]).parents[2],
+            measures=",".join(NAMES),
+            code=[code_id(NAME) for NAME in NAMES],
             digest=JOBS.chunk_digest,
         shell:
-            "python -m measures run {params.measure} --plan {params.results}/plan.json --chunk {wildcards.chunk}"
-            " --results {params.results} --out {output} > {log} 2>&1"
+            "python -m measures run {params.measures} --plan {params.results}/plan.json --chunk {wildcards.chunk}"
+            " --results {params.results} > {log} 2>&1"
 
 
 for PATH in JOBS.extra_rules:

@@ -217,6 +217,36 @@ def test_the_frontier_is_what_no_cheaper_measure_equals(ledger_of):
     assert rows["frontier"].any()
 
 
+def test_the_frontier_shows_what_lies_beyond_its_panel_and_names_its_lines(ledger_of):
+    frontier, ledger = figures.module("frontier"), ledger_of("usual")
+    axes = _style.Figure().add_subplot()
+    rows = pd.DataFrame({"seconds": [1.0, 2.0, 3.0], "estimate": [-0.9, 0.1, 0.2]})
+    frontier.draw_family(axes, rows.assign(low=[-1, -0.5, 0.1], high=[-0.2, 0.9, 0.3]), _style.look(0), -0.3, 0.6)
+    drawn = [(line.get_marker(), line.get_markersize(), list(line.get_xdata())) for line in axes.lines]
+    heads = {(marker, size): x for marker, size, x in drawn if x and marker != "o"}
+    assert heads == {("v", 3.5): [2], ("v", 8): [1], ("^", 3.5): [2]}
+    assert [x for marker, _, x in drawn if marker == "o"] == [[2, 3]]
+    bars = [tuple(path.vertices[:, 1]) for path in axes.collections[0].get_paths()]
+    assert bars == [(-0.3, -0.2), (-0.3, 0.6), (0.1, 0.3)]
+    words = [text.get_text() for text in frontier.draw(ledger).legends[0].get_texts()]
+    assert {"frontier", "0.01 in R²"} <= set(words)
+
+
+def test_the_numbers_of_the_frontier_cover_neither_marks_nor_each_other(ledger_of):
+    figure = figures.module("frontier").draw(digits_size(ledger_of("usual").path.parent / "digits", columns=8))
+    chart, key = figure.axes
+    boxes = [text.get_window_extent() for text in chart.texts]
+    assert len(boxes) == len(key.texts) - 1 - sum("not on it" in text.get_text() for text in key.texts) > 3
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+    marks = [
+        chart.transData.transform(point)
+        for line in chart.lines
+        if line.get_marker() not in ("None", "")
+        for point in line.get_xydata()
+    ]
+    assert not any(box.contains(*mark) for box in boxes for mark in marks)
+
+
 def test_a_study_without_defense_axis_is_grouped_by_its_first_axis_and_says_so(ledger_of):
     ledger = ledger_of("one_axis")
     forest = figures.module("pi_defense")

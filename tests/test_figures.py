@@ -203,10 +203,11 @@ def test_sign_errors_count_survivors_and_say_where_there_are_none(ledger_of):
 def test_what_lies_beyond_a_panel_is_an_arrow_head_and_not_a_mark():
     axes = _style.Figure().add_subplot()
     _forest.dress(axes, 3, 0, 1)
-    rows = pd.DataFrame({"estimate": [-48.0, 0.5, np.nan], "low": [-50.0, 0.4, np.nan], "high": [0.2, 0.6, np.nan]})
+    rows = pd.DataFrame({"estimate": [-48.0, 0.5, np.nan], "low": [-50.0, 0.4, np.nan], "high": [0.2, 1.6, np.nan]})
     _forest.draw_marks(axes, rows, 0, _style.look(0))
-    drawn = {line.get_marker(): list(line.get_ydata()) for line in axes.lines if len(line.get_ydata())}
-    assert drawn == {"<": [0], "o": [1]} and [text.get_text() for text in axes.texts] == ["n/a"]
+    drawn = {(line.get_marker(), line.get_markersize()): list(line.get_ydata()) for line in axes.lines}
+    assert {look: y for look, y in drawn.items() if y} == {("<", 5): [0], ("o", 4.6): [1], (">", 3.5): [1]}
+    assert [text.get_text() for text in axes.texts] == ["n/a"]
 
 
 def test_the_frontier_is_what_no_cheaper_measure_equals(ledger_of):
@@ -271,6 +272,15 @@ def test_no_two_groups_look_alike_and_shape_doubles_colour():
     looks = [_style.look(place) for place in range(72)]
     assert len(set(looks)) == 72
     assert len({colour for colour, _ in looks[:8]}) == len({marker for _, marker in looks[:8]}) == 8
+
+
+def test_long_names_are_broken_into_lines():
+    assert (
+        _style.broken("adaptive_sharpness_logit_normalised (clean)", 28)
+        == "adaptive_sharpness_logit_\nnormalised (clean)"
+    )
+    assert _style.broken("a_b (clean)", 28) == "a_b (clean)" and _style.broken("abc_def", 4) == "abc_\ndef"
+    assert _style.broken("unbreakable", 4) == "unbreakable"
 
 
 def test_names_are_shown_as_they_are_and_not_read_as_mathematics(ledger_of):

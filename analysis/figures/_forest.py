@@ -14,6 +14,7 @@ from analysis.ledger import Ledger
 
 CEILING_DASHES = {"run": (0, (5, 2)), "configuration": (0, (1, 1.2))}
 LABELS = 2.3  # inches that the names of measures take
+TALL = 40  # rows; a panel of more has its scale at the top too
 
 
 def height(rows: int, marks: int = 1) -> float:
@@ -22,7 +23,7 @@ def height(rows: int, marks: int = 1) -> float:
 
 
 def dress(axes: Axes, rows: int, low: float, high: float, ticks: Sequence[float] | None = None) -> None:
-    """Limits, row bands and grid of a panel."""
+    """Limits, row bands, grid and scale of a panel."""
     margin = 0.025 * (high - low)
     axes.set(xlim=(low - margin, high + margin), ylim=(rows - 0.5, -0.5))
     if ticks is not None:
@@ -31,6 +32,8 @@ def dress(axes: Axes, rows: int, low: float, high: float, ticks: Sequence[float]
         axes.axhspan(row - 0.5, row + 0.5, color="#f5f5f5", zorder=0, linewidth=0)
     axes.grid(axis="x", color=PALE, linewidth=0.5)
     axes.tick_params(axis="y", length=0)
+    if rows > TALL:
+        axes.tick_params(axis="x", top=True, labeltop=True)
 
 
 def dress_tau(axes: Axes, rows: int, ledger: Ledger) -> None:
@@ -74,8 +77,9 @@ def draw_marks(
 ) -> None:
     """Estimates with their intervals, one per row, shifted down by `offset`; look: colour and marker.
 
-    What lies beyond the limits of the panel is shown by an arrow head at its edge; an undefined one by n/a, unless the
-    row is not to be `shown`. A mark is open where it has no interval, or, if given, where `hollow` says so.
+    An estimate beyond the limits of the panel is shown by an arrow head at its edge, an interval that goes on there by
+    a small one; an undefined estimate by n/a, unless the row is not to be `shown`. A mark is open where it has no
+    interval, or, if given, where `hollow` says so.
     """
     colour, marker = look
     low, high = axes.get_xlim()
@@ -92,9 +96,13 @@ def draw_marks(
     for chosen, fill in ((inside & ~bare, colour), (inside & bare, "white")):
         (points,) = axes.plot(estimates[chosen], y[chosen], linestyle="", color=colour, marker=marker)
         points.set(markerfacecolor=fill, markersize=4.6, zorder=3)
-    for side, beyond, edge in (("<", estimates < low, low), (">", estimates > high, high)):
+    left, right = estimates < low, estimates > high
+    for side, beyond, edge, size in (
+        *(("<", left, low, 5), ("<", seen & (lows < low) & ~left, low, 3.5)),
+        *((">", right, high, 5), (">", seen & (highs > high) & ~right, high, 3.5)),
+    ):
         if beyond.any():  # an empty line without clipping would upset the layout
-            axes.plot(np.full(beyond.sum(), edge), y[beyond], ls="", color=colour, marker=side, ms=5, clip_on=False)
+            axes.plot(np.full(beyond.sum(), edge), y[beyond], ls="", color=colour, marker=side, ms=size, clip_on=False)
 
 
 def entry(label: str, look: tuple[str, str]) -> Line2D:

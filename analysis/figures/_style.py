@@ -1,5 +1,6 @@
 """How all figures look and how they are saved: colours with markers that double them, labels, numbers, files."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
 from pathlib import Path
@@ -114,6 +115,16 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def broken(text: str, most: int) -> str:
+    """Text in lines of at most so many letters, broken after spaces and underscores as far as there are any."""
+    lines = [""]
+    for part in re.findall(r"[^_ ]*[_ ]|[^_ ]+", text):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > most:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = (), more: Sequence[Line2D] = ()) -> None:
     """Legend above a figure: the groups in order, then the checkpoint rules where there are two, then `more`."""
     rules = sorted(set(checkpoints) & {"last", "best"}, reverse=True)
@@ -132,9 +143,8 @@ def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = (
 def say(axes: Axes, reason: str, size: float = 9, top: bool = False) -> None:
     """Say in an empty panel why it is empty; size: of the letters, in points; top: at the upper end of a tall panel."""
     axes.axis("off")  # not set(yticks=[]), which would take the labels of a neighbour that shares the axis
-    words = axes.text(
-        0.5, 0.5, plain(reason), transform=axes.transAxes, ha="center", va="center", color=GREY, wrap=True
-    )
+    height, side = (0.99, "top") if top else (0.5, "center")
+    words = axes.text(0.5, height, plain(reason), transform=axes.transAxes, ha="center", va=side, color=GREY, wrap=True)
     words.set_fontsize(size)
 
 

@@ -44,7 +44,7 @@ def draw_axis(axes: Axes, marks: pd.DataFrame, axis: str) -> None:
     """pi and psi of one axis."""
     own = marks[marks["axis"] == axis]
     if own["estimate"].isna().all():
-        say(axes, f"no group of models that\nshares or differs in\n{axis} alone", 7.5)
+        say(axes, f"no group of models that\nshares or differs in\n{axis} alone", 7.5, top=True)
         return
     for offset, statistic in ((-0.2, "pi"), (0.2, "psi")):
         part = own[own["statistic"] == statistic]

@@ -79,7 +79,7 @@ def draw_increments(axes: Axes, ledger: Ledger, table: pd.DataFrame, over: str) 
     part = table[(table["statistic"] == "increment") & (table["over"] == over)]
     axes.set_title("over the settings" if over == "settings" else "over settings and training state")
     if part.empty:
-        say(axes, "no column of the training state\nis known in this study")
+        say(axes, "no column of the training state\nis known in this study", top=True)
         return
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=1)
     axes.axvline(NEGLIGIBLE, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)

@@ -48,7 +48,7 @@ def draw(ledger: Ledger) -> Figure:
     _forest.name_rows(left, measures, ledger)
     left.set(xlabel="τ with the gap", title=f"all {len(_numbers.models(ledger))} models, {_numbers.threat(ledger)}")
     if axis is None:
-        say(right, "this study has no axis,\nso no groups of models to compare within")
+        say(right, "this study has no axis,\nso no groups of models to compare within", top=True)
         return figure
     _forest.dress_tau(right, len(measures), ledger)
     for place, value in enumerate(values):

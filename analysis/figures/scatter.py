@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.figures import _numbers, _statistics
-from analysis.figures._style import GREY, MANY, empty, legend, say, scatter_group, styled
+from analysis.figures._style import GREY, MANY, broken, empty, legend, say, scatter_group, styled
 from analysis.labels import measure_label, with_interval
 from analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 
@@ -22,6 +22,7 @@ CAPTION = (
     "factor of 30, say so."
 )
 ACROSS = (5, 4)  # panels in a row: as leave the fewest places empty
+LETTERS = 28  # in a line of a title
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SPAN = 30  # positive values spanning more than this factor get a logarithmic axis
 OUTLYING = 20  # values of both signs spanning more than this many interquartile ranges get a symlog axis
@@ -102,7 +103,8 @@ def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, la
     """One measure."""
     tau, total = _numbers.pooled(ledger).loc[column], len(_numbers.models(ledger))
     title = f"τ = {with_interval(tau['estimate'], tau['low'], tau['high'])}"
-    axes.set_title(f"{measure_label(column, ledger.columns)}\n{title}", fontsize=8.5, linespacing=1.25)
+    name = broken(measure_label(column, ledger.columns), LETTERS)
+    axes.set_title(f"{name}\n{title}", fontsize=8.5, linespacing=1.25)
     if points.empty:
         say(axes, f"no defined value\n(n = 0 of {total})\n{why_missing(ledger, column)}".strip())
         return

@@ -42,7 +42,7 @@ def draw_choice(axes: Axes, ledger: Ledger, part: pd.DataFrame, choice: str) -> 
     """Regret of every measure at one kind of choice, between the lines of picking without one."""
     axes.set_title(f"picking {CHOICES[choice]}")
     if part["estimate"].isna().all():
-        say(axes, "nothing to choose from:\nno run has two checkpoints,\nor too few configurations")
+        say(axes, "nothing to choose from:\nno run has two checkpoints,\nor too few configurations", top=True)
         return
     for name, (colour, dashes) in BASELINES.items():
         for row in part[part["measure"] == name].itertuples(index=False):

@@ -49,7 +49,7 @@ def draw_panel(axes: Axes, ledger: Ledger, part: pd.DataFrame, what: str) -> Non
     if not alive:
         none = "no two configurations\ndiffer in it alone"
         lost = "no environment survives:\nno gaps of such a pair\ndiffer beyond image noise"
-        say(axes, lost if whole else none, 7)
+        say(axes, lost if whole else none, 7, top=True)
         return
     axes.axvline(0.5, color=GREY, linewidth=0.9, zorder=1)
     for place, (statistic, appearance) in enumerate(LOOKS.items()):

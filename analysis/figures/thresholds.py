@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures import _forest, _numbers, _statistics
-from analysis.figures._style import GREY, INK, PALE, empty, look, plain, say, styled
+from analysis.figures._style import GREY, INK, PALE, broken, empty, look, plain, say, styled
 from analysis.labels import measure_label
 from analysis.ledger import Ledger
 
@@ -23,6 +23,7 @@ CAPTION = (
     "models ({ceilings})."
 )
 ACROSS = 6
+LETTERS = 27  # in a line of a title
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
@@ -75,7 +76,8 @@ def draw(ledger: Ledger) -> Figure:
         axes.set(ylim=(-1.05, 1.05), xlim=(0, 1.05), yticks=[-1, 0, 1])
         label_cuts(axes, rows[rows["measure"] == measures[0]])
         axes.tick_params(labelleft=place % across == 0, labelbottom=place + across >= len(measures))
-        axes.set_title(plain(measure_label(measure, ledger.columns)).replace("adversarial", "adv."), fontsize=7)
+        name = measure_label(measure, ledger.columns).replace("(adversarial)", "(adv.)")
+        axes.set_title(plain(broken(name, LETTERS)), fontsize=7)
         draw_panel(axes, ledger, rows[rows["measure"] == measure], values)
     for axes in list(panels.flat)[len(measures) :]:
         axes.axis("off")

@@ -12,7 +12,7 @@ the false discovery rate (Benjamini-Hochberg) instead.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -142,32 +142,49 @@ def design_of(study: Study, seed: int = 0) -> tuple[Design, np.ndarray]:
 
 
 def increments(study: Study, seed: int = 0) -> list[Statement]:
-    """The increment of each measure over the settings, under each learner; undefined where the configurations are too
-    few for the settings' main effects (order 0) or where the measure has no values."""
-    design, fold = design_of(study, seed)
-    y = study.table[study.outcome].to_numpy(float)
-    values = study.table[study.measures].to_numpy(float)
-    n, many = (~np.isnan(values)).sum(axis=0), len(study.levels)
-    varies = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in values.T], dtype=bool)
+    """The increment of each measure over the settings, under each learner, among the models that have the measure, as
+    tau is: the others would dilute it, and would let settings be fitted that the measure's own models cannot bear."""
+    values, many = study.table[study.measures].to_numpy(float), len(study.levels)
+    groups: dict[bytes, list[int]] = {}  # measures by which models are known: most are known for all
+    for place, known in enumerate(~np.isnan(values).T):
+        groups.setdefault(known.tobytes(), []).append(place)
+    found: dict[tuple[str, str], Statement] = {}
+    for places in groups.values():
+        rows = ~np.isnan(values[:, places[0]])
+        chosen, block = np.unique(study.block[rows], return_inverse=True)
+        names = [study.measures[place] for place in places]
+        part = replace(
+            study, table=study.table[rows], measures=names, block=block, levels=study.levels[chosen], se=None
+        )
+        for one in increments_of(part, seed):
+            parts = np.zeros(many)
+            parts[chosen] = one.parts
+            found[one.key["learner"], one.key["measure"]] = replace(one, parts=parts)
+    return [found[learner, measure] for learner in LEARNERS for measure in study.measures]
 
-    def keys(learner: str) -> list[dict]:
-        return [{"measure": measure, "statistic": "increment", "learner": learner} for measure in study.measures]
 
-    if design.order == 0:
-        return [
-            Statement(key, np.nan, np.nan, 0, np.zeros(many), int(count), many)
-            for name in LEARNERS
-            for key, count in zip(keys(name), n, strict=True)
-        ]
+def increments_of(study: Study, seed: int) -> list[Statement]:
+    """Increments of measures that all models have; undefined where the configurations are too few for the settings'
+    main effects (order 0), or outcome or measure is constant."""
+    y, values = study.table[study.outcome].to_numpy(float), study.table[study.measures].to_numpy(float)
+    many = len(study.levels)
+    varies = np.array([len(np.unique(y)) > 1 and len(np.unique(column)) > 1 for column in values.T])
+
+    def made(learner: str, k: int, estimate: float, se: float, parts: np.ndarray, slope: float) -> Statement:
+        key = {"measure": study.measures[k], "statistic": "increment", "learner": learner}
+        return Statement(key, estimate, se, many - 1, parts, len(y), many, slope=slope)
+
+    design, fold = design_of(study, seed) if varies.any() else (None, np.zeros(0))
+    if design is None or design.order == 0:
+        none = np.nan, np.nan, np.zeros(many), np.nan
+        return [made(name, k, *none) for name in LEARNERS for k in range(len(varies))]
     added, slopes = corrections(beyond_settings(design, y, values, fold))
     found = []
     for learner, predicted in out_of_fold(design, y, fold, seed=seed).items():
         estimate, se, parts = sum_error(gains(y - predicted, added, y, study.block))
-        for k, key in enumerate(keys(learner)):
-            numbers = (float(estimate[k]), float(se[k])) if varies[k] else (np.nan, np.nan)
-            found.append(
-                Statement(key, *numbers, many - 1, parts[:, k], int(n[k]), many, slope=float(np.sign(slopes[k])))
-            )
+        estimate, se = (np.where(varies, numbers, np.nan) for numbers in (estimate, se))
+        for k, slope in enumerate(np.sign(slopes)):
+            found.append(made(learner, k, float(estimate[k]), float(se[k]), parts[:, k], float(slope)))
     return found
 
 

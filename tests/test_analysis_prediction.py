@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import Ridge
 
+from analysis.claims import claims
 from analysis.influence import interactions, level_codes
 from analysis.ladder import best_pair, cluster_interval, ladder, quality, ratio
 from analysis.prediction import beyond_settings, corrections, gains, normal_scores, residuals, sum_error
@@ -140,6 +141,28 @@ def test_missing_values_add_nothing_to_their_models(table):
     values = study.table[["holes"]].to_numpy()
     added, _ = corrections(beyond_settings(design, study.table["gap"].to_numpy(), values, fold))
     assert (added[np.isnan(values)] == 0).all() and (added[~np.isnan(values)] != 0).all()
+
+
+def test_an_increment_is_about_the_models_that_have_the_measure(table):
+    """As if there were no others: among all models it would be diluted by those that it says nothing about."""
+    holes = table.assign(m=table["m"].where(table["defense"] != "defense1"), few=table["m"].where(table.index < 4))
+    found = increments(make_study(holes, **PARTS, measures=["noise", "m", "few"]))
+    assert [one.key["measure"] for one in found] == ["noise", "m", "few"] * 2
+    alone = increments(make_study(table[table["defense"] != "defense1"], **PARTS, measures=["m"]))
+    for one, wanted in zip(found[1::3], alone, strict=True):
+        assert (one.estimate, one.se, one.free, one.n) == (wanted.estimate, wanted.se, wanted.free, wanted.n)
+        assert np.isin(wanted.parts, one.parts).all() and (one.parts != 0).sum() == one.configurations == 16
+    assert all(np.isnan(one.estimate) and one.configurations == 1 for one in found[2::3])
+
+
+def test_settings_that_outnumber_the_configurations_with_a_measure_do_not_make_it_a_proxy():
+    """12 configurations of 64 fit any numbers by their settings: that says nothing about the measure."""
+    _, ledger = make("genuine", 64, 0)
+    chosen = np.random.default_rng(0).permutation(64)[:12]
+    gap = ledger.configuration_gap
+    found = ledger.table.assign(m=np.where(np.isin(np.arange(256) // 4, chosen), gap, np.nan))
+    verdict, _ = claims(found, **PARTS, measures=["m"])
+    assert verdict["verdict"].tolist() == ["unresolved"] and "too few" in verdict["reason"][0]
 
 
 def test_gains_sum_to_the_increment_and_their_spread_is_that_of_configurations():

@@ -1,5 +1,6 @@
 """Anybody's table with one row per model: read, checked column by column, ready for analysis.association."""
 
+import csv
 import difflib
 import math
 from collections.abc import Iterable, Sequence
@@ -39,24 +40,43 @@ class ModelTable:
     notes: list[str]
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file, every cell as text; blank lines and columns without a name (a written row index) are left out.
+
+    Raises ValueError for a row that has not one cell for each column: a file cut short, or cells in wrong columns.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [cells for cells in csv.reader(file, skipinitialspace=True, strict=True) if cells not in ([], [""])]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: found no readable CSV: {' '.join(str(error).split())}") from error
+    header, rows = (lines[0], lines[1:]) if lines else ([], [])
+    for place, cells in enumerate(rows, start=1):
+        if len(cells) != len(header):
+            raise ValueError(f"{path}, row {place}: found {len(cells)} cells, wanted {len(header)}, one for each column")
+    table = pd.DataFrame(rows, columns=[name.strip() for name in header], dtype=str)
+    return table.loc[:, table.columns != ""]
+
+
 def read_any(path: str | Path) -> pd.DataFrame:
     """A CSV or parquet file, every cell as text ('' where a parquet cell is missing).
 
-    Raises FileNotFoundError, or ValueError when the file is not readable or has no rows.
+    Raises FileNotFoundError, or ValueError when the file is not readable, has no rows, or two columns of one name.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        if path.suffix in (".parquet", ".pq"):
-            found = read_parquet(path)
-            table = pd.DataFrame({str(name): found[name].map(text).where(found[name].notna(), "") for name in found})
-        else:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: found no readable CSV: {' '.join(str(error).split())}") from error
+    if path.suffix in (".parquet", ".pq"):
+        found = read_parquet(path)
+        columns = [found.iloc[:, place] for place in range(found.shape[1])]
+        cells = [one.map(text).where(one.notna(), "") for one in columns]
+        table = pd.concat(cells, axis=1).set_axis(found.columns.map(str), axis=1) if cells else pd.DataFrame()
+    else:
+        table = read_csv(path)
     if table.empty:
         raise ValueError(f"{path}: found 0 rows, wanted one per model")
+    if len(twice := table.columns[table.columns.duplicated()]):
+        raise ValueError(f"{path}: found two columns {twice[0]!r}, wanted one")
     return table
 
 

@@ -157,6 +157,34 @@ def test_a_bad_table_is_told_in_one_line_and_nothing_is_written(table, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+RAGGED = {
+    "a cell too many in each row": (lambda lines: [lines[0], *(f"{line}," for line in lines[1:])], "row 1: found 9"),
+    "a row cut short": (lambda lines: [*lines[:-1], ",".join(lines[-1].split(",")[:5])], "row 24: found 5 cells"),
+    "an open quote": (lambda lines: [*lines[:3], '"' + lines[3], *lines[4:]], "found no readable CSV"),
+    "two columns of one name": (lambda lines: [f"{lines[0]},ce", *(f"{line},1" for line in lines[1:])], "columns 'ce'"),
+}
+
+
+@pytest.mark.parametrize("command", DRAWS)
+@pytest.mark.parametrize("name", RAGGED)
+def test_cells_never_slip_into_other_columns(table, tmp_path, capsys, name, command):
+    spoil, message = RAGGED[name]
+    (tmp_path / "bad.csv").write_text("\n".join(spoil(table.to_csv(index=False).splitlines())))
+    assert ask(command, tmp_path / "bad.csv", tmp_path / "out", "--seed-column", "seed") == 1
+    error = capsys.readouterr().err
+    assert message in error and "bad.csv" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_index_blank_lines_and_a_byte_order_mark_are_no_data(table, tmp_path):
+    table.to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "b.csv").write_text("\ufeff" + table.to_csv().replace("\n", "\n\n"))
+    options = {"axes": ["defense", "batch", "lr"], "outcome": "gap", "seed_column": "seed"}
+    plain, other = (read_models(tmp_path / name, **options) for name in ("a.csv", "b.csv"))
+    pd.testing.assert_frame_equal(plain.rows, other.rows)
+    assert plain.measures == other.measures == ["ce", "noise"]
+
+
 def test_without_a_seed_column_the_line_about_equal_models_names_the_option(table, tmp_path, capsys):
     table.to_csv(tmp_path / "a.csv", index=False)
     assert correlate(tmp_path / "a.csv", tmp_path / "out") == 1

@@ -3,14 +3,28 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from analysis.association import correlations
 from analysis.collect import collect
-from analysis.files import pack, require_columns, write_csv
+from analysis.files import require_columns, write_csv
 from analysis.ledger import Ledger
 from analysis.tables import ModelTable, read_models
 
 PUBLISHED = Path(__file__).parent / "published"
+LEDGER: dict[str, Any] = {
+    "metavar": "STUDY|LEDGER",
+    "help": "a study by name (results/STUDY/ledger, else the shipped one) or a ledger folder",
+}
+
+
+def find_ledger(name: str) -> Path:
+    """A ledger folder, or by the name of a study: results/NAME/ledger, else the shipped one."""
+    places = [Path(name), Path("results") / name / "ledger", PUBLISHED / name]
+    found = [place for place in places if (place / "study.json").is_file()]
+    if not found:
+        raise FileNotFoundError(f"{name}: found no ledger (study.json) in {', '.join(map(str, places))}")
+    return found[0]
 
 
 def run_ledger(given: argparse.Namespace) -> None:
@@ -60,8 +74,8 @@ def run_claims(given: argparse.Namespace) -> None:
 
     signs: dict[str, int | None] = {}
     se = given.se_column
-    if given.table.is_dir():
-        ledger = Ledger.load(given.table)
+    if given.table.is_dir() or not (given.table.suffix or given.table.is_file()):
+        ledger = Ledger.load(find_ledger(str(given.table)))
         table, se = claims_of_ledger(ledger, given)
         signs = {column: ledger.expects(column) for column in table.measures}
     elif given.axes and given.outcome:
@@ -74,7 +88,7 @@ def run_claims(given: argparse.Namespace) -> None:
             se=se,
         )
     else:
-        raise ValueError(f"{given.table}: wanted --axes and --outcome (only a ledger folder knows its own)")
+        raise ValueError(f"{given.table}: wanted --axes and --outcome (only a ledger knows its own)")
     signs = claims.read_signs(given.signs) if given.signs else signs
     for note in [*table.notes, *claims.notes(table.measures, signs, se)]:
         print(note)
@@ -95,26 +109,8 @@ def run_statistics(given: argparse.Namespace) -> None:
     """All statistics of a ledger."""
     from analysis.statistics import write_statistics
 
-    for path in write_statistics(Ledger.load(given.ledger), given.out):
-        print(pack(path) if given.gzip and path.suffix == ".csv" else path)
-
-
-def find_ledger(name: str) -> Path:
-    """A ledger folder, or by the name of a study: results/NAME/ledger, else the shipped one."""
-    places = [Path(name), Path("results") / name / "ledger", PUBLISHED / name]
-    found = [place for place in places if (place / "study.json").is_file()]
-    if not found:
-        raise FileNotFoundError(f"{name}: found no ledger (study.json) in {', '.join(map(str, places))}")
-    return found[0]
-
-
-def find_statistics(ledger: Path) -> Path | None:
-    """The folder of statistics that ships inside a ledger's own, if any; None: they are computed where needed.
-
-    Those that a study's run left in results/STUDY/analysis may be older than its ledger, and are asked for by name.
-    """
-    shipped = ledger / "statistics"
-    return shipped if shipped.is_dir() else None
+    for path in write_statistics(Ledger.load(find_ledger(given.ledger)), given.out):
+        print(path)
 
 
 def run_figures(given: argparse.Namespace) -> None:
@@ -123,8 +119,7 @@ def run_figures(given: argparse.Namespace) -> None:
 
     ledger = Ledger.load(find_ledger(given.ledger))
     out = given.out or Path("results") / ledger.name / "figures"
-    statistics = given.statistics or find_statistics(ledger.path)
-    print(f"{ledger.path}: {len(draw_all(ledger, out, statistics, given.jobs))} files in {out}")
+    print(f"{ledger.path}: {len(draw_all(ledger, out, given.statistics, given.jobs))} files in {out}")
 
 
 def run_tables(given: argparse.Namespace) -> None:
@@ -139,7 +134,7 @@ def run_report(given: argparse.Namespace) -> None:
     """Write the report of a ledger from its figures and statistics."""
     from analysis.report import write
 
-    write(Ledger.load(given.ledger), figures=given.figures, statistics=given.statistics, out=given.out)
+    write(Ledger.load(find_ledger(given.ledger)), figures=given.figures, statistics=given.statistics, out=given.out)
     print(given.out)
 
 
@@ -179,10 +174,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="where correlations.csv goes")
     one.set_defaults(run=run_correlate)
 
-    one = commands.add_parser(
-        "claims", help="a verdict on each measure of a table (CSV, parquet) or of a ledger folder"
-    )
-    one.add_argument("table", type=Path)
+    one = commands.add_parser("claims", help="a verdict on each measure of a ledger, or of any table (CSV, parquet)")
+    one.add_argument("table", type=Path, metavar="TABLE|STUDY|LEDGER", help=f"a file, {LEDGER['help']}")
     one.add_argument("--axes", type=names, metavar="A,B", help="columns of settings that vary (a ledger knows its own)")
     one.add_argument("--outcome", metavar="COLUMN", help="what is to be explained (a ledger knows its own)")
     one.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
@@ -198,37 +191,25 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(run=run_claims)
 
     one = commands.add_parser("statistics", help="every statistic of a ledger, as tables")
-    one.add_argument("ledger", type=Path)
+    one.add_argument("ledger", **LEDGER)
     one.add_argument("--out", type=Path, required=True, metavar="DIR")
-    one.add_argument("--gzip", action="store_true", help="write NAME.csv.gz, as shipped ledgers have them")
     one.set_defaults(run=run_statistics)
 
     one = commands.add_parser("figures", help="draw every figure of a ledger")
-    one.add_argument(
-        "ledger",
-        nargs="?",
-        default="digits",
-        metavar="STUDY|LEDGER",
-        help="a study by name (results/STUDY/ledger, else the shipped one; default digits) or a folder",
-    )
-    one.add_argument(
-        "--statistics",
-        type=Path,
-        metavar="DIR",
-        help="what `statistics` wrote (default: LEDGER/statistics, as it ships, else computed)",
-    )
+    one.add_argument("ledger", nargs="?", default="digits", **LEDGER)
+    one.add_argument("--statistics", type=Path, metavar="DIR", help="what `statistics` wrote (default: computed)")
     one.add_argument("--out", type=Path, metavar="DIR", help="default: results/STUDY/figures")
     one.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes (default 1)")
     one.set_defaults(run=run_figures)
 
     one = commands.add_parser("tables", help="the tables of the report, as CSV and LaTeX")
-    one.add_argument("ledger", metavar="STUDY|LEDGER", help="a study by name or a folder")
+    one.add_argument("ledger", **LEDGER)
     one.add_argument("--statistics", type=Path, required=True, metavar="DIR", help="what `statistics` wrote")
     one.add_argument("--out", type=Path, required=True, metavar="DIR")
     one.set_defaults(run=run_tables)
 
     one = commands.add_parser("report", help="write the self-contained HTML report of a ledger")
-    one.add_argument("ledger", type=Path)
+    one.add_argument("ledger", **LEDGER)
     one.add_argument("--figures", type=Path, required=True, metavar="DIR", help="what `figures` wrote")
     one.add_argument("--statistics", type=Path, required=True, metavar="DIR", help="what `statistics` wrote")
     one.add_argument("--out", type=Path, required=True, metavar="FILE")

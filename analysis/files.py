@@ -1,6 +1,5 @@
 """Files in and out: every reader's fault is one clear line naming the file, every writer replaces its file whole."""
 
-import gzip
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -81,15 +80,6 @@ def write_text(content: str, path: str | Path) -> None:
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     """Write a table as CSV atomically: missing numbers are empty cells, numbers are written in full."""
     replace(path, lambda temporary: table.to_csv(temporary, index=False, lineterminator="\n"))
-
-
-def pack(path: Path) -> Path:
-    """Replace a file by PATH.gz, whose bytes depend on the content alone; returns its path."""
-    packed = path.with_name(f"{path.name}.gz")
-    content = gzip.compress(path.read_bytes(), mtime=0)
-    replace(packed, lambda temporary: temporary.write_bytes(content))
-    path.unlink()
-    return packed
 
 
 def write_parquet(table: pd.DataFrame, path: str | Path) -> None:

@@ -24,6 +24,7 @@ from analysis.labels import measure_label, minus
 from analysis.latex import to_latex
 from analysis.ledger import Ledger
 from analysis.sections import SECTIONS, Section
+from analysis.statistic_files import read_text
 from analysis.views import View, cell, shown, views
 
 HEAVY = 2_000_000  # bytes; a heavier SVG is shown as PNG
@@ -62,13 +63,6 @@ def figure_view(name: str, ledger: Ledger, folder: Path) -> dict:
         "picture": embedded(vector if light else folder / f"{name}.png")["href"],
         "data": embedded(folder / f"{name}.csv"),
     }
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV of the statistics folder with every cell as text. Raises FileNotFoundError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def table_view(view: View, study: str) -> dict:
@@ -150,7 +144,7 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     figures, statistics = Path(figures), Path(statistics)
     _numbers.take(ledger, statistics)
     found = read_json(statistics / "findings.json", ["sample", "gap", "strongest", "measures", "sentences"])
-    summary = read_table(statistics / "summary.csv")
+    summary = read_text(statistics / "summary.csv")
     tables = views(ledger, statistics)
     verdict = tables["verdicts"]
     models = explore.content(ledger)
@@ -180,9 +174,9 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
         missing=missing(summary, ledger),
         sections=blocks(ledger, figures, tables),
         downloads=[embedded(statistics / name) for name in [*files, "findings.json"]],
-        cards=cards(ledger, read_table(statistics / "reliability.csv")),
+        cards=cards(ledger, read_text(statistics / "reliability.csv")),
         grid=grid(ledger),
-        issues=issue_groups(read_table(statistics / "issues.csv")),
+        issues=issue_groups(read_text(statistics / "issues.csv")),
         made=provenance(ledger),
         configuration=json.dumps(ledger.study, indent=1),
     )

@@ -23,20 +23,18 @@ TEXT |= {
 YES_NO = {"reversed", "resolved"}
 
 
-def find(path: Path) -> Path:
-    """PATH, or PATH.gz where only that exists. Raises FileNotFoundError naming PATH."""
-    packed = path.with_name(f"{path.name}.gz")
-    if not path.is_file() and not packed.is_file():
+def read_text(path: Path) -> pd.DataFrame:
+    """A CSV with every cell as text. Raises FileNotFoundError naming it."""
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    return path if path.is_file() else packed
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def read_statistic(folder: Path, name: str) -> pd.DataFrame:
-    """The table NAME.csv (or NAME.csv.gz) of a folder of statistics: text stays text ('NA' is a value of an axis, not a
-    missing number), YES_NO become booleans, all else numbers. Raises FileNotFoundError, or ValueError naming a missing
-    column."""
+    """The table NAME.csv of a folder of statistics: text stays text ('NA' is a value of an axis, not a missing number),
+    YES_NO become booleans, all else numbers. Raises FileNotFoundError, or ValueError naming a missing column."""
     path = folder / f"{name}.csv"
-    table = pd.read_csv(find(path), dtype=str, keep_default_na=False)
+    table = read_text(path)
     require_columns(table, ["measure"], path)
     numbers = [column for column in table if column not in TEXT | YES_NO]
     found = {column: pd.to_numeric(table[column].replace("", np.nan), errors="coerce") for column in numbers}

@@ -233,6 +233,22 @@ def test_a_missing_file_is_one_clear_line(made, tmp_path, capsys):
     assert told.startswith("error: ") and "robustness.png: no such file" in told and told.count("\n") == 1
 
 
+def test_every_command_takes_a_study_by_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    draw_stand_ins(CASES["four_models"](tmp_path / "results" / "mine" / "ledger"), tmp_path / "drawn")
+    made = ["--statistics", "numbers"]
+    for command, more in (
+        ("statistics", ["--out", "numbers"]),
+        ("claims", ["--out", "claims"]),
+        ("tables", [*made, "--out", "tables"]),
+        ("figures", [*made, "--out", "figures"]),
+        ("report", [*made, "--figures", "drawn", "--out", "report.html"]),
+    ):
+        assert main([command, "mine", *more]) == 0, command
+        assert main([command, "other", *more]) == 1 and "other: found no ledger" in capsys.readouterr().err
+    assert all((tmp_path / name).exists() for name in ("numbers", "claims", "tables", "figures", "report.html"))
+
+
 def test_real_figures_make_a_page_of_moderate_size(tmp_path):
     ledger = CASES["nothing_trained"](tmp_path / "ledger")
     write_statistics(ledger, tmp_path / "analysis")

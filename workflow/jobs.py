@@ -76,7 +76,7 @@ class Jobs:
         return str(shipped) if alone and shipped.exists() else "<results>/ledger/study.json"
 
     def figures_statistics(self, targets: Iterable[str]) -> list[str]:
-        """The statistics that are drawn: the study's own; none where the ledger is the shipped one, which has them."""
+        """The statistics that are drawn: the study's own; none where the ledger is the shipped one."""
         own = self.figures_ledger(targets).startswith("<results>")
         return ["<results>/analysis/correlations.csv"] if own else []
 

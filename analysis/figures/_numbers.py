@@ -8,7 +8,7 @@ import pandas as pd
 from analysis import association, evidence
 from analysis.files import require_columns
 from analysis.ledger import NA, Ledger
-from analysis.statistic_files import find
+from analysis.statistic_files import read_text
 
 ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
 NORM_LABELS = {"Linf": "L∞", "L2": "L2"}
@@ -44,11 +44,11 @@ def correlations(ledger: Ledger) -> pd.DataFrame:
 
 
 def read_correlations(path: Path) -> pd.DataFrame:
-    """A written correlations.csv (or .csv.gz); keys stay text ('NA' is a value of an axis, not a missing number).
+    """A written correlations.csv; keys stay text ('NA' is a value of an axis, not a missing number).
 
     Raises FileNotFoundError, or ValueError naming a missing column.
     """
-    table = pd.read_csv(find(path), dtype=str, keep_default_na=False)
+    table = read_text(path)
     require_columns(table, association.RESULT, path)
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column].replace("", np.nan))

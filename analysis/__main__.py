@@ -7,9 +7,9 @@ from typing import Any
 
 from analysis.association import correlations
 from analysis.collect import collect
-from analysis.files import require_columns, write_csv
+from analysis.files import write_csv
 from analysis.ledger import Ledger
-from analysis.tables import ModelTable, read_models
+from analysis.tables import read_models
 
 PUBLISHED = Path(__file__).parent / "published"
 LEDGER: dict[str, Any] = {
@@ -55,28 +55,18 @@ def run_correlate(given: argparse.Namespace) -> None:
     print(f"{path}: {len(table.rows)} models, {len(table.measures)} measures, {len(found)} rows")
 
 
-def claims_of_ledger(ledger: Ledger, given: argparse.Namespace) -> tuple[ModelTable, str]:
-    """The models of a ledger, with its own axes, outcome and measures where none are named, and the column of the
-    outcome's standard error: without a name, that of what images do not do to all gaps alike."""
-    from analysis.shared_images import of_ledger, ranking_error
-
-    rows, axes, outcome = ledger.models(), given.axes or ledger.axes, given.outcome or ledger.outcome
-    measures, se = given.measures or ledger.columns, given.se_column or f"se_{outcome}"
-    require_columns(rows, [*axes, outcome, se, *measures], ledger.path)
-    if not given.se_column:
-        rows[se] = ranking_error(rows, outcome, of_ledger(ledger, rows, outcome))
-    return ModelTable(rows, axes, outcome, measures, given.seed_column, []), se
-
-
 def run_claims(given: argparse.Namespace) -> None:
     """Verdicts on the measures of a ledger or of any table; says on stdout how they were reached."""
     from analysis import claims
+    from analysis.ledger_table import read_ledger_table
 
     signs: dict[str, int | None] = {}
     se = given.se_column
     if given.table.is_dir() or not (given.table.suffix or given.table.is_file()):
         ledger = Ledger.load(find_ledger(str(given.table)))
-        table, se = claims_of_ledger(ledger, given)
+        table, se = read_ledger_table(
+            ledger, axes=given.axes, outcome=given.outcome, measures=given.measures, se=given.se_column
+        )
         signs = {column: ledger.expects(column) for column in table.measures}
     elif given.axes and given.outcome:
         table = read_models(

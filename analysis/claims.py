@@ -156,6 +156,8 @@ def read_signs(path: str | Path) -> dict[str, int | None]:
     signs: dict[str, int | None] = {}
     for name, entry in read_json(Path(path)).items():
         expects = (entry.get("expects") or {}) if isinstance(entry, dict) else {"clean": entry}
+        if not isinstance(expects, dict):
+            raise ValueError(f"{path}: found {json.dumps(expects)} as what {name!r} expects, wanted variants and signs")
         for variant, sign in expects.items():
             if sign not in (1, -1, None) or isinstance(sign, bool):
                 raise ValueError(f"{path}: found sign {json.dumps(sign)} of {name!r}, wanted 1, -1 or null")

@@ -53,7 +53,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     header, rows = (lines[0], lines[1:]) if lines else ([], [])
     for place, cells in enumerate(rows, start=1):
         if len(cells) != len(header):
-            raise ValueError(f"{path}, row {place}: found {len(cells)} cells, wanted {len(header)}, one for each column")
+            wanted = f"{len(header)}, one for each column"
+            raise ValueError(f"{path}, row {place}: found {len(cells)} cells, wanted {wanted}")
     table = pd.DataFrame(rows, columns=[name.strip() for name in header], dtype=str)
     return table.loc[:, table.columns != ""]
 
@@ -107,6 +108,15 @@ def numeric(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.S
     return numbers.where(numbers.abs() < math.inf)
 
 
+def standard_errors(table: pd.DataFrame, name: str, path: str | Path) -> pd.Series:
+    """The column of the outcome's standard errors. Raises ValueError where one is below 0, or all are missing."""
+    errors = numeric(table, name, "standard error", path)
+    if errors.isna().all() or (errors < 0).any():
+        found = "no value" if errors.isna().all() else f"{errors.min():g}"
+        raise ValueError(f"{path}: standard error column {name!r} has {found}, wanted numbers of 0 or more")
+    return errors
+
+
 def default_measures(table: pd.DataFrame, used: Iterable[str]) -> list[str]:
     """Columns without a role that hold numbers: nothing but numbers and empty cells, or numbers in most cells (a few
     words among numbers are a fault to be told, words with a few numbers among them are names)."""
@@ -118,11 +128,22 @@ def default_measures(table: pd.DataFrame, used: Iterable[str]) -> list[str]:
     return chosen
 
 
-def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None, path: str | Path) -> None:
-    """Raise ValueError for an axis with one value, or two models with equal axes and seed."""
+def check_named_once(named: Sequence[str], path: str | Path) -> None:
+    """Raise ValueError where one column is named for two things."""
+    if twice := [name for place, name in enumerate(named) if name in named[:place]]:
+        raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
+
+
+def check_varies(rows: pd.DataFrame, axes: Sequence[str], path: str | Path) -> None:
+    """Raise ValueError for an axis with one value."""
     for axis in axes:
         if rows[axis].nunique() < 2:
             raise ValueError(f"{path}: axis {axis!r} has the one value {rows[axis].iloc[0]!r}, wanted at least two")
+
+
+def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None, path: str | Path) -> None:
+    """Raise ValueError for an axis with one value, or two models with equal axes and seed."""
+    check_varies(rows, axes, path)
     keys = [*axes, *([seed_column] if seed_column else [])]
     code = codes(rows, keys)
     _, first, count = np.unique(code, return_index=True, return_counts=True)
@@ -167,11 +188,10 @@ def read_models(
     roles = dict.fromkeys(axes, "axis") | ({seed_column: "seed"} if seed_column else {})
     beside = [outcome, *([se] if se else [])]
     named = [*axes, *([seed_column] if seed_column else []), *beside, *(measures or [])]
-    if twice := [name for place, name in enumerate(named) if name in named[:place]]:
-        raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
+    check_named_once(named, path)
     keys, notes = keyed_rows(table, roles, path)
     outcomes = numeric(table, outcome, "outcome", path)
-    errors = {se: numeric(table, se, "standard error", path)} if se else {}
+    errors = {se: standard_errors(table, se, path)} if se else {}
     if measures is None:
         measures = default_measures(table, [*keys, *beside])
         words = ", ".join(table.columns.difference([*keys, *beside, *measures], sort=False))

@@ -2,6 +2,7 @@
 
 import json
 
+import ledger_cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,13 +158,26 @@ def test_signs_come_from_a_plain_file_or_a_catalogue(tmp_path):
 
 @pytest.mark.parametrize(
     ("signs", "message"),
-    [("{", "signs.json"), ('{"m": 2}', "found sign 2 of 'm', wanted 1, -1 or null"), ('{"m": "+"}', 'found sign "+"')],
+    [
+        ("{", "signs.json"),
+        ('{"m": 2}', "found sign 2 of 'm', wanted 1, -1 or null"),
+        ('{"m": "+"}', 'found sign "+"'),
+        ('{"m": {"expects": [1]}}', "found [1] as what 'm' expects"),
+    ],
 )
 def test_bad_signs_are_one_line(path, tmp_path, capsys, signs, message):
     (tmp_path / "signs.json").write_text(signs)
     assert run(path, tmp_path / "out", "--signs", str(tmp_path / "signs.json")) == 1
     told = capsys.readouterr().err.strip()
     assert message in told and "\n" not in told
+
+
+@pytest.mark.parametrize(("errors", "message"), [(-1, "has -1, wanted"), ("", "has no value"), ("x", "found 'x'")])
+def test_bad_standard_errors_are_one_line(tmp_path, capsys, errors, message):
+    make("null", 24, 0)[1].table.assign(se_gap=errors).to_csv(tmp_path / "a.csv", index=False)
+    assert run(tmp_path / "a.csv", tmp_path / "out", "--se-column", "se_gap") == 1
+    told = capsys.readouterr().err.strip()
+    assert message in told and "standard error column 'se_gap'" in told and "\n" not in told
 
 
 def test_a_table_needs_axes_and_outcome(path, tmp_path, capsys):
@@ -180,3 +194,26 @@ def test_a_ledger_knows_its_axes_outcome_and_signs(tmp_path, capsys):
     assert "128 models" in capsys.readouterr().out
     assert main(["claims", folder, "--measures", "nothing", "--out", str(tmp_path)]) == 1
     assert "wanted column nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--measures", "architecture"], "row 1: found 'mlp' in column 'architecture', wanted a number"),
+        (["--outcome", "gap_pgd1"], "wanted column gap_pgd1"),
+        (["--axes", "data", "--measures", "path_norm"], "axis 'data' has the one value 'digits', wanted at least two"),
+    ],
+)
+def test_what_a_ledger_cannot_give_is_one_line(tmp_path, capsys, more, message):
+    assert main(["claims", "analysis/published/digits", *more, "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err.strip()
+    assert message in told and "\n" not in told and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("case", ["robustbench", "nothing_trained"])
+def test_a_ledger_without_a_grid_is_one_line(tmp_path, capsys, case):
+    ledger = ledger_cases.CASES[case](tmp_path / "ledger")
+    assert main(["claims", str(ledger.path), "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err.strip()
+    assert str(ledger.path) in told and "wanted at least two models of the grid with different ones" in told
+    assert "\n" not in told

@@ -70,15 +70,16 @@ def interactions(levels: np.ndarray, order: int) -> np.ndarray:
 
     levels (n, axes): `level_codes` of any rows. Columns that are 0 are left out.
     """
-    axes = [(level[:, None] == np.unique(level)[1:]).astype(float) for level in levels.T]
-    products = [np.zeros((len(levels), 0))]
-    for chosen in itertools.combinations(axes, order):
-        product = np.ones((len(levels), 1))
-        for part in chosen:
-            product = (product[:, :, None] * part[:, None, :]).reshape(len(levels), -1)
+    first, products = levels.min(axis=0, initial=levels.max(initial=0)), [np.zeros((len(levels), 0))]
+    for chosen in itertools.combinations(range(levels.shape[1]), order):
+        part = levels[:, chosen]
+        inside = (part != first[list(chosen)]).all(axis=1)
+        # Only the combinations that occur: of axes with many values, all of them would not fit into memory.
+        found, place = np.unique(part[inside], axis=0, return_inverse=True)
+        product = np.zeros((len(levels), len(found)))
+        product[np.flatnonzero(inside), place.reshape(-1)] = 1
         products.append(product)
-    columns = np.concatenate(products, axis=1)
-    return columns[:, columns.any(axis=0)]
+    return np.concatenate(products, axis=1)
 
 
 def settings_basis(levels: np.ndarray) -> np.ndarray:

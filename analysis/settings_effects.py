@@ -8,7 +8,6 @@ different configurations for its two-way interactions.
 """
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,13 @@ import pandas as pd
 from analysis.association import configuration
 from analysis.components import Components, Levels, centred
 from analysis.inference import Bootstrap
+from analysis.influence import interactions, level_codes
 
 SETTINGS = ("settings_main", "settings_two_way", "configuration")
 
 
-def basis(columns: list[np.ndarray], known: np.ndarray) -> np.ndarray:
-    """Orthonormal columns that span `columns` beyond the orthonormal `known` ones; (n, rank)."""
-    design = np.stack(columns, axis=1) if columns else np.zeros((len(known), 0))
+def basis(design: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Orthonormal columns that span those of `design` beyond the orthonormal `known` ones; (n, rank)."""
     for _ in range(2):  # twice, against rounding
         design = design - known @ (known.T @ design)
     left, size, _ = np.linalg.svd(design, full_matrices=False)
@@ -31,13 +30,9 @@ def basis(columns: list[np.ndarray], known: np.ndarray) -> np.ndarray:
 
 def settings_bases(settings: pd.DataFrame) -> list[np.ndarray]:
     """Orthonormal bases (configurations, rank) of main effects, and of two-way interactions beyond them."""
-    indicators = {
-        axis: [(settings[axis] == value).to_numpy(float) for value in settings[axis].unique()] for axis in settings
-    }
-    constant = np.full((len(settings), 1), len(settings) ** -0.5)
-    main = basis([column for axis in indicators.values() for column in axis], constant)
-    pairs = [a * b for one, other in combinations(indicators, 2) for a in indicators[one] for b in indicators[other]]
-    return [main, basis(pairs, np.hstack([constant, main]))]
+    constant, levels = np.full((len(settings), 1), len(settings) ** -0.5), level_codes(settings)
+    main = basis(interactions(levels, 1), constant)
+    return [main, basis(interactions(levels, 2), np.hstack([constant, main]))]
 
 
 def split(x: np.ndarray, noise: np.ndarray, bases: list[np.ndarray]) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Influences, standard errors and families of statements against closed forms, loops, SciPy and simulation."""
 
+import itertools
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,6 +76,28 @@ def test_interactions_are_products_of_indicators_and_empty_ones_are_left_out():
     levels = level_codes(pd.DataFrame({"a": ["x", "y", "z", "x"], "b": ["1", "1", "2", "2"]}))
     np.testing.assert_array_equal(interactions(levels, 1), [[0, 0, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]])
     np.testing.assert_array_equal(interactions(levels, 2), [[0], [0], [1], [0]])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(*[st.integers(1, 3)] * 3), min_size=1, max_size=20))
+def test_interactions_equal_all_products_of_indicators(rows):
+    levels = np.array(rows)
+    for order in (1, 2, 3):
+        wanted = []
+        for axes in itertools.combinations(range(3), order):
+            for values in itertools.product(*(np.unique(levels[:, axis])[1:] for axis in axes)):
+                wanted.append((levels[:, axes] == values).all(axis=1))
+        wanted = [column for column in wanted if column.any()]
+        np.testing.assert_array_equal(interactions(levels, order), np.array(wanted).T.reshape(len(rows), len(wanted)))
+
+
+def test_axes_of_many_values_fit_into_memory():
+    """A random search: 1,000 values of two axes would have 998,001 products of indicators, 8 GB of them."""
+    levels = np.random.default_rng(0).permuted(np.tile(np.arange(1000), (2, 1)), axis=1).T
+    tracemalloc.start()
+    assert interactions(levels, 2).shape[1] >= 998
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
 
 
 def test_the_standard_error_is_that_of_least_squares_and_has_a_floor():

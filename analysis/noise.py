@@ -112,7 +112,8 @@ def noise(
     noise is taken to be independent. Models trained elsewhere count only where there is no grid; models without the
     outcome or its error are left out. n: models used; undefined: 1 where there is no estimate.
     """
-    table = known_models(table, outcome, [*axes, *([seed_column] if seed_column else [])])
+    keys = [*axes, *([seed_column] if seed_column else [])]
+    table = known_models(table, outcome, keys).sort_values([*keys, outcome])  # pairs drawn for ceilings go by place
     inside = in_grid(table, axes)
     table = table[inside | ~inside.any()]
     table = (table[table[se].notna()] if se else table).reset_index(drop=True)

@@ -277,6 +277,13 @@ def test_rows_are_tidy_and_say_what_is_undefined():
     assert once["variance", "seed"] == 1 and once["ceiling", "configuration"] == 1 and once["ceiling", "run"] == 0
 
 
+def test_the_order_of_models_does_not_matter_where_pairs_are_drawn():
+    """256 models have more pairs than are looked at."""
+    table = known_answers.make("genuine", 64, 0)[1].table
+    found = noise(table, **OPTIONS, se="se_gap", draws=3)
+    pd.testing.assert_frame_equal(noise(table.sample(frac=1, random_state=1), **OPTIONS, se="se_gap", draws=3), found)
+
+
 def test_models_trained_elsewhere_count_only_where_there_is_no_grid():
     _, ledger = known_answers.make("null", 24, 0)
     foreign = pd.DataFrame({**dict.fromkeys([*known_answers.AXES, "seed"], "NA"), "gap": [5.0, 90], "se_gap": 0.2})

@@ -4,9 +4,8 @@ Words come from `findings.json`, numbers from the other tables of the statistics
 the figures folder; everything is embedded.
 """
 
-import base64
-import gzip
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +16,7 @@ from analysis import figures as drawn
 from analysis.association_views import verdict_sentence
 from analysis.background import grid, provenance
 from analysis.cards import cards
+from analysis.embedding import archive, file_link, link, picture
 from analysis.figures import _numbers
 from analysis.files import read_json, write_text
 from analysis.inference import FEWEST_BLOCKS, LEVEL
@@ -24,63 +24,55 @@ from analysis.labels import measure_label, minus
 from analysis.latex import to_latex
 from analysis.ledger import Ledger
 from analysis.sections import SECTIONS, Section
-from analysis.statistic_files import read_text
+from analysis.statistic_files import HOLDS, read_text
 from analysis.views import View, cell, shown, views
 
-HEAVY = 2_000_000  # bytes; a heavier SVG is shown as PNG
-LARGE = 200_000  # bytes; a larger table is embedded compressed
-KINDS = {"svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "json": "application/json"}
 OPEN_ROWS = 12  # longer lists of flagged models are folded
-
-
-def embedded(path: Path) -> dict[str, str]:
-    """A file as a link that holds it: {'name', 'href'}; large tables are gzipped ('NAME.csv.gz').
-
-    Raises FileNotFoundError when there is no such file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    return link(path.name, path.read_bytes(), KINDS[path.suffix[1:]])
-
-
-def link(name: str, content: bytes, kind: str) -> dict[str, str]:
-    """{'name', 'href'} of a file with this content."""
-    if kind == "text/csv" and len(content) > LARGE:
-        content, name, kind = gzip.compress(content, mtime=0), f"{name}.gz", "application/gzip"
-    return {"name": name, "href": f"data:{kind};base64,{base64.b64encode(content).decode()}"}
 
 
 def figure_view(name: str, ledger: Ledger, folder: Path) -> dict:
     """Heading, caption, picture, alternative text and data link of one figure."""
     caption, heading = drawn.caption(name, ledger), drawn.module(name).TITLE
-    vector = folder / f"{name}.svg"
-    light = vector.is_file() and vector.stat().st_size <= HEAVY
     return {
         "name": name,
         "heading": heading,
         "caption": caption,
         "alt": f"Figure {name}: {heading}. {caption.split('. ')[0].rstrip('.')}. Its numbers are in the linked table.",
-        "picture": embedded(vector if light else folder / f"{name}.png")["href"],
-        "data": embedded(folder / f"{name}.csv"),
+        "picture": picture(folder, name),
+        "data": file_link(folder / f"{name}.csv"),
     }
+
+
+def as_files(view: View, study: str) -> dict[str, bytes]:
+    """{name: content} of a view as CSV (its numbers) and as LaTeX."""
+    numbers = shown(view).to_csv(index=False, lineterminator="\n").encode()
+    return {f"table_{view.name}.csv": numbers, f"table_{view.name}.tex": to_latex(view, study).encode()}
 
 
 def table_view(view: View, study: str) -> dict:
     """A view ready to print: headings with their kind, cells with what they are sorted by, and links to its files."""
-    rows, name = view.frame.to_dict("records"), f"table_{view.name}"
-    code = to_latex(view, study).encode()
-    numbers = shown(view).to_csv(index=False, lineterminator="\n").encode()
+    rows = view.frame.to_dict("records")
     return {
         "name": view.name,
         "heading": view.heading,
         "look": view.look,
         "columns": [{"heading": column.heading, "number": column.form != "text"} for column in view.columns],
         "rows": [[cell(row, column) for column in view.columns] for row in rows],
-        "files": [
-            link(f"{name}.csv", numbers, "text/csv"),
-            link(f"{name}.tex", code, "text/x-tex"),
-        ],
+        "files": [link(*file) for file in as_files(view, study).items()],
     }
+
+
+def everything(study: str, statistics: Path, tables: Iterable[View]) -> dict[str, str]:
+    """A link to an archive of all statistics, and of all views as CSV and LaTeX. Raises FileNotFoundError."""
+    files = {}
+    for name in HOLDS:
+        path = statistics / f"{name}.{'json' if name == 'findings' else 'csv'}"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+        files[f"statistics/{path.name}"] = path.read_bytes()
+    for view in tables:
+        files |= {f"tables/{name}": content for name, content in as_files(view, study).items()}
+    return archive(f"{study}-tables.zip", files)
 
 
 def blocks(ledger: Ledger, figures: Path, tables: dict[str, View]) -> list[dict]:
@@ -95,9 +87,9 @@ def blocks(ledger: Ledger, figures: Path, tables: dict[str, View]) -> list[dict]
     found, place = [], 0
     for section in (*SECTIONS, *more):
         pictures = [figure_view(name, ledger, figures) for name in section.figures]
-        for picture in pictures:
+        for one in pictures:
             place += 1
-            picture["number"] = place
+            one["number"] = place
         shown_tables = [table_view(tables[name], ledger.name) for name in section.views]
         found.append({**vars(section), "figures": pictures, "tables": shown_tables})
     return found
@@ -148,7 +140,6 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     tables = views(ledger, statistics)
     verdict = tables["verdicts"]
     models = explore.content(ledger)
-    files = [f"{name}.csv" for name in ("summary", "correlations", "claims", "statements", "models", "issues")]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -173,7 +164,8 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
         verdict_sentence=verdict_sentence(verdict.frame, verdict.frame["label"].tolist()),
         missing=missing(summary, ledger),
         sections=blocks(ledger, figures, tables),
-        downloads=[embedded(statistics / name) for name in [*files, "findings.json"]],
+        everything=everything(ledger.name, statistics, tables.values()),
+        holds=HOLDS,
         cards=cards(ledger, read_text(statistics / "reliability.csv")),
         grid=grid(ledger),
         issues=issue_groups(read_text(statistics / "issues.csv")),

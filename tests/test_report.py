@@ -3,20 +3,24 @@
 import base64
 import gzip
 import html
+import io
 import itertools
 import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
+from zipfile import ZipFile
 
 import pandas as pd
 import pytest
 from ledger_cases import CASES, NASTY
 
-from analysis import figures, labels, report
+from analysis import embedding, figures, labels, report
 from analysis.__main__ import main
 from analysis.ledger import Ledger
+from analysis.statistic_files import HOLDS
 from analysis.statistics import write_statistics
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -57,7 +61,7 @@ def draw_stand_ins(ledger: Ledger, folder: Path) -> None:
     """Files that stand for figures: drawing is tested elsewhere."""
     folder.mkdir()
     for name in figures.names():
-        (folder / f"{name}.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg' id='{name}'/>")
+        (folder / f"{name}.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg' id=\"{name}\">50 % # &lt;</svg>")
         (folder / f"{name}.png").write_bytes(PNG)
         (folder / f"{name}.csv").write_text(f"figure,n\n{name},{len(ledger.runs)}\n")
 
@@ -87,7 +91,17 @@ def page_of(folder: Path) -> Page:
 
 def embedded(href: str) -> bytes:
     """The content of a data: link."""
-    return base64.b64decode(href.split(";base64,")[1])
+    head, _, content = href.partition(",")
+    return base64.b64decode(content) if head.endswith(";base64") else unquote(content).encode()
+
+
+def downloads(page: Page) -> dict[str, bytes]:
+    """{name: content} of all files that a page offers, gzipped ones unpacked."""
+    found = {link["download"]: embedded(link["href"]) for link in page.of("a") if "download" in link}
+    return {
+        name.removesuffix(".gz"): gzip.decompress(content) if name.endswith(".gz") else content
+        for name, content in found.items()
+    }
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -106,12 +120,12 @@ def test_every_figure_is_in_the_page_with_caption_alternative_text_and_data(case
     ledger, folder = made(case)
     page = page_of(folder)
     assert len(page.of("img")) == len(figures.names())
-    data = {link["download"]: link["href"] for link in page.of("a") if "download" in link}
+    data = downloads(page)
     for name, picture in zip(figures.names(), page.of("img"), strict=True):
         assert embedded(picture["src"]) == (folder / "figures" / f"{name}.svg").read_bytes()
         assert len(picture["alt"]) > 40
         assert figures.caption(name, ledger) in page.text
-        assert embedded(data[f"{name}.csv"]) == (folder / "figures" / f"{name}.csv").read_bytes()
+        assert data[f"{name}.csv"] == (folder / "figures" / f"{name}.csv").read_bytes()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -205,14 +219,29 @@ def test_exclusions_are_told_with_their_reasons(made, tmp_path):
 
 def test_heavy_pictures_and_large_tables_are_embedded_smaller(made, monkeypatch):
     ledger, folder = made("four_models")
-    monkeypatch.setattr(report, "HEAVY", 10)
-    monkeypatch.setattr(report, "LARGE", 10)
+    monkeypatch.setattr(embedding, "HEAVY", 10)
+    monkeypatch.setattr(embedding, "LARGE", 10)
     page = Page(report.build(ledger, folder / "figures", folder / "analysis"))
     assert {embedded(picture["src"]) for picture in page.of("img")} == {PNG}
-    data = {link["download"]: link["href"] for link in page.of("a") if "download" in link}
-    for name in figures.names():
-        found = gzip.decompress(embedded(data[f"{name}.csv.gz"]))
-        assert found == (folder / "figures" / f"{name}.csv").read_bytes()
+    offered = {link["download"] for link in page.of("a") if "download" in link}
+    assert {f"{name}.csv.gz" for name in figures.names()} <= offered
+    assert not any(name.endswith(".csv") for name in offered)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_statistic_and_every_table_can_be_taken_from_the_page(case, made):
+    """One archive with all that the folder of statistics holds, and with each table of the page as CSV and LaTeX."""
+    ledger, folder = made(case)
+    page = page_of(folder)
+    data = downloads(page)
+    held = ZipFile(io.BytesIO(data[f"{ledger.name}-tables.zip"]))
+    numbers = {f"statistics/{file.name}": file.read_bytes() for file in (folder / "analysis").iterdir()}
+    assert {name: held.read(name) for name in held.namelist() if name.startswith("statistics/")} == numbers
+    tables = {name.removeprefix("tables/") for name in held.namelist() if name.startswith("tables/")}
+    shown = {element["id"].replace("-", "_") for tag, element in page.tags if element.get("class") == "table"}
+    assert tables == {f"{name}.{kind}" for name in shown for kind in ("csv", "tex")} and len(shown) == 14
+    assert all(held.read(f"tables/{name}") == data[name] for name in tables)
+    assert all(what in page.text for what in HOLDS.values())
 
 
 def test_a_missing_file_is_one_clear_line(made, tmp_path, capsys):

@@ -1,7 +1,6 @@
 """Views of verdicts and correlations (see analysis.views): what each shows, and what a reader should look for."""
 
 import numpy as np
-import pandas as pd
 
 from analysis.views import MEASURE, Column, Source, View, spread
 
@@ -170,19 +169,3 @@ def sign_errors(source: Source) -> View:
         " A robust measure has even its maximum below 1/2 (or, falling with the gap, its minimum above)."
     )
     return View("sign_errors", "Robust sign errors", look, columns, source.named(frame))
-
-
-def verdict_sentence(claims: pd.DataFrame, names: list[str]) -> str:
-    """'Of 24 measure columns, 2 replicate (a, b), ...' from the view of verdicts; names: of its rows."""
-    found = pd.Series(names, dtype=object).groupby(claims["verdict"].to_numpy()).agg(list)
-    told: list[str] = []
-    for verdict, words in (
-        ("replicates", "replicate"),
-        ("sign depends", "have a sign that depends on a setting"),
-        ("proxy of the settings", "are proxies of the settings"),
-        ("unresolved", "are unresolved"),
-    ):
-        own = found.get(verdict, [])
-        listed = f" ({', '.join(own)})" if own and verdict != "unresolved" else ""
-        told.append(f"{len(own)} {words}{listed}")
-    return f"Of {len(claims)} measure columns, {'; '.join(told)}."

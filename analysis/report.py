@@ -13,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from analysis import explore
 from analysis import figures as drawn
-from analysis.association_views import verdict_sentence
 from analysis.background import grid, provenance
 from analysis.cards import cards
 from analysis.embedding import archive, file_link, link, picture
@@ -25,6 +24,7 @@ from analysis.latex import to_latex
 from analysis.ledger import Ledger
 from analysis.sections import SECTIONS, Section
 from analysis.statistic_files import HOLDS, read_text
+from analysis.verdict_words import verdict_sentence, why_unresolved
 from analysis.views import View, cell, shown, views
 
 OPEN_ROWS = 12  # longer lists of flagged models are folded
@@ -162,6 +162,7 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
         verdicts=table_view(verdict, ledger.name),
         reasons=verdict.frame[["label", "shown", "reason"]].to_numpy().tolist(),
         verdict_sentence=verdict_sentence(verdict.frame, verdict.frame["label"].tolist()),
+        why_unresolved=why_unresolved(verdict.frame),
         missing=missing(summary, ledger),
         sections=blocks(ledger, figures, tables),
         everything=everything(ledger.name, statistics, tables.values()),

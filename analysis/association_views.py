@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.views import MEASURE, Column, Source, View, spread
+from analysis.views import COUNT, MEASURE, Column, Source, View, spread
 
 SIGNS = {1.0: "+", -1.0: "−"}
 VARIANTS = {  # further forms of tau: heading, meaning, why it may be absent
@@ -34,12 +34,12 @@ def verdicts(source: Source) -> View:
         Column("declared", "declared sign"),
         Column("increment_ridge", "increment in R², ridge", "+.3f", True),
         Column("increment_trees", "increment in R², trees", "+.3f", True),
-        Column("n", "n", ".0f"),
+        COUNT,
     )
     look = (
         "One verdict per measure, by a fixed rule: the first of sign depends, replicates, proxy of the settings that "
-        "holds, else unresolved. Intervals hold together for all measures (family-wise 95 %); unresolved says that "
-        "these data cannot tell, not that the measure is useless."
+        "holds, else unresolved. In brackets: intervals that hold for all measures together with 95 % "
+        "probability. Unresolved says that these data cannot tell, not that the measure is useless."
     )
     return View("verdicts", "Verdicts", look, columns, frame.assign(shown=shown, declared=signs))
 
@@ -51,7 +51,7 @@ def tau(source: Source) -> View:
     columns = (
         MEASURE,
         Column("tau", "τ, all models", "+.2f", True),
-        Column("n", "n", ".0f"),
+        COUNT,
         Column("missing", "missing", ".0f"),
         Column("declared", "expected sign"),
         *(Column(name, f"τ, {heading}", "+.2f", True) for name, heading in known.items()),
@@ -71,7 +71,7 @@ def partial(source: Source) -> View:
     rows = source.read("partial")
     given = list(dict.fromkeys(rows["given_axis"]))
     frame = source.named(spread(rows, ["measure"], rows["given_axis"]))
-    columns = (MEASURE, *(Column(name, f"τ given {name}", "+.2f", True) for name in given))
+    columns = (MEASURE, *(Column(name, f"τ given {name}", "+.2f", True) for name in given), COUNT)
     look = (
         "Kendall's partial τ takes a column out of the correlation: what the measure still says about the gap among "
         "models alike in it. A value near 0 where τ is large means that the measure says what that column says."
@@ -112,7 +112,7 @@ def simpson(source: Source) -> View:
         Column("pooled", "τ, all models", "+.2f", True),
         Column("within", "τ within", "+.2f", True),
         Column("told", "both intervals exclude 0"),
-        Column("n", "n", ".0f"),
+        COUNT,
     )
     look = (
         "Every place where τ within a value of a setting has the other sign than τ over all models. Only where both "
@@ -138,10 +138,11 @@ def thresholds(source: Source) -> View:
             Column(f"at_{share:.1f}", f"c = {c:.3g} ({share:.0%} of the models)", "+.2f", True)
             for share, c in cuts.to_numpy()
         ),
+        COUNT,
     )
     look = (
-        f"τ among the models with {column} at most c. A measure that works only among models that fit their training "
-        "data well fades from left to right."
+        f"τ among the models with {column} at most c; n: models at the largest c. A measure that works only among "
+        "models that fit their training data well fades from left to right."
     )
     return View("thresholds", "τ by threshold of the training loss", look, columns, frame)
 
@@ -154,7 +155,7 @@ def sign_errors(source: Source) -> View:
     counts = whole[whole["statistic"] == "sign_error_mean"].set_index("measure")
     frame = frame.assign(n=frame["measure"].map(counts["n"]), gone=frame["measure"].map(counts["undefined"]))
     if len(means):
-        frame = frame.merge(spread(means, ["measure"], means["axis"]), on="measure", how="left")
+        frame = frame.merge(spread(means, ["measure"], means["axis"]).drop(columns="n"), on="measure", how="left")
     columns = (
         MEASURE,
         Column("sign_error_mean", "mean error", ".2f", True),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from analysis.selection import LAST, RANDOM, VALIDATION
-from analysis.views import MEASURE, Column, Source, View, spread
+from analysis.views import COUNT, MEASURE, Column, Source, View, spread
 
 COMPONENTS = {
     "settings_main": "settings, main effects",
@@ -40,6 +40,7 @@ def ladder(source: Source) -> View:
         Column("increment", "increment in R²", "+.3f", True),
         Column("tau", "τ of prediction with gap", "+.2f", True),
         Column("mae", "mean absolute error (points)", ".2f", True),
+        COUNT,
         Column("members", "chosen, most often first"),
     )
     look = (
@@ -66,7 +67,8 @@ def increments(source: Source) -> View:
             for over, words in bases
             for learner in ("ridge", "trees")
         ),
-        Column("held", "left-out values with increment above 0"),
+        COUNT,
+        Column("held", "left-out values gained"),
     )
     look = (
         "What one measure adds out of fold to R² of the gap, over the settings and over settings and training state; "
@@ -88,6 +90,7 @@ def left_out(source: Source) -> View:
             for step in ("settings", "state")
             for by in ("ridge", "trees")
         ),
+        COUNT,
     )
     look = (
         "R² on the models of one value, predicted from all others without that axis' own columns. Below 0: worse than "
@@ -101,18 +104,22 @@ def selection(source: Source) -> View:
     rows = rows[rows["statistic"] == "regret"]
     rows = rows.assign(direction=rows["direction"].replace("", "learned"))
     frame = source.named(spread(rows, ["measure"], rows["choice"] + "_" + rows["direction"]))
+    for choice in ("model", "checkpoint"):
+        frame[f"n_{choice}"] = frame["measure"].map(rows[rows["choice"] == choice].groupby("measure")["n"].max())
     ways = {RANDOM: "(random choice)", VALIDATION: "(validation accuracy)", LAST: "(always the last checkpoint)"}
     frame = frame.assign(label=frame["measure"].map(ways).fillna(frame["label"]))
     columns = (
         MEASURE,
         Column("model_learned", "model, learned sign", ".2f", True),
         Column("model_declared", "model, declared sign", ".2f", True),
+        Column("n_model", "models", ".0f"),
         Column("checkpoint_learned", "checkpoint, learned sign", ".2f", True),
         Column("checkpoint_declared", "checkpoint, declared sign", ".2f", True),
+        Column("n_checkpoint", "runs", ".0f"),
     )
     look = (
         "Robust test accuracy, in points, that picking by the measure loses against the best candidate: lower is "
-        "better. Compare with the lines in brackets, which need no measure at all."
+        "better. Compare with the first lines, which need no measure at all."
     )
     return View("selection", "Selection regret", look, columns, frame)
 
@@ -127,6 +134,7 @@ def noise(source: Source) -> View:
         Column("shown", "component"),
         Column("variance", "variance (points²)", ".2f", True),
         Column("share", "share", ".3f", True),
+        COUNT,
     )
     look = (
         "What sets the gaps of models apart. Settings are what a measure must go beyond; seed, checkpoint and images "
@@ -145,6 +153,7 @@ def ceilings(source: Source) -> View:
         Column("component", "level"),
         Column("shown", "a perfect measure equals"),
         Column("ceiling", "τ", ".2f", True),
+        COUNT,
     )
     look = (
         "The τ that a perfect measure would be expected to reach with gaps as noisy as these. A measure near the "

@@ -57,19 +57,20 @@ def cell(row: dict, column: Column) -> tuple[str, str | float]:
         return str(value), str(value)
     told, key = number(value, column.form), float("nan") if pd.isna(value) else float(value)
     if column.interval and not pd.isna(row[f"{column.name}_low"]):
-        low, high = (minus(format(row[f"{column.name}_{end}"] + 0.0, column.form)) for end in ("low", "high"))
+        low, high = (minus(format(round(row[f"{column.name}_{end}"], 9) + 0.0, column.form)) for end in ENDS[1:])
         told = f"{told} [{low}, {high}]"
     return told, key
 
 
 def spread(rows: pd.DataFrame, keys: list[str], names: pd.Series) -> pd.DataFrame:
-    """Tidy rows side by side: one row for each value of `keys`, and for each name columns NAME, NAME_low, NAME_high."""
+    """Tidy rows side by side: one row for each value of `keys`, for each name columns NAME, NAME_low, NAME_high, and
+    the largest n of them."""
     if rows.empty:
         return pd.DataFrame(columns=keys)
     wide = rows.assign(_name=names).pivot_table(index=keys, columns="_name", values=ENDS, sort=False, dropna=False)
     wide = wide.dropna(axis=0, how="all") if len(keys) > 1 else wide
     wide.columns = [name if end == "estimate" else f"{name}_{end}" for end, name in wide.columns]
-    return wide.reset_index()
+    return wide.reset_index().merge(rows.groupby(keys, sort=False)["n"].max().reset_index(), on=keys, how="left")
 
 
 class Source:
@@ -95,16 +96,20 @@ class Source:
 
 
 MEASURE = Column("label", "measure")
+COUNT = Column("n", "n", ".0f")
 
 
 def complete(view: View) -> View:
-    """The view with a column of undefined numbers for everything that its statistics lack."""
+    """The view with a column of undefined numbers for everything that its statistics lack; says what brackets hold."""
     frame = view.frame.copy()
     for column in view.columns:
         for name in [column.name, *(f"{column.name}_{end}" for end in ("low", "high") if column.interval)]:
             if name not in frame:
                 frame[name] = "" if column.form == "text" else np.nan
-    return View(view.name, view.heading, view.look, view.columns, frame)
+    look = view.look
+    if "In brackets" not in look and any(column.interval for column in view.columns):
+        look += " In brackets: 95 % intervals."
+    return View(view.name, view.heading, look, view.columns, frame)
 
 
 def shown(view: View) -> pd.DataFrame:

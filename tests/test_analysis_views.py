@@ -68,6 +68,8 @@ def test_every_view_is_whole_and_its_latex_well_formed(case, made):
     assert next(iter(found)) == "verdicts" and len(found) == 14
     for view in found.values():
         assert len(shown(view)) == len(view.frame) and view.look.endswith(".")
+        assert ("In brackets: " in view.look) == any(column.interval for column in view.columns)
+        assert any(column.name in ("n", "n_seeds", "n_model", "pairs") for column in view.columns), view.name
         rows = check_latex(to_latex(view, ledger.name), len(view.columns))
         assert rows == 2 + len(view.frame)  # the heading stands twice: first page, other pages
         for row in view.frame.to_dict("records"):
@@ -103,6 +105,7 @@ def test_numbers_as_they_are_shown():
     ]
     column = Column("x", "X", "+.2f", True)
     assert cell({"x": 0.5, "x_low": -0.001, "x_high": 1.0}, column) == ("+0.50 [−0.00, +1.00]", 0.5)
+    assert cell({"x": -1e-17, "x_low": -2e-17, "x_high": 1e-17}, column) == ("0.00 [+0.00, +0.00]", -1e-17)
     assert cell({"x": 0.5, "x_low": np.nan, "x_high": np.nan}, column) == ("+0.50", 0.5)
     assert cell({"x": np.nan, "x_low": np.nan, "x_high": np.nan}, column)[0] == "n/a"
 

@@ -13,25 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.inference import ROWS_AT_ONCE, signs
+from analysis.inversions import agreement
 
 FEWEST_FREE = 6  # degrees of freedom that must be left for a standard error
 HIGHEST_ORDER = 3  # of interactions between settings
 RANK = 1e-8  # singular values below this share of the largest are 0
 LEAST_RELIABLE = 0.25  # outcomes noisier than this are not corrected further
-
-
-def agreement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """For each row i, the sum over all rows j of sign(x_i - x_j) sign(y_i - y_j): (n,) -> (n,).
-
-    Only ROWS_AT_ONCE rows of the matrix of pairs exist at a time.
-    """
-    x, y = (np.unique(column, return_inverse=True)[1].astype(np.int32) for column in (x, y))
-    found = np.empty(len(x))
-    for first in range(0, len(x), ROWS_AT_ONCE):
-        part = slice(first, first + ROWS_AT_ONCE)
-        found[part] = (signs(x[part, None], x) * signs(y[part, None], y)).sum(axis=1, dtype=np.int64)
-    return found
 
 
 def untied(values: np.ndarray) -> np.ndarray:

@@ -58,3 +58,38 @@ def discordant_part(weights: np.ndarray, block: np.ndarray, levels: list) -> np.
         met = heap.take(upto, axis=1) - heap.take(before, axis=1)
         pairs = pairs - np.einsum("dr,dr->d", rows.take(right, axis=1), met)
     return pairs
+
+
+def earlier(group: np.ndarray) -> np.ndarray:
+    """For each place, how many places before it have the same group (n,)."""
+    order = np.argsort(group, kind="stable")
+    size = np.bincount(group)
+    found = np.empty(len(group), dtype=np.int64)
+    found[order] = np.arange(len(group)) - np.repeat(np.cumsum(size) - size, size)
+    return found
+
+
+def agreement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """For each row i, the sum over all rows j of sign(x_i - x_j) sign(y_i - y_j), in O(n log n): (n,) -> (n,).
+
+    Of the rows j with a smaller x, those with y_j <= y_i are counted as in `discordant`; how many rows there are with a
+    given x, a given y, and both, tells the rest.
+    """
+    order = np.lexsort((y, x))
+    x, y = (np.unique(column, return_inverse=True)[1][order] for column in (x, y))
+    both = np.unique(x * len(y) + y, return_inverse=True)[1]
+    of_x, of_y, same = np.bincount(x), np.bincount(y), np.bincount(both)
+    upto_x, upto_y = np.cumsum(of_x)[x], np.cumsum(of_y)[y]
+    alike = same[both]  # rows with this x and this y
+    low = -earlier(x)  # rows with a smaller x and no larger y: earlier ones with no larger y, but for those with this x
+    for level in range(max(len(y) - 1, 0).bit_length()):
+        _, right, before, upto = meeting(y, 2**level)
+        low[right] += upto - before
+    equal = earlier(y) - earlier(both)  # rows with a smaller x and this y
+    below = low - equal - (upto_x - of_x[x] - low)  # smaller x: smaller y less larger y
+    here = np.cumsum(same)[both] - (upto_x - of_x[x])  # rows with this x and no larger y
+    smaller = upto_y - low - here - (of_y[y] - equal - alike)  # rows with a larger x and a smaller y
+    above = len(y) - upto_x - (upto_y - low - here) - smaller  # larger x: larger y less smaller y
+    found = np.empty(len(y), dtype=np.int64)
+    found[order] = below + above
+    return found

@@ -1,5 +1,7 @@
 """The bootstrap: weights against copied rows, intervals where they are owed and nowhere else, coverage."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +67,23 @@ def test_discordant_pairs_are_those_that_a_loop_counts(data):
     assert inversions.discordant(x, y, block, weights.astype(float)).tolist() == counted
     halves = inversions.discordant(x, y, block, weights / 2)  # weights that are not whole are summed as they are
     np.testing.assert_allclose(halves, np.array(counted) / 4)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=30))
+def test_agreement_of_each_row_is_what_a_loop_counts(rows):
+    counted = [sum(np.sign(a - c) * np.sign(b - d) for c, d in rows) for a, b in rows]
+    x, y = np.array(rows, dtype=float).reshape(-1, 2).T
+    assert inversions.agreement(x, y).tolist() == counted
+
+
+def test_agreement_of_many_rows_needs_no_matrix_of_pairs():
+    x, y = np.random.default_rng(0).standard_normal((2, 50_000))
+    tracemalloc.start()
+    found = inversions.agreement(x, y).sum() / (50_000 * 49_999)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    assert found == pytest.approx(kendalltau(x, y).statistic)
 
 
 def test_many_rows_are_merged_few_are_compared_and_both_agree(monkeypatch):

@@ -158,8 +158,9 @@ function explore(data) {
   ["measure", "outcome", "colour", "scale"].forEach((name) => at(`explore-${name}`).addEventListener("change", update));
   source.selected.properties.indices.change.connect(tellModels);
   update();
-  const shown = Bokeh.Plotting.show(new Bokeh.Row({children: [left.figure, right.figure], sizing_mode: "stretch_width"}),
-    at("explore-plot"));
+  const Side = window.matchMedia("(max-width: 640px)").matches ? Bokeh.Column : Bokeh.Row;
+  const both = new Side({children: [left.figure, right.figure], sizing_mode: "stretch_width"});
+  const shown = Bokeh.Plotting.show(both, at("explore-plot"));
   window.robustgapExplore = {source, left, right, shown}; // for the page's test, and for whoever wants more
 }
 

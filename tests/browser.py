@@ -54,8 +54,7 @@ class Browser:
         for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")
         self.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.call("Emulation.setDeviceMetricsOverride", **size)
+        self.resize(width, height)
 
     def receive(self, until: float) -> dict:
         """The next message. Raises TimeoutError."""
@@ -98,6 +97,11 @@ class Browser:
         until = time.monotonic() + PATIENCE
         while not self.loaded:
             self.note(self.receive(until))
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the window another size, in CSS pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
     def run(self, expression: str) -> object:
         """Value of a JavaScript expression (promises are awaited). Raises RuntimeError when it throws."""

@@ -2,26 +2,43 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from browser import Browser, find
 from ledger_cases import digits_size
 
-from analysis import figures, report
+from analysis import explore, figures, report
 from analysis.labels import signed
 from analysis.ledger import Ledger
 from analysis.statistics import write_statistics
 
-pytestmark = pytest.mark.skipif(find() is None, reason="no Chromium on the PATH, and CHROMIUM names none")
+pytestmark = [
+    pytest.mark.skipif(find() is None, reason="no Chromium on the PATH, and CHROMIUM names none"),
+    pytest.mark.xdist_group("page"),  # one study, one browser
+]
 PLOTS = "window.robustgapExplore"
-CENTRE = """(() => {{
-  const {{left, source}} = window.robustgapExplore, i = {model};
+VIEW = """((figure) => {
   const views = [Bokeh.index].flatMap((index) => index.roots || Object.values(index));
-  const inside = (view) => view.model === left.figure ? view : (view.child_views || []).map(inside).find(Boolean);
-  const view = views.map(inside).find(Boolean);
+  const inside = (view) => view.model === figure ? view : (view.child_views || []).map(inside).find(Boolean);
+  return views.map(inside).find(Boolean);
+})"""
+FRAME = f"((figure) => {VIEW}(figure).el.getBoundingClientRect())"
+CENTRE = """(() => {{
+  const {{left, source}} = window.robustgapExplore, i = {model}, view = VIEW(left.figure);
   const box = view.el.getBoundingClientRect(), frame = view.frame;
   const x = frame.x_scale.compute(source.data.x[i]), y = frame.y_scale.compute(source.data.y[i]);
   return [box.x + x, box.y + y];
-}})()"""
+}})()""".replace("VIEW", VIEW.replace("{", "{{").replace("}", "}}"))
+
+
+def choose(page: Browser, **values: str) -> None:
+    """Set controls of the linked plots: measure, outcome, colour, scale."""
+    for name, value in values.items():
+        page.run(
+            f"(() => {{const box = document.getElementById('explore-{name}'); box.value = {json.dumps(value)};"
+            "box.dispatchEvent(new Event('change'));})()"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +99,7 @@ def test_another_measure_and_outcome_move_the_points_and_tell_their_tau(page, st
     ledger = study[0]
     table = ledger.models().reset_index(drop=True)
     for measure, outcome in (("average_ce", "gap_clean"), ("average_ce.adv", ledger.outcome)):
-        for name, value in (("measure", measure), ("outcome", outcome)):
-            page.run(
-                f"(() => {{const box = document.getElementById('explore-{name}'); box.value = {json.dumps(value)};"
-                "box.dispatchEvent(new Event('change'));})()"
-            )
+        choose(page, measure=measure, outcome=outcome)
         shown = page.run(f"[[...{PLOTS}.source.data.x], [...{PLOTS}.source.data.y]]")
         assert shown[0] == pytest.approx(table[measure], rel=1e-4)
         assert shown[1] == pytest.approx(table[outcome], rel=1e-4)
@@ -94,13 +107,14 @@ def test_another_measure_and_outcome_move_the_points_and_tell_their_tau(page, st
         told = page.run("document.getElementById('explore-tau').textContent")
         assert f"τ = {signed(known[measure].corr(known[outcome], method='kendall'))} over n = {len(known)}" in told
     assert "run-level" in told  # the ceilings stand beside tau with the study's outcome
+    choose(page, scale="rank")
+    ranks = pd.Series(explore.rounded(table["average_ce.adv"])).rank()
+    assert page.run(f"[...{PLOTS}.source.data.x]") == ranks.tolist()
+    choose(page, scale="value")
 
 
 def test_colours_and_shapes_follow_the_chosen_setting(page, study):
-    page.run(
-        "(() => {const box = document.getElementById('explore-colour'); box.value = 'batch_size';"
-        "box.dispatchEvent(new Event('change'));})()"
-    )
+    choose(page, colour="batch_size")
     looks = page.run(f"[...{PLOTS}.source.data.colour].map((colour, i) => [colour, {PLOTS}.source.data.marker[i]])")
     seen = dict(zip(study[0].models()["batch_size"], map(tuple, looks), strict=True))
     assert len(seen) == 2 and len(set(seen.values())) == 2
@@ -108,20 +122,33 @@ def test_colours_and_shapes_follow_the_chosen_setting(page, study):
     assert "128 (64)" in page.run("document.getElementById('explore-legend').textContent")
 
 
-def test_a_click_on_a_point_tells_that_models_settings(page, study, tmp_path):
+def test_a_click_on_a_point_tells_that_models_settings_and_marks_it_in_both_plots(page, study, tmp_path):
     ledger = study[0]
-    table = ledger.models().reset_index(drop=True)
+    table, measure = ledger.models().reset_index(drop=True), "average_ce.adv"
+    choose(page, measure=measure, outcome=ledger.outcome)
     page.run("document.getElementById('explore').scrollIntoView()")
-    model = int(table[ledger.outcome].idxmax())
-    x, y = page.run(CENTRE.format(model=model))
-    page.click(x, y)
+    places = table[[measure, ledger.outcome]]
+    places = ((places - places.min()) / (places.max() - places.min())).to_numpy()
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2) + 9 * np.eye(len(places))
+    model = int(apart.min(axis=1).argmax())  # the loneliest point, so that no other lies under the click
+    page.click(*page.run(CENTRE.format(model=model)))
     page.wait(f"{PLOTS}.source.selected.indices.length")
-    picked = page.run(f"[...{PLOTS}.source.selected.indices]")
-    assert model in picked
-    if len(picked) == 1:
-        told = page.run("document.getElementById('explore-model').textContent")
-        assert table.loc[model, "model"] in told
-        assert all(str(table.loc[model, axis]) in told for axis in ledger.axes)
+    assert page.run(f"[...{PLOTS}.source.selected.indices]") == [model]
+    told = page.run("document.getElementById('explore-model').textContent")
+    assert table.loc[model, "model"] in told and str(float(f"{table.loc[model, ledger.outcome]:.5g}")) in told
+    assert all(f"{axis}{table.loc[model, axis]}" in told for axis in ledger.axes)
+    shared = [f"{PLOTS}.{side}.points.data_source === {PLOTS}.source" for side in ("left", "right")]
+    assert page.run(" && ".join(shared))
     page.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert (tmp_path / "page.png").stat().st_size > 20_000 and page.errors == []
+
+
+def test_a_phone_shows_the_page_without_scrolling_sideways(page, study, tmp_path):
+    page.resize(420, 900)
+    page.open(study[1] / "report.html")
+    page.wait(PLOTS)
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    tops = page.run(f"['left', 'right'].map((side) => {FRAME}({PLOTS}[side].figure).y)")
+    assert tops[1] > tops[0] + 300  # the plots stand one above the other
+    assert page.errors == []

@@ -166,7 +166,7 @@ def rows_of(study: Study, design: Design, fold: np.ndarray, steps: dict, predict
             if over:
                 before = base + (steps["state", "settings", ""][0] if over == "state" else 0)
                 squares = (y - before)[inside] ** 2 - (y - base - added)[inside] ** 2
-                total = ((y[inside] - y[inside].mean()) ** 2).sum()
+                total = ((y[inside] - y[inside].mean()) ** 2).sum() or np.nan  # one model, or equal outcomes
                 estimate, _, parts = sum_error(np.bincount(block, squares)[:, None] / total)
                 found["increment"] = cluster_interval(float(estimate[0]), parts[:, 0])
             for statistic, (estimate_, low, high) in found.items():

@@ -112,7 +112,8 @@ def gains(error: np.ndarray, added: np.ndarray, y: np.ndarray, block: np.ndarray
 def sum_error(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimate, standard error and centred parts of sums over configurations: parts (blocks, k).
 
-    se^2 = n / (n - 1) sum (d - mean d)^2: configurations are what another study would draw anew.
+    se^2 = n / (n - 1) sum (d - mean d)^2: configurations are what another study would draw anew. NaN for one alone.
     """
     n, centred = len(parts), parts - parts.mean(axis=0)
-    return parts.sum(axis=0), np.sqrt(n / (n - 1) * (centred**2).sum(axis=0)), centred
+    ratio = n / (n - 1) if n > 1 else np.nan
+    return parts.sum(axis=0), np.sqrt(ratio * (centred**2).sum(axis=0)), centred

@@ -10,9 +10,9 @@ from sklearn.linear_model import Ridge
 
 from analysis.claims import claims
 from analysis.influence import interactions, level_codes
-from analysis.ladder import best_pair, cluster_interval, ladder, quality, ratio
+from analysis.ladder import best_pair, cluster_interval, ladder, quality, ratio, steps_of
 from analysis.prediction import beyond_settings, corrections, gains, normal_scores, residuals, sum_error
-from analysis.settings_models import PENALTIES, folds_of, held_out_errors, make_design, out_of_fold, ridge
+from analysis.settings_models import PENALTIES, folds_of, held_out_errors, make_design, out_of_fold, ridge, trees_error
 from analysis.statements import increments, make_study
 from benchmarks.known_answers import AXES, make
 
@@ -234,14 +234,76 @@ def test_the_ladder_has_every_step_and_its_increments_are_differences(table):
     assert (outside.loc[outside["axis"] == "defense", "n"] == 32).all()
 
 
-def test_an_axis_value_left_out_is_predicted_without_the_columns_of_its_axis(table):
+@pytest.mark.parametrize(("axis", "value", "orders"), [("awp", "awp0", [1]), ("defense", "defense1", [1, 2])])
+def test_an_axis_value_left_out_is_predicted_without_the_columns_of_its_axis(table, axis, value, orders):
     """With 12 configurations to learn from, main effects are all that can be fitted."""
     study = make_study(table, **PARTS, measures=["m"])
     found = ladder(study)
-    row = found[(found["axis"] == "awp") & (found["value"] == "awp0") & (found["learner"] == "ridge")]
+    row = found[(found["axis"] == axis) & (found["value"] == value) & (found["learner"] == "ridge")]
     row = row[(row["step"] == "settings") & (row["statistic"] == "mae")]
-    others = [axis for axis in AXES if axis != "awp"]
-    levels, inside = level_codes(table[others]), (table["awp"] == "awp0").to_numpy()
-    x, y = interactions(levels, 1), table["gap"].to_numpy()
+    others = [other for other in AXES if other != axis]
+    levels, inside = level_codes(table[others]), (table[axis] == value).to_numpy()
+    x, y = np.concatenate([interactions(levels, order) for order in orders], axis=1), table["gap"].to_numpy()
     predicted, _ = ridge(x[~inside], y[~inside], np.unique(study.block[~inside], return_inverse=True)[1], x[inside])
     assert row["estimate"].tolist() == pytest.approx([np.abs(y[inside] - predicted).mean()])
+
+
+def test_an_axis_value_with_one_model_has_no_increment():
+    """A random search: every value of the learning rate occurs once, and has no variance to be explained."""
+    table = make("genuine", 24, 0)[1].table.drop(columns="checkpoint")[::4].reset_index(drop=True)
+    table["lr"] = np.arange(24).astype(str)
+    axes = ["batch", "augment", "awp", "lr"]
+    found = ladder(make_study(table, axes=axes, outcome="gap", measures=["m"]))
+    rows = found[(found["axis"] == "lr") & found["statistic"].isin(["increment", "r2"])]
+    assert len(rows) and rows["estimate"].isna().all() and (rows["undefined"] == 1).all()
+
+
+def steps_and_predictions(table: pd.DataFrame, fold: np.ndarray) -> dict[str, np.ndarray]:
+    """What every step of the ladder adds, and what every learner predicts, for every model."""
+    study = make_study(table, **PARTS, measures=MEASURES)
+    design = make_design(study.table[AXES], study.block, 3)
+    steps = steps_of(study, design, fold, ["cell"], combine=True, seed=0)
+    predicted = out_of_fold(design, table["gap"].to_numpy(), fold, choose=True)
+    return {"|".join(key): added for key, (added, _) in steps.items()} | predicted
+
+
+def test_no_outcome_of_a_fold_is_seen_by_its_own_predictions(table):
+    """Not by penalties, the choice of a pair, the sparse combination, or the choice of a learner either."""
+    fold = folds_of(make_study(table, **PARTS, measures=[]).block, 10, 0)
+    out = fold == 4
+    before = steps_and_predictions(table, fold)
+    assert {"pair|state|", "sparse|state|", "better"} < set(before)
+    lie = table["gap"].where(~out, 5 * table["noise"] + 3 * table["holes"].fillna(0))
+    after = steps_and_predictions(table.assign(gap=lie), fold)
+    for name, values in before.items():
+        np.testing.assert_allclose(after[name][out], values[out], atol=1e-12, err_msg=name)
+
+
+def test_copies_of_a_configuration_are_not_split_by_the_folds_within_folds(table):
+    """Were they, penalties and learners would be chosen for predicting what was seen: with copies, otherwise."""
+    table = table.fillna(0)
+    copied = pd.concat([table] * 3, ignore_index=True)
+    found = []
+    for rows in (table, copied):
+        study = make_study(rows, **PARTS, measures=MEASURES)
+        design, fold = make_design(study.table[AXES], study.block, 3), folds_of(study.block, 10, 0)
+        steps = steps_of(study, design, fold, [], combine=True, seed=0)
+        error = trees_error(design, rows["gap"].to_numpy(), fold != 0, 0)
+        found.append((steps["sparse", "settings", ""][0][: len(table)], error))
+    np.testing.assert_allclose(found[1][0], found[0][0], atol=1e-6)
+    assert found[1][1] == pytest.approx(found[0][1], rel=0.1)
+
+
+def test_the_better_learner_is_the_one_with_the_smaller_error_within_the_other_folds(table):
+    y, picked = table["gap"].to_numpy(), set()
+    study = make_study(table, **PARTS, measures=[])
+    design, fold = make_design(study.table[AXES], study.block, 3), folds_of(study.block, 10, 0)
+    found = out_of_fold(design, y, fold, choose=True)
+    for part in range(10):
+        train = fold != part
+        home = np.unique(study.block[train], return_inverse=True)[1]
+        _, error = ridge(design.linear[train], y[train], home, design.linear[~train])
+        wins = "ridge" if error <= trees_error(design, y, train, 0) else "trees"
+        np.testing.assert_array_equal(found["better"][~train], found[wins][~train])
+        picked.add(wins)
+    assert picked <= {"ridge", "trees"} and (found["ridge"] != found["trees"]).any()

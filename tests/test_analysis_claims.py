@@ -9,9 +9,11 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.claims import RESULT, claims, judge, read_signs, verdicts
+from analysis.families import critical
+from analysis.influence import t_interval
 from analysis.ledger import Ledger
 from analysis.statements import RESULT as STATEMENT
-from analysis.statements import make_study, statements
+from analysis.statements import Bases, make_study, pis, statements
 from benchmarks.known_answers import AXES, make, make_family
 
 NAN = float("nan")
@@ -110,6 +112,20 @@ def test_more_measures_widen_family_intervals_only(family):
     np.testing.assert_allclose(many[["estimate", "low", "high"]], one[["estimate", "low", "high"]])
     wider = (many["family_high"] - many["family_low"]) - (one["family_high"] - one["family_low"])
     assert (wider.dropna() >= -1e-12).all() and wider["tau"].max() > 0
+
+
+def test_intervals_of_pi_spend_their_5_percent_on_one_side(family):
+    table, measures = family
+    study = make_study(table, axes=AXES, outcome="gap", measures=measures)
+    made = pis(study, Bases(study.levels))
+    one_sided, two_sided = (critical(np.stack([one.parts for one in made], axis=1), two_sided=two) for two in (0, 1))
+    assert one_sided < two_sided
+    found = statements(study)
+    rows = found[(found["statistic"] == "pi") & (found["measure"] == "genuine")]
+    wanted = [
+        t_interval(one.estimate, one.se, one.free, one_sided)[0] for one in made if one.key["measure"] == "genuine"
+    ]
+    np.testing.assert_allclose(rows["family_low"], wanted)
 
 
 def test_models_trained_elsewhere_are_left_out(family):

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from analysis.association import correlations
 from analysis.collect import collect
 from analysis.files import write_csv
 from analysis.ledger import Ledger
-from analysis.tables import read_models
+from analysis.tables import ModelTable, read_models
 
 PUBLISHED = Path(__file__).parent / "published"
 LEDGER: dict[str, Any] = {
@@ -55,6 +56,27 @@ def run_correlate(given: argparse.Namespace) -> None:
     print(f"{path}: {len(table.rows)} models, {len(table.measures)} measures, {len(found)} rows")
 
 
+def is_ledger(path: Path) -> bool:
+    """Whether a folder or the name of a study is meant, not a file."""
+    return path.is_dir() or not (path.suffix or path.is_file())
+
+
+def read_table(given: argparse.Namespace, *, beside: Sequence[str] = (), state: Sequence[str] = ()) -> ModelTable:
+    """The table that a command was given, with the options of `add_table_options`."""
+    if not given.axes or not given.outcome:
+        raise ValueError(f"{given.table}: wanted --axes and --outcome (only a ledger knows its own)")
+    return read_models(
+        given.table,
+        axes=given.axes,
+        outcome=given.outcome,
+        measures=given.measures,
+        seed_column=given.seed_column,
+        se=given.se_column,
+        beside=beside,
+        state=state,
+    )
+
+
 def run_claims(given: argparse.Namespace) -> None:
     """Verdicts on the measures of a ledger or of any table; says on stdout how they were reached."""
     from analysis import claims
@@ -62,23 +84,14 @@ def run_claims(given: argparse.Namespace) -> None:
 
     signs: dict[str, int | None] = {}
     se = given.se_column
-    if given.table.is_dir() or not (given.table.suffix or given.table.is_file()):
+    if is_ledger(given.table):
         ledger = Ledger.load(find_ledger(str(given.table)))
         table, se = read_ledger_table(
             ledger, axes=given.axes, outcome=given.outcome, measures=given.measures, se=given.se_column
         )
         signs = {column: ledger.expects(column) for column in table.measures}
-    elif given.axes and given.outcome:
-        table = read_models(
-            given.table,
-            axes=given.axes,
-            outcome=given.outcome,
-            measures=given.measures,
-            seed_column=given.seed_column,
-            se=se,
-        )
     else:
-        raise ValueError(f"{given.table}: wanted --axes and --outcome (only a ledger knows its own)")
+        table = read_table(given)
     signs = claims.read_signs(given.signs) if given.signs else signs
     for note in [*table.notes, *claims.notes(table.measures, signs, se)]:
         print(note)
@@ -96,10 +109,23 @@ def run_claims(given: argparse.Namespace) -> None:
 
 
 def run_statistics(given: argparse.Namespace) -> None:
-    """All statistics of a ledger."""
-    from analysis.statistics import write_statistics
+    """All statistics of a ledger, or of any table; says on stdout how the table was understood."""
+    if is_ledger(given.table):
+        from analysis.statistics import write_statistics
 
-    for path in write_statistics(Ledger.load(find_ledger(given.ledger)), given.out):
+        paths = write_statistics(Ledger.load(find_ledger(str(given.table))), given.out)
+    else:
+        from analysis.claims import read_signs
+        from analysis.table_statistics import Columns, write_table_statistics
+
+        signs = read_signs(given.signs) if given.signs else {}
+        columns = Columns(given.state or [], given.target, given.images_column, given.se_column, signs)
+        beside = [name for name in (given.target, given.images_column) if name]
+        table = read_table(given, beside=beside, state=columns.state)
+        for note in table.notes:
+            print(note)
+        paths = write_table_statistics(table, given.out, columns, draws=given.draws)
+    for path in paths:
         print(path)
 
 
@@ -140,6 +166,22 @@ def positive(number: str) -> int:
     return int(number)
 
 
+def add_table_options(one: argparse.ArgumentParser) -> None:
+    """Options of the commands that take a ledger or any table."""
+    one.add_argument("table", type=Path, metavar="TABLE|STUDY|LEDGER", help=f"a file, {LEDGER['help']}")
+    one.add_argument("--axes", type=names, metavar="A,B", help="columns of settings that vary (a ledger knows its own)")
+    one.add_argument("--outcome", metavar="COLUMN", help="what is to be explained (a ledger knows its own)")
+    one.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
+    one.add_argument("--seed-column", metavar="S", help="column of the training seed")
+    one.add_argument("--se-column", metavar="SE", help="column of the outcome's standard error from image sampling")
+    one.add_argument(
+        "--signs",
+        type=Path,
+        metavar="FILE",
+        help='JSON {"MEASURE": 1, -1 or null}, or a catalogue.json (default: that of the ledger, else none)',
+    )
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
@@ -165,23 +207,16 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(run=run_correlate)
 
     one = commands.add_parser("claims", help="a verdict on each measure of a ledger, or of any table (CSV, parquet)")
-    one.add_argument("table", type=Path, metavar="TABLE|STUDY|LEDGER", help=f"a file, {LEDGER['help']}")
-    one.add_argument("--axes", type=names, metavar="A,B", help="columns of settings that vary (a ledger knows its own)")
-    one.add_argument("--outcome", metavar="COLUMN", help="what is to be explained (a ledger knows its own)")
-    one.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
-    one.add_argument("--seed-column", metavar="S", help="column of the training seed")
-    one.add_argument("--se-column", metavar="SE", help="column of the outcome's standard error from image sampling")
-    one.add_argument(
-        "--signs",
-        type=Path,
-        metavar="FILE",
-        help='JSON {"MEASURE": 1, -1 or null}, or a catalogue.json (default: that of the ledger, else none)',
-    )
+    add_table_options(one)
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="where claims.csv and statements.csv go")
     one.set_defaults(run=run_claims)
 
-    one = commands.add_parser("statistics", help="every statistic of a ledger, as tables")
-    one.add_argument("ledger", **LEDGER)
+    one = commands.add_parser("statistics", help="every statistic of a ledger, or of any table, as tables")
+    add_table_options(one)
+    one.add_argument("--state", type=names, metavar="X,Y", help="table: columns of the training state (accuracy, loss)")
+    one.add_argument("--target", metavar="COLUMN", help="table: robust test accuracy, by which selection is judged")
+    one.add_argument("--images-column", metavar="N", help="table: 1 / (1 / n_train + 1 / n_test) of each model")
+    one.add_argument("--draws", type=positive, default=2000, metavar="N", help="table: bootstrap draws (default 2000)")
     one.add_argument("--out", type=Path, required=True, metavar="DIR")
     one.set_defaults(run=run_statistics)
 

@@ -175,10 +175,13 @@ def read_models(
     measures: Sequence[str] | None = None,
     seed_column: str | None = None,
     se: str | None = None,
+    beside: Sequence[str] = (),
+    state: Sequence[str] = (),
 ) -> ModelTable:
     """Read and check a table with one row per model; without `measures`, all numeric columns without another role.
 
-    se: column of the outcome's standard error, kept in `rows`.
+    se: column of the outcome's standard error; beside: other numeric columns that are no measures; state: such that may
+    be measures too. All are kept in `rows`.
     A model without outcome is left out; an empty cell of an axis is the value NA; a measure that is nowhere defined
     stays, and all its statistics are undefined: each is said in `notes`. Raises FileNotFoundError, LookupError (a
     column that is not there) or ValueError (a constant outcome, an axis with one value, two models with equal axes
@@ -186,15 +189,16 @@ def read_models(
     """
     table = read_any(path)
     roles = dict.fromkeys(axes, "axis") | ({seed_column: "seed"} if seed_column else {})
-    beside = [outcome, *([se] if se else [])]
-    named = [*axes, *([seed_column] if seed_column else []), *beside, *(measures or [])]
+    used = [outcome, *([se] if se else []), *beside]
+    named = [*axes, *([seed_column] if seed_column else []), *used, *(measures or [])]
     check_named_once(named, path)
     keys, notes = keyed_rows(table, roles, path)
     outcomes = numeric(table, outcome, "outcome", path)
-    errors = {se: standard_errors(table, se, path)} if se else {}
+    others = {se: standard_errors(table, se, path)} if se else {}
+    others |= {name: numeric(table, name, "named", path) for name in [*beside, *state]}
     if measures is None:
-        measures = default_measures(table, [*keys, *beside])
-        words = ", ".join(table.columns.difference([*keys, *beside, *measures], sort=False))
+        measures = default_measures(table, [*keys, *used])
+        words = ", ".join(table.columns.difference([*keys, *used, *measures], sort=False))
         notes.append(f"measures: {', '.join(measures) or 'none'}" + (f" (no numbers: {words})" if words else ""))
     if not measures:
         raise ValueError(f"{path}: found no numeric column to be a measure, wanted at least one")
@@ -207,7 +211,7 @@ def read_models(
     if outcomes.nunique() < 2:
         found = f"the one value {outcomes[known].iloc[0]:g}" if known.any() else "no value"
         raise ValueError(f"{path}: outcome column {outcome!r} has {found}, wanted at least two different ones")
-    rows = pd.concat([keys, pd.DataFrame({outcome: outcomes, **errors, **numbers})], axis=1)[known].reset_index(
+    rows = pd.concat([keys, pd.DataFrame({outcome: outcomes, **others, **numbers})], axis=1)[known].reset_index(
         drop=True
     )
     check_axes(rows, axes, seed_column, path)

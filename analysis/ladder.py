@@ -11,6 +11,9 @@ together by least squares. Settings are predicted by ridge regression, by booste
 in cross-validation within the other folds. Statistics: r2, mae (in the outcome's unit), tau (of prediction with
 outcome), and increment (of r2) over the step named in `over`. Rows with `axis` and `value`: the models with that value
 of the axis are predicted by all others, without that axis' own columns; r2 is about their own mean there.
+
+A model without a measure is predicted without it; the step is undefined where so few configurations have the measure
+that their settings alone could reproduce it.
 """
 
 import itertools
@@ -27,7 +30,7 @@ from analysis.influence import tau_influence
 from analysis.ledger import CHECKPOINT
 from analysis.prediction import Beyond, beyond_settings, sum_error
 from analysis.progress import bar
-from analysis.settings_models import FOLDS, INNER_FOLDS, Design, folds_of, make_design, out_of_fold
+from analysis.settings_models import FOLDS, INNER_FOLDS, Design, bearable, folds_of, make_design, out_of_fold
 from analysis.statements import Study
 
 RESULT = [
@@ -145,9 +148,11 @@ def steps_of(
     if many:
         found["state", "settings", ""] = step(beyond, range(many)), ""
     for place, measure in enumerate(study.measures):
-        found["measure", "settings", measure] = step(beyond, [many + place]), ""
+        known = ~np.isnan(values[:, many + place])
+        blank = 0 if known.all() or bearable(design, known, fold) else np.nan
+        found["measure", "settings", measure] = step(beyond, [many + place]) + blank, ""
         if many:
-            found["measure", "state", measure] = step(beyond, [*range(many), many + place]), ""
+            found["measure", "state", measure] = step(beyond, [*range(many), many + place]) + blank, ""
     if combine and len(study.measures) > 1:
         found["pair", base, ""] = pair_step(beyond, study.measures, many)
         found["sparse", base, ""] = sparse_step(beyond, study.block, study.measures, many, seed)

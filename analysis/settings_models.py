@@ -57,6 +57,17 @@ def train_freedom(columns: np.ndarray, block: np.ndarray) -> int:
     return len(size) - int(np.linalg.matrix_rank(means))
 
 
+def bearable(design: Design, known: np.ndarray, fold: np.ndarray) -> bool:
+    """Whether the configurations of the models `known` (n,) bool leave FEWEST_FREE degrees of freedom to the columns
+    outside each fold (n,): of fewer, settings reproduce any numbers."""
+    rows = np.isin(design.block, design.block[known])
+    if not rows.any():
+        return False
+    _, first, block = np.unique(design.block[rows], return_index=True, return_inverse=True)
+    held_out = int(np.bincount(fold[rows][first]).max())
+    return train_freedom(design.linear[rows], block) - held_out >= FEWEST_FREE
+
+
 def folds_of(block: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """Fold of each row: blocks are dealt at random to `folds` folds (at most one per block) of nearly equal size."""
     blocks, code = np.unique(block, return_inverse=True)

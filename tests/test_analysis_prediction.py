@@ -234,6 +234,19 @@ def test_the_ladder_has_every_step_and_its_increments_are_differences(table):
     assert (outside.loc[outside["axis"] == "defense", "n"] == 32).all()
 
 
+def test_a_step_to_a_measure_that_few_configurations_have_is_undefined(table):
+    """Not 0: their settings reproduce 6 configurations' values exactly, whatever these say."""
+    few = table["m"].where(table.index % 16 < 4)
+    study = make_study(table.assign(few=few, none=np.nan), **PARTS, measures=["m", "holes", "few", "none"])
+    found = ladder(study, state=["noise"])
+    rows = found[(found["step"] == "measure") & (found["axis"] == "")].set_index("measure")
+    for name in ("m", "holes"):
+        assert rows.loc[name, "estimate"].notna().all() and (rows.loc[name, "undefined"] == 0).all()
+    for name in ("few", "none"):
+        assert rows.loc[name, ["estimate", "low", "high"]].isna().all(axis=None)
+        assert (rows.loc[name, "undefined"] == 1).all() and len(rows.loc[name]) == 3 * 2 * 4
+
+
 @pytest.mark.parametrize(("axis", "value", "orders"), [("awp", "awp0", [1]), ("defense", "defense1", [1, 2])])
 def test_an_axis_value_left_out_is_predicted_without_the_columns_of_its_axis(table, axis, value, orders):
     """With 12 configurations to learn from, main effects are all that can be fitted."""

@@ -5,6 +5,7 @@ the figures folder; everything is embedded.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -95,10 +96,23 @@ def blocks(ledger: Ledger, figures: Path, tables: dict[str, View]) -> list[dict]
     return found
 
 
+def merged(reasons: str) -> str:
+    """'1 x lowest is 0.7; 2 x lowest is 0.9' -> '3 x lowest is 0.7 (or another number)'; other reasons stay apart."""
+    alike: dict[str, list[tuple[int, str]]] = {}
+    for part in re.split(r"; (?=\d+ x )", reasons):
+        count, _, reason = part.partition(" x ")
+        alike.setdefault(re.sub(r"\d[\d.e+-]*", "#", reason), []).append((int(count), reason))
+    told = []
+    for found in alike.values():
+        more = " (or another number)" if len(found) > 1 else ""
+        told.append(f"{sum(count for count, _ in found)} x {found[0][1]}{more}")
+    return "; ".join(told)
+
+
 def missing(summary: pd.DataFrame, ledger: Ledger) -> list[tuple[str, str]]:
     """(measure, why values of it are missing), for the measures that lack any."""
     rows = zip(summary["measure"], summary["reasons"], strict=True)
-    return [(measure_label(name, ledger.columns), why) for name, why in rows if why]
+    return [(measure_label(name, ledger.columns), merged(why)) for name, why in rows if why]
 
 
 def issue_groups(issues: pd.DataFrame) -> list[dict]:

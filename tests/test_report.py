@@ -193,6 +193,13 @@ def test_a_form_of_tau_without_any_value_has_no_column(made):
     assert "at or below chance; no model, or every model, is one of them, so there is no such column." in foreign.text
 
 
+def test_reasons_that_differ_in_numbers_alone_are_told_once():
+    reasons = "2 x the lowest is 0.503; 88 x not above 0, where 1/gamma^2 has no meaning; 1 x the lowest is 1.2"
+    told = "3 x the lowest is 0.503 (or another number); 88 x not above 0, where 1/gamma^2 has no meaning"
+    assert report.merged(reasons) == told
+    assert report.merged("4 x one; two") == "4 x one; two"
+
+
 def test_headings_do_not_skip_a_level_and_every_section_has_one(made):
     levels = [int(tag[1]) for tag, _ in page_of(made("usual")[1]).tags if tag in ("h1", "h2", "h3", "h4")]
     assert levels.count(1) == 1 and levels[0] == 1

@@ -6,9 +6,10 @@
     pi          tau among the models with one value of an axis
     increment   in R2 over the settings, out of fold, by ridge regression and by boosted trees (analysis.prediction)
 
-low, high: 95 % interval of the statement alone. family_low, family_high: they hold together, with 95 % probability, for
-the statements of one kind about all measures (max-T, analysis.families). p: adjusted for that family; q: adjusted for
-the false discovery rate (Benjamini-Hochberg) instead.
+low, high: 95 % interval of the statement alone. family_low, family_high: with 95 % probability they hold together for
+the statements of one kind about all measures (max-T, analysis.families); those of pi do so on each side, as no more
+than one side can be wrong about a measure of one sign (docs/claims.md), and on both sides with at least 90 %. p:
+adjusted for that family; q: adjusted for the false discovery rate (Benjamini-Hochberg) instead.
 """
 
 from collections.abc import Sequence

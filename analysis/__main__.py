@@ -18,6 +18,11 @@ LEDGER: dict[str, Any] = {
     "help": "a study by name (results/STUDY/ledger, else the shipped one) or a ledger folder",
 }
 
+AXES = (
+    "columns of settings that vary; one named `checkpoint` is taken for the checkpoint rule: its values are of one "
+    "trained network, and like seeds no configurations of their own"
+)
+
 
 def find_ledger(name: str) -> Path:
     """A ledger folder, or by the name of a study: results/NAME/ledger, else the shipped one."""
@@ -110,6 +115,9 @@ def run_claims(given: argparse.Namespace) -> None:
 
 def run_statistics(given: argparse.Namespace) -> None:
     """All statistics of a ledger, or of any table; says on stdout how the table was understood."""
+    from analysis.information import notes
+    from analysis.statistic_files import read_statistic
+
     if is_ledger(given.table):
         from analysis.statistics import write_statistics
 
@@ -127,6 +135,8 @@ def run_statistics(given: argparse.Namespace) -> None:
         paths = write_table_statistics(table, given.out, columns, draws=given.draws)
     for path in paths:
         print(path)
+    for note in notes(read_statistic(given.out, "information")):
+        print(note)
 
 
 def run_figures(given: argparse.Namespace) -> None:
@@ -169,7 +179,7 @@ def positive(number: str) -> int:
 def add_table_options(one: argparse.ArgumentParser) -> None:
     """Options of the commands that take a ledger or any table."""
     one.add_argument("table", type=Path, metavar="TABLE|STUDY|LEDGER", help=f"a file, {LEDGER['help']}")
-    one.add_argument("--axes", type=names, metavar="A,B", help="columns of settings that vary (a ledger knows its own)")
+    one.add_argument("--axes", type=names, metavar="A,B", help=f"{AXES} (a ledger knows its own)")
     one.add_argument("--outcome", metavar="COLUMN", help="what is to be explained (a ledger knows its own)")
     one.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
     one.add_argument("--seed-column", metavar="S", help="column of the training seed")
@@ -198,7 +208,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("correlate", help="tau, psi and pi of any CSV or parquet table with one row per model")
     one.add_argument("table", type=Path)
-    one.add_argument("--axes", type=names, required=True, metavar="A,B", help="columns of settings that vary")
+    one.add_argument("--axes", type=names, required=True, metavar="A,B", help=AXES)
     one.add_argument("--outcome", required=True, metavar="COLUMN", help="what is to be explained, such as the gap")
     one.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
     one.add_argument("--seed-column", metavar="S", help="column of the training seed")

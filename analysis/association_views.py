@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from analysis.information import notes
 from analysis.views import COUNT, MEASURE, Column, Source, View, spread
 
 SIGNS = {1.0: "+", -1.0: "−"}
@@ -85,7 +86,7 @@ def information(source: Source) -> View:
     frame = spread(least, ["measure"], least["statistic"])
     known = least[least["statistic"] == "cmi"].set_index("measure")
     frame = frame.assign(
-        given=frame["measure"].map(known["given"].str.replace("|", " and ")), pairs=frame["measure"].map(known["n"])
+        given=frame["measure"].map(known["given"].str.replace("|", " and ")), pairs=frame["measure"].map(known["pairs"])
     )
     columns = (
         MEASURE,
@@ -98,6 +99,7 @@ def information(source: Source) -> View:
         "Conditional mutual information of the signs of differences (Jiang et al. 2020), at the settings (at most two) "
         "that leave least of it. Near 0: some settings explain whatever the measure says about the order of gaps."
     )
+    look += "".join(f" {note[0].upper()}{note[1:]}." for note in notes(rows))
     return View("information", "Information left once settings are held", look, columns, source.named(frame))
 
 

@@ -131,7 +131,7 @@ def environment_table(part: Part) -> pd.DataFrame:
 
 
 def information_table(part: Part) -> pd.DataFrame:
-    return conditional_information(part.models, **part.asked, draws=part.ledger.slow_draws)
+    return conditional_information(part.models, **part.asked, seed_column="seed", draws=part.ledger.slow_draws)
 
 
 def increment_table(part: Part) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def makers(table: ModelTable, given: Columns, draws: int) -> dict[str, Callable[
     keys: dict[str, Any] = {"axes": axes, "outcome": table.outcome}
     asked: dict[str, Any] = {**keys, "measures": measures}
     found: dict[str, Callable[[], pd.DataFrame]] = {
-        "information": lambda: conditional_information(rows, **asked, draws=few),
+        "information": lambda: conditional_information(rows, **asked, seed_column=table.seed_column, draws=few),
         "sign_errors": lambda: sign_errors(rows, **asked, images=given.images, draws=few),
         "environments": lambda: environment_errors(rows, **asked, images=given.images),
         "noise": lambda: noise(rows, **keys, seed_column=table.seed_column, se=given.se, draws=few),

@@ -30,7 +30,7 @@ test: .venv/.installed
 
 # Redraws every figure from results/STUDY/ledger, or from the shipped ledger where that study was not run here.
 figures: .venv/.installed
-	$(BIN)/python -m analysis figures $(STUDY)
+	$(BIN)/python -m analysis figures $(STUDY) --jobs 2
 
 lint: .venv/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

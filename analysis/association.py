@@ -1,6 +1,7 @@
 """Rank correlation of an outcome with measures over a factorial study: tau, psi_k and pi_k.
 
-    tau     Kendall's tau-b over all models, of the outcome against the raw value (no sign flip); tau_a: tau-a
+    tau     Kendall's tau-b over all models, of the outcome against the raw value (no sign flip); tau_a: tau-a;
+            spearman: Spearman's rho of the same models
     psi_k   cells fix the seed and every axis but k; tau-b within each cell; unweighted mean over the defined cells.
             Detail (given_axis, given_value): the same mean over the cells with that value of another axis
     pi_k    for each value of axis k, tau-b among the models with that value (detail: column `value`);
@@ -24,6 +25,8 @@ import pandas as pd
 from analysis.cells import cell_taus
 from analysis.inference import Bootstrap, interval, mean, weighted_tau
 from analysis.ledger import CHECKPOINT, NA, text
+from analysis.progress import bar
+from analysis.ranks import weighted_spearman
 
 KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
 RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]
@@ -70,6 +73,12 @@ def paired(table: pd.DataFrame, outcome: str, measure: str) -> tuple[np.ndarray,
     return x, y, ~(np.isnan(x) | np.isnan(y))
 
 
+def known_models(table: pd.DataFrame, outcome: str, keys: Sequence[str]) -> pd.DataFrame:
+    """The models that have an outcome, the columns `keys` (axes, seed) as the text under which they are compared."""
+    table = table[table[outcome].notna()]
+    return table.assign(**{key: table[key].map(text).astype(str) for key in keys})
+
+
 def tau(
     table: pd.DataFrame,
     axes: Sequence[str],
@@ -84,12 +93,25 @@ def tau(
     """
     block = configurations(table, axes)
     weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
-    for measure in measures:
+    for measure in bar(measures, "tau"):
         x, y, kept = paired(table, outcome, measure)
         draws = weighted_tau(x[kept], y[kept], block[kept], weights)
         for name, drawn in zip(names, draws, strict=False):
             found = interval(drawn, len(np.unique(block[kept])))
             yield row(measure, name, found, int(kept.sum()), int(np.isnan(found[0])))
+
+
+def spearman(
+    table: pd.DataFrame, axes: Sequence[str], outcome: str, measures: Sequence[str], bootstrap: Bootstrap
+) -> Rows:
+    """Spearman's rho over all models, in the draws that `tau` has. n: models with both numbers; undefined: 0 or 1."""
+    block = configurations(table, axes)
+    weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
+    for measure in measures:
+        x, y, kept = paired(table, outcome, measure)
+        drawn = weighted_spearman(x[kept], y[kept], block[kept], weights)
+        found = interval(drawn, len(np.unique(block[kept])))
+        yield row(measure, "spearman", found, int(kept.sum()), int(np.isnan(found[0])))
 
 
 def pi(
@@ -107,9 +129,10 @@ def pi(
     for measure in measures:
         x, y, kept = paired(table, outcome, measure)
         groups = {value: kept & (place == value) for value in np.unique(place)}
-        parts = np.stack([weighted_tau(x[used], y[used], block[used], weights)[0] for used in groups.values()])
-        models = np.array([used.sum() for used in groups.values()])
-        blocks = np.array([len(np.unique(block[used])) for used in groups.values()])
+        taus = [weighted_tau(x[used], y[used], block[used], weights)[0] for used in groups.values()]
+        parts = np.reshape(taus, (len(groups), len(weights)))  # no values where no model has an outcome
+        models = np.array([used.sum() for used in groups.values()], dtype=int)
+        blocks = np.array([len(np.unique(block[used])) for used in groups.values()], dtype=int)
         defined = ~np.isnan(parts[:, 0])
         found = interval(mean(parts[defined]), blocks[defined].min(initial=block.size))
         yield row(measure, "pi", found, int(models[defined].sum()), int((~defined).sum()), axis=axis)
@@ -171,20 +194,19 @@ def correlations(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """tau, tau_a, psi and pi of the outcome against each measure, with detail, as tidy rows (columns: RESULT).
+    """tau, tau_a, spearman, psi and pi of the outcome against each measure, with detail: tidy rows (columns: RESULT).
 
     table: one row per model. axes, seed_column: its columns, compared as text. outcome, measures: numeric columns,
     NaN where missing; models without an outcome are left out. draws, seed: of the bootstrap.
     """
     bootstrap = Bootstrap(draws, seed)
-    keys = [*axes, *([seed_column] if seed_column else [])]
-    table = table[table[outcome].notna()]
-    table = table.assign(**{key: table[key].map(text).astype(str) for key in keys})
+    table = known_models(table, outcome, [*axes, *([seed_column] if seed_column else [])])
     rows = list(tau(table, axes, outcome, measures, bootstrap))
+    rows += spearman(table, axes, outcome, measures, bootstrap)
     grid = table[in_grid(table, axes)]
-    for axis in axes:
+    for axis in bar(axes, "psi"):
         rows += psi(grid, axis, axes, outcome, measures, seed_column, bootstrap)
-    for axis in axes:
+    for axis in bar(axes, "pi"):
         rows += pi(grid, axis, axes, outcome, measures, bootstrap)
     place = {measure: number for number, measure in enumerate(measures)}
     return pd.DataFrame(sorted(rows, key=lambda found: place[found["measure"]]), columns=RESULT)

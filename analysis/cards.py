@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.figures._style import with_interval
+from analysis.labels import with_interval
 from analysis.ledger import Ledger, text
 from analysis.reliability import costs
 

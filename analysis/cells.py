@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from analysis.inference import weighted_tau
+
+MANY_MODELS = 300  # a cell of more is not compared pair by pair, but in O(n log n) for each measure
 PAIRS_AT_ONCE = 2_000_000  # numbers held at a time while models within cells are compared
 
 
@@ -15,13 +18,26 @@ def cell_taus(cell: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     order, start = np.argsort(cell, kind="stable"), np.cumsum(size) - size
     taus = np.full((len(size), x.shape[1]), np.nan)
     for many in np.unique(size[size > 1]):
-        left, right = np.triu_indices(many, 1)
         alike = np.flatnonzero(size == many)
+        if many > MANY_MODELS:
+            for one in alike:
+                rows = order[start[one] + np.arange(many)]
+                taus[one] = large_cell(y[rows], x[rows])
+            continue
+        left, right = np.triu_indices(many, 1)
         step = max(1, PAIRS_AT_ONCE // (len(left) * max(1, x.shape[1])))
         for part in np.split(alike, range(step, len(alike), step)):
             rows = order[start[part, None] + np.arange(many)]
             taus[part] = tau_b(signs(y[rows][..., None], left, right), signs(x[rows], left, right), axis=1)
     return taus
+
+
+def large_cell(y: np.ndarray, x: np.ndarray) -> list[float]:
+    """Tau-b of y (n,) with each column of x (n, measures), over the rows that have both."""
+    known = ~(np.isnan(x) | np.isnan(y)[:, None])
+    ones = [np.ones((1, int(kept.sum()))) for kept in known.T]
+    columns = zip(x.T, known.T, ones, strict=True)
+    return [weighted_tau(one[kept], y[kept], np.arange(kept.sum()), w)[0, 0] for one, kept, w in columns]
 
 
 def signs(values: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

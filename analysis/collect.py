@@ -7,13 +7,29 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.files import read_json, read_parquet, write_parquet
-from analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, Ledger, text
+from analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, VALIDATED, Ledger, text
 from analysis.measure_files import read_measures
 
 BITS = ["bits", "index_sha"]
+LOOKED_AT = {"last": "epochs", "best": "best_epoch"}  # which number of run.json is the epoch of a checkpoint
 READ = [*COLUMNS["outcomes"], *BITS, "reason"]
 # Settings that the tables of a study without runs of its own still have (NA unless the model's entry tells).
 FEWEST_SETTINGS = ("data", "architecture", "defense", "norm", "eps")
+
+
+def validated(log: Path, epoch: int) -> dict[str, float]:
+    """Accuracy on the validation images after an epoch, clean and under PGD-10, as fractions; {} without a log.
+
+    Raises ValueError, naming the file, when it does not hold them.
+    """
+    if not log.is_file():
+        return {}
+    try:
+        lines = pd.read_csv(log).set_index("epoch")
+        return {name: float(lines.loc[epoch, told]) for name, told in VALIDATED.items()}
+    except (KeyError, ValueError, TypeError) as error:
+        wanted = ", ".join(VALIDATED.values())
+        raise ValueError(f"{log}: found no {wanted} of epoch {epoch}, wanted a whole training log") from error
 
 
 def grid_row(entry: dict, plan: dict, results: Path) -> dict:
@@ -32,7 +48,8 @@ def grid_row(entry: dict, plan: dict, results: Path) -> dict:
     done = {key: record[key] for key in ("status", "reason", "seconds", "device")}
     # The column `epochs` tells how many were trained, unless the number of epochs is an axis of the study.
     epochs = settings["epochs"] if "epochs" in plan["axes"] else text(record["epochs"])
-    return {**row, **done, "flags": ";".join(record["flags"]), "epochs": epochs}
+    judged = validated(path.with_name("log.csv"), record.get(LOOKED_AT[entry["checkpoint"]], record["epochs"]))
+    return {**row, **done, **judged, "flags": ";".join(record["flags"]), "epochs": epochs}
 
 
 def foreign_row(entry: dict, plan: dict) -> dict:
@@ -49,13 +66,14 @@ def run_table(plan: dict, results: Path) -> pd.DataFrame:
         rows.append({"model": model, **row})
     settings = dict.fromkeys(key for run in plan["runs"].values() for key in run["settings"]) or FEWEST_SETTINGS
     first = ["run", "model", CHECKPOINT, "seed", "source"]
-    last = ["status", "flags", "reason", "epochs", "seconds", "device"]
+    last = ["status", "flags", "reason", "epochs", "seconds", "device", *VALIDATED]
     middle = [key for key in settings if key not in [*first, *last]]
     # object: a column that no row fills would be a column of floats, which takes no text
     table = pd.DataFrame(rows, columns=[*first, *middle, *last], dtype=object)
     blank = {key: "" for key in ("flags", "reason", "device")}
     table = table.fillna({**dict.fromkeys([*first, *middle, "epochs"], NA), **blank})
-    return table.astype({"seconds": float, **dict.fromkeys(set(table.columns) - {"seconds"}, str)})
+    numbers = dict.fromkeys(["seconds", *VALIDATED], float)
+    return table.astype({**dict.fromkeys(table.columns, str), **numbers})
 
 
 def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:

@@ -60,10 +60,26 @@ def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
     return found | {"share_above_2_se": float(clear.mean()) if len(trained) else None}
 
 
-def sign_changes(found: pd.DataFrame) -> list[dict]:
-    """Measures and axes for which two values have intervals of pi wholly on opposite sides of 0."""
+def crowded(ledger: Ledger, table: pd.DataFrame) -> set[tuple[str, str, str]]:
+    """(measure, axis, value) with at least FEWEST_BLOCKS configurations of known measure and outcome: with fewer, even
+    an interval such as [-1, -1] may be an accident."""
+    grid = table[in_grid(table, ledger.axes) & table[ledger.outcome].notna()]
+    block, kept = configurations(grid, ledger.axes), set()
+    for measure in ledger.columns:
+        known = grid[measure].notna().to_numpy()
+        for axis in ledger.axes:
+            sizes = pd.Series(block[known]).groupby(grid[axis].to_numpy(str)[known]).nunique()
+            kept |= {(measure, axis, str(value)) for value in sizes.index[sizes >= FEWEST_BLOCKS]}
+    return kept
+
+
+def sign_changes(found: pd.DataFrame, kept: set[tuple[str, str, str]]) -> list[dict]:
+    """Measures and axes for which two values, of those `kept` (see `crowded`), have intervals of pi wholly on opposite
+    sides of 0."""
     changes = []
     rows = found[(found["statistic"] == "pi") & (found["value"] != "")]
+    keys = zip(rows["measure"], rows["axis"], rows["value"], strict=True)
+    rows = rows[np.array([key in kept for key in keys], dtype=bool)]
     for (measure, axis), part in rows.groupby(["measure", "axis"], sort=False):
         clear = resolved(part).sort_values("estimate", ascending=False)
         if len(clear) and clear["low"].iloc[0] > 0 and clear["high"].iloc[-1] < 0:
@@ -107,10 +123,23 @@ def changed(found: pd.DataFrame, other: str) -> dict | None:
     return {"largest_difference": None if np.isnan(difference) else float(difference), "lost": lost}
 
 
-def find(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame, summary: pd.DataFrame) -> dict:
+def spread(outcome: str, noise: pd.DataFrame) -> dict:
+    """Shares of the outcome's variance, ceilings of tau, and whether it is known what models share of their images."""
+    rows = noise[noise["measure"] == outcome]
+    parts = {name: part.set_index("component") for name, part in rows.groupby("statistic")}
+    told = {
+        name: {str(component): record(row) for component, row in parts[name].iterrows() if row["undefined"] == 0}
+        for name in ("share", "ceiling")
+        if name in parts
+    }
+    shared = bool((parts["sharing"]["undefined"] == 0).all()) if "sharing" in parts else False
+    return {"share": {}, "ceiling": {}, **told, "shared_images": shared}
+
+
+def find(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame) -> dict:
     """The numbers behind the report's sentences, fit for JSON (None instead of NaN).
 
-    table: `ledger.models()`; found: its correlations; summary: its summary table.
+    table: `ledger.models()`; found: its correlations; summary: its summary table; noise: as analysis.noise has it.
     """
     taus = found[found["statistic"] == "tau"]
     enough = [axis for axis, number in blocks(ledger, table).items() if number >= FEWEST_BLOCKS]
@@ -130,13 +159,16 @@ def find(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame, summary: pd.D
         "draws": ledger.draws,
         "sample": sample(ledger, table),
         "gap": gap(ledger, table),
+        "noise": spread(ledger.outcome, noise),
         "measures": len(ledger.columns),
+        "columns": ledger.columns,
+        "fewest_configurations": FEWEST_BLOCKS,
         "claims": {"declared": int(summary["expected"].notna().sum()), **claims},
         "strongest": strongest,
         "undefined_tau": taus.loc[taus["estimate"].isna(), "measure"].tolist(),
         "psi_cells": {"defined": int(cells["n"].sum()), "undefined": int(cells["undefined"].sum())},
         "missing": {row["measure"]: int(row["missing"]) for _, row in summary.iterrows() if row["missing"]},
-        "sign_changes": sign_changes(found),
+        "sign_changes": sign_changes(found, crowded(ledger, table)),
         "without_floor": changed(found, "tau_no_floor"),
         "rest": changed(found, "tau_rest"),
     }

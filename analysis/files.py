@@ -31,6 +31,19 @@ def read_parquet(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     return table
 
 
+def with_numbers(table: pd.DataFrame, columns: Iterable[str], file: str | Path) -> pd.DataFrame:
+    """`table` with these columns as numbers. Raises ValueError naming file, row and column of the first text."""
+    numbers = {}
+    for name in columns:
+        numbers[name] = pd.to_numeric(table[name], errors="coerce")
+        bad = (numbers[name].isna() & table[name].notna()).to_numpy()
+        if bad.any():
+            place = int(bad.argmax())
+            found = table[name].iloc[place]
+            raise ValueError(f"{file}, row {place + 1}: found {found!r} in column {name!r}, wanted a number")
+    return table.assign(**numbers)
+
+
 def read_json(path: str | Path, keys: Iterable[str] = ()) -> dict:
     """A JSON object. Raises FileNotFoundError, or ValueError when it is truncated, no object, or lacks a key."""
     try:

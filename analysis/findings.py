@@ -4,12 +4,28 @@ A statement about one measure rests on the interval of that measure alone. That 
 number of measures looked at is said where measures are compared.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
+
+from analysis.labels import measure_label, minus, with_interval
 
 MOST = 5  # things named one by one in a sentence
 FLAG_WORDS = {
     "best_is_last": "whose run's best checkpoint is its last",
     "robust_floor": "with robust accuracy at or below chance",
+}
+COMPONENT_WORDS = {
+    "settings_main": "main effects of the settings",
+    "settings_two_way": "their two-way interactions",
+    "configuration": "other differences between configurations",
+    "checkpoint_rule": "the checkpoint rule",
+    "seed": "the seed",
+    "checkpoint": "the checkpoint within a run",
+    "images": "the sampling of images",
+}
+CEILING_WORDS = {
+    "run": "for a measure that equals each model's gap on endlessly many images",
+    "configuration": "for one that equals its expectation over seeds",
 }
 ATTACK_WORDS = {"clean": "clean", "fgsm": "FGSM", "pgd10": "PGD-10"}
 
@@ -27,8 +43,18 @@ def listed(words: list[str], most: int = MOST) -> str:
 
 
 def number(found: dict) -> str:
-    """'+0.52 [+0.31, +0.68]'."""
-    return f"{found['estimate']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
+    """'−0.52 [−0.68, −0.31]'; None is a number that is not known."""
+    return with_interval(*(math.nan if found[end] is None else found[end] for end in ("estimate", "low", "high")))
+
+
+def measures(found: dict, columns: Iterable[str]) -> str:
+    """Measure columns, listed as figures name them."""
+    return listed([measure_label(column, found["columns"]) for column in columns])
+
+
+def percent(share: float) -> str:
+    """'12%', or 'under 1%'."""
+    return f"{share:.0%}" if share >= 0.005 else "under 1%"
 
 
 def outcome_words(outcome: str) -> str:
@@ -63,9 +89,9 @@ def about_gap(found: dict) -> Iterator[str]:
     if not gap["n"]:
         yield f"No model has a {outcome_words(found['outcome'])}; nothing can be said about measures."
         return
+    low, middle, high = (minus(f"{gap[name]:.1f}") for name in ("min", "median", "max"))
     yield (
-        f"The {outcome_words(found['outcome'])} runs from {gap['min']:.1f} to {gap['max']:.1f} percentage points,"
-        f" with a median of {gap['median']:.1f}."
+        f"The {outcome_words(found['outcome'])} runs from {low} to {high} percentage points, with a median of {middle}."
     )
     if gap["adversarially_trained"]:
         yield (
@@ -74,32 +100,48 @@ def about_gap(found: dict) -> Iterator[str]:
         )
 
 
+def about_noise(found: dict) -> Iterator[str]:
+    """What the spread of the outcome is made of, and how high noise lets tau rise."""
+    share, ceiling = found["noise"]["share"], found["noise"]["ceiling"]
+    if known := {name: words for name, words in COMPONENT_WORDS.items() if name in share}:
+        parts = listed([f"{percent(share[name]['estimate'])} {words}" for name, words in known.items()], len(known))
+        yield f"What sets the gaps of the models apart (estimated shares of their variance): {parts}."
+    reached = [f"{number(ceiling[name])} {words}" for name, words in CEILING_WORDS.items() if name in ceiling]
+    if reached:
+        yield f"Noise bounds tau: the largest to be expected is {listed(reached)}."
+    if (share or ceiling) and not found["noise"]["shared_images"]:
+        yield (
+            "For this the image noise of different models was taken to be independent, as their answers to single"
+            " images are not at hand; models judged on the same images share some of it, so the bound may be too low."
+        )
+
+
 def about_strength(found: dict) -> Iterator[str]:
     """Which correlations with the gap are clear of 0, and which claims about signs hold."""
-    measures, strongest, level = found["measures"], found["strongest"], found["level"]
-    if not measures or not found["gap"]["n"]:
+    many, strongest, level = found["measures"], found["strongest"], found["level"]
+    if not many or not found["gap"]["n"]:
         return
     words = f"{level:.0%} interval"
     if not strongest:
         yield f"No measure's tau has a {words} that excludes 0: this study does not show that any tracks the gap."
     else:
-        named = listed([f"{one['measure']} {number(one)}" for one in strongest[:MOST]])
+        named = listed([f"{measures(found, [one['measure']])} {number(one)}" for one in strongest[:MOST]])
         most = "strongest first" if len(strongest) <= MOST else f"the {MOST} strongest"
         yield (
-            f"For {len(strongest)} of {count(measures, 'measure column')} the {words} of tau over all models excludes"
+            f"For {len(strongest)} of {count(many, 'measure column')} the {words} of tau over all models excludes"
             f" 0; {most}: {named}."
         )
         yield (
             "Each interval is about its own measure and is not corrected for the number of measures looked at: of"
-            f" {measures} measures unrelated to the gap, about {(1 - level) * measures:.1f} would be expected to"
+            f" {many} measures unrelated to the gap, about {(1 - level) * many:.1f} would be expected to"
             " exclude 0 by chance."
         )
     if found["undefined_tau"]:
-        yield f"Tau is undefined (constant, or no values) for {listed(found['undefined_tau'])}."
+        yield f"Tau is undefined (constant, or no values) for {measures(found, found['undefined_tau'])}."
     claims = found["claims"]
     if claims["declared"]:
         left = claims["declared"] - len(claims["yes"]) - len(claims["no"])
-        against = f" ({listed(claims['no'])})" if claims["no"] else ""
+        against = f" ({measures(found, claims['no'])})" if claims["no"] else ""
         yield (
             f"The literature claims a sign for {count(claims['declared'], 'column')}: the interval of tau lies on the"
             f" claimed side for {len(claims['yes'])}, on the opposite side for {len(claims['no'])}{against}, and"
@@ -114,17 +156,17 @@ def about_settings(found: dict) -> Iterator[str]:
     nowhere = [one["measure"] for one in found["strongest"] if not one["psi"]["same"]]
     if nowhere:
         yield (
-            f"For {listed(nowhere)} no axis has a psi whose interval lies on the side of tau: with all settings but one"
-            " and the seed held fixed, this study does not show the correlation. It may come from the settings rather"
-            " than from what the measure sees (or the cells are too few to tell)."
+            f"For {measures(found, nowhere)} no axis has a psi whose interval lies on the side of tau: with all"
+            " settings but one and the seed held fixed, this study does not show the correlation. It may come from the"
+            " settings rather than from what the measure sees (or the cells are too few to tell)."
         )
     everywhere = [one["measure"] for one in found["strongest"] if set(one["psi"]["same"]) == set(found["axes"])]
     if everywhere:
-        yield f"For {listed(everywhere)} psi lies on the side of tau, clear of 0, for every axis."
+        yield f"For {measures(found, everywhere)} psi lies on the side of tau, clear of 0, for every axis."
     for one in found["strongest"]:
         if one["psi"]["opposite"]:
             yield (
-                f"{one['measure']}: tau is {number(one)}, but psi lies on the other side of 0 for"
+                f"{measures(found, [one['measure']])}: tau is {number(one)}, but psi lies on the other side of 0 for"
                 f" {listed(one['psi']['opposite'])}."
             )
     if cells := found["psi_cells"]["undefined"]:
@@ -137,14 +179,18 @@ def about_values(found: dict) -> Iterator[str]:
     for one in found["sign_changes"]:
         values = listed([f"{value['value']} {number(value)}" for value in one["values"]])
         yield (
-            f"{one['measure']}: the sign of its relation with the gap appears to depend on {one['axis']}; intervals of"
-            f" pi lie on opposite sides of 0: {values}."
+            f"{measures(found, [one['measure']])}: the sign of its relation with the gap appears to depend on"
+            f" {one['axis']}; intervals of pi lie on opposite sides of 0: {values}."
         )
     looked = found["measures"] * len(found["axes"])
     if found["sign_changes"]:
         yield f"Such reversals were looked for in {looked:,} pairs of measure and axis, without correction for that."
     elif looked and found["strongest"]:
-        yield "No measure has values of one axis whose pi intervals lie on opposite sides of 0."
+        yield (
+            "No measure has two values of one axis, of at least"
+            f" {count(found['fewest_configurations'], 'configuration')} each, whose pi intervals lie on opposite sides"
+            " of 0."
+        )
 
 
 def about_checks(found: dict) -> Iterator[str]:
@@ -156,15 +202,15 @@ def about_checks(found: dict) -> Iterator[str]:
         if found[key] is None or found[key]["largest_difference"] is None:
             continue
         kept = "; each interval that excludes 0 still does so on the same side" if found["strongest"] else ""
-        lost = listed(found[key]["lost"])
+        lost = measures(found, found[key]["lost"])
         told = f"; the interval is no longer on the same side of 0 for {lost}" if lost else kept
         yield f"Computed {condition}, tau changes by at most {found[key]['largest_difference']:.2f}{told}."
     if found["missing"]:
-        named = listed([f"{name} ({lost:,})" for name, lost in found["missing"].items()])
+        named = listed([f"{measures(found, [name])} ({lost:,})" for name, lost in found["missing"].items()])
         yield f"Values are missing, each with its reason in the tables, for {named}; those models are left out there."
 
 
 def sentences(found: dict) -> list[str]:
     """The findings of a study in words. found: the dictionary of `analysis.evidence.find` (or findings.json)."""
-    parts = (about_models, about_gap, about_strength, about_settings, about_values, about_checks)
+    parts = (about_models, about_gap, about_noise, about_strength, about_settings, about_values, about_checks)
     return [sentence for part in parts for sentence in part(found)]

@@ -9,10 +9,13 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
+
+from analysis.inversions import NUMBERS_AT_ONCE, discordant
 
 LEVEL = 0.95
 FEWEST_BLOCKS = 3  # with fewer blocks than this, resampling them says nothing: no interval
-ROWS_AT_ONCE = 512  # rows of the n x n matrix of pairs that are held at a time
+ROWS_AT_ONCE = 512  # columns of the n x n matrix of pairs that are held at a time
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ def mean(parts: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.where(defined, parts, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
+def grouped(block: np.ndarray, group: np.ndarray, blocks: int) -> csr_array:
+    """How many rows each group has of each block: sparse (groups, blocks). block, group (n,): numbers from 0."""
+    shape = (int(group.max(initial=-1)) + 1, blocks)
+    return csr_array((np.ones(len(block), dtype=np.float32), (group, block)), shape=shape)
+
+
 def untied(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Sum of w_i w_j over pairs i < j with values_i != values_j, per draw.
 
@@ -71,27 +80,60 @@ def untied(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.nda
     """
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)
     alone = size[group] == 1
-    squares = weights**2 @ np.bincount(block[alone], minlength=weights.shape[1])
-    members = np.zeros((weights.shape[1], int((size > 1).sum())))
-    np.add.at(members, (block[~alone], (np.cumsum(size > 1) - 1)[group[~alone]]), 1)
-    squares = squares + ((weights @ members) ** 2).sum(axis=1)
-    return ((weights @ np.bincount(block, minlength=weights.shape[1])) ** 2 - squares) / 2
+    total = weights @ np.bincount(block, minlength=weights.shape[1])
+    squares = np.einsum("db,db,b->d", weights, weights, np.bincount(block[alone], minlength=weights.shape[1]) * 1.0)
+    tied = np.unique(group[~alone], return_inverse=True)[1]
+    members = grouped(block[~alone], tied, weights.shape[1])
+    step = max(1, NUMBERS_AT_ONCE // max(1, members.shape[0]))
+    for first in range(0, len(weights) if len(tied) else 0, step):
+        part = slice(first, first + step)
+        squares[part] += ((members @ weights[part].T) ** 2).sum(axis=0)
+    return (total**2 - squares) / 2
+
+
+def signs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """sign(a - b) of whole numbers, as int8."""
+    return (a > b).view(np.int8) - (a < b).view(np.int8)
 
 
 def concordance(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> np.ndarray:
     """Matrix (blocks, blocks): sum of sign(x_i - x_j) sign(y_i - y_j) over rows i of one and j of the other block.
 
-    Only ROWS_AT_ONCE rows of the matrix of pairs exist at a time. Rows must be sorted by block, none empty.
+    Only ROWS_AT_ONCE columns of the matrix of pairs exist at a time. block (n,): numbers from 0, none left out.
     """
     x, y = (np.unique(column, return_inverse=True)[1].astype(np.int32) for column in (x, y))
-    starts = np.flatnonzero(np.diff(block, prepend=-1))
-    rows = np.empty((len(x), len(starts)), dtype=np.int64)
+    blocks = int(block.max(initial=-1)) + 1
+    member = grouped(np.arange(len(x)), block, len(x))
+    found = np.zeros((blocks, blocks), dtype=np.float32)
     for first in range(0, len(x), ROWS_AT_ONCE):
         part = slice(first, first + ROWS_AT_ONCE)
-        signs = np.sign(x[part, None] - x).astype(np.int8)
-        signs *= np.sign(y[part, None] - y).astype(np.int8)
-        rows[part] = np.add.reduceat(signs, starts, axis=1, dtype=np.int64)
-    return np.add.reduceat(rows, starts, axis=0).astype(float)
+        product = signs(x[:, None], x[part]) * signs(y[:, None], y[part])
+        found += member[:, part] @ (member @ product.astype(np.float32)).T
+    return found
+
+
+def by_merging(rows: int, blocks: int, draws: int) -> bool:
+    """Whether discordant pairs are had sooner by merging than from the matrix of pairs, by the nanoseconds measured:
+    100 n log2 n once and 5 n log2 n for each draw, against 7 n^2 once and 0.05 blocks^2 for each draw."""
+    levels = rows * np.log2(max(rows, 2))
+    return (100 + 5 * draws) * levels < 7 * rows**2 + 0.05 * draws * blocks**2
+
+
+def signed_pairs(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sum of w_i w_j sign(x_i - x_j) sign(y_i - y_j) over pairs i < j, per draw; block as in `concordance`.
+
+    By either way the same number, exactly where weights are whole: float32 serves while no sum exceeds 2^24.
+    """
+    if by_merging(len(x), weights.shape[1], len(weights)):
+        x, y = (np.unique(column, return_inverse=True)[1] for column in (x, y))
+        both = x * len(y) + y
+        ordered = untied(x, block, weights) + untied(y, block, weights) - untied(both, block, weights)
+        return ordered - 2 * discordant(x, y, block, weights)
+    size = np.bincount(block)
+    exact = (weights @ size).max(initial=0) * size.max(initial=0) < 2**24 and (weights == np.rint(weights)).all()
+    kind = np.float32 if exact else np.float64
+    product = weights.astype(kind) @ concordance(x, y, block).astype(kind)
+    return np.einsum("db,db->d", product, weights) / 2
 
 
 def weighted_tau(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -112,10 +154,8 @@ def weighted_tau(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.nd
     used, block = np.unique(block, return_inverse=True)
     if len(used) < weights.shape[1]:
         weights = weights[:, used]
-    order = np.argsort(block, kind="stable")
-    x, y, block = x[order], y[order], block[order]
-    signed = ((weights @ concordance(x, y, block)) * weights).sum(axis=1) / 2
+    signed = signed_pairs(x, y, block, weights)
     product = untied(x, block, weights) * untied(y, block, weights)
     pairs = untied(np.arange(len(x)), block, weights)
     signed[product == 0] = np.nan
-    return np.stack([signed / np.sqrt(np.maximum(product, 1)), signed / np.maximum(pairs, 1)])
+    return np.stack([signed / np.sqrt(np.where(product > 0, product, 1)), signed / np.where(pairs > 0, pairs, 1)])

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.files import read_json, read_parquet, require_columns, write_csv, write_parquet, write_text
+from analysis.files import read_json, read_parquet, require_columns, with_numbers, write_csv, write_parquet, write_text
 
 NA = "NA"  # a setting that does not apply; it matches only itself
 CHECKPOINT = "checkpoint"  # the checkpoint rule: an axis when it varies, but never part of a configuration
 ROBUST_FLOOR = "robust_floor"  # flag of a model whose robust accuracy is at or below chance
 ATTACKS = ("clean", "fgsm", "pgd10")
+VALIDATED = {"val_clean": "val_clean", "val_pgd10": "val_robust"}  # column of runs, not in every ledger: of a log
 VARIANTS = {"clean": "", "none": "", "adversarial": ".adv"}  # suffix of a measure's column
 NO_CLAIM: dict = {"family": "", "needs": [], "variants": [], "expects": {}, "paper": "", "formula": "", "summary": ""}
 COLUMN_TEXT = {
@@ -27,6 +28,8 @@ COLUMN_TEXT = {
     "measures": "model measure variant value se n_images split seed seconds forwards code_id reason",
 }
 COLUMNS = {table: names.split() for table, names in COLUMN_TEXT.items()}
+NUMBER_TEXT = {"runs": "seconds", "outcomes": "eps n accuracy se", "measures": "value se n_images seconds forwards"}
+NUMBERS = {table: names.split() for table, names in NUMBER_TEXT.items()}
 KEYS = {"runs": ["model"], "outcomes": ["model", "split", "attack"], "measures": ["model", "measure", "variant"]}
 
 
@@ -67,7 +70,10 @@ class Ledger:
         folder = Path(path)
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such ledger folder")
-        tables = {name: read_parquet(folder / f"{name}.parquet", columns) for name, columns in COLUMNS.items()}
+        files = {name: folder / f"{name}.parquet" for name in COLUMNS}
+        tables = {
+            name: with_numbers(read_parquet(file, COLUMNS[name]), NUMBERS[name], file) for name, file in files.items()
+        }
         ledger = cls(
             **tables,
             catalogue=read_json(folder / "catalogue.json"),
@@ -107,6 +113,16 @@ class Ledger:
     def draws(self) -> int:
         """Bootstrap draws asked for by the study (2,000 unless it says otherwise)."""
         return int(self.study["study"].get("analysis", {}).get("draws", 2000))
+
+    @property
+    def slow_draws(self) -> int:
+        """Bootstrap draws of the statistics that take long (200 unless the study says otherwise)."""
+        return int(self.study["study"].get("analysis", {}).get("slow_draws", 200))
+
+    @property
+    def min_ess(self) -> float | None:
+        """Least effective sample size of an environment of sign errors, where the study names one."""
+        return self.study["study"].get("analysis", {}).get("min_ess")
 
     @cached_property
     def axes(self) -> list[str]:
@@ -151,11 +167,14 @@ class Ledger:
         Columns: model, run, checkpoint, seed, source, every setting (text), flags (of the run and of its outcomes),
         then in percent ATTACK_train and ATTACK_test, and in percentage points gap_ATTACK = train - test, se_gap_ATTACK
         (image sampling only) and gap_ATTACK_rest, se_gap_ATTACK_rest (train part on the images disjoint from
-        measure_images) for ATTACK in clean, fgsm, pgd10; then one column per measure, NaN where undefined.
+        measure_images) for ATTACK in clean, fgsm, pgd10; then one column per measure, NaN where undefined. Where the
+        ledger has validation accuracies, clean_val and pgd10_val too, in percent.
         `split` ('train' or 'train_rest') says on which training images ATTACK_train and gap_ATTACK are computed.
         """
         finished = self.runs[self.runs["status"] == "finished"]
         table = finished.drop(columns=["status", "reason"]).set_index("model")
+        for name in filter(table.columns.__contains__, VALIDATED):
+            table[f"{name.removeprefix('val_')}_val"] = 100 * table.pop(name)
         wide = self.outcomes.pivot_table(index="model", columns=["split", "attack"], values=["accuracy", "n"])
         table = table.loc[table.index.isin(wide.index)]
         flags = self.outcomes.groupby("model")["flags"].agg(";".join)

@@ -4,114 +4,115 @@ Words come from `findings.json`, numbers from the other tables of the statistics
 the figures folder; everything is embedded.
 """
 
-import base64
-import gzip
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from analysis import explore
 from analysis import figures as drawn
 from analysis.background import grid, provenance
 from analysis.cards import cards
+from analysis.embedding import archive, file_link, link, picture
 from analysis.figures import _numbers
-from analysis.figures._style import measure_label, with_interval
 from analysis.files import read_json, write_text
 from analysis.inference import FEWEST_BLOCKS, LEVEL
+from analysis.labels import measure_label, minus
+from analysis.latex import to_latex
 from analysis.ledger import Ledger
+from analysis.sections import SECTIONS, Section
+from analysis.statistic_files import HOLDS, read_text
+from analysis.verdict_words import verdict_sentence, why_unresolved
+from analysis.views import View, cell, shown, views
 
-HEAVY = 2_000_000  # bytes; a heavier SVG is shown as PNG
-LARGE = 200_000  # bytes; a larger table is embedded compressed
-KINDS = {"svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "json": "application/json"}
-VARIANT_TAUS = {  # column of the summary: heading, meaning, why it may be absent
-    "tau_rest": (
-        "disjoint images",
-        "with the gap computed on the training images that no measure was given",
-        "every training image was given to the measures",
-    ),
-    "tau_no_floor": (
-        "without floor",
-        "without the models whose robust accuracy is at or below chance",
-        "no model, or every model, is one of them",
-    ),
-}
 OPEN_ROWS = 12  # longer lists of flagged models are folded
-EXPECTED = {"1": "+", "-1": "−", "": "no claim"}
-AGREEMENT = {"yes": ", borne out", "no": ", contradicted", "unresolved": ", unresolved", "": ""}
-
-
-def embedded(path: Path) -> dict[str, str]:
-    """A file as a link that holds it: {'name', 'href'}; large tables are gzipped ('NAME.csv.gz').
-
-    Raises FileNotFoundError when there is no such file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    content, name, kind = path.read_bytes(), path.name, KINDS[path.suffix[1:]]
-    if path.suffix == ".csv" and len(content) > LARGE:
-        content, name, kind = gzip.compress(content, mtime=0), f"{name}.gz", "application/gzip"
-    return {"name": name, "href": f"data:{kind};base64,{base64.b64encode(content).decode()}"}
 
 
 def figure_view(name: str, ledger: Ledger, folder: Path) -> dict:
     """Heading, caption, picture, alternative text and data link of one figure."""
     caption, heading = drawn.caption(name, ledger), drawn.module(name).TITLE
-    vector = folder / f"{name}.svg"
-    light = vector.is_file() and vector.stat().st_size <= HEAVY
     return {
         "name": name,
         "heading": heading,
         "caption": caption,
         "alt": f"Figure {name}: {heading}. {caption.split('. ')[0].rstrip('.')}. Its numbers are in the linked table.",
-        "picture": embedded(vector if light else folder / f"{name}.png")["href"],
-        "data": embedded(folder / f"{name}.csv"),
+        "picture": picture(folder, name),
+        "data": file_link(folder / f"{name}.csv"),
     }
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV of the statistics folder with every cell as text. Raises FileNotFoundError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+def as_files(view: View, study: str) -> dict[str, bytes]:
+    """{name: content} of a view as CSV (its numbers) and as LaTeX."""
+    numbers = shown(view).to_csv(index=False, lineterminator="\n").encode()
+    return {f"table_{view.name}.csv": numbers, f"table_{view.name}.tex": to_latex(view, study).encode()}
 
 
-def number(cell: str) -> float:
-    """A cell of a CSV as a number; an empty one is NaN."""
-    return float(cell or "nan")
-
-
-def tau_row(row: dict, ledger: Ledger) -> dict:
-    """One measure column of the table of tau, ready to print."""
-    taus = {}
-    for name in VARIANT_TAUS:
-        taus[name] = with_interval(*(number(row[f"{name}{part}"]) for part in ("", "_low", "_high")))
-    estimate, low, high = (number(row[part]) for part in ("tau", "low", "high"))
+def table_view(view: View, study: str) -> dict:
+    """A view ready to print: headings with their kind, cells with what they are sorted by, and links to its files."""
+    rows = view.frame.to_dict("records")
     return {
-        "tau": with_interval(estimate, low, high),
-        **taus,
-        "label": measure_label(row["measure"], ledger.columns),
-        "certain": low > 0 or high < 0,
-        "n": row["n"],
-        "missing": row["missing"],
-        "reasons": row["reasons"],
-        "expected": EXPECTED[row["expected"]] + AGREEMENT[row["agrees"]],
-        "seconds": f"{number(row['seconds_per_model']):.2g}",
+        "name": view.name,
+        "heading": view.heading,
+        "look": view.look,
+        "columns": [{"heading": column.heading, "number": column.form != "text"} for column in view.columns],
+        "rows": [[cell(row, column) for column in view.columns] for row in rows],
+        "files": [link(*file) for file in as_files(view, study).items()],
     }
 
 
-def variants(summary: pd.DataFrame) -> list[dict]:
-    """The further forms of tau, and whether this study has any value of them."""
-    return [
-        {
-            "name": name,
-            "heading": heading,
-            "meaning": meaning,
-            "absent": absent,
-            "known": bool((summary[name] != "").any()),
-        }
-        for name, (heading, meaning, absent) in VARIANT_TAUS.items()
-    ]
+def everything(study: str, statistics: Path, tables: Iterable[View]) -> dict[str, str]:
+    """A link to an archive of all statistics, and of all views as CSV and LaTeX. Raises FileNotFoundError."""
+    files = {}
+    for name in HOLDS:
+        path = statistics / f"{name}.{'json' if name == 'findings' else 'csv'}"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+        files[f"statistics/{path.name}"] = path.read_bytes()
+    for view in tables:
+        files |= {f"tables/{name}": content for name, content in as_files(view, study).items()}
+    return archive(f"{study}-tables.zip", files)
+
+
+def blocks(ledger: Ledger, figures: Path, tables: dict[str, View]) -> list[dict]:
+    """The sections with their figures and tables, numbered through; figures that no section names come last."""
+    named = {name for section in SECTIONS for name in section.figures}
+    rest = tuple(name for name in drawn.names() if name not in named)
+    more = (
+        [Section("more", "Further figures", "Figures that belong to none of the questions above.", rest)]
+        if rest
+        else []
+    )
+    found, place = [], 0
+    for section in (*SECTIONS, *more):
+        pictures = [figure_view(name, ledger, figures) for name in section.figures]
+        for one in pictures:
+            place += 1
+            one["number"] = place
+        shown_tables = [table_view(tables[name], ledger.name) for name in section.views]
+        found.append({**vars(section), "figures": pictures, "tables": shown_tables})
+    return found
+
+
+def merged(reasons: str) -> str:
+    """'1 x lowest is 0.7; 2 x lowest is 0.9' -> '3 x lowest is 0.7 (or another number)'; other reasons stay apart."""
+    alike: dict[str, list[tuple[int, str]]] = {}
+    for part in re.split(r"; (?=\d+ x )", reasons):
+        count, _, reason = part.partition(" x ")
+        alike.setdefault(re.sub(r"\d[\d.e+-]*", "#", reason), []).append((int(count), reason))
+    told = []
+    for found in alike.values():
+        more = " (or another number)" if len(found) > 1 else ""
+        told.append(f"{sum(count for count, _ in found)} x {found[0][1]}{more}")
+    return "; ".join(told)
+
+
+def missing(summary: pd.DataFrame, ledger: Ledger) -> list[tuple[str, str]]:
+    """(measure, why values of it are missing), for the measures that lack any."""
+    rows = zip(summary["measure"], summary["reasons"], strict=True)
+    return [(measure_label(name, ledger.columns), merged(why)) for name, why in rows if why]
 
 
 def issue_groups(issues: pd.DataFrame) -> list[dict]:
@@ -130,8 +131,8 @@ def key_numbers(found: dict, ledger: Ledger) -> list[tuple[str, str]]:
     if sample["configurations"]:
         tiles.append((f"{sample['configurations']:,}", f"configurations, {sample['trainings']:,} trainings"))
     if gap["n"]:
-        spread = f"{gap['min']:.1f} to {gap['max']:.1f}".replace("-", "−")
-        tiles.append((f"{gap['median']:.1f}".replace("-", "−"), f"median gap, percentage points ({spread})"))
+        spread = minus(f"{gap['min']:.1f} to {gap['max']:.1f}")
+        tiles.append((minus(f"{gap['median']:.1f}"), f"median gap, percentage points ({spread})"))
     if gap.get("adversarially_trained"):
         share = f"{gap['above_2_se']:,} of {gap['adversarially_trained']:,}"
         tiles.append((share, "adversarially trained models with a gap above 2 of its standard errors"))
@@ -147,10 +148,12 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     FileNotFoundError or ValueError naming the file that is missing or malformed.
     """
     figures, statistics = Path(figures), Path(statistics)
+    _numbers.take(ledger, statistics)
     found = read_json(statistics / "findings.json", ["sample", "gap", "strongest", "measures", "sentences"])
-    summary = read_table(statistics / "summary.csv")
-    strength = pd.to_numeric(summary["tau"]).abs().sort_values(ascending=False, kind="stable").index
-    files = [f"{name}.csv" for name in ("summary", "correlations", "reliability", "models", "issues")]
+    summary = read_text(statistics / "summary.csv")
+    tables = views(ledger, statistics)
+    verdict = tables["verdicts"]
+    models = explore.content(ledger)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -160,19 +163,27 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     )
     return environment.get_template("report.html.j2").render(
         css=(Path(__file__).parent / "report.css").read_text(encoding="utf-8"),
+        script=(Path(__file__).parent / "report.js").read_text(encoding="utf-8"),
+        library=explore.library() if models else "",
+        models=models,
+        model_data=explore.as_script(models) if models else "",
         study=ledger.name,
         facts=_numbers.facts(ledger),
         level=f"{LEVEL:.0%}".replace("%", " %"),
         fewest=FEWEST_BLOCKS,
         tiles=key_numbers(found, ledger),
         sentences=found["sentences"],
-        taus=[tau_row(row, ledger) for row in summary.loc[strength].to_dict("records")],
-        variants=variants(summary),
-        figures=[figure_view(name, ledger, figures) for name in drawn.names()],
-        downloads=[embedded(statistics / name) for name in [*files, "findings.json"]],
-        cards=cards(ledger, read_table(statistics / "reliability.csv")),
+        verdicts=table_view(verdict, ledger.name),
+        reasons=verdict.frame[["label", "shown", "reason"]].to_numpy().tolist(),
+        verdict_sentence=verdict_sentence(verdict.frame, verdict.frame["label"].tolist()),
+        why_unresolved=why_unresolved(verdict.frame),
+        missing=missing(summary, ledger),
+        sections=blocks(ledger, figures, tables),
+        everything=everything(ledger.name, statistics, tables.values()),
+        holds=HOLDS,
+        cards=cards(ledger, read_text(statistics / "reliability.csv")),
         grid=grid(ledger),
-        issues=issue_groups(read_table(statistics / "issues.csv")),
+        issues=issue_groups(read_text(statistics / "issues.csv")),
         made=provenance(ledger),
         configuration=json.dumps(ledger.study, indent=1),
     )

@@ -1,18 +1,12 @@
-"""Every statistic of a ledger as tables: correlations, a summary per measure, the models, and all that went wrong."""
-
-import json
-from pathlib import Path
+"""Tables of a ledger that sum up the single statistics: all correlations, a summary per measure, what went wrong."""
 
 import numpy as np
 import pandas as pd
 
 from analysis.association import RESULT, correlations, tau
-from analysis.evidence import find
-from analysis.files import write_csv, write_text
-from analysis.findings import sentences
 from analysis.inference import Bootstrap
 from analysis.ledger import ROBUST_FLOOR, VARIANTS, Ledger, split_flags
-from analysis.reliability import costs, reliability
+from analysis.reliability import costs
 
 INTERVAL = ["estimate", "low", "high"]
 FLAG_REASONS = {
@@ -113,21 +107,3 @@ def issue_table(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
     frame["settings"] = frame["model"].map(settings)
     grave = frame["issue"].map({issue: place for place, issue in enumerate(GRAVEST)}).fillna(len(GRAVEST))
     return frame.assign(grave=grave).sort_values(["grave", "issue", "model"], ignore_index=True).drop(columns="grave")
-
-
-def write_statistics(ledger: Ledger, out: str | Path) -> list[Path]:
-    """Write correlations.csv, summary.csv, reliability.csv, models.csv, issues.csv and findings.json (numbers, and
-    sentences made of them) into folder `out`; returns the files."""
-    table = ledger.models()
-    found = ledger_correlations(ledger, table)
-    summary = summary_table(ledger, table, found)
-    issues = issue_table(ledger, table)
-    findings = find(ledger, table, found, summary)
-    tables = {"correlations": found, "summary": summary, "reliability": reliability(ledger, table)}
-    tables |= {"models": table, "issues": issues}
-    paths = [Path(out) / f"{name}.csv" for name in tables] + [Path(out) / "findings.json"]
-    for path, content in zip(paths, tables.values(), strict=False):
-        write_csv(content, path)
-    content = {**findings, "sentences": sentences(findings)}
-    write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", paths[-1])
-    return paths

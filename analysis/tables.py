@@ -1,5 +1,6 @@
 """Anybody's table with one row per model: read, checked column by column, ready for analysis.association."""
 
+import csv
 import difflib
 import math
 from collections.abc import Iterable, Sequence
@@ -39,24 +40,44 @@ class ModelTable:
     notes: list[str]
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file, every cell as text; blank lines and columns without a name (a written row index) are left out.
+
+    Raises ValueError for a row that has not one cell for each column: a file cut short, or cells in wrong columns.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [cells for cells in csv.reader(file, skipinitialspace=True, strict=True) if cells not in ([], [""])]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: found no readable CSV: {' '.join(str(error).split())}") from error
+    header, rows = (lines[0], lines[1:]) if lines else ([], [])
+    for place, cells in enumerate(rows, start=1):
+        if len(cells) != len(header):
+            wanted = f"{len(header)}, one for each column"
+            raise ValueError(f"{path}, row {place}: found {len(cells)} cells, wanted {wanted}")
+    table = pd.DataFrame(rows, columns=[name.strip() for name in header], dtype=str)
+    return table.loc[:, table.columns != ""]
+
+
 def read_any(path: str | Path) -> pd.DataFrame:
     """A CSV or parquet file, every cell as text ('' where a parquet cell is missing).
 
-    Raises FileNotFoundError, or ValueError when the file is not readable or has no rows.
+    Raises FileNotFoundError, or ValueError when the file is not readable, has no rows, or two columns of one name.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        if path.suffix in (".parquet", ".pq"):
-            found = read_parquet(path)
-            table = pd.DataFrame({str(name): found[name].map(text).where(found[name].notna(), "") for name in found})
-        else:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: found no readable CSV: {error}") from error
+    if path.suffix in (".parquet", ".pq"):
+        found = read_parquet(path)
+        columns = [found.iloc[:, place] for place in range(found.shape[1])]
+        cells = [one.map(text).where(one.notna(), "") for one in columns]
+        table = pd.concat(cells, axis=1).set_axis(found.columns.map(str), axis=1) if cells else pd.DataFrame()
+    else:
+        table = read_csv(path)
     if table.empty:
         raise ValueError(f"{path}: found 0 rows, wanted one per model")
+    if len(twice := table.columns[table.columns.duplicated()]):
+        raise ValueError(f"{path}: found two columns {twice[0]!r}, wanted one")
     return table
 
 
@@ -87,6 +108,15 @@ def numeric(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.S
     return numbers.where(numbers.abs() < math.inf)
 
 
+def standard_errors(table: pd.DataFrame, name: str, path: str | Path) -> pd.Series:
+    """The column of the outcome's standard errors. Raises ValueError where one is below 0, or all are missing."""
+    errors = numeric(table, name, "standard error", path)
+    if errors.isna().all() or (errors < 0).any():
+        found = "no value" if errors.isna().all() else f"{errors.min():g}"
+        raise ValueError(f"{path}: standard error column {name!r} has {found}, wanted numbers of 0 or more")
+    return errors
+
+
 def default_measures(table: pd.DataFrame, used: Iterable[str]) -> list[str]:
     """Columns without a role that hold numbers: nothing but numbers and empty cells, or numbers in most cells (a few
     words among numbers are a fault to be told, words with a few numbers among them are names)."""
@@ -98,11 +128,22 @@ def default_measures(table: pd.DataFrame, used: Iterable[str]) -> list[str]:
     return chosen
 
 
-def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None, path: str | Path) -> None:
-    """Raise ValueError for an axis with one value, or two models with equal axes and seed."""
+def check_named_once(named: Sequence[str], path: str | Path) -> None:
+    """Raise ValueError where one column is named for two things."""
+    if twice := [name for place, name in enumerate(named) if name in named[:place]]:
+        raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
+
+
+def check_varies(rows: pd.DataFrame, axes: Sequence[str], path: str | Path) -> None:
+    """Raise ValueError for an axis with one value."""
     for axis in axes:
         if rows[axis].nunique() < 2:
             raise ValueError(f"{path}: axis {axis!r} has the one value {rows[axis].iloc[0]!r}, wanted at least two")
+
+
+def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None, path: str | Path) -> None:
+    """Raise ValueError for an axis with one value, or two models with equal axes and seed."""
+    check_varies(rows, axes, path)
     keys = [*axes, *([seed_column] if seed_column else [])]
     code = codes(rows, keys)
     _, first, count = np.unique(code, return_index=True, return_counts=True)
@@ -133,9 +174,14 @@ def read_models(
     outcome: str,
     measures: Sequence[str] | None = None,
     seed_column: str | None = None,
+    se: str | None = None,
+    beside: Sequence[str] = (),
+    state: Sequence[str] = (),
 ) -> ModelTable:
     """Read and check a table with one row per model; without `measures`, all numeric columns without another role.
 
+    se: column of the outcome's standard error; beside: other numeric columns that are no measures; state: such that may
+    be measures too. All are kept in `rows`.
     A model without outcome is left out; an empty cell of an axis is the value NA; a measure that is nowhere defined
     stays, and all its statistics are undefined: each is said in `notes`. Raises FileNotFoundError, LookupError (a
     column that is not there) or ValueError (a constant outcome, an axis with one value, two models with equal axes
@@ -143,14 +189,16 @@ def read_models(
     """
     table = read_any(path)
     roles = dict.fromkeys(axes, "axis") | ({seed_column: "seed"} if seed_column else {})
-    named = [*axes, *([seed_column] if seed_column else []), outcome, *(measures or [])]
-    if twice := [name for place, name in enumerate(named) if name in named[:place]]:
-        raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
+    used = [outcome, *([se] if se else []), *beside]
+    named = [*axes, *([seed_column] if seed_column else []), *used, *(measures or [])]
+    check_named_once(named, path)
     keys, notes = keyed_rows(table, roles, path)
     outcomes = numeric(table, outcome, "outcome", path)
+    others = {se: standard_errors(table, se, path)} if se else {}
+    others |= {name: numeric(table, name, "named", path) for name in [*beside, *state]}
     if measures is None:
-        measures = default_measures(table, [*keys, outcome])
-        words = ", ".join(table.columns.difference([*keys, outcome, *measures], sort=False))
+        measures = default_measures(table, [*keys, *used])
+        words = ", ".join(table.columns.difference([*keys, *used, *measures], sort=False))
         notes.append(f"measures: {', '.join(measures) or 'none'}" + (f" (no numbers: {words})" if words else ""))
     if not measures:
         raise ValueError(f"{path}: found no numeric column to be a measure, wanted at least one")
@@ -163,6 +211,8 @@ def read_models(
     if outcomes.nunique() < 2:
         found = f"the one value {outcomes[known].iloc[0]:g}" if known.any() else "no value"
         raise ValueError(f"{path}: outcome column {outcome!r} has {found}, wanted at least two different ones")
-    rows = pd.concat([keys, pd.DataFrame({outcome: outcomes, **numbers})], axis=1)[known].reset_index(drop=True)
+    rows = pd.concat([keys, pd.DataFrame({outcome: outcomes, **others, **numbers})], axis=1)[known].reset_index(
+        drop=True
+    )
     check_axes(rows, axes, seed_column, path)
     return ModelTable(rows, list(axes), outcome, list(measures), seed_column, notes)

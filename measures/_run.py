@@ -18,6 +18,7 @@ from measures._data import prepare
 from measures.core import Measure, select
 from training import planned
 from training.checkpoint import write_atomically
+from training.memory_format import channels_last
 from training.settings import number
 
 COLUMN_TEXT = "model measure variant value se n_images split seed seconds forwards code_id reason"
@@ -125,9 +126,7 @@ def measure_model(
     """Rows of one model, one per variant, task by task. Raises what loading the model or its images raises."""
     study, given = plan["study"], planned.measure_batch(plan, results, model_id)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = planned.load_planned_model(plan, results, model_id, device)
-    # convolutions run a fifth faster on a CPU
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = channels_last(planned.load_planned_model(plan, results, model_id, device))
     data = prepare(
         model,
         given["images"],

@@ -1,6 +1,7 @@
-"""Segments from images towards another class: where each ends, and how long the prediction is undecided on it."""
+"""Segments from images towards another class: where each ends."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,37 +10,42 @@ from measures._context import Context
 from measures.core import Batch, Missing
 from training import attacks, keyed
 
-ALPHA, BETA = 0.0, 0.75
-POINTS = 128
 STEPS = 20
 STREAM = 101
 
 
-def segments(model: nn.Module, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
-    """Thickness of each image's segment and whether it ends short of the other class: (n,), (n,) of 0 and 1.
+@dataclass(frozen=True)
+class Segments:
+    """end: x_i' (n, c, h, w), where the attack on each image x_i ends, and logits: those of x_i' (n, k); own: the class
+    predicted at x_i, and other: the one that x_i' was sent to, (n,)."""
 
-    Both are numbers of boundary_thickness and boundary_unreached, which explain them; computed once for both.
+    end: Tensor
+    logits: Tensor
+    own: Tensor
+    other: Tensor
+
+    def unreached(self) -> Tensor:
+        """1 where the segment ends short of the other class, else 0; NaN where the logits are not finite: (n,)."""
+        short = (self.logits.argmax(dim=1) != self.other).to(self.end)
+        return torch.where(torch.isfinite(self.logits).all(dim=1), short, torch.nan)
+
+
+def segments(model: nn.Module, batch: Batch, context: Context) -> Segments:
+    """The segments of boundary_thickness, which explains them; the attack is made once for all who ask.
+
     Raises Missing for a model of a single class.
     """
-    found = context.of_batch("segments", batch, lambda: _segments(model, batch, context.logits(batch)))
-    return found[:, 0], found[:, 1]
-
-
-def _segments(model: nn.Module, batch: Batch, logits: Tensor) -> Tensor:
-    """The two numbers of each image, (n, 2)."""
-    x, own, classes = batch.images, logits.argmax(dim=1), logits.shape[1]
+    logits = context.logits(batch)
+    own, classes = logits.argmax(dim=1), logits.shape[1]
     if classes < 2:
         raise Missing("the model has a single class")
-    budget = 5.0 * math.sqrt(x[0].numel() / 3072)
     shift = keyed.uniform(batch.seed, STREAM, batch.index, (1,), 1.0, float(classes))[:, 0].long()
     other = (own + shift) % classes
-    end = attacks.pgd(model, x, other, eps=budget, noise=None, norm="L2", steps=STEPS, step=budget / 25, targeted=True)
-    reached = model(end)
-    inside = torch.zeros(len(x), dtype=x.dtype, device=x.device)
-    for t in torch.linspace(0, 1, POINTS, dtype=torch.float64).tolist():
-        p = model(t * x + (1 - t) * end).softmax(dim=1)
-        difference = (p.gather(1, own[:, None]) - p.gather(1, other[:, None]))[:, 0]
-        inside += (difference > ALPHA) & (difference < BETA)
-    thickness = (x - end).flatten(1).norm(dim=1) * inside / POINTS
-    unreached = torch.where(torch.isfinite(reached).all(dim=1), (reached.argmax(dim=1) != other).to(x), torch.nan)
-    return torch.stack([thickness, unreached], dim=1)
+    budget = 5.0 * math.sqrt(batch.images[0].numel() / 3072)
+
+    def attack() -> Tensor:
+        given = {"eps": budget, "noise": None, "norm": "L2", "steps": STEPS, "step": budget / 25, "targeted": True}
+        return attacks.pgd(model, batch.images, other, **given)
+
+    end = context.of_batch("segment ends", batch, attack)
+    return Segments(end, context.of_batch("logits at segment ends", batch, lambda: model(end)), own, other)

@@ -19,7 +19,7 @@ def adaptive_sharpness_logit_normalised(model: nn.Module, batches: list[Batch], 
         max_v L(w + v) - L(w)  over  |v_i| <= rho |w_i|,  L(w) = (1/n) sum_i CE(g_w(x_i), y_i)
         g = (f - m) / ||f - m||_2,  m the mean of the logits f;  in nats, >= 0;  -> (n,): each image's rise
 
-    As adaptive_sharpness (rho = 0.002, 20 steps of sign ascent, best iterate kept, 61 forward passes of each image),
+    As adaptive_sharpness (rho = 0.002, 6 steps of sign ascent, best iterate kept, 19 forward passes of each image),
     but for the logits, whose length is bounded from below by 1e-10, and whose scale changes nothing in the clean
     variant (in the adversarial one the attack sees it).
     Clean: x_i the image. Adversarial: x_i its PGD-10 example (of the model as it is), held fixed while w moves.

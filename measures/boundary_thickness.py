@@ -1,8 +1,12 @@
+import torch
 from torch import Tensor, nn
 
 from measures._context import Context
 from measures._segments import segments
 from measures.core import Batch, measure
+
+ALPHA, BETA = 0.0, 0.75
+POINTS = 128
 
 
 @measure(
@@ -29,6 +33,12 @@ def boundary_thickness(model: nn.Module, batch: Batch, context: Context) -> Tens
     draws b among classes other than the label, works on augmented images in normalised units without the box, and takes
     steps of budget/5.
     """
-    thickness, unreached = segments(model, batch, context)
-    batch.notes["segments do not reach the other class"] += int(unreached.nan_to_num().sum())
-    return thickness
+    path, x = segments(model, batch, context), batch.images
+    inside = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+    for t in torch.linspace(0, 1, POINTS, dtype=torch.float64).tolist():
+        logits = {0.0: path.logits, 1.0: context.logits(batch)}.get(t)
+        p = (model(t * x + (1 - t) * path.end) if logits is None else logits).softmax(dim=1)
+        difference = (p.gather(1, path.own[:, None]) - p.gather(1, path.other[:, None]))[:, 0]
+        inside += (difference > ALPHA) & (difference < BETA)
+    batch.notes["segments do not reach the other class"] += int(path.unreached().nan_to_num().sum())
+    return (x - path.end).flatten(1).norm(dim=1) * inside / POINTS

@@ -10,7 +10,7 @@ from measures._weights import norm, weights_of
 from measures.core import Batch, Missing, measure
 
 STEPS = 80
-FEWEST = 10  # steps, lest the start be nearly orthogonal to the top of a spectrum with little below it
+FEWEST = 8  # steps, lest the start be nearly orthogonal to the top of a spectrum with little below it
 TOLERANCE = 1e-3  # of the residual, relative to the eigenvalue
 STREAM = 7_000  # and onwards: one stream of keyed numbers per parameter
 
@@ -31,11 +31,11 @@ def hessian_top(model: nn.Module, batches: list[Batch]) -> float:
         lambda_max(H),  H = grad_w^2 (1/n) sum_i CE(f_w(x_i), y_i);  in nats per squared unit of weight
 
     Lanczos on products with the Hessian of the whole set (sums over evaluation batches), from a start keyed by seed and
-    parameter, for at least 10 steps and until ||H z - lambda z|| <= 0.001 |lambda| for its unit vector z: an eigenvalue
+    parameter, for at least 8 steps and until ||H z - lambda z|| <= 0.001 |lambda| for its unit vector z: an eigenvalue
     then lies within 0.1 % of the value, and it is the largest unless the start was nearly orthogonal to the vectors of
     larger ones. Three vectors of the size of the weights are kept. Missing, with the residual, where 80 steps are not
     enough. The largest, not the largest in absolute value. Second derivatives are automatic: kinks of ReLU count as
-    flat. No standard error. A product costs about 8 forward passes of each image in time; 10 to 20 are usual, 80 the
+    flat. No standard error. A product costs about 8 forward passes of each image in time; 8 to 20 are usual, 80 the
     most. The count holds 3 for all products where the images are one evaluation batch, else 3 for each.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example, held fixed.
     Paper: Keskar et al., On Large-Batch Training, ICLR 2017, whose sharpness stands for the spectrum of the Hessian;

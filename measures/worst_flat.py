@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ def worst_flat(model: nn.Module, batches: list[Batch], context: Context) -> Tens
     radii = {name: XI * weights[name].norm() for name in weights.keys() - normalization_parameters(model)}
     before = torch.cat([context.losses(batch) for batch in batches])
 
-    def move_weights(step: int, moved: dict[str, Tensor], gradient: dict[str, Tensor]) -> dict[str, Tensor]:
+    def move_weights(step: int, moved: dict[str, Tensor], gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {
             name: weight + within(moved[name] - weight + radii[name] / 4 * unit(gradient[name]), radii[name])
             for name, weight in weights.items()
@@ -62,6 +64,7 @@ def worst_flat(model: nn.Module, batches: list[Batch], context: Context) -> Tens
         move_weights,
         move_images if batches[0].variant == "adversarial" else None,
         STEPS,
+        context,
     )
     return after - before
 

@@ -11,6 +11,7 @@ from scipy.stats import kendalltau
 
 from analysis.association import RESULT, correlations
 from analysis.cells import cell_taus
+from analysis.progress import bar
 
 AXES = ["a", "b", "checkpoint"]
 
@@ -108,9 +109,12 @@ def test_cells_are_compared_in_parts_without_changing_anything(monkeypatch):
     rng = np.random.default_rng(0)
     cell, y, x = rng.integers(0, 40, 200), rng.integers(0, 5, 200) * 1.0, rng.integers(0, 5, (200, 3)) * 1.0
     cell = np.unique(cell, return_inverse=True)[1]
+    x[rng.random(x.shape) < 0.1] = np.nan
     whole = cell_taus(cell, y, x)
     monkeypatch.setattr("analysis.cells.PAIRS_AT_ONCE", 1)
     np.testing.assert_array_equal(cell_taus(cell, y, x), whole)
+    monkeypatch.setattr("analysis.cells.MANY_MODELS", 4)
+    np.testing.assert_allclose(cell_taus(cell, y, x), whole, rtol=1e-12)
 
 
 def design(seed: int = 0, values: int = 4) -> pd.DataFrame:
@@ -164,8 +168,8 @@ def test_row_order_type_of_settings_and_models_without_outcome_do_not_matter():
 def test_without_axes_only_tau_is_given():
     table = pd.DataFrame({"gap": [1.0, 2, 3, 4], "m": [1.0, 2, 4, 3]})
     found = run(table, axes=[], seed_column=None, draws=100)
-    assert found["statistic"].tolist() == ["tau", "tau_a"]
-    assert found["estimate"].tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert found["statistic"].tolist() == ["tau", "tau_a", "spearman"]
+    assert found["estimate"].tolist() == pytest.approx([2 / 3, 2 / 3, 0.8])
 
 
 def test_models_trained_elsewhere_count_in_tau_alone():
@@ -176,3 +180,8 @@ def test_models_trained_elsewhere_count_in_tau_alone():
     inside = found["statistic"].isin(["psi", "pi"])
     pd.testing.assert_frame_equal(found[inside], alone[inside])
     assert look(found, "tau")["estimate"] == pytest.approx(brute_tau(both["m"], both["gap"])[0])
+
+
+def test_a_progress_bar_passes_everything_on_and_is_silent_off_a_terminal(capfd):
+    assert list(bar(range(3), "tau")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")

@@ -107,6 +107,30 @@ def test_everything_planned_is_in_the_ledger(results):
     assert ledger.study["excluded"][0]["count"] == 4 and "runs" not in ledger.study
 
 
+def test_validation_accuracy_comes_from_the_epoch_of_each_checkpoint(results):
+    log = "epoch,lr,val_clean,val_robust\n" + "".join(f"{epoch},0.1,0.5,{epoch / 100}\n" for epoch in range(1, 31))
+    (results / "runs" / "r1" / "log.csv").write_text(log)
+    record = json.loads((results / "runs" / "r1" / "run.json").read_text())
+    (results / "runs" / "r1" / "run.json").write_text(json.dumps({**record, "best_epoch": 17}))
+    table = collect(results, results / "ledger").models().set_index("model")
+    assert table.loc[["r1-last", "r1-best"], "pgd10_val"].tolist() == [30, 17]
+    assert table.loc[["r1-last", "r1-best"], "clean_val"].tolist() == [50, 50]
+    assert table.loc["r2-last", ["pgd10_val", "clean_val"]].isna().all(), "no log was kept"
+    assert "val_pgd10" not in table
+
+
+WHOLE = "epoch,val_clean,val_robust\n"
+
+
+@pytest.mark.parametrize(
+    "log", ["epoch,val_clean\n30,0.5\n", WHOLE + "1,0.5,0.4\n", WHOLE + "30,0.5,a\n", "", "a\n\x00"]
+)
+def test_a_training_log_that_is_not_whole_is_named(results, log):
+    (results / "runs" / "r1" / "log.csv").write_text(log)
+    with pytest.raises(ValueError, match=r"r1/log\.csv: found no val_clean, val_robust of epoch 30"):
+        collect(results, results / "ledger")
+
+
 def test_missing_values_keep_their_reasons(results):
     ledger = collect(results, results / "ledger")
     reasons = ledger.measures.set_index(["model", "measure", "variant"])["reason"]

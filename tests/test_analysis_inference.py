@@ -1,11 +1,15 @@
 """The bootstrap: weights against copied rows, intervals where they are owed and nowhere else, coverage."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kendalltau
 
+from analysis import inference, inversions
 from analysis.association import codes, correlations, tau
 from analysis.inference import Bootstrap, concordance, interval, mean, untied, weighted_tau
 
@@ -22,15 +26,18 @@ def copied_tau(x, y, copies) -> tuple[float, float]:
     return (sx * sy).sum() / np.sqrt(untied_pairs), (sx * sy).sum() / len(pairs)
 
 
+@pytest.mark.parametrize("merging", [True, False])
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.data())
-def test_weighted_tau_equals_explicit_replication(data):
+@given(data=st.data())
+def test_weighted_tau_equals_explicit_replication(merging, data):
     n = data.draw(st.integers(2, 9))
     numbers = st.lists(st.integers(0, 3).map(float), min_size=n, max_size=n)
     x, y = np.array(data.draw(numbers)), np.array(data.draw(numbers))
     block = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
     weights = np.array(data.draw(st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=2, max_size=2)))
-    found = weighted_tau(x, y, block, weights.astype(float))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inference, "by_merging", lambda rows, blocks, draws: merging)
+        found = weighted_tau(x, y, block, weights.astype(float))
     for draw, weight in enumerate(weights):
         np.testing.assert_allclose(found[:, draw], copied_tau(x, y, weight[block]), rtol=1e-12)
 
@@ -46,6 +53,51 @@ def test_pairs_are_held_in_parts_without_changing_anything(monkeypatch):
     np.testing.assert_array_equal(whole, member @ signs @ member.T)
     monkeypatch.setattr("analysis.inference.ROWS_AT_ONCE", 7)
     np.testing.assert_array_equal(concordance(x, y, block), whole)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.data())
+def test_discordant_pairs_are_those_that_a_loop_counts(data):
+    n = data.draw(st.integers(0, 30))
+    numbers = st.lists(st.integers(0, 5), min_size=n, max_size=n)
+    x, y, block = (np.array(data.draw(numbers), dtype=int) for _ in range(3))
+    weights = np.array(data.draw(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=3, max_size=3)))
+    pairs = [(i, j) for i in range(n) for j in range(i) if (x[i] - x[j]) * (y[i] - y[j]) < 0]
+    counted = [sum(weight[block[i]] * weight[block[j]] for i, j in pairs) for weight in weights]
+    assert inversions.discordant(x, y, block, weights.astype(float)).tolist() == counted
+    halves = inversions.discordant(x, y, block, weights / 2)  # weights that are not whole are summed as they are
+    np.testing.assert_allclose(halves, np.array(counted) / 4)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=30))
+def test_agreement_of_each_row_is_what_a_loop_counts(rows):
+    counted = [sum(np.sign(a - c) * np.sign(b - d) for c, d in rows) for a, b in rows]
+    x, y = np.array(rows, dtype=float).reshape(-1, 2).T
+    assert inversions.agreement(x, y).tolist() == counted
+
+
+def test_agreement_of_many_rows_needs_no_matrix_of_pairs():
+    x, y = np.random.default_rng(0).standard_normal((2, 50_000))
+    tracemalloc.start()
+    found = inversions.agreement(x, y).sum() / (50_000 * 49_999)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    assert found == pytest.approx(kendalltau(x, y).statistic)
+
+
+def test_many_rows_are_merged_few_are_compared_and_both_agree(monkeypatch):
+    rng = np.random.default_rng(2)
+    assert inference.by_merging(20_000, 10_000, 2001) and not inference.by_merging(1344, 672, 2001)
+    x, y = rng.integers(0, 50, (2, 300)).astype(float)
+    block, weights = np.arange(300) // 3, Bootstrap(40, 1).weights(np.zeros(100), "tau")
+    compared = weighted_tau(x, y, block, weights)
+    monkeypatch.setattr(inversions, "NUMBERS_AT_ONCE", 700)
+    monkeypatch.setattr(inference, "NUMBERS_AT_ONCE", 90)
+    np.testing.assert_array_equal(weighted_tau(x, y, block, weights), compared)
+    monkeypatch.setattr(inference, "by_merging", lambda rows, blocks, draws: True)
+    np.testing.assert_array_equal(weighted_tau(x, y, block, weights), compared)
+    assert compared[0, 0] == pytest.approx(kendalltau(x, y).statistic)
 
 
 def test_untied_pairs_of_a_constant_and_of_distinct_values():

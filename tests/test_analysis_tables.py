@@ -25,9 +25,16 @@ def table() -> pd.DataFrame:
     return table.assign(gap=gap, ce=-gap, noise=rng.standard_normal(len(table)), name=names)
 
 
+DRAWS = {"correlate": ["--draws", "50"], "claims": []}  # of the commands that read tables
+
+
+def ask(command: str, path, out, *more: str) -> int:
+    options = ["--axes", "defense,batch,lr", "--outcome", "gap", "--out", str(out), *DRAWS[command], *more]
+    return main([command, str(path), *options])
+
+
 def correlate(path, out, *more: str) -> int:
-    options = ["--axes", "defense,batch,lr", "--outcome", "gap", "--draws", "50", "--out", str(out), *more]
-    return main(["correlate", str(path), *options])
+    return ask("correlate", path, out, *more)
 
 
 def read(out) -> pd.DataFrame:
@@ -81,6 +88,28 @@ def test_an_all_missing_measure_is_said_and_undefined_not_an_error(table, tmp_pa
     assert (found.loc[(found["measure"] == "noise") & (found["statistic"] == "tau"), "estimate"] != "").all()
 
 
+def test_an_all_missing_measure_is_unresolved(table, tmp_path, capsys):
+    table.assign(ce="").to_csv(tmp_path / "a.csv", index=False)
+    assert ask("claims", tmp_path / "a.csv", tmp_path / "out", "--seed-column", "seed", "--measures", "ce,noise") == 0
+    assert "measure ce: no value at all" in capsys.readouterr().out
+    found = pd.read_csv(tmp_path / "out" / "claims.csv").set_index("measure")
+    assert found.loc["ce", ["verdict", "reason"]].tolist() == [
+        "unresolved",
+        "Tau is undefined: the measure is constant or has no values.",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_parquet_cut_short_is_named_by_every_command(table, tmp_path, capsys, kind):
+    table.to_parquet(tmp_path / "whole.parquet")
+    content = (tmp_path / "whole.parquet").read_bytes()
+    (tmp_path / f"cut.{kind}").write_bytes(content[: len(content) // 2])
+    for command in DRAWS:
+        assert ask(command, tmp_path / f"cut.{kind}", tmp_path / "out") == 1
+        error = capsys.readouterr().err
+        assert f"cut.{kind}" in error and error.startswith("error: ") and error.count("\n") == 1
+
+
 def test_models_without_outcome_are_left_out_and_said(table, tmp_path, capsys):
     table.assign(gap=table["gap"].where(table.index > 1)).to_csv(tmp_path / "a.csv", index=False)
     assert correlate(tmp_path / "a.csv", tmp_path / "out", "--seed-column", "seed") == 0
@@ -117,14 +146,43 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("command", DRAWS)
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_table_is_told_in_one_line_and_nothing_is_written(table, tmp_path, capsys, name):
+def test_a_bad_table_is_told_in_one_line_and_nothing_is_written(table, tmp_path, capsys, name, command):
     spoil, more, message = BAD[name]
     spoil(table).to_csv(tmp_path / "bad.csv", index=False)
-    assert correlate(tmp_path / "bad.csv", tmp_path / "out", "--seed-column", "seed", *more) == 1
+    assert ask(command, tmp_path / "bad.csv", tmp_path / "out", "--seed-column", "seed", *more) == 1
     error = capsys.readouterr().err
     assert message in error and "bad.csv" in error and error.startswith("error: ") and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+RAGGED = {
+    "a cell too many in each row": (lambda lines: [lines[0], *(f"{line}," for line in lines[1:])], "row 1: found 9"),
+    "a row cut short": (lambda lines: [*lines[:-1], ",".join(lines[-1].split(",")[:5])], "row 24: found 5 cells"),
+    "an open quote": (lambda lines: [*lines[:3], '"' + lines[3], *lines[4:]], "found no readable CSV"),
+    "two columns of one name": (lambda lines: [f"{lines[0]},ce", *(f"{line},1" for line in lines[1:])], "columns 'ce'"),
+}
+
+
+@pytest.mark.parametrize("command", DRAWS)
+@pytest.mark.parametrize("name", RAGGED)
+def test_cells_never_slip_into_other_columns(table, tmp_path, capsys, name, command):
+    spoil, message = RAGGED[name]
+    (tmp_path / "bad.csv").write_text("\n".join(spoil(table.to_csv(index=False).splitlines())))
+    assert ask(command, tmp_path / "bad.csv", tmp_path / "out", "--seed-column", "seed") == 1
+    error = capsys.readouterr().err
+    assert message in error and "bad.csv" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_index_blank_lines_and_a_byte_order_mark_are_no_data(table, tmp_path):
+    table.to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "b.csv").write_text("\ufeff" + table.to_csv().replace("\n", "\n\n"))
+    options = {"axes": ["defense", "batch", "lr"], "outcome": "gap", "seed_column": "seed"}
+    plain, other = (read_models(tmp_path / name, **options) for name in ("a.csv", "b.csv"))
+    pd.testing.assert_frame_equal(plain.rows, other.rows)
+    assert plain.measures == other.measures == ["ce", "noise"]
 
 
 def test_without_a_seed_column_the_line_about_equal_models_names_the_option(table, tmp_path, capsys):
@@ -137,11 +195,12 @@ def test_without_a_seed_column_the_line_about_equal_models_names_the_option(tabl
     "content", [b"", b"\x00\x01\xff\xfe" * 50, b"PAR1" + b"x" * 40], ids=["empty", "binary", "half a parquet"]
 )
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_an_unreadable_file_is_named(tmp_path, capsys, content, kind):
+@pytest.mark.parametrize("command", DRAWS)
+def test_an_unreadable_file_is_named(tmp_path, capsys, content, kind, command):
     path = tmp_path / f"bad.{kind}"
     path.write_bytes(content)
-    assert correlate(path, tmp_path / "out") == 1
+    assert ask(command, path, tmp_path / "out") == 1
     error = capsys.readouterr().err
     assert f"bad.{kind}" in error and error.count("\n") == 1
-    assert correlate(tmp_path / "none.csv", tmp_path / "out") == 1
+    assert ask(command, tmp_path / "none.csv", tmp_path / "out") == 1
     assert "none.csv: no such file" in capsys.readouterr().err

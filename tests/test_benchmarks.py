@@ -1,10 +1,11 @@
-"""The benchmark of measures runs, and does not pass over values that differ. Its times are not looked at."""
+"""The benchmarks of measures and statistics run, and do not pass over values that differ. Times are not looked at."""
 
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from benchmarks import analysis as statistics
 from benchmarks import measures as benchmark
 
 
@@ -55,3 +56,21 @@ def test_values_that_differ_end_the_benchmark_with_an_error(monkeypatch, capsys)
     monkeypatch.setattr(benchmark, "measure", wrong)
     assert benchmark.main(["--quick", "--names", "average_ce"]) == 1
     assert "average_ce (clean): " in capsys.readouterr().err
+
+
+def test_a_quick_benchmark_of_the_statistics_finds_the_plain_way_to_agree(tmp_path, capsys):
+    assert statistics.main(["--quick", "--out", str(tmp_path / "table.md")]) == 0
+    told = capsys.readouterr().out
+    assert told == (tmp_path / "table.md").read_text() + "\n"
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if line[:2] == "| "]
+    parts = [row[:2] for row in rows if len(row) == 7][1:]
+    assert [part for part, models in parts if models == "224"] == ["tau", "Spearman", "psi", "pi"]
+    assert {part for part, models in parts if models == "112"} >= {"conditional information", "sign errors"}
+    plain = {row[0]: float(row[-1]) for row in rows if len(row) == 6 and row[0] != "part"}
+    assert plain.keys() == {"tau", "psi", "pi"} and max(plain.values()) < 1e-12
+
+
+def test_statistics_that_differ_end_the_benchmark_with_an_error(monkeypatch, capsys):
+    monkeypatch.setattr(statistics, "plain_tau", lambda x, y: 0.5)
+    assert statistics.main(["--quick"]) == 1
+    assert "error: tau differs by " in capsys.readouterr().err

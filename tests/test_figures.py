@@ -12,8 +12,8 @@ from ledger_cases import CASES, NASTY, digits_size
 from matplotlib.collections import PathCollection
 from matplotlib.patches import Rectangle
 
-from analysis import figures
-from analysis.figures import _numbers, _style, robustness, scatter
+from analysis import figures, labels
+from analysis.figures import _forest, _numbers, _statistics, _style, robustness, scatter
 from analysis.files import write_csv
 from analysis.ledger import Ledger
 
@@ -65,7 +65,8 @@ def test_every_figure_draws_on_every_ledger(case, name, ledger_of):
         figure.draw_without_rendering()
     assert len(figure.axes) >= 1
     data = figures.module(name).data(ledger)
-    assert len(data) > 0 or case == "nothing_trained"
+    words = " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+    assert len(data) > 0 or "no " in words or "too few" in words  # an empty figure says why
     caption = figures.caption(name, ledger)
     assert "{" not in caption and f"{len(_numbers.models(ledger))}" in caption
 
@@ -104,7 +105,7 @@ def test_heatmap_array_numbers_frames_and_hatching_equal_its_table(ledger_of):
     np.testing.assert_array_equal(drawn, table)
     assert all(axes.images[0].get_clim() == (-1, 1) for axes in panels)
     texts = [text.get_text() for axes in panels for text in axes.texts]
-    assert sorted(texts) == sorted(map(_style.signed, table.ravel()))
+    assert sorted(texts) == sorted(map(labels.signed, table.ravel()))
     patches = [patch for axes in panels for patch in axes.patches]
     assert sum(bool(patch.get_hatch()) for patch in patches) == texts.count("n/a") == data["estimate"].isna().sum() > 0
     assert sum(not patch.get_fill() for patch in patches) == data["marked"].sum() > 0
@@ -138,7 +139,7 @@ def test_scatter_panels_hold_their_points_and_state_tau_and_missing(ledger_of):
         assert points_of(axes) == pytest.approx(sorted_rows(part[["value", "gap"]]))
         title, note = axes.get_title(loc="left"), axes.get_xlabel()
         assert title.startswith(column.removesuffix(".adv"))
-        assert _style.with_interval(tau["estimate"], tau["low"], tau["high"]) in title
+        assert labels.with_interval(tau["estimate"], tau["low"], tau["high"]) in title
         assert f"n = {len(part)}" in note
         assert ("missing" in note) == (len(part) < total)
     assert "12 missing" in figure.axes[list(pooled.index).index("boundary_thickness")].get_xlabel()
@@ -157,13 +158,95 @@ def test_forest_holds_every_estimate_and_interval(ledger_of):
     for axes, statistic in zip(figure.axes, ("tau", "pi"), strict=True):
         part = data[data["statistic"] == statistic]
         marks = np.concatenate([line.get_xdata() for line in axes.lines if line.get_marker() not in ("None", None, "")])
-        np.testing.assert_array_equal(np.sort(marks), np.sort(part["estimate"]))
-        bars = [tuple(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 1.3]
+        np.testing.assert_array_equal(np.sort(marks), np.sort(part["estimate"].dropna()))
+        bars = [tuple(path.vertices[:, 0]) for lines in axes.collections for path in lines.get_paths()]
         wanted = part.dropna(subset=["low"])
         assert sorted(bars) == sorted(zip(wanted["low"], wanted["high"], strict=True))
         assert [text.get_text() for text in axes.texts].count("n/a") == part["estimate"].isna().sum()
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["Standard (n = 12)", "AT (n = 16)", "TRADES (n = 16)", "MART (n = 16)"]
+    assert labels[:4] == ["Standard (n = 12)", "AT (n = 16)", "TRADES (n = 16)", "MART (n = 16)"]
+    assert labels[4:] == ["run-level ceiling of τ", "configuration-level ceiling of τ"]
+
+
+def lines_at(axes, along: str) -> set[float]:
+    """Where lines cross a whole panel."""
+    which = {"x": "get_xdata", "y": "get_ydata"}[along]
+    ends = [np.asarray(getattr(line, which)(), dtype=float) for line in axes.lines if len(line.get_xdata()) == 2]
+    return {round(float(end[0]), 9) for end in ends if end[0] == end[1]}
+
+
+def test_both_ceilings_are_drawn_on_every_figure_that_shows_tau(ledger_of):
+    ledger = ledger_of("usual")
+    found = _statistics.ceilings(ledger)
+    assert set(found) == {"run", "configuration"}
+    wanted = {round(sign * estimate, 9) for estimate, *_ in found.values() for sign in (-1, 1)}
+    for name in ("pi_defense", "forest"):
+        for axes in figures.module(name).draw(ledger).axes:
+            assert wanted <= lines_at(axes, "x"), name
+    threshold, heat = (figures.module(name).draw(ledger).axes for name in ("thresholds", "heatmap"))
+    assert wanted <= lines_at(threshold[0], "y") and wanted <= lines_at(heat[-1], "y")
+    words = figures.module("scatter").draw(ledger)._supxlabel.get_text()
+    assert all(labels.with_interval(*one).replace("+", "") in words for one in found.values())
+
+
+def test_sign_errors_count_survivors_and_say_where_there_are_none(ledger_of):
+    ledger = ledger_of("usual")
+    module = figures.module("sign_errors")
+    data, figure = module.data(ledger), module.draw(ledger)
+    for axes, axis in zip(figure.axes, ["", *ledger.axes], strict=True):
+        alive, whole = module.survivors(data[data["axis"] == axis])
+        assert f"{alive} of {whole} survive" in axes.get_title(loc="left")
+        said = " ".join(text.get_text() for text in axes.texts)
+        assert ("no environment survives" in said or "no two configurations" in said) == (alive == 0)
+
+
+def test_what_lies_beyond_a_panel_is_an_arrow_head_and_not_a_mark():
+    axes = _style.Figure().add_subplot()
+    _forest.dress(axes, 3, 0, 1)
+    rows = pd.DataFrame({"estimate": [-48.0, 0.5, np.nan], "low": [-50.0, 0.4, np.nan], "high": [0.2, 1.6, np.nan]})
+    _forest.draw_marks(axes, rows, 0, _style.look(0))
+    seen = [line for line in axes.lines if len(line.get_ydata())]
+    drawn = {(line.get_marker(), line.get_markersize()): list(line.get_ydata()) for line in seen}
+    assert drawn == {("<", 5): [0], ("o", 4.6): [1], (">", 3.5): [1]}
+    assert [text.get_text() for text in axes.texts] == ["n/a"]
+
+
+def test_the_frontier_is_what_no_cheaper_measure_equals(ledger_of):
+    rows = figures.module("frontier").data(ledger_of("usual"))
+    for row in rows.itertuples():
+        cheaper = rows[(rows["seconds"] < row.seconds) & (rows["estimate"] >= row.estimate)]
+        assert not (row.frontier and len(cheaper))
+    assert rows["frontier"].any()
+
+
+def test_the_frontier_shows_what_lies_beyond_its_panel_and_names_its_lines(ledger_of):
+    frontier, ledger = figures.module("frontier"), ledger_of("usual")
+    axes = _style.Figure().add_subplot()
+    rows = pd.DataFrame({"seconds": [1.0, 2.0, 3.0], "estimate": [-0.9, 0.1, 0.2]})
+    frontier.draw_family(axes, rows.assign(low=[-1, -0.5, 0.1], high=[-0.2, 0.9, 0.3]), _style.look(0), -0.3, 0.6)
+    drawn = [(line.get_marker(), line.get_markersize(), list(line.get_xdata())) for line in axes.lines]
+    heads = {(marker, size): x for marker, size, x in drawn if x and marker != "o"}
+    assert heads == {("v", 3.5): [2], ("v", 8): [1], ("^", 3.5): [2]}
+    assert [x for marker, _, x in drawn if marker == "o"] == [[2, 3]]
+    bars = [tuple(path.vertices[:, 1]) for path in axes.collections[0].get_paths()]
+    assert bars == [(-0.3, -0.2), (-0.3, 0.6), (0.1, 0.3)]
+    words = [text.get_text() for text in frontier.draw(ledger).legends[0].get_texts()]
+    assert {"frontier", "0.01 in R²"} <= set(words)
+
+
+def test_the_numbers_of_the_frontier_cover_neither_marks_nor_each_other(ledger_of):
+    figure = figures.module("frontier").draw(digits_size(ledger_of("usual").path.parent / "digits", columns=8))
+    chart, key = figure.axes
+    boxes = [text.get_window_extent() for text in chart.texts]
+    assert len(boxes) == len(key.texts) - 1 - sum("not on it" in text.get_text() for text in key.texts) > 3
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+    marks = [
+        chart.transData.transform(point)
+        for line in chart.lines
+        if line.get_marker() not in ("None", "")
+        for point in line.get_xydata()
+    ]
+    assert not any(box.contains(*mark) for box in boxes for mark in marks)
 
 
 def test_a_study_without_defense_axis_is_grouped_by_its_first_axis_and_says_so(ledger_of):
@@ -190,6 +273,15 @@ def test_no_two_groups_look_alike_and_shape_doubles_colour():
     looks = [_style.look(place) for place in range(72)]
     assert len(set(looks)) == 72
     assert len({colour for colour, _ in looks[:8]}) == len({marker for _, marker in looks[:8]}) == 8
+
+
+def test_long_names_are_broken_into_lines():
+    assert (
+        _style.broken("adaptive_sharpness_logit_normalised (clean)", 28)
+        == "adaptive_sharpness_logit_\nnormalised (clean)"
+    )
+    assert _style.broken("a_b (clean)", 28) == "a_b (clean)" and _style.broken("abc_def", 4) == "abc_\ndef"
+    assert _style.broken("unbreakable", 4) == "unbreakable"
 
 
 def test_names_are_shown_as_they_are_and_not_read_as_mathematics(ledger_of):
@@ -225,11 +317,11 @@ def test_accuracies_have_no_tick_beyond_100_percent(ledger_of):
 
 
 def test_numbers_in_words():
-    assert _style.with_interval(-0.123, -0.2, -0.001) == "−0.12 [−0.20, −0.00]"  # the end is below 0, and is said to be
-    assert _style.with_interval(0.5, np.nan, np.nan) == "+0.50"
-    assert _style.with_interval(np.nan, np.nan, np.nan) == "n/a"
+    assert labels.with_interval(-0.123, -0.2, -0.001) == "−0.12 [−0.20, −0.00]"  # the end is below 0, and is said to be
+    assert labels.with_interval(0.5, np.nan, np.nan) == "+0.50"
+    assert labels.with_interval(np.nan, np.nan, np.nan) == "n/a"
     columns = ["a", "a.adv", "b"]
-    assert [_style.measure_label(column, columns) for column in columns] == ["a (clean)", "a (adversarial)", "b"]
+    assert [labels.measure_label(column, columns) for column in columns] == ["a (clean)", "a (adversarial)", "b"]
 
 
 def test_correlations_taken_from_a_file_equal_those_computed(ledger_of, tmp_path):
@@ -237,7 +329,7 @@ def test_correlations_taken_from_a_file_equal_those_computed(ledger_of, tmp_path
     computed = _numbers.correlations(ledger)
     write_csv(computed, tmp_path / "correlations.csv")
     other = Ledger.load(ledger.path)
-    _numbers.take(other, tmp_path / "correlations.csv")
+    _numbers.take(other, tmp_path)
     pd.testing.assert_frame_equal(_numbers.correlations(other), computed, check_dtype=False)
 
 
@@ -250,13 +342,13 @@ def test_the_value_na_of_an_axis_survives_a_csv(ledger_of, tmp_path):
 def test_correlations_of_another_ledger_are_refused(ledger_of, tmp_path):
     ledger, path = ledger_of("usual"), tmp_path / "correlations.csv"
     with pytest.raises(FileNotFoundError, match=r"correlations\.csv: no such file"):
-        _numbers.take(Ledger.load(ledger.path), path)
+        _numbers.take(Ledger.load(ledger.path), tmp_path)
     write_csv(_numbers.correlations(ledger).query("measure != 'num_params'"), path)
     with pytest.raises(ValueError, match="no rows for measure num_params"):
-        _numbers.take(Ledger.load(ledger.path), path)
+        _numbers.take(Ledger.load(ledger.path), tmp_path)
     write_csv(_numbers.correlations(ledger).drop(columns="low"), path)
     with pytest.raises(ValueError, match="wanted column low"):
-        _numbers.take(Ledger.load(ledger.path), path)
+        _numbers.take(Ledger.load(ledger.path), tmp_path)
 
 
 def test_the_command_writes_each_figure_without_torch_and_twice_the_same(tmp_path):

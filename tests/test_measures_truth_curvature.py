@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from measures import evaluate, hessian_top, hessian_trace
 from measures._noise import normal, signs
+from measures.core import Batch
 
 MODELS = [oracles.relu_net, oracles.conv_net]
 
@@ -32,12 +33,21 @@ def full_hessian(model, x, y):
     return torch.autograd.functional.hessian(*flat_loss(model, x, y))
 
 
-def directions(model):
-    """The ten random directions of hessian_trace, each as one vector."""
-    return [
-        torch.cat([signs(p, 0, hessian_trace.STREAM + k, draw).flatten() for k, p in enumerate(model.parameters())])
-        for draw in range(hessian_trace.DRAWS)
-    ]
+def quadratic_forms(hessian_of, model, x, y):
+    """(1/16) sum_g (1/3) sum_j v_gj^T H_g v_gj, H_g the Hessian of the mean loss of group g, written out."""
+    found = []
+    for group, (images, labels, weight, _) in enumerate(hessian_trace.grouped([batch_of(x, y)])):
+        hessian = weight * len(images) * hessian_of(model, images, labels)
+        for draw in range(3 * group, 3 * group + 3):
+            parts = [signs(p, 0, hessian_trace.STREAM + k, draw) for k, p in enumerate(model.parameters())]
+            v = torch.cat([part.flatten() for part in parts])
+            found.append(v @ hessian @ v)
+    assert len(found) == 48
+    return float(torch.stack(found).mean())
+
+
+def batch_of(x, y):
+    return Batch(x, x, y, torch.arange(len(x)), EPS, "Linf", 0, "clean")
 
 
 def data(n=24):
@@ -86,9 +96,8 @@ def test_hessian_top_says_when_it_did_not_converge(monkeypatch):
 @pytest.mark.parametrize("make", MODELS)
 def test_hessian_trace_is_the_mean_of_quadratic_forms_with_the_whole_hessian(make):
     model, (x, y, x_adv) = make(), data()
-    draws = directions(model)
     expected = {
-        variant: float(torch.stack([v @ full_hessian(model, images, y) @ v for v in draws]).mean())
+        variant: quadratic_forms(full_hessian, model, images, y)
         for variant, images in (("clean", x), ("adversarial", x_adv))
     }
     value, se = measured(model, x, y, "hessian_trace", adversarial=x_adv, batch_size=10)
@@ -127,14 +136,16 @@ class Attention(nn.Module):
 
 def test_second_derivatives_through_attention_and_layer_norm_against_finite_differences():
     model, (x, y, x_adv) = oracles.set_weights(Attention(), seed=1), data()
-    loss, w = flat_loss(model, x, y)
-    h = 1e-5 * torch.eye(len(w), dtype=torch.float64)
-    slope = lambda vector: torch.autograd.functional.jacobian(loss, vector)  # noqa: E731
-    hessian = torch.stack([(slope(w + row) - slope(w - row)) / 2e-5 for row in h])
-    draws = directions(model)
+
+    def differences(model, x, y):
+        loss, w = flat_loss(model, x, y)
+        slope = lambda vector: torch.autograd.functional.jacobian(loss, vector)  # noqa: E731
+        return torch.stack([slope(w + row) - slope(w - row) for row in 1e-5 * torch.eye(len(w)).double()]) / 2e-5
+
+    hessian = differences(model, x, y)
     found = evaluate(model, x, y, ["hessian_trace", "hessian_top"], eps=EPS, adversarial=x_adv)
     found = found.set_index(["measure", "variant"])["value"]
-    expected = float(torch.stack([v @ hessian @ v for v in draws]).mean())
+    expected = quadratic_forms(differences, model, x, y)
     assert found["hessian_trace", "clean"] == pytest.approx(expected, rel=1e-3)
     top = float(torch.linalg.eigvalsh((hessian + hessian.T) / 2)[-1])
     assert found["hessian_top", "clean"] == pytest.approx(top, rel=0.01)

@@ -1,10 +1,14 @@
 """The ledgers that ship: whole, of the studies they are named after, and enough for the figures."""
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 from trees import ROOT
 
+from analysis import figures
 from analysis.__main__ import find_ledger
 from analysis.ledger import Ledger
+from analysis.statistic_files import HOLDS
 from measures._code import names
 from workflow.grid import open_plan
 from workflow.study import read
@@ -33,3 +37,17 @@ def test_the_shipped_gaps_can_be_told_from_image_sampling():
     trained = table[table["defense"] != "Standard"]
     assert len(trained) == 96
     assert (trained["gap_pgd10"] > 2 * trained["se_gap_pgd10"]).mean() >= 0.75
+
+
+def test_the_readme_shows_the_figure_of_the_shipped_ledger(tmp_path):
+    figures.draw_one("pi_defense", Ledger.load(ROOT / "analysis" / "published" / "digits"), tmp_path)
+    shown, drawn = imread(ROOT / "docs" / "pi_defense.png"), imread(tmp_path / "pi_defense.png")
+    assert shown.shape == drawn.shape and np.abs(shown - drawn).mean() < 0.002
+
+
+def test_the_readme_names_every_statistic():
+    told = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = {
+        name for line in told.splitlines() if line.startswith("| `") for name in line.split("|")[1].split("`")[1::2]
+    }
+    assert set(HOLDS) <= rows

@@ -3,19 +3,25 @@
 import base64
 import gzip
 import html
+import io
 import itertools
+import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
+from zipfile import ZipFile
 
 import pandas as pd
 import pytest
 from ledger_cases import CASES, NASTY
 
-from analysis import figures, report
+from analysis import embedding, figures, labels, report
 from analysis.__main__ import main
 from analysis.ledger import Ledger
-from analysis.summary import write_statistics
+from analysis.statistic_files import HOLDS
+from analysis.statistics import write_statistics
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 PNG = b"\x89PNG stand-in"
@@ -55,7 +61,7 @@ def draw_stand_ins(ledger: Ledger, folder: Path) -> None:
     """Files that stand for figures: drawing is tested elsewhere."""
     folder.mkdir()
     for name in figures.names():
-        (folder / f"{name}.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg' id='{name}'/>")
+        (folder / f"{name}.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg' id=\"{name}\">50 % # &lt;</svg>")
         (folder / f"{name}.png").write_bytes(PNG)
         (folder / f"{name}.csv").write_text(f"figure,n\n{name},{len(ledger.runs)}\n")
 
@@ -85,7 +91,17 @@ def page_of(folder: Path) -> Page:
 
 def embedded(href: str) -> bytes:
     """The content of a data: link."""
-    return base64.b64decode(href.split(";base64,")[1])
+    head, _, content = href.partition(",")
+    return base64.b64decode(content) if head.endswith(";base64") else unquote(content).encode()
+
+
+def downloads(page: Page) -> dict[str, bytes]:
+    """{name: content} of all files that a page offers, gzipped ones unpacked."""
+    found = {link["download"]: embedded(link["href"]) for link in page.of("a") if "download" in link}
+    return {
+        name.removesuffix(".gz"): gzip.decompress(content) if name.endswith(".gz") else content
+        for name, content in found.items()
+    }
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -93,7 +109,7 @@ def test_every_ledger_has_a_report_that_fetches_nothing(case, made):
     page = page_of(made(case)[1])
     links = [attributes.get(key, "") for _, attributes in page.tags for key in ("href", "src") if key in attributes]
     assert links and all(link.startswith(("#", "data:")) for link in links)
-    assert not page.of("script") and not page.of("link")
+    assert not any("src" in script for script in page.of("script")) and not page.of("link")
     assert "url(" not in (Path(report.__file__).parent / "report.css").read_text()
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids)) and {link[1:] for link in links if link.startswith("#")} <= set(ids)
@@ -104,12 +120,12 @@ def test_every_figure_is_in_the_page_with_caption_alternative_text_and_data(case
     ledger, folder = made(case)
     page = page_of(folder)
     assert len(page.of("img")) == len(figures.names())
-    data = {link["download"]: link["href"] for link in page.of("a") if "download" in link}
+    data = downloads(page)
     for name, picture in zip(figures.names(), page.of("img"), strict=True):
         assert embedded(picture["src"]) == (folder / "figures" / f"{name}.svg").read_bytes()
         assert len(picture["alt"]) > 40
         assert figures.caption(name, ledger) in page.text
-        assert embedded(data[f"{name}.csv"]) == (folder / "figures" / f"{name}.csv").read_bytes()
+        assert data[f"{name}.csv"] == (folder / "figures" / f"{name}.csv").read_bytes()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -119,7 +135,7 @@ def test_every_measure_and_every_issue_is_a_row(case, made):
     summary = pd.read_csv(folder / "analysis" / "summary.csv", keep_default_na=False)
     assert summary["measure"].tolist() == ledger.columns
     for column in ledger.columns:
-        assert report.measure_label(column, ledger.columns) in page.text
+        assert labels.measure_label(column, ledger.columns) in page.text
     issues = pd.read_csv(folder / "analysis" / "issues.csv", keep_default_na=False, dtype=str)
     gone = ledger.runs.loc[ledger.runs["status"] != "finished", "model"]
     assert set(gone) <= set(issues["model"])
@@ -136,7 +152,7 @@ def test_the_words_and_numbers_are_those_of_the_statistics(made):
     summary = pd.read_csv(folder / "analysis" / "summary.csv").set_index("measure")
     row = summary.loc["average_ce.adv"]
     for name, ends in (("tau", ("low", "high")), ("tau_rest", ("tau_rest_low", "tau_rest_high"))):
-        assert report.with_interval(row[name], *row[list(ends)]) in page.text
+        assert labels.with_interval(row[name], *row[list(ends)]) in page.text
     assert "−, borne out" in page.text and "2026-01-01" in page.text and "0123456789" in page.text
     for axis in ledger.axes:
         assert ", ".join(ledger.values(axis)) in page.text
@@ -166,7 +182,7 @@ def test_a_card_shows_formula_proof_cost_and_reliability(made, tmp_path):
     ):
         assert words in page.text
     found = rows[rows["measure"] == "average_ce"].set_index("statistic")[["estimate", "low", "high"]]
-    cells = [report.with_interval(*found.loc[statistic]) for statistic in ("seeds", "images")]
+    cells = [labels.with_interval(*found.loc[statistic]) for statistic in ("seeds", "images")]
     assert f"0.2 4 {cells[0]} {cells[1]}" in page.text
 
 
@@ -177,6 +193,13 @@ def test_a_form_of_tau_without_any_value_has_no_column(made):
     assert "at or below chance; no model, or every model, is one of them, so there is no such column." in foreign.text
 
 
+def test_reasons_that_differ_in_numbers_alone_are_told_once():
+    reasons = "2 x the lowest is 0.503; 88 x not above 0, where 1/gamma^2 has no meaning; 1 x the lowest is 1.2"
+    told = "3 x the lowest is 0.503 (or another number); 88 x not above 0, where 1/gamma^2 has no meaning"
+    assert report.merged(reasons) == told
+    assert report.merged("4 x one; two") == "4 x one; two"
+
+
 def test_headings_do_not_skip_a_level_and_every_section_has_one(made):
     levels = [int(tag[1]) for tag, _ in page_of(made("usual")[1]).tags if tag in ("h1", "h2", "h3", "h4")]
     assert levels.count(1) == 1 and levels[0] == 1
@@ -185,9 +208,12 @@ def test_headings_do_not_skip_a_level_and_every_section_has_one(made):
 
 def test_foreign_names_are_text_not_markup(made):
     source = (made("nasty_names")[1] / "report.html").read_text(encoding="utf-8")
-    assert NASTY not in source and "<b>" not in source
-    assert html.escape(NASTY, quote=False).replace('"', "&#34;") in source
+    outside = re.sub(r"<script.*?</script>", "", source, flags=re.DOTALL)
+    assert NASTY not in source and "<b>" not in outside
+    assert html.escape(NASTY, quote=False).replace('"', "&#34;") in outside
     assert NASTY in Page(source).text
+    inside = re.search(r'<script type="application/json" id="explore-data">(.*?)</script>', source, re.DOTALL)
+    assert NASTY in json.loads(inside[1])["settings"]["defense"]
 
 
 def test_exclusions_are_told_with_their_reasons(made, tmp_path):
@@ -200,14 +226,29 @@ def test_exclusions_are_told_with_their_reasons(made, tmp_path):
 
 def test_heavy_pictures_and_large_tables_are_embedded_smaller(made, monkeypatch):
     ledger, folder = made("four_models")
-    monkeypatch.setattr(report, "HEAVY", 10)
-    monkeypatch.setattr(report, "LARGE", 10)
+    monkeypatch.setattr(embedding, "HEAVY", 10)
+    monkeypatch.setattr(embedding, "LARGE", 10)
     page = Page(report.build(ledger, folder / "figures", folder / "analysis"))
     assert {embedded(picture["src"]) for picture in page.of("img")} == {PNG}
-    data = {link["download"]: link["href"] for link in page.of("a") if "download" in link}
-    for name in figures.names():
-        found = gzip.decompress(embedded(data[f"{name}.csv.gz"]))
-        assert found == (folder / "figures" / f"{name}.csv").read_bytes()
+    offered = {link["download"] for link in page.of("a") if "download" in link}
+    assert {f"{name}.csv.gz" for name in figures.names()} <= offered
+    assert not any(name.endswith(".csv") for name in offered)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_statistic_and_every_table_can_be_taken_from_the_page(case, made):
+    """One archive with all that the folder of statistics holds, and with each table of the page as CSV and LaTeX."""
+    ledger, folder = made(case)
+    page = page_of(folder)
+    data = downloads(page)
+    held = ZipFile(io.BytesIO(data[f"{ledger.name}-tables.zip"]))
+    numbers = {f"statistics/{file.name}": file.read_bytes() for file in (folder / "analysis").iterdir()}
+    assert {name: held.read(name) for name in held.namelist() if name.startswith("statistics/")} == numbers
+    tables = {name.removeprefix("tables/") for name in held.namelist() if name.startswith("tables/")}
+    shown = {element["id"].replace("-", "_") for tag, element in page.tags if element.get("class") == "table"}
+    assert tables == {f"{name}.{kind}" for name in shown for kind in ("csv", "tex")} and len(shown) == 14
+    assert all(held.read(f"tables/{name}") == data[name] for name in tables)
+    assert all(what in page.text for what in HOLDS.values())
 
 
 def test_a_missing_file_is_one_clear_line(made, tmp_path, capsys):
@@ -226,6 +267,22 @@ def test_a_missing_file_is_one_clear_line(made, tmp_path, capsys):
     assert main([*arguments, "--figures", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: ") and "robustness.png: no such file" in told and told.count("\n") == 1
+
+
+def test_every_command_takes_a_study_by_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    draw_stand_ins(CASES["four_models"](tmp_path / "results" / "mine" / "ledger"), tmp_path / "drawn")
+    made = ["--statistics", "numbers"]
+    for command, more in (
+        ("statistics", ["--out", "numbers"]),
+        ("claims", ["--out", "claims"]),
+        ("tables", [*made, "--out", "tables"]),
+        ("figures", [*made, "--out", "figures"]),
+        ("report", [*made, "--figures", "drawn", "--out", "report.html"]),
+    ):
+        assert main([command, "mine", *more]) == 0, command
+        assert main([command, "other", *more]) == 1 and "other: found no ledger" in capsys.readouterr().err
+    assert all((tmp_path / name).exists() for name in ("numbers", "claims", "tables", "figures", "report.html"))
 
 
 def test_real_figures_make_a_page_of_moderate_size(tmp_path):

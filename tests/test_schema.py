@@ -39,6 +39,7 @@ CASES = {
     "augmentation": (study(**{"settings.augmentation": "flip"}), "settings.augmentation: found 'flip', wanted one of"),
     "attack": (study(**{"outcomes.attacks": ["clean", "pgd"]}), "outcomes.attacks[1]: found 'pgd', wanted one of"),
     "checkpoint": (study(checkpoints=["final"]), "checkpoints[0]: found 'final', wanted one of last, best"),
+    "effective sample size": (study(analysis={"min_ess": 0}), "analysis.min_ess: found 0, wanted a value >= 1"),
     "negative eps": (study(eps=-1), "eps: found -1, wanted a number >= 0"),
     "eps as words": (study(eps="8 / x"), "eps: found '8 / x', wanted a number or a fraction such as 8/255"),
     "eps by zero": (study(eps="8/0"), "eps: found '8/0', wanted a number or a fraction such as 8/255"),

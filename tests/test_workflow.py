@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.study, pytest.mark.xdist_group("study")]
 STUDY = "workflow/config/digits-tiny.yaml"
 RESULTS = "results/digits-tiny"
 # What stands after the measures: it runs again whenever a measure's table changes.
-AFTER = Counter(["ledger", "analysis", "figures", "report"])
+AFTER = Counter(["ledger", "analysis", "tables", "figures", "report"])
 
 
 def table(tree: Tree, name: str) -> pd.DataFrame:

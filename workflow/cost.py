@@ -122,7 +122,7 @@ def job_counts(plan: dict) -> dict[str, int]:
     by_rule = measure_rules(plan["study"])
     elsewhere = len(plan["study"]["measures"]) - sum(map(len, by_rule.values()))  # each has a rule of its own
     counts["measures"] = chunks * (len(by_rule) + elsewhere)
-    return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "figures": 1, "report": 1}
+    return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "tables": 1, "figures": 1, "report": 1}
 
 
 def summary(plan: dict) -> str:

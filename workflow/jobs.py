@@ -75,6 +75,11 @@ class Jobs:
         alone = list(targets) == ["figures"] and not Path("results", name, "data").exists()
         return str(shipped) if alone and shipped.exists() else "<results>/ledger/study.json"
 
+    def figures_statistics(self, targets: Iterable[str]) -> list[str]:
+        """The statistics that are drawn: the study's own; none where the ledger is the shipped one."""
+        own = self.figures_ledger(targets).startswith("<results>")
+        return ["<results>/analysis/correlations.csv"] if own else []
+
     def models(self, wildcards: Any) -> list[str]:
         """Ids of the models in a chunk."""
         return self._models[wildcards.chunk]

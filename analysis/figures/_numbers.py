@@ -8,6 +8,7 @@ import pandas as pd
 from analysis import association, evidence
 from analysis.files import require_columns
 from analysis.ledger import NA, Ledger
+from analysis.statistic_files import read_text
 
 ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
 NORM_LABELS = {"Linf": "L∞", "L2": "L2"}
@@ -47,27 +48,26 @@ def read_correlations(path: Path) -> pd.DataFrame:
 
     Raises FileNotFoundError, or ValueError naming a missing column.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_text(path)
     require_columns(table, association.RESULT, path)
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column].replace("", np.nan))
     return table.astype({"n": int, "undefined": int})
 
 
-def take(ledger: Ledger, path: Path) -> None:
-    """Use the correlations in file `path` for this ledger instead of computing them.
+def take(ledger: Ledger, folder: Path) -> None:
+    """Use the statistics in `folder` for this ledger instead of computing them.
 
-    Raises ValueError when the file is not about this ledger's measures.
+    Raises FileNotFoundError without correlations, ValueError when they are not about this ledger's measures.
     """
+    path = folder / "correlations.csv"
     table = read_correlations(path)
     lacking = [measure for measure in ledger.columns if measure not in set(table["measure"])]
     if lacking:
         raise ValueError(
             f"{path}: found no rows for measure {lacking[0]}, wanted one for each of the ledger's measures"
         )
-    vars(ledger)["_correlations"] = table
+    vars(ledger).update(_correlations=table, _folder=folder)
 
 
 def pooled(ledger: Ledger) -> pd.DataFrame:
@@ -128,6 +128,7 @@ def facts(ledger: Ledger) -> dict[str, object]:
         "kind": kind(ledger),
         "group": group if axis else "nothing (this study has no axes)",
         "draws": ledger.draws,
+        "slow_draws": ledger.slow_draws,
         "fewest": evidence.FEWEST_BLOCKS,
         "se": "undefined" if np.isnan(se) else f"{se:.1f}",
     }

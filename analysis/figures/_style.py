@@ -1,5 +1,6 @@
 """How all figures look and how they are saved: colours with markers that double them, labels, numbers, files."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
 from pathlib import Path
@@ -44,7 +45,7 @@ STYLE = {
     "pdf.fonttype": 42,  # TrueType: text stays text
 }
 OPACITY = 0.8  # of filled markers
-MANY = 10_000  # points; more are drawn as one picture in each panel of an SVG, which would weigh megabytes
+MANY = 30_000  # points; more are drawn as one picture in each panel of an SVG, which would weigh megabytes
 DPI = 150
 
 
@@ -114,8 +115,18 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = ()) -> None:
-    """Legend above a figure: the groups in order, then the checkpoint rules where there are two."""
+def broken(text: str, most: int) -> str:
+    """Text in lines of at most so many letters, broken after spaces and underscores as far as there are any."""
+    lines = [""]
+    for part in re.findall(r"[^_ ]*[_ ]|[^_ ]+", text):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > most:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = (), more: Sequence[Line2D] = ()) -> None:
+    """Legend above a figure: the groups in order, then the checkpoint rules where there are two, then `more`."""
     rules = sorted(set(checkpoints) & {"last", "best"}, reverse=True)
     entries = []
     for place, label in enumerate(labels):
@@ -125,35 +136,16 @@ def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = (
         circle = Line2D([], [], linestyle="", markersize=6, color=GREY, marker="o", label=f"checkpoint {rule}")
         circle.set_fillstyle("none" if rule == "best" else "full")
         entries.append(circle)
+    entries += more
     figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
 
 
-def measure_label(column: str, columns: Sequence[str]) -> str:
-    """'a.adv' -> 'a (adversarial)'; 'a' -> 'a (clean)' where both variants exist, else 'a'."""
-    name = column.removesuffix(".adv")
-    if column != name:
-        return f"{name} (adversarial)"
-    return f"{name} (clean)" if f"{name}.adv" in columns else name
-
-
-def signed(value: float) -> str:
-    """A correlation: '+0.62', '−0.07', 'n/a'."""
-    if np.isnan(value):
-        return "n/a"
-    return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
-
-
-def with_interval(estimate: float, low: float, high: float) -> str:
-    """'−0.62 [−0.71, −0.50]'; without a bracket where there is no interval. Ends keep their sign: −0.00 is below 0."""
-    if np.isnan(low) or np.isnan(high):
-        return signed(estimate)
-    return f"{signed(estimate)} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
-
-
-def say(axes: Axes, reason: str) -> None:
-    """Say in an empty panel why it is empty."""
+def say(axes: Axes, reason: str, size: float = 9, top: bool = False) -> None:
+    """Say in an empty panel why it is empty; size: of the letters, in points; top: at the upper end of a tall panel."""
     axes.axis("off")  # not set(yticks=[]), which would take the labels of a neighbour that shares the axis
-    axes.text(0.5, 0.5, plain(reason), transform=axes.transAxes, ha="center", va="center", color=GREY, wrap=True)
+    height, side = (0.99, "top") if top else (0.5, "center")
+    words = axes.text(0.5, height, plain(reason), transform=axes.transAxes, ha="center", va=side, color=GREY, wrap=True)
+    words.set_fontsize(size)
 
 
 def empty(reason: str) -> Figure:

@@ -8,20 +8,22 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from analysis import evidence
-from analysis.figures import _numbers
-from analysis.figures._style import GREY, INK, empty, measure_label, signed, styled
+from analysis.figures import _forest, _numbers, _statistics
+from analysis.figures._style import GREY, INK, empty, styled
+from analysis.labels import measure_label, signed
 from analysis.ledger import Ledger
 
 ORDER = 2
 TITLE = "Which measures track the gap: τ, ψ and π"
 CAPTION = (
-    "Kendall's τ between each measure and the {kind} generalization gap ({threat}) over {n} models of {configurations} "
-    "configurations, strongest first. ψ of an axis: mean τ within cells of models that differ in that axis only; "
-    "π of an axis: mean τ among the models that share a value of that axis. A frame and bold type mark cells whose "
-    "95 % interval (configuration bootstrap, {draws} draws) excludes 0 (ψ: where at least {fewest} independent groups "
-    "of cells could have disagreed). Hatched, n/a: undefined, because the measure is missing or constant in every "
-    "group. The colour scale is fixed from −1 to +1. n: models in which the measure "
-    "is defined (in the data, n of ψ counts the defined cells)."
+    "Kendall's τ between each measure and the {kind} generalization gap ({threat}) over {n} models of "
+    "{configurations} configurations, strongest first. ψ of an axis: mean τ within cells of models that differ in "
+    "that axis only; π of an axis: mean τ among the models that share a value of that axis. A frame and bold type "
+    "mark cells whose 95 % interval (configuration bootstrap, {draws} draws) excludes 0 (ψ: where at least {fewest} "
+    "independent groups of cells could have disagreed). Hatched, n/a: undefined, because the measure is missing or "
+    "constant in every group. The colour scale is fixed from −1 to +1; the broken lines across it are the noise "
+    "ceilings of τ over all models ({ceilings}): a perfect measure would not be expected to lie beyond them. n: "
+    "models in which the measure is defined (in the data, n of ψ counts the defined cells)."
 )
 COLOURMAP = "RdBu_r"
 CELL = (0.64, 0.3)  # inches
@@ -105,6 +107,8 @@ def draw(ledger: Ledger) -> Figure:
     bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.02, aspect=30, ticks=[-1, -0.5, 0, 0.5, 1])
     bar.set_label("Kendall's τ-b with the gap")
     bar.outline.set_visible(False)
+    _forest.draw_ceilings(bar.ax, ledger, along="y")
     title = f"{len(_numbers.models(ledger))} models, {_numbers.threat(ledger)}; framed: 95 % interval excludes 0"
+    title += f"\nnoise ceilings of τ (lines on the colour bar): {_statistics.ceiling_words(ledger)}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     return figure

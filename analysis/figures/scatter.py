@@ -6,8 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from analysis.figures import _numbers
-from analysis.figures._style import GREY, MANY, empty, legend, measure_label, say, scatter_group, styled, with_interval
+from analysis.figures import _numbers, _statistics
+from analysis.figures._style import GREY, MANY, broken, empty, legend, say, scatter_group, styled
+from analysis.labels import measure_label, with_interval
 from analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 
 ORDER = 3
@@ -16,10 +17,12 @@ CAPTION = (
     "Each of {measures} measures (horizontal) against the {kind} generalization gap ({threat}; vertical, percentage "
     "points), strongest pooled τ first; clean and adversarial forms have a panel each. One point per model ({n}); "
     "colour and marker: {group}; filled: last checkpoint, open: best. Titles: Kendall's τ-b with its 95 % interval "
-    "(configuration bootstrap, {draws} draws). Typical standard error of a gap: {se} points (image sampling only). "
-    "Logarithmic axes, where values span more than a factor of 30, say so."
+    "(configuration bootstrap, {draws} draws); to be read beside the noise ceilings of τ ({ceilings}). Typical "
+    "standard error of a gap: {se} points (image sampling only). Logarithmic axes, where values span more than a "
+    "factor of 30, say so."
 )
 ACROSS = (5, 4)  # panels in a row: as leave the fewest places empty
+LETTERS = 28  # in a line of a title
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SPAN = 30  # positive values spanning more than this factor get a logarithmic axis
 OUTLYING = 20  # values of both signs spanning more than this many interquartile ranges get a symlog axis
@@ -100,7 +103,8 @@ def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, la
     """One measure."""
     tau, total = _numbers.pooled(ledger).loc[column], len(_numbers.models(ledger))
     title = f"τ = {with_interval(tau['estimate'], tau['low'], tau['high'])}"
-    axes.set_title(f"{measure_label(column, ledger.columns)}\n{title}", fontsize=8.5, linespacing=1.25)
+    name = broken(measure_label(column, ledger.columns), LETTERS)
+    axes.set_title(f"{name}\n{title}", fontsize=8.5, linespacing=1.25)
     if points.empty:
         say(axes, f"no defined value\n(n = 0 of {total})\n{why_missing(ledger, column)}".strip())
         return
@@ -123,12 +127,13 @@ def draw(ledger: Ledger) -> Figure:
     across = min(len(measures), min(ACROSS, key=lambda across: -len(measures) % across))
     down = -(-len(measures) // across)
     figure = Figure(figsize=(max(2.35 * across, 5.5), 2.2 * down + 0.5), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False, sharey=True)
-    panels[0, 0].yaxis.set_major_locator(MaxNLocator(5))
-    if len(points):  # once for all panels, which share it
-        low, high = points["gap"].min(), points["gap"].max()
-        margin = 0.05 * (high - low) or 1
-        panels[0, 0].set_ylim(low - margin, high + margin)
+    panels = figure.subplots(down, across, squeeze=False)  # shared axes would take time with the square of the panels
+    low, high = (points["gap"].min(), points["gap"].max()) if len(points) else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 1
+    for place, axes in enumerate(panels.flat):
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set_ylim(low - margin, high + margin)
+        axes.tick_params(labelleft=place % across == 0)
     by_measure = dict(list(points.groupby("measure", sort=False)))
     for place, axes in enumerate(panels.flat):
         if place < len(measures):
@@ -139,6 +144,7 @@ def draw(ledger: Ledger) -> Figure:
         f"{_numbers.kind(ledger)} generalization gap\n(percentage points)", fontsize=9, multialignment="center"
     )
     what = f"value of the measure (gap of {len(_numbers.models(ledger))} models, {_numbers.threat(ledger)})"
+    what += f"\nnoise ceilings of τ: {_statistics.ceiling_words(ledger)}"
     figure.supxlabel(what, fontsize=9)
     legend(figure, labels, points[CHECKPOINT])
     return figure

@@ -1,4 +1,4 @@
-# Correlations of every measure with the gap, and what is said about them.
+# Every statistic of the study, each a table, and what is said about them in words; then the tables that are shown.
 
 
 rule analysis:
@@ -7,9 +7,20 @@ rule analysis:
     output:
         multiext(
             "<results>/analysis/",
-            "reliability.csv",
             "models.csv",
             "issues.csv",
+            "claims.csv",
+            "statements.csv",
+            "increments.csv",
+            "partial.csv",
+            "simpson.csv",
+            "information.csv",
+            "sign_errors.csv",
+            "environments.csv",
+            "thresholds.csv",
+            "noise.csv",
+            "selection.csv",
+            "reliability.csv",
             "findings.json",
         ),
         correlations=report(
@@ -35,3 +46,24 @@ rule analysis:
         code=source_digest("analysis"),
     shell:
         "python -m analysis statistics {params.ledger} --out {params.folder} > {log} 2>&1"
+
+
+rule tables:
+    input:
+        ledger="<results>/ledger/study.json",
+        correlations="<results>/analysis/correlations.csv",
+    output:
+        directory("<results>/tables"),
+    log:
+        "<logs>/tables.log",
+    benchmark:
+        "<benchmarks>/tables.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
+        ledger=subpath(input.ledger, parent=True),
+        statistics=subpath(input.correlations, parent=True),
+        code=source_digest("analysis"),
+    shell:
+        "python -m analysis tables {params.ledger} --statistics {params.statistics} --out {output} > {log} 2>&1"

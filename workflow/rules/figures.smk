@@ -5,6 +5,9 @@
 rule figures:
     input:
         ledger=lambda wildcards: JOBS.figures_ledger(workflow.dag_settings.targets),
+        statistics=lambda wildcards: JOBS.figures_statistics(
+            workflow.dag_settings.targets
+        ),
     output:
         expand(
             "<results>/figures/{name}.{kind}",
@@ -26,10 +29,14 @@ rule figures:
         "<benchmarks>/figures.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: 2
     params:
         ledger=subpath(input.ledger, parent=True),
+        statistics=lambda wildcards, input: [
+            f"--statistics {Path(file).parent}" for file in input.statistics
+        ],
         folder=lambda wildcards, output: Path(output[0]).parent,
         code=source_digest("analysis"),
     shell:
-        "python -m analysis figures {params.ledger} --out {params.folder} > {log} 2>&1"
+        "python -m analysis figures {params.ledger} {params.statistics} --jobs {threads} --out {params.folder}"
+        " > {log} 2>&1"

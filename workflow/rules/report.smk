@@ -6,6 +6,7 @@ rule report:
         rules.figures.output,
         ledger="<results>/ledger/study.json",
         correlations="<results>/analysis/correlations.csv",
+        tables=rules.tables.output,  # not read: the page has them too, but who has a report wants them beside it
     output:
         report(
             "<results>/report.html",

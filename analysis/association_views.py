@@ -1,0 +1,174 @@
+"""Views of verdicts and correlations (see analysis.views): what each shows, and what a reader should look for."""
+
+import numpy as np
+
+from analysis.information import notes
+from analysis.views import COUNT, MEASURE, Column, Source, View, spread
+
+SIGNS = {1.0: "+", -1.0: "−"}
+VARIANTS = {  # further forms of tau: heading, meaning, why it may be absent
+    "tau_rest": (
+        "disjoint images",
+        "with the gap computed on the training images that no measure was given",
+        "every training image was given to the measures",
+    ),
+    "tau_no_floor": (
+        "without floor",
+        "without the models whose robust accuracy is at or below chance",
+        "no model, or every model, is one of them",
+    ),
+}
+AGREEMENT = {"yes": ", borne out", "no": ", contradicted", "unresolved": ", unresolved", "": ""}
+
+
+def verdicts(source: Source) -> View:
+    frame = source.named(source.read("claims"))
+    depends = frame["axis"] != "" if len(frame) else frame["label"] != ""
+    shown = np.where(depends, "sign depends on " + frame["axis"].astype(str), frame["verdict"]) if len(frame) else []
+    signs = frame["sign"].map(SIGNS).fillna("no claim") if len(frame) else []
+    for name in ("tau", "increment_ridge", "increment_trees"):  # what verdicts rest on: intervals that hold together
+        frame = frame.assign(**{f"{name}_{end}": frame[f"{name}_family_{end}"] for end in ("low", "high")})
+    columns = (
+        MEASURE,
+        Column("shown", "verdict"),
+        Column("tau", "τ", "+.2f", True),
+        Column("declared", "declared sign"),
+        Column("increment_ridge", "increment in R², ridge", "+.3f", True),
+        Column("increment_trees", "increment in R², trees", "+.3f", True),
+        COUNT,
+    )
+    look = (
+        "One verdict per measure, by a fixed rule: the first of sign depends, replicates, proxy of the settings that "
+        "holds, else unresolved. In brackets: intervals that hold for all measures together with 95 % "
+        "probability. Unresolved says that these data cannot tell, not that the measure is useless."
+    )
+    return View("verdicts", "Verdicts", look, columns, frame.assign(shown=shown, declared=signs))
+
+
+def tau(source: Source) -> View:
+    frame = source.named(source.read("summary")).rename(columns={"low": "tau_low", "high": "tau_high"})
+    declared = frame["expected"].map(SIGNS).fillna("no claim") + frame["agrees"].map(AGREEMENT)
+    known = {name: heading for name, (heading, *_) in VARIANTS.items() if frame[name].notna().any()}
+    columns = (
+        MEASURE,
+        Column("tau", "τ, all models", "+.2f", True),
+        COUNT,
+        Column("missing", "missing", ".0f"),
+        Column("declared", "expected sign"),
+        *(Column(name, f"τ, {heading}", "+.2f", True) for name, heading in known.items()),
+        Column("seconds_per_model", "seconds per model", ".2g"),
+    )
+    look = (
+        "A measure that ranks models as their gaps do has τ near ±1, one that knows nothing has τ near 0; no measure "
+        "can be expected to pass the noise ceilings. These intervals are about one measure each, uncorrected."
+    )
+    for name, (heading, meaning, absent) in VARIANTS.items():
+        gone = "" if name in known else f"; {absent}, so there is no such column"
+        look += f" {heading.capitalize()}: {meaning}{gone}."
+    return View("tau", "τ of each measure with the gap", look, columns, frame.assign(declared=declared))
+
+
+def partial(source: Source) -> View:
+    rows = source.read("partial")
+    given = list(dict.fromkeys(rows["given_axis"]))
+    frame = source.named(spread(rows, ["measure"], rows["given_axis"]))
+    columns = (MEASURE, *(Column(name, f"τ given {name}", "+.2f", True) for name in given), COUNT)
+    look = (
+        "Kendall's partial τ takes a column out of the correlation: what the measure still says about the gap among "
+        "models alike in it. A value near 0 where τ is large means that the measure says what that column says."
+    )
+    return View("partial", "τ once another column is given", look, columns, frame)
+
+
+def information(source: Source) -> View:
+    rows = source.read("information")
+    least = rows[rows["statistic"].isin(["cmi", "cmi_normalised"])]
+    frame = spread(least, ["measure"], least["statistic"])
+    known = least[least["statistic"] == "cmi"].set_index("measure")
+    frame = frame.assign(
+        given=frame["measure"].map(known["given"].str.replace("|", " and ")), pairs=frame["measure"].map(known["pairs"])
+    )
+    columns = (
+        MEASURE,
+        Column("cmi", "least information (bits)", ".3f", True),
+        Column("cmi_normalised", "as a share of the gap's", ".3f", True),
+        Column("given", "settings held"),
+        Column("pairs", "pairs of models", ".0f"),
+    )
+    look = (
+        "Conditional mutual information of the signs of differences (Jiang et al. 2020), at the settings (at most two) "
+        "that leave least of it. Near 0: some settings explain whatever the measure says about the order of gaps."
+    )
+    look += "".join(f" {note[0].upper()}{note[1:]}." for note in notes(rows))
+    return View("information", "Information left once settings are held", look, columns, source.named(frame))
+
+
+def simpson(source: Source) -> View:
+    rows = source.read("simpson")
+    rows = source.named(rows[rows["reversed"]].rename(columns={"estimate": "within"}))
+    rows = rows.rename(columns={"low": "within_low", "high": "within_high"})
+    where = rows["axis"] + np.where(rows["value"] == "", " (mean)", " = " + rows["value"]) if len(rows) else []
+    columns = (
+        MEASURE,
+        Column("where", "within"),
+        Column("pooled", "τ, all models", "+.2f", True),
+        Column("within", "τ within", "+.2f", True),
+        Column("told", "both intervals exclude 0"),
+        COUNT,
+    )
+    look = (
+        "Every place where τ within a value of a setting has the other sign than τ over all models. Only where both "
+        "intervals exclude 0 is the reversal more than noise."
+    )
+    told = np.where(rows["resolved"], "yes", "no")
+    return View(
+        "simpson", "Reversals inside the values of a setting", look, columns, rows.assign(where=where, told=told)
+    )
+
+
+def thresholds(source: Source) -> View:
+    rows = source.read("thresholds")
+    rows = rows[rows["value"] == ""]
+    column = rows["column"].iloc[0] if len(rows) else "loss"
+    cuts = rows.drop_duplicates("quantile").sort_values("quantile")[["quantile", "threshold"]]
+    cuts = cuts[(cuts["quantile"] * 10).round().astype(int) % 2 == 0]
+    names = rows["quantile"].map("at_{:.1f}".format)
+    frame = source.named(spread(rows, ["measure"], names))
+    columns = (
+        MEASURE,
+        *(
+            Column(f"at_{share:.1f}", f"c = {c:.3g} ({share:.0%} of the models)", "+.2f", True)
+            for share, c in cuts.to_numpy()
+        ),
+        COUNT,
+    )
+    look = (
+        f"τ among the models with {column} at most c; n: models at the largest c. A measure that works only among "
+        "models that fit their training data well fades from left to right."
+    )
+    return View("thresholds", "τ by threshold of the training loss", look, columns, frame)
+
+
+def sign_errors(source: Source) -> View:
+    rows = source.read("sign_errors")
+    whole = rows[(rows["axis"] == "") & (rows["statistic"] != "sign_error_pooled")]
+    means = rows[(rows["axis"] != "") & (rows["statistic"] == "sign_error_mean")]
+    frame = spread(whole, ["measure"], whole["statistic"])
+    counts = whole[whole["statistic"] == "sign_error_mean"].set_index("measure")
+    frame = frame.assign(n=frame["measure"].map(counts["n"]), gone=frame["measure"].map(counts["undefined"]))
+    if len(means):
+        frame = frame.merge(spread(means, ["measure"], means["axis"]).drop(columns="n"), on="measure", how="left")
+    columns = (
+        MEASURE,
+        Column("sign_error_mean", "mean error", ".2f", True),
+        Column("sign_error_p90", "90th percentile", ".2f", True),
+        Column("sign_error_max", "maximum", ".2f"),
+        Column("n", "environments", ".0f"),
+        Column("gone", "left out", ".0f"),
+        *(Column(axis, f"mean, {axis}", ".2f", True) for axis in source.ledger.axes),
+    )
+    look = (
+        "Share of comparisons of two configurations, one setting apart, that the measure orders wrongly; 1/2 is chance."
+        " A robust measure has even its maximum below 1/2 (or, falling with the gap, its minimum above)."
+    )
+    return View("sign_errors", "Robust sign errors", look, columns, source.named(frame))

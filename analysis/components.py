@@ -1,0 +1,157 @@
+"""Variance components of an outcome over a factorial study with seeds and checkpoints, by unbiased moments.
+
+The outcome of configuration c, seed s and checkpoint rule k is modelled as
+
+    y_csk = m_k + b_c + a_ck + r_cs + d_csk + e_csk
+
+m_k mean of the checkpoint rule; b_c configuration (its settings' effects included); a_ck what the checkpoint rule does
+in this configuration; r_cs seed, shared by a run's checkpoints; d_csk checkpoint within run; e_csk image sampling,
+with known standard errors. Means of all but m are 0, variances beta, alpha, rho, delta; those of the errors are given,
+with what two models share because they are judged on the same images (analysis.shared_images): what all models share
+moves all gaps alike, sets no model above another, and is left out.
+
+Within configurations, residual sums of squares (about cells c, k and runs; about cells alone) have expectations linear
+in delta and rho; half the mean square of differences *between* configurations is linear in beta and alpha. Weights
+multiply configurations, and a pair of copies of one never counts, so the estimates stay unbiased in the draws of a
+configuration bootstrap. Negative estimates are set to 0. C. R. Henderson, Estimation of variance and covariance
+components, Biometrics 1953 (method 3).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.reliability import across
+from analysis.shared_images import Sharing
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Numbers 0, 1, ... of each model's configuration, run (configuration and seed) and checkpoint rule, each (n,)."""
+
+    configuration: np.ndarray
+    run: np.ndarray
+    rule: np.ndarray
+
+    @property
+    def blocks(self) -> list[np.ndarray]:
+        """The rows of each configuration."""
+        order = np.argsort(self.configuration, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.configuration))[:-1])
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variances of the model above, each (draws,); NaN where the design cannot tell."""
+
+    beta: np.ndarray
+    alpha: np.ndarray
+    rho: np.ndarray
+    delta: np.ndarray
+
+
+def image_covariance(se: np.ndarray, run: np.ndarray, shared: Sharing) -> np.ndarray:
+    """Covariance (m, m) of the image noise of one configuration's models, without what all models share."""
+    same = run[:, None] == run
+    correlation = np.where(same, shared.run, shared.configuration)
+    np.fill_diagonal(correlation, 1)
+    return (correlation - shared.everywhere) * se[:, None] * se
+
+
+def projection(*columns: np.ndarray) -> np.ndarray:
+    """Orthogonal projection onto the indicator columns of the given codes."""
+    design = np.concatenate([(code[:, None] == np.unique(code)).astype(float) for code in columns], axis=1)
+    return design @ np.linalg.pinv(design)
+
+
+def within(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
+    """For each configuration: sums of squares, what they would be by delta = 1 or rho = 1, and by images alone.
+
+    inner: residuals of y on cells and runs (only delta and images); outer: what runs explain beyond cells.
+    """
+    rows = []
+    for block in levels.blocks:
+        run, rule, values = levels.run[block], levels.rule[block], y[block]
+        image, same = image_covariance(se[block], run, shared), (run[:, None] == run).astype(float)
+        cells, full = projection(rule), projection(rule, run)
+        inner, outer = np.eye(len(block)) - full, full - cells
+        row = {"inner": values @ inner @ values, "inner_delta": np.trace(inner), "inner_image": (inner * image).sum()}
+        row |= {"outer": values @ outer @ values, "outer_image": (outer * image).sum()}
+        rows.append({**row, "outer_delta": np.trace(outer), "outer_rho": (outer * same).sum()})
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def solved(total: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """max(0, total / factor), NaN where the factor is 0 (to rounding)."""
+    known = factor > 1e-9
+    return np.where(known, np.maximum(total, 0) / np.where(known, factor, 1), np.nan)
+
+
+def average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of values (blocks,) over pairs of different blocks, in each draw of weights (draws, blocks)."""
+    pairs = weights * (weights.sum(axis=1, keepdims=True) - weights)
+    total = pairs.sum(axis=1)
+    return np.where(total > 0, pairs @ values / np.where(total > 0, total, 1), np.nan)
+
+
+def cells(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
+    """For each configuration the means of its cells (NaN where there is none), their count, and what seeds (rho = 1),
+    checkpoints (delta = 1) and images add to the variance of the mean of the cells (`mean_*`) and to the sum of the
+    cells' variances about it (`about_*`)."""
+    rules = levels.rule.max(initial=0) + 1
+    means, rows = np.full((len(levels.blocks), rules), np.nan), []
+    for place, block in enumerate(levels.blocks):
+        run, rule = levels.run[block], levels.rule[block]
+        present = np.unique(rule)
+        averaging = (rule == present[:, None]) / (rule == present[:, None]).sum(axis=1, keepdims=True)
+        means[place, present] = averaging @ y[block]
+        row = {"count": len(present)}
+        for name, covariance in (
+            ("rho", (run[:, None] == run).astype(float)),
+            ("delta", np.eye(len(block))),
+            ("image", image_covariance(se[block], run, shared)),
+        ):
+            noise = averaging @ covariance @ averaging.T
+            row |= {f"mean_{name}": noise.mean(), f"about_{name}": np.trace(noise) - noise.sum() / len(present)}
+        rows.append(row)
+    return {"means": means} | {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def centred(means: np.ndarray) -> np.ndarray:
+    """Means of cells (configurations, rules) without the mean of each checkpoint rule."""
+    return means - np.nanmean(means, axis=0)
+
+
+def components(
+    y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing, weights: np.ndarray
+) -> tuple[Components, dict[str, np.ndarray]]:
+    """The four variances in every draw, and the table of `cells`.
+
+    y, se (n,): outcome and standard error of its images, without missing values; weights (draws, configurations).
+    Undefined variances are NaN: rho and delta where no cell has two seeds (they are part of beta and alpha then),
+    delta and alpha where there is one checkpoint rule, beta where there is one configuration.
+    """
+    inside = {name: weights @ values for name, values in within(y, se, levels, shared).items()}
+    delta = solved(inside["inner"] - inside["inner_image"], inside["inner_delta"])
+    drawn = np.nan_to_num(delta)
+    rest = inside["outer"] - inside["outer_image"] - drawn * inside["outer_delta"]
+    rho = solved(rest, inside["outer_rho"])
+    table = cells(y, se, levels, shared)
+
+    def noise(part: str, which: np.ndarray) -> np.ndarray:
+        """What seeds, checkpoints and images add, averaged as `across` does, over the configurations `which`."""
+        terms = {name: average(table[f"{part}_{name}"][which], weights[:, which]) for name in ("rho", "delta", "image")}
+        return np.nan_to_num(rho) * terms["rho"] + drawn * terms["delta"] + terms["image"]
+
+    means, count = centred(table["means"]), table["count"]
+    complete = np.flatnonzero(count == means.shape[1])
+    alpha = np.full(len(weights), np.nan)
+    if means.shape[1] > 1 and len(complete) > 1:
+        about = means[complete] - means[complete].mean(axis=1, keepdims=True)
+        spread = sum(across(column, np.arange(len(complete)), weights[:, complete]) for column in about.T)
+        known = ~np.isnan(spread)
+        alpha = np.where(known, np.maximum(spread - noise("about", complete), 0) / (means.shape[1] - 1), np.nan)
+    spread = across(np.nanmean(means, axis=1), np.arange(len(means)), weights)
+    everyone = np.arange(len(means))
+    beta = spread - noise("mean", everyone) - np.nan_to_num(alpha) * average(1 / count, weights)
+    return Components(np.maximum(beta, 0), alpha, rho, delta), table

@@ -1,0 +1,53 @@
+"""Files inside a page: each as a link or a picture that holds it, so that the page needs nothing beside it."""
+
+import base64
+import gzip
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+LARGE = 20_000  # bytes; a larger table is embedded compressed
+HEAVY = 2_000_000  # bytes; a heavier SVG is shown as PNG
+KINDS = {"csv": "text/csv", "tex": "text/x-tex", "zip": "application/zip", "gz": "application/gzip"}
+# What must be encoded in an address between single quotes; encoding no more makes it a quarter shorter than base64.
+IN_ADDRESS = str.maketrans({"%": "%25", "#": "%23", "<": "%3C", ">": "%3E", "&": "%26", "'": "%27"})
+
+
+def link(name: str, content: bytes) -> dict[str, str]:
+    """{'name', 'href'} of a file with this content; large tables are gzipped ('NAME.csv.gz')."""
+    if name.endswith(".csv") and len(content) > LARGE:
+        content, name = gzip.compress(content, mtime=0), f"{name}.gz"
+    kind = KINDS[name.rpartition(".")[2]]
+    return {"name": name, "href": f"data:{kind};base64,{base64.b64encode(content).decode()}"}
+
+
+def file_link(path: Path) -> dict[str, str]:
+    """A file as `link`. Raises FileNotFoundError when there is no such file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    return link(path.name, path.read_bytes())
+
+
+def picture(folder: Path, name: str) -> str:
+    """The address that holds NAME.svg of a folder, or NAME.png where there is no SVG or it is too heavy to show.
+
+    It may stand between single quotes in HTML as it is. Raises FileNotFoundError when there is neither.
+    """
+    vector, pixels = folder / f"{name}.svg", folder / f"{name}.png"
+    if vector.is_file() and vector.stat().st_size <= HEAVY:
+        text = re.sub(r"\s*\n\s*", " ", vector.read_text(encoding="utf-8"))
+        return "data:image/svg+xml;charset=utf-8," + text.translate(IN_ADDRESS)
+    if not pixels.is_file():
+        raise FileNotFoundError(f"{pixels}: no such file")
+    return f"data:image/png;base64,{base64.b64encode(pixels.read_bytes()).decode()}"
+
+
+def archive(name: str, files: Mapping[str, bytes]) -> dict[str, str]:
+    """`link` to a ZIP archive of these files, whose bytes depend on their names and contents alone."""
+    held = io.BytesIO()
+    with ZipFile(held, "w", ZIP_DEFLATED) as packed:
+        for path, content in files.items():
+            packed.writestr(ZipInfo(path), content, ZIP_DEFLATED, 9)
+    return link(name, held.getvalue())

@@ -1,0 +1,74 @@
+"""What the linked scatter plots of the report need: settings, outcomes and measures of every model, and BokehJS."""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.figures import _numbers, _statistics
+from analysis.labels import measure_label
+from analysis.ledger import ATTACKS, CHECKPOINT, Ledger
+
+DIGITS = 5  # of each number in the page; a plot shows fewer
+SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")
+
+
+def library() -> str:
+    """BokehJS as one script. Raises FileNotFoundError when the package bokeh is not installed whole."""
+    found = importlib.util.find_spec("bokeh")  # found, not imported: only its files are wanted
+    if found is None or found.origin is None:
+        raise FileNotFoundError("bokeh: no such package, wanted its scripts for the report (pip install bokeh)")
+    folder = Path(found.origin).parent / "server" / "static" / "js"
+    code = "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return code.replace("</script", "<\\/script")
+
+
+def rounded(values: pd.Series) -> list[float | None]:
+    """Numbers with DIGITS significant digits; None where missing or infinite."""
+    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values.astype(float)]
+
+
+def outcome_labels(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
+    """{column: how it is written} of the gaps and accuracies that any model has, the study's outcome first."""
+    attacks = list(dict.fromkeys([_numbers.attack(ledger), *(name for name in ATTACKS if f"gap_{name}" in table)]))
+    found = {ledger.outcome: ""}
+    for attack in attacks:
+        name = _numbers.ATTACK_LABELS.get(attack, attack)
+        found |= {f"gap_{attack}": f"gap, {name} (points)", f"{attack}_test": f"test accuracy, {name} (%)"}
+        found |= {f"{attack}_train": f"training accuracy, {name} (%)"}
+    found[ledger.outcome] = found[ledger.outcome] or f"{ledger.outcome} (points)"
+    return {column: label for column, label in found.items() if column in table and table[column].notna().any()}
+
+
+def content(ledger: Ledger) -> dict | None:
+    """Models, settings, outcomes and measures by column, for the script of the page; None where there is nothing to
+    plot (no model with an outcome, or no measure)."""
+    table, attack = _numbers.models(ledger), _numbers.attack(ledger)
+    outcomes = outcome_labels(ledger, table)
+    if ledger.outcome not in outcomes or not ledger.columns:
+        return None
+    settings = list(dict.fromkeys([*ledger.axes, CHECKPOINT, "seed", "source"]))
+    measures = list(_numbers.pooled(ledger).index)
+    return {
+        "models": table["model"].tolist(),
+        "flags": table["flags"].astype(str).tolist(),
+        "outcome": ledger.outcome,
+        "ceilings": _statistics.ceiling_words(ledger),
+        "attack": _numbers.ATTACK_LABELS.get(attack, attack),
+        "test": f"{attack}_test",
+        "train": f"{attack}_train",
+        "settings": {name: table[name].astype(str).tolist() for name in settings},
+        "order": {axis: ledger.values(axis) for axis in ledger.axes},
+        "outcomes": {name: rounded(table[name]) for name in outcomes},
+        "measures": {name: rounded(table[name]) for name in measures},
+        "labels": {**outcomes, **{name: measure_label(name, ledger.columns) for name in measures}},
+        "colour": _numbers.group_axis(ledger) or "source",
+    }
+
+
+def as_script(content: dict) -> str:
+    """JSON that may stand inside a script element: no character of it can end the element."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,0 +1,121 @@
+"""Rows of estimates with intervals, one row per measure: what the forest plots share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from analysis.figures import _statistics
+from analysis.figures._style import GREY, INK, PALE, plain
+from analysis.labels import measure_label
+from analysis.ledger import Ledger
+
+CEILING_DASHES = {"run": (0, (5, 2)), "configuration": (0, (1, 1.2))}
+LABELS = 2.3  # inches that the names of measures take
+TALL = 40  # rows; a panel of more has its scale at the top too
+
+
+def height(rows: int, marks: int = 1) -> float:
+    """Inches of a panel with this many rows of so many marks, axis and heading included."""
+    return 1.5 + max(0.19, 0.1 * marks + 0.06) * rows
+
+
+def dress(axes: Axes, rows: int, low: float, high: float, ticks: Sequence[float] | None = None) -> None:
+    """Limits, row bands, grid and scale of a panel."""
+    margin = 0.025 * (high - low)
+    axes.set(xlim=(low - margin, high + margin), ylim=(rows - 0.5, -0.5))
+    if ticks is not None:
+        axes.set_xticks(ticks)
+    for row in range(0, rows, 2):
+        axes.axhspan(row - 0.5, row + 0.5, color="#f5f5f5", zorder=0, linewidth=0)
+    axes.grid(axis="x", color=PALE, linewidth=0.5)
+    axes.tick_params(axis="y", length=0)
+    if rows > TALL:
+        axes.tick_params(axis="x", top=True, labeltop=True)
+
+
+def dress_tau(axes: Axes, rows: int, ledger: Ledger) -> None:
+    """A panel of correlations: from -1 to +1, a line at 0, and the noise ceilings on both sides."""
+    dress(axes, rows, -1, 1, [-1, -0.5, 0, 0.5, 1])
+    axes.axvline(0, color=GREY, linewidth=0.9, zorder=1)
+    draw_ceilings(axes, ledger)
+
+
+def draw_ceilings(axes: Axes, ledger: Ledger, along: str = "x") -> None:
+    """Both noise ceilings of tau as thin broken lines at + and - their estimate, on the axis that shows tau."""
+    line = axes.axvline if along == "x" else axes.axhline
+    for name, (estimate, *_) in _statistics.ceilings(ledger).items():
+        for sign in (-1, 1):
+            line(sign * estimate, color=INK, linewidth=0.8, linestyle=CEILING_DASHES[name], alpha=0.75, zorder=1)
+
+
+def ceiling_entries(ledger: Ledger) -> list[Line2D]:
+    """Legend entries of the ceilings that are defined."""
+    return [
+        Line2D(
+            [], [], color=INK, linewidth=0.9, linestyle=CEILING_DASHES[name], label=f"{_statistics.CEILINGS[name]} of τ"
+        )
+        for name in _statistics.ceilings(ledger)
+    ]
+
+
+def name_rows(axes: Axes, measures: Sequence[str], ledger: Ledger) -> None:
+    """Names of measures at the rows of the leftmost panel."""
+    axes.set_yticks(range(len(measures)), [plain(measure_label(name, ledger.columns)) for name in measures])
+
+
+def draw_marks(
+    axes: Axes,
+    rows: pd.DataFrame,
+    offset: float,
+    look: tuple[str, str],
+    *,
+    hollow: np.ndarray | None = None,
+    shown: np.ndarray | None = None,
+) -> None:
+    """Estimates with their intervals, one per row, shifted down by `offset`; look: colour and marker.
+
+    An estimate beyond the limits of the panel is shown by an arrow head at its edge, an interval that goes on there by
+    a small one; an undefined estimate by n/a, unless the row is not to be `shown`. A mark is open where it has no
+    interval, or, if given, where `hollow` says so.
+    """
+    colour, marker = look
+    low, high = axes.get_xlim()
+    estimates, y = rows["estimate"].to_numpy(float), np.arange(len(rows)) + offset
+    lows, highs = (rows[end].to_numpy(float) for end in ("low", "high"))
+    seen = ~np.isnan(lows) & (lows <= high) & (highs >= low)
+    axes.hlines(y[seen], np.maximum(lows[seen], low), np.minimum(highs[seen], high), color=colour, lw=1.3, zorder=2)
+    for place in y[np.isnan(estimates) if shown is None else np.isnan(estimates) & shown]:
+        axes.text(
+            0.01, place, "n/a", color=colour, fontsize=6, va="center_baseline", transform=axes.get_yaxis_transform()
+        )
+    inside = (estimates >= low) & (estimates <= high)
+    bare = np.isnan(lows) if hollow is None else hollow
+    for chosen, fill in ((inside & ~bare, colour), (inside & bare, "white")):
+        (points,) = axes.plot(estimates[chosen], y[chosen], linestyle="", color=colour, marker=marker)
+        points.set(markerfacecolor=fill, markersize=4.6, zorder=3)
+    left, right = estimates < low, estimates > high
+    for side, beyond, edge, size in (
+        *(("<", left, low, 5), ("<", seen & (lows < low) & ~left, low, 3.5)),
+        *((">", right, high, 5), (">", seen & (highs > high) & ~right, high, 3.5)),
+    ):
+        if beyond.any():  # an empty line without clipping would upset the layout
+            axes.plot(np.full(beyond.sum(), edge), y[beyond], ls="", color=colour, marker=side, ms=size, clip_on=False)
+
+
+def entry(label: str, look: tuple[str, str]) -> Line2D:
+    """A mark in a legend."""
+    colour, marker = look
+    return Line2D([], [], linestyle="", markersize=5.5, color=colour, marker=marker, label=plain(label))
+
+
+def limits(rows: pd.DataFrame, floor: float, ceiling: float) -> tuple[float, float]:
+    """The range of all intervals, 0 within it, no wider than floor to ceiling."""
+    ends = rows[["estimate", "low", "high"]].to_numpy(float)
+    ends = ends[np.isfinite(ends)]
+    if not len(ends):
+        return floor, ceiling
+    low, high = max(min(float(ends.min()), 0), floor), min(max(float(ends.max()), 0), ceiling)
+    return (low, high) if low < high else (floor, ceiling)

@@ -1,0 +1,54 @@
+"""The statistics that figures show: from the folder that `python -m analysis statistics` wrote, else computed once."""
+
+import pandas as pd
+
+from analysis import statistics
+from analysis.figures import _numbers
+from analysis.labels import with_interval
+from analysis.ledger import Ledger
+from analysis.statistic_files import read_statistic
+
+MADE_WITH = {"statements": "claims"}  # tables that come with another one
+SHOWN = ("noise", "thresholds", "sign_errors", "environments", "increments", "selection", "reliability")
+CEILINGS = {"run": "run-level ceiling", "configuration": "configuration-level ceiling"}
+
+
+def table(ledger: Ledger, name: str) -> pd.DataFrame:
+    """One table of `analysis.statistics` by its name; read or computed once per ledger.
+
+    Raises FileNotFoundError when the folder of statistics given for this ledger lacks it.
+    """
+    known: dict[str, pd.DataFrame] = vars(ledger).setdefault("_tables", {})
+    if name not in known and (folder := vars(ledger).get("_folder")):
+        known[name] = read_statistic(folder, name)
+    elif name not in known:
+        part = statistics.Part(ledger, ledger.models(), _numbers.correlations(ledger))
+        made = statistics.PARTS[MADE_WITH.get(name, name)](part)
+        known |= made if isinstance(made, dict) else {name: made}
+    return known[name]
+
+
+def prepare(ledger: Ledger) -> None:
+    """Read or compute every table that some figure or caption shows."""
+    _numbers.pooled(ledger)
+    for name in SHOWN:
+        table(ledger, name)
+
+
+def by_measure(ledger: Ledger, rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each measure, strongest pooled tau first; rows: at most one of each measure."""
+    return rows.set_index("measure").reindex(_numbers.pooled(ledger).index).reset_index()
+
+
+def ceilings(ledger: Ledger) -> dict[str, tuple[float, float, float]]:
+    """{run | configuration: (estimate, low, high)} of tau's noise ceilings; those that are undefined are left out."""
+    rows = table(ledger, "noise")
+    rows = rows[(rows["statistic"] == "ceiling") & rows["estimate"].notna()].set_index("component")
+    return {name: tuple(rows.loc[name, _numbers.NUMBERS]) for name in CEILINGS if name in rows.index}
+
+
+def ceiling_words(ledger: Ledger) -> str:
+    """'run-level 0.82 [0.73, 0.85], configuration-level 0.80 [0.70, 0.82]', or that they are undefined."""
+    found = ceilings(ledger)
+    told = [f"{name}-level {with_interval(*numbers).replace('+', '')}" for name, numbers in found.items()]
+    return ", ".join(told) or "undefined here"

@@ -1,0 +1,78 @@
+"""tau, and psi and pi of every axis, of every measure with their intervals, beside the noise ceilings of tau."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import evidence
+from analysis.figures import _forest, _numbers
+from analysis.figures._style import INK, empty, look, say, styled
+from analysis.ledger import Ledger
+
+ORDER = 5
+TITLE = "With everything else held fixed: ψ and π of every axis"
+CAPTION = (
+    "Left: Kendall's τ between each measure and the {kind} generalization gap ({threat}) over {n} models, strongest "
+    "first. Then a panel for each axis: π (circle, mean τ among models that share a value of it) and ψ (square, mean τ "
+    "within cells of models that differ in it alone). Bars: 95 % intervals (configuration bootstrap, {draws} draws). "
+    "An open mark has no interval, or is a ψ on fewer than {fewest} independent groups of cells. Broken lines: noise "
+    "ceilings of τ over all models ({ceilings}), what a perfect measure would reach with these gaps. A measure whose "
+    "ψ is near 0 wherever its τ is not may only know the settings. n/a: undefined."
+)
+LOOKS = {"pi": look(0), "psi": look(1)}
+NAMES = {"pi": "π (sharing the axis' value)", "psi": "ψ (differing in the axis alone)"}
+
+
+def data(ledger: Ledger) -> pd.DataFrame:
+    """One row per mark: measure, statistic (tau | pi | psi), axis, estimate, low, high, n, undefined, few.
+
+    few: a psi that rests on fewer independent groups of cells than a statement about it may.
+    """
+    table = _numbers.correlations(ledger)
+    table = table[(table["value"] == "") & (table["given_axis"] == "")]
+    table = table.set_index(["measure", "statistic", "axis"])[[*_numbers.NUMBERS, "n", "undefined"]]
+    panels = [("tau", ""), *((statistic, axis) for axis in ledger.axes for statistic in LOOKS)]
+    wanted = [(measure, *panel) for panel in panels for measure in _numbers.pooled(ledger).index]
+    marks = table.reindex(pd.MultiIndex.from_tuples(wanted, names=table.index.names)).reset_index()
+    groups = evidence.blocks(ledger, _numbers.models(ledger))
+    few = [axis for axis, number in groups.items() if number < evidence.FEWEST_BLOCKS]
+    return marks.assign(few=(marks["statistic"] == "psi") & marks["axis"].isin(few))
+
+
+def draw_axis(axes: Axes, marks: pd.DataFrame, axis: str) -> None:
+    """pi and psi of one axis."""
+    own = marks[marks["axis"] == axis]
+    if own["estimate"].isna().all():
+        say(axes, f"no group of models that\nshares or differs in\n{axis} alone", 7.5, top=True)
+        return
+    for offset, statistic in ((-0.2, "pi"), (0.2, "psi")):
+        part = own[own["statistic"] == statistic]
+        _forest.draw_marks(
+            axes, part, offset, LOOKS[statistic], hollow=(part["few"] | part["low"].isna()).to_numpy(bool)
+        )
+
+
+@styled
+def draw(ledger: Ledger) -> Figure:
+    """A panel for tau and one for each axis; a row for each measure."""
+    marks = data(ledger)
+    if marks.empty:
+        return empty("this ledger holds no measures")
+    measures, axes_names = list(dict.fromkeys(marks["measure"])), ledger.axes
+    width = max(_forest.LABELS + 1.75 * (1 + len(axes_names)), 7)
+    figure = Figure(figsize=(width, _forest.height(len(measures), 2)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, 1 + len(axes_names), sharey=True))
+    for axes in panels:
+        _forest.dress_tau(axes, len(measures), ledger)
+    _forest.draw_marks(panels[0], marks[marks["statistic"] == "tau"], 0, (INK, "D"))
+    _forest.name_rows(panels[0], measures, ledger)
+    panels[0].set_title(f"τ, all {len(_numbers.models(ledger))} models")
+    for axes, axis in zip(panels[1:], axes_names, strict=True):
+        axes.set_title(axis)
+        draw_axis(axes, marks, axis)
+    figure.supxlabel("Kendall's τ-b with the gap", fontsize=9)
+    entries = [_forest.entry("τ", (INK, "D"))]
+    entries += [_forest.entry(NAMES[name], LOOKS[name]) for name in LOOKS if axes_names]
+    figure.legend(handles=[*entries, *_forest.ceiling_entries(ledger)], loc="outside upper center", ncols=5)
+    return figure

@@ -1,0 +1,50 @@
+"""How much of what a measure says would be found again with other seeds of training, or on other images."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures import _forest, _numbers, _statistics
+from analysis.figures._style import empty, look, styled
+from analysis.ledger import Ledger
+
+ORDER = 11
+TITLE = "Reliability: would the measure say the same again?"
+CAPTION = (
+    "Reliability of each measure over seeds of training (left: intraclass correlation of its ranks among {n} models of "
+    "{configurations} configurations) and over images (right: share of its variance over models that is not the "
+    "sampling of images). 1: nothing would change; 0: what sets models apart would be lost. Bars: 95 % intervals "
+    "(configuration bootstrap, {draws} draws); right of the panels: models used. Arrow heads: below 0. n/a: no second "
+    "seed, or the measure gives no standard error. An unreliable measure cannot predict the gap, whatever its idea."
+)
+PANELS = {"seeds": ("over seeds of training", look(0)), "images": ("over images", ("#D55E00", "s"))}
+
+
+def data(ledger: Ledger) -> pd.DataFrame:
+    """The rows of the table of reliability, measures in the order of the figure."""
+    table = _statistics.table(ledger, "reliability")
+    parts = [
+        _statistics.by_measure(ledger, table[table["statistic"] == name]).assign(statistic=name) for name in PANELS
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@styled
+def draw(ledger: Ledger) -> Figure:
+    """Left: over seeds. Right: over images. A row for each measure."""
+    table = data(ledger)
+    measures = list(_numbers.pooled(ledger).index)
+    if not measures:
+        return empty("this ledger holds no measures")
+    figure = Figure(figsize=(_forest.LABELS + 7, _forest.height(len(measures))), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (statistic, (what, appearance)) in zip(panels, PANELS.items(), strict=True):
+        _forest.dress(axes, len(measures), 0, 1, [0, 0.25, 0.5, 0.75, 1])
+        rows = table[table["statistic"] == statistic]
+        _forest.draw_marks(axes, rows, 0, appearance)
+        axes.set(title=what, xlabel="reliability")
+        counts = axes.secondary_yaxis("right")
+        counts.set_yticks(range(len(measures)), [f"{n:.0f}" for n in rows["n"].fillna(0)], fontsize=6.5)
+        counts.tick_params(length=0, labelcolor="#6b6b6b")
+        counts.spines[:].set_visible(False)
+    _forest.name_rows(panels[0], measures, ledger)
+    return figure

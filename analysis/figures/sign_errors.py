@@ -1,0 +1,83 @@
+"""How often each measure orders two configurations wrongly when one setting changes, over environments."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.figures import _forest, _numbers, _statistics
+from analysis.figures._style import GREY, PALE, empty, look, say, styled
+from analysis.ledger import Ledger
+
+ORDER = 7
+TITLE = "One setting changes: does the measure order the two configurations rightly?"
+CAPTION = (
+    "Sign error of each measure: an environment is a pair of configurations that differ in one axis; its error is the "
+    "share of seed pairs that the measure orders otherwise than the {kind} generalization gap ({threat}), weighted by "
+    "how surely the gaps differ. Left: environments of all axes; then each axis. Circle: mean, with its 95 % interval "
+    "(bootstrap of environments by configuration, {slow_draws} draws); triangle: 90th percentile; square: maximum, "
+    "which has no interval; pale bar: from the least to the largest error. An environment counts where its effective "
+    "sample size is at least {min_ess} (headings: how many of how many survive). Signs are raw: a measure that "
+    "falls with the gap belongs at the right, and its worst case is the left end of its bar. 1/2 is chance. {n} models."
+)
+LOOKS = {"sign_error_mean": look(0), "sign_error_p90": ("#009E73", "^"), "sign_error_max": ("#D55E00", "s")}
+NAMES = {"sign_error_mean": "mean", "sign_error_p90": "90th percentile", "sign_error_max": "maximum"}
+
+
+def data(ledger: Ledger) -> pd.DataFrame:
+    """One row per mark: measure, statistic, axis ('': all), estimate, low, high, n (environments that survive),
+    undefined (that do not), least (error of any of them), min_ess."""
+    table = _statistics.table(ledger, "sign_errors")
+    table = table[table["statistic"].isin(LOOKS)]
+    single = _statistics.table(ledger, "environments")
+    errors = pd.concat([single, single.assign(axis="")]).groupby(["measure", "axis"])["estimate"].min()
+    least = [errors.get(key, np.nan) for key in zip(table["measure"], table["axis"], strict=True)]
+    return table.drop(columns="value").assign(least=least).reset_index(drop=True)
+
+
+def survivors(part: pd.DataFrame) -> tuple[int, int]:
+    """(environments that survive for the measure that has most of them, all environments)."""
+    whole = part["n"] + part["undefined"]
+    return (int(part["n"].max()), int(whole.max())) if len(part) else (0, 0)
+
+
+def draw_panel(axes: Axes, ledger: Ledger, part: pd.DataFrame, what: str) -> None:
+    """Mean, 90th percentile and maximum of every measure over the environments of one axis."""
+    alive, whole = survivors(part)
+    axes.set_title(f"{what}\n{alive} of {whole} survive", fontsize=8.5)
+    if not alive:
+        none = "no two configurations\ndiffer in it alone"
+        lost = "no environment survives:\nno gaps of such a pair\ndiffer beyond image noise"
+        say(axes, lost if whole else none, 7, top=True)
+        return
+    axes.axvline(0.5, color=GREY, linewidth=0.9, zorder=1)
+    for place, (statistic, appearance) in enumerate(LOOKS.items()):
+        rows = _statistics.by_measure(ledger, part[part["statistic"] == statistic])
+        if statistic == "sign_error_max":
+            y = np.arange(len(rows))
+            axes.hlines(y, rows["least"], rows["estimate"], color=PALE, linewidth=5, zorder=1)
+        _forest.draw_marks(axes, rows, (place - 1) * 0.27, appearance, hollow=np.full(len(rows), False))
+
+
+@styled
+def draw(ledger: Ledger) -> Figure:
+    """A panel for all axes together and one for each; a row for each measure."""
+    marks, measures = data(ledger), list(_numbers.pooled(ledger).index)
+    if marks.empty or not measures:
+        return empty("this study has no axes, or no measures: no pair of configurations to order")
+    panels_of = ["", *ledger.axes]
+    width = max(_forest.LABELS + 1.7 * len(panels_of), 7)
+    figure = Figure(figsize=(width, _forest.height(len(measures), 3)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(panels_of), sharey=True))
+    for axes, axis in zip(panels, panels_of, strict=True):
+        _forest.dress(axes, len(measures), 0, 1, [0, 0.5, 1])
+        draw_panel(axes, ledger, marks[marks["axis"] == axis], axis or "all axes")
+    _forest.name_rows(panels[0], measures, ledger)
+    if not panels[0].axison:
+        panels[0].set_yticks([])
+    figure.supxlabel("sign error (0: always ordered as the gap, 1: always the other way round)", fontsize=9)
+    entries = [_forest.entry(NAMES[name], LOOKS[name]) for name in LOOKS]
+    entries.append(Line2D([], [], color=PALE, linewidth=5, label="least to largest"))
+    figure.legend(handles=entries, loc="outside upper center", ncols=4)
+    return figure

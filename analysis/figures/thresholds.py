@@ -1,0 +1,91 @@
+"""tau of each measure among the models with a training loss of at most c, as c rises, over all and per defense."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.figures import _forest, _numbers, _statistics
+from analysis.figures._style import GREY, INK, PALE, broken, empty, look, plain, say, styled
+from analysis.labels import measure_label
+from analysis.ledger import Ledger
+
+ORDER = 6
+TITLE = "Among models that fit their training data well: τ by threshold"
+CAPTION = (
+    "Kendall's τ between each measure and the {kind} generalization gap ({threat}) among the models whose training "
+    "loss (named below the panels) is at most c, for c at each tenth of the models (horizontal: the share of the {n} "
+    "models that are at most c, with c and their number n at the bottom). Black with band: all models, 95 % interval "
+    "(configuration bootstrap, {slow_draws} draws); colours with markers: within each defense, wherever there are "
+    "enough configurations for an interval, which is in the data file. Where no defense varies there is the black line "
+    "alone. Broken lines: noise ceilings of τ over all "
+    "models ({ceilings})."
+)
+ACROSS = 6
+LETTERS = 27  # in a line of a title
+
+
+def data(ledger: Ledger) -> pd.DataFrame:
+    """The rows of the table of thresholds, measures in the order of the panels."""
+    table = _statistics.table(ledger, "thresholds")
+    place = {measure: number for number, measure in enumerate(_numbers.pooled(ledger).index)}
+    kept = table[table["measure"].isin(place)]
+    return kept.iloc[np.argsort(kept["measure"].map(place), kind="stable")].reset_index(drop=True)
+
+
+def draw_panel(axes: Axes, ledger: Ledger, rows: pd.DataFrame, values: list[str]) -> None:
+    """One measure: the curve of all models with its band, and one for each value of the axis."""
+    if rows["estimate"].isna().all():
+        say(axes, "no defined value\n(constant, or\nmissing everywhere)", 7)
+        return
+    axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+    _forest.draw_ceilings(axes, ledger, along="y")
+    whole = rows[rows["value"] == ""]
+    axes.fill_between(whole["quantile"], whole["low"], whole["high"], color=PALE, linewidth=0, zorder=0)
+    axes.plot(whole["quantile"], whole["estimate"], color=INK, linewidth=1.8, marker="o", markersize=2.4, zorder=3)
+    for place, value in enumerate(values):
+        part, (colour, marker) = rows[(rows["value"] == value) & rows["low"].notna()], look(place)
+        axes.plot(part["quantile"], part["estimate"], color=colour, marker=marker, markersize=3, lw=0.9, alpha=0.9)
+
+
+def label_cuts(axes: Axes, rows: pd.DataFrame) -> None:
+    """The cuts under a panel of the last row: share, c and the number of models."""
+    whole = rows[rows["value"] == ""].set_index("quantile")
+    chosen = [share for share in (0.2, 0.6, 1.0) if share in whole.index] or list(whole.index[-1:])
+    words = [
+        f"{share:.0%}\nc = {whole.loc[share, 'threshold']:.3g}\nn = {whole.loc[share, 'n']:.0f}" for share in chosen
+    ]
+    axes.set_xticks(chosen, words, fontsize=6.5)
+
+
+@styled
+def draw(ledger: Ledger) -> Figure:
+    """A panel for each measure column, strongest pooled tau first."""
+    rows = data(ledger)
+    if rows.empty:
+        return empty("no models with a measure and a training loss to sweep over")
+    measures = list(dict.fromkeys(rows["measure"]))
+    axis = next((name for name in rows["axis"] if name), None)
+    values = [value for value in ledger.values(axis) if value in set(rows["value"])] if axis else []
+    across = min(ACROSS, len(measures))
+    down = -(-len(measures) // across)
+    figure = Figure(figsize=(max(1.85 * across, 5.5), 1.45 * down + 1.3), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False)  # shared axes would take time with the square of the panels
+    for place, (measure, axes) in enumerate(zip(measures, panels.flat, strict=False)):
+        axes.set(ylim=(-1.05, 1.05), xlim=(0, 1.05), yticks=[-1, 0, 1])
+        label_cuts(axes, rows[rows["measure"] == measures[0]])
+        axes.tick_params(labelleft=place % across == 0, labelbottom=place + across >= len(measures))
+        name = measure_label(measure, ledger.columns).replace("(adversarial)", "(adv.)")
+        axes.set_title(plain(broken(name, LETTERS)), fontsize=7)
+        draw_panel(axes, ledger, rows[rows["measure"] == measure], values)
+    for axes in list(panels.flat)[len(measures) :]:
+        axes.axis("off")
+    figure.supylabel("τ with the gap", fontsize=9)
+    figure.supxlabel(f"share of the models with {rows['column'].iloc[0]} at most c", fontsize=9)
+    entries = [Line2D([], [], color=INK, linewidth=1.8, marker="o", markersize=3, label="all models, 95 % band")]
+    for place, value in enumerate(values):
+        entries.append(_forest.entry(_numbers.group_label(str(axis), value), look(place)))
+    entries += _forest.ceiling_entries(ledger)
+    figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
+    return figure

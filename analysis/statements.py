@@ -1,0 +1,236 @@
+"""The statements that verdicts are made of, with intervals of their own and intervals that hold for all at once.
+
+    tau         tau-b of the measure with the outcome, over configurations with this design's margins
+    tau_expected  the same with *expected* outcomes (analysis.influence.of_expected); only where the outcome's standard
+                error is known. It has the sign of tau, so that verdicts need not choose
+    pi          tau among the models with one value of an axis
+    increment   in R2 over the settings, out of fold, by ridge regression and by boosted trees (analysis.prediction)
+
+low, high: 95 % interval of the statement alone. family_low, family_high: with 95 % probability they hold together for
+the statements of one kind about all measures (max-T, analysis.families); those of pi do so on each side, as no more
+than one side can be wrong about a measure of one sign (docs/claims.md), and on both sides with at least 90 %. p:
+adjusted for that family; q: adjusted for the false discovery rate (Benjamini-Hochberg) instead.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.association import configuration, configurations, in_grid, known_models, paired
+from analysis.families import adjusted, benjamini_hochberg, critical, z_values
+from analysis.inference import LEVEL
+from analysis.influence import (
+    level_codes,
+    of_expected,
+    reliability,
+    settings_basis,
+    standard_error,
+    t_interval,
+    tau_influence,
+)
+from analysis.prediction import beyond_settings, corrections, gains, sum_error
+from analysis.progress import bar
+from analysis.settings_models import FOLDS, LEARNERS, Design, folds_of, make_design, out_of_fold
+
+KEY = ["measure", "statistic", "axis", "value", "learner"]
+NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "p", "q", "slope", "n", "configurations"]
+RESULT = [*KEY, *NUMBERS, "undefined"]
+ALONE = float(stats.norm.isf((1 - LEVEL) / 2))
+
+
+@dataclass
+class Statement:
+    """One estimate: se and degrees of freedom `free` (NaN se: no interval), the parts of its error by configuration of
+    the whole table, and the reliability of the outcome."""
+
+    key: dict
+    estimate: float
+    se: float
+    free: int
+    parts: np.ndarray
+    n: int
+    configurations: int
+    reliable: float = 1.0
+    slope: float = np.nan
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table ready for statements: models of the grid with an outcome; block (n,): configuration; levels:
+    `level_codes` of each configuration; se (n,) or None: standard error of the outcome from image sampling."""
+
+    table: pd.DataFrame
+    axes: list[str]
+    outcome: str
+    measures: list[str]
+    block: np.ndarray
+    levels: np.ndarray
+    se: np.ndarray | None
+
+
+def make_study(
+    table: pd.DataFrame, *, axes: Sequence[str], outcome: str, measures: Sequence[str], se: str | None = None
+) -> Study:
+    """Models trained elsewhere (no axis applies to them) are left out: settings say nothing about them."""
+    table = known_models(table, outcome, axes)
+    table = table[in_grid(table, axes)].reset_index(drop=True)
+    block = configurations(table, axes)
+    first = np.unique(block, return_index=True)[1]
+    levels = level_codes(table.iloc[first][configuration(axes)])
+    return Study(table, list(axes), outcome, list(measures), block, levels, table[se].to_numpy(float) if se else None)
+
+
+class Bases:
+    """Settings bases (analysis.influence) by which configurations are in play: many statements share them."""
+
+    def __init__(self, levels: np.ndarray):
+        self.levels, self.found = levels, dict[bytes, np.ndarray]()
+
+    def __call__(self, chosen: np.ndarray) -> np.ndarray:
+        if (key := chosen.tobytes()) not in self.found:
+            self.found[key] = settings_basis(self.levels[chosen])
+        return self.found[key]
+
+
+def tau_statement(study: Study, bases: Bases, rows: np.ndarray, key: dict) -> Statement:
+    """Tau of a measure with the outcome among the models `rows` (n,) bool."""
+    x, y, known = paired(study.table, study.outcome, key["measure"])
+    rows = rows & known
+    chosen, block = np.unique(study.block[rows], return_inverse=True)
+    tau, influence = tau_influence(x[rows], y[rows], block)
+    parts = np.zeros(len(study.levels))
+    numbers = {"n": int(rows.sum()), "configurations": len(chosen)}
+    if np.isnan(tau):
+        return Statement(key, np.nan, np.nan, 0, parts, **numbers)
+    left, se, free = standard_error(influence, bases(chosen))
+    reliable = reliability(y[rows], None if study.se is None else study.se[rows])
+    if not np.isnan(se):
+        parts[chosen] = left
+    return Statement(key, tau, se, free, parts, **numbers, reliable=reliable)
+
+
+def taus(study: Study, bases: Bases) -> list[Statement]:
+    """tau over all models, one statement per measure."""
+    everyone = np.full(len(study.table), True)
+    return [
+        tau_statement(study, bases, everyone, {"measure": measure, "statistic": "tau"})
+        for measure in bar(study.measures, "tau")
+    ]
+
+
+def pis(study: Study, bases: Bases) -> list[Statement]:
+    """pi of each measure among the models with each value of each axis."""
+    found = []
+    for axis in bar(study.axes, "pi"):
+        place = study.table[axis].to_numpy(str)
+        for value in np.unique(place):
+            where = {"statistic": "pi", "axis": axis, "value": str(value)}
+            found += [
+                tau_statement(study, bases, place == value, {"measure": measure, **where}) for measure in study.measures
+            ]
+    return found
+
+
+def design_of(study: Study, seed: int = 0) -> tuple[Design, np.ndarray]:
+    """Columns of the settings, and the fold of each model."""
+    fold = folds_of(study.block, FOLDS, seed)
+    blocks = np.unique(study.block, return_index=True)[1]
+    held_out = int(np.bincount(fold[blocks]).max())
+    return make_design(study.table[study.axes], study.block, held_out), fold
+
+
+def increments(study: Study, seed: int = 0) -> list[Statement]:
+    """The increment of each measure over the settings, under each learner, among the models that have the measure, as
+    tau is: the others would dilute it, and would let settings be fitted that the measure's own models cannot bear."""
+    values, many = study.table[study.measures].to_numpy(float), len(study.levels)
+    groups: dict[bytes, list[int]] = {}  # measures by which models are known: most are known for all
+    for place, known in enumerate(~np.isnan(values).T):
+        groups.setdefault(known.tobytes(), []).append(place)
+    found: dict[tuple[str, str], Statement] = {}
+    for places in groups.values():
+        rows = ~np.isnan(values[:, places[0]])
+        chosen, block = np.unique(study.block[rows], return_inverse=True)
+        names = [study.measures[place] for place in places]
+        part = replace(
+            study, table=study.table[rows], measures=names, block=block, levels=study.levels[chosen], se=None
+        )
+        for one in increments_of(part, seed):
+            parts = np.zeros(many)
+            parts[chosen] = one.parts
+            found[one.key["learner"], one.key["measure"]] = replace(one, parts=parts)
+    return [found[learner, measure] for learner in LEARNERS for measure in study.measures]
+
+
+def increments_of(study: Study, seed: int) -> list[Statement]:
+    """Increments of measures that all models have; undefined where the configurations are too few for the settings'
+    main effects (order 0), or outcome or measure is constant."""
+    y, values = study.table[study.outcome].to_numpy(float), study.table[study.measures].to_numpy(float)
+    many = len(study.levels)
+    varies = np.array([len(np.unique(y)) > 1 and len(np.unique(column)) > 1 for column in values.T])
+
+    def made(learner: str, k: int, estimate: float, se: float, parts: np.ndarray, slope: float) -> Statement:
+        key = {"measure": study.measures[k], "statistic": "increment", "learner": learner}
+        return Statement(key, estimate, se, many - 1, parts, len(y), many, slope=slope)
+
+    design, fold = design_of(study, seed) if varies.any() else (None, np.zeros(0))
+    if design is None or design.order == 0:
+        none = np.nan, np.nan, np.zeros(many), np.nan
+        return [made(name, k, *none) for name in LEARNERS for k in range(len(varies))]
+    added, slopes = corrections(beyond_settings(design, y, values, fold))
+    found = []
+    for learner, predicted in out_of_fold(design, y, fold, seed=seed).items():
+        estimate, se, parts = sum_error(gains(y - predicted, added, y, study.block))
+        estimate, se = (np.where(varies, numbers, np.nan) for numbers in (estimate, se))
+        for k, slope in enumerate(np.sign(slopes)):
+            found.append(made(learner, k, float(estimate[k]), float(se[k]), parts[:, k], float(slope)))
+    return found
+
+
+def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: int = 0) -> list[dict]:
+    """Tidy rows of the statements of one family, with both kinds of intervals (module docstring).
+
+    two_sided: whether a wrong statement on either side of 0 counts, or on one side only (5 % there); see
+    analysis.claims for where the latter is enough.
+    """
+    parts = np.stack([one.parts for one in statements], axis=1)
+    estimate, se, free = (np.array([getattr(one, name) for one in statements]) for name in ("estimate", "se", "free"))
+    z = z_values(estimate, se, free)
+    together = critical(parts, two_sided=two_sided, seed=seed)
+    p, q = adjusted(z, parts, seed=seed), benjamini_hochberg(2 * stats.norm.sf(np.abs(z)))
+    rows = []
+    for place, one in enumerate(statements):
+        ends = [
+            *t_interval(one.estimate, one.se, max(one.free, 1), ALONE),
+            *t_interval(one.estimate, one.se, max(one.free, 1), together),
+        ]
+        if one.key["statistic"] != "increment":
+            ends = list(np.clip(ends, -1, 1))
+        row = {**dict.fromkeys(KEY, ""), **one.key, **dict(zip(NUMBERS[:5], [one.estimate, *ends], strict=True))}
+        row |= {"p": p[place], "q": q[place], "slope": one.slope, "n": one.n, "configurations": one.configurations}
+        rows.append({**row, "undefined": int(np.isnan(one.estimate))})
+    return rows
+
+
+def expected_rows(rows: list[dict], made: list[Statement]) -> list[dict]:
+    """Rows of tau_expected from those of tau."""
+    found = []
+    for row, one in zip(rows, made, strict=True):
+        numbers = of_expected(np.array([row[name] for name in NUMBERS[:5]]), one.reliable)
+        found.append({**row, "statistic": "tau_expected", **dict(zip(NUMBERS[:5], map(float, numbers), strict=True))})
+    return found
+
+
+def statements(study: Study, *, seed: int = 0) -> pd.DataFrame:
+    """All statements of a study as tidy rows (columns: RESULT). The families: tau of all measures; pi of all measures,
+    axes and values; the increments of all measures under each learner."""
+    bases, grown = Bases(study.levels), increments(study, seed)
+    made = taus(study, bases)
+    rows = family_rows(made, seed=seed)
+    rows += expected_rows(rows, made) if study.se is not None else []
+    rows += family_rows(pis(study, bases), two_sided=False, seed=seed)
+    for learner in LEARNERS:
+        rows += family_rows([one for one in grown if one.key["learner"] == learner], seed=seed)
+    return pd.DataFrame(rows, columns=RESULT)

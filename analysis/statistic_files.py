@@ -1,0 +1,60 @@
+"""Reading what `python -m analysis statistics` wrote."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.files import require_columns
+
+TEXT = {"measure", "statistic", "axis", "value", "column", "step", "over", "learner", "members", "component"}
+TEXT |= {
+    "choice",
+    "direction",
+    "verdict",
+    "reason",
+    "given",
+    "given_axis",
+    "given_value",
+    "family",
+    "reasons",
+    "agrees",
+}
+YES_NO = {"reversed", "resolved"}
+HOLDS = {  # what `python -m analysis statistics` writes, in the order in which a reader wants it
+    "claims": "the verdict on each measure, with its reason",
+    "statements": "what verdicts rest on: τ, π and increments, with intervals that hold for all measures together",
+    "summary": "one row per measure: τ, what its paper claims, missing values with reasons, seconds",
+    "correlations": "τ-b, τ-a, Spearman's ρ, ψ and π, with detail by the values of each setting",
+    "partial": "τ once a column is given, such as the training accuracy",
+    "simpson": "τ over all models beside τ within each value of a setting",
+    "information": "conditional mutual information of measure and gap, given up to two settings",
+    "sign_errors": "how often a measure orders two configurations wrongly: mean, 90th percentile, maximum",
+    "environments": "the same for every single pair of configurations",
+    "thresholds": "τ among the models whose training loss is at most c",
+    "increments": "out-of-fold prediction of the gap from settings, training state, one measure, pairs, combinations",
+    "noise": "what the spread of the gap is made of, and the noise ceilings of τ",
+    "selection": "robust accuracy lost by picking a model, or a checkpoint, by each measure",
+    "reliability": "how much of each measure would be found again with other seeds or images",
+    "models": "one row per model: settings, accuracies, gaps and all measures",
+    "issues": "models that failed, collapsed or are flagged, with the reason",
+    "findings": "the sentences of the report, and the numbers that they are made of (JSON)",
+}
+
+
+def read_text(path: Path) -> pd.DataFrame:
+    """A CSV with every cell as text. Raises FileNotFoundError naming it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def read_statistic(folder: Path, name: str) -> pd.DataFrame:
+    """The table NAME.csv of a folder of statistics: text stays text ('NA' is a value of an axis, not a missing number),
+    YES_NO become booleans, all else numbers. Raises FileNotFoundError, or ValueError naming a missing column."""
+    path = folder / f"{name}.csv"
+    table = read_text(path)
+    require_columns(table, ["measure"], path)
+    numbers = [column for column in table if column not in TEXT | YES_NO]
+    found = {column: pd.to_numeric(table[column].replace("", np.nan), errors="coerce") for column in numbers}
+    return table.assign(**found, **{column: table[column] == "True" for column in YES_NO & set(table)})

@@ -1,0 +1,193 @@
+"""Every statistic of a ledger as tables, each a file of the statistics folder."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.association import in_grid
+from analysis.claims import RESULT as CLAIM
+from analysis.claims import UNRESOLVED, claims
+from analysis.environments import effective_images
+from analysis.evidence import find
+from analysis.files import write_csv, write_text
+from analysis.findings import sentences
+from analysis.information import conditional_information
+from analysis.ladder import RESULT as INCREMENT
+from analysis.ladder import ladder
+from analysis.ledger import Ledger
+from analysis.noise import measure_noise, noise
+from analysis.partial import partial_correlations
+from analysis.progress import bar
+from analysis.reliability import per_model, reliability
+from analysis.selection import selection
+from analysis.shared_images import Sharing, of_ledger, ranking_error
+from analysis.sign_error import environment_errors, sign_errors
+from analysis.simpson import simpson
+from analysis.statements import RESULT as STATEMENT
+from analysis.statements import make_study
+from analysis.summary import issue_table, ledger_correlations, summary_table
+from analysis.thresholds import DEFAULT_COLUMN, thresholds
+
+GIVEN = ("average_ce",)  # measures that partial tau takes out, beside the training accuracy
+STATE = ("average_ce.adv", "average_ce")  # training loss, as far as the study measured it
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a statistic is made from: the ledger, its models, and its correlations."""
+
+    ledger: Ledger
+    models: pd.DataFrame
+    correlations: pd.DataFrame
+
+    @property
+    def asked(self) -> dict:
+        """Arguments that most statistics take."""
+        ledger = self.ledger
+        return {"axes": ledger.axes, "outcome": ledger.outcome, "measures": ledger.columns}
+
+    @property
+    def attack(self) -> str:
+        """The attack of the outcome."""
+        return self.ledger.outcome.removeprefix("gap_").removesuffix("_rest")
+
+    @cached_property
+    def shared(self) -> Sharing | None:
+        """How alike the image noise of the models' gaps is, from the ledger's correctness bits; None without them."""
+        return of_ledger(self.ledger, self.models, self.ledger.outcome)
+
+    @property
+    def decidable(self) -> bool:
+        """Whether there are measures, and models of the grid with different outcomes, so that a verdict is possible."""
+        known = self.models.loc[in_grid(self.models, self.ledger.axes), self.ledger.outcome]
+        return len(set(known.dropna())) > 1 and bool(self.ledger.columns)
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The models, with the number of images their gaps are known from in the column `images`."""
+        return self.models.assign(images=effective_images(self.ledger, self.models["model"], self.ledger.outcome))
+
+
+def noise_table(part: Part) -> pd.DataFrame:
+    """Variance components and ceilings of the outcome, then the share of noise in each measure."""
+    ledger, table, draws = part.ledger, part.models, part.ledger.slow_draws
+    found = noise(
+        table,
+        axes=ledger.axes,
+        outcome=ledger.outcome,
+        seed_column="seed",
+        se=f"se_{ledger.outcome}",
+        shared=part.shared,
+        draws=draws,
+    )
+    errors = per_model(ledger, table["model"], "se")
+    return pd.concat([found, measure_noise(table, errors, axes=ledger.axes, draws=draws)], ignore_index=True)
+
+
+def selection_table(part: Part) -> pd.DataFrame:
+    """Regret of picking by each measure; by validation accuracy too where the ledger has it."""
+    ledger, validation = part.ledger, f"{part.attack}_val"
+    known = validation in part.models and part.models[validation].notna().any()
+    return selection(
+        part.models,
+        axes=ledger.axes,
+        target=f"{part.attack}_test",
+        measures=ledger.columns,
+        seed_column="seed",
+        signs={column: ledger.expects(column) for column in ledger.columns},
+        validation=validation if known else None,
+        draws=ledger.slow_draws,
+    )
+
+
+def threshold_table(part: Part) -> pd.DataFrame:
+    """Tau at most at each cut of the adversarial cross-entropy, where the study measured it, else of the training
+    error; also within each defense."""
+    table, column = part.models, DEFAULT_COLUMN
+    if column not in table:
+        column = f"{part.attack}_train_error"
+        table = table.assign(**{column: 100 - table[f"{part.attack}_train"]})
+    within = "defense" if "defense" in part.ledger.axes else None
+    return thresholds(table, **part.asked, column=column, within=within, draws=part.ledger.slow_draws)
+
+
+def partial_table(part: Part) -> pd.DataFrame:
+    """Partial tau given the training accuracy under the outcome's attack, and given the measures of GIVEN."""
+    given = [f"{part.attack}_train", *(column for column in GIVEN if column in part.ledger.columns)]
+    return partial_correlations(part.models, **part.asked, given=given, draws=part.ledger.draws)
+
+
+def sign_error_table(part: Part) -> pd.DataFrame:
+    ledger = part.ledger
+    return sign_errors(part.judged, **part.asked, images="images", min_ess=ledger.min_ess, draws=ledger.slow_draws)
+
+
+def environment_table(part: Part) -> pd.DataFrame:
+    return environment_errors(part.judged, **part.asked, images="images", min_ess=part.ledger.min_ess)
+
+
+def information_table(part: Part) -> pd.DataFrame:
+    return conditional_information(part.models, **part.asked, seed_column="seed", draws=part.ledger.slow_draws)
+
+
+def increment_table(part: Part) -> pd.DataFrame:
+    """Out-of-fold prediction of the outcome, from the settings up. Training state: accuracy under the outcome's attack
+    and cross-entropy on training images, the adversarial one where the study measured it."""
+    if not part.decidable:
+        return pd.DataFrame(columns=INCREMENT)
+    losses = [name for name in STATE if name in part.ledger.columns]
+    return ladder(make_study(part.models, **part.asked), state=[f"{part.attack}_train", *losses[:1]])
+
+
+def claim_tables(part: Part) -> dict[str, pd.DataFrame]:
+    """Verdicts, and the statements they rest on."""
+    ledger = part.ledger
+    if not part.decidable:
+        reason = "The grid has no two models with different outcomes."
+        rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in ledger.columns]
+        return {"claims": pd.DataFrame(rows, columns=CLAIM), "statements": pd.DataFrame(columns=STATEMENT)}
+    error = ranking_error(part.models, ledger.outcome, part.shared)
+    signs = {column: ledger.expects(column) for column in ledger.columns}
+    found = claims(part.models.assign(error=error), **part.asked, signs=signs, se="error")
+    return dict(zip(("claims", "statements"), found, strict=True))
+
+
+# Each becomes NAME.csv, or the files that its dictionary names. Beside them: correlations, summary, models and issues
+# (.csv), and findings.json.
+PARTS: dict[str, Callable[[Part], pd.DataFrame | dict[str, pd.DataFrame]]] = {
+    "claims": claim_tables,
+    "increments": increment_table,
+    "partial": partial_table,
+    "simpson": lambda part: simpson(part.correlations),
+    "information": information_table,
+    "sign_errors": sign_error_table,
+    "environments": environment_table,
+    "thresholds": threshold_table,
+    "noise": noise_table,
+    "selection": selection_table,
+    "reliability": lambda part: reliability(part.ledger, part.models),
+}
+
+
+def write_statistics(ledger: Ledger, out: str | Path) -> list[Path]:
+    """Write every statistic into folder `out`, NAME.csv each, and findings.json (numbers, and sentences made of them);
+    returns the files."""
+    table = ledger.models()
+    found = ledger_correlations(ledger, table)
+    summary = summary_table(ledger, table, found)
+    tables = {"correlations": found, "summary": summary, "models": table, "issues": issue_table(ledger, table)}
+    part = Part(ledger, table, found)
+    for name in bar(PARTS, "statistics"):
+        made = PARTS[name](part)
+        tables |= made if isinstance(made, dict) else {name: made}
+    paths = {name: Path(out) / f"{name}.csv" for name in tables}
+    for name, content in tables.items():
+        write_csv(content, paths[name])
+    findings = find(ledger, table, found, summary, tables["noise"])
+    last = Path(out) / "findings.json"
+    write_text(json.dumps({**findings, "sentences": sentences(findings)}, indent=1, allow_nan=False) + "\n", last)
+    return [*paths.values(), last]

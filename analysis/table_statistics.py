@@ -1,0 +1,103 @@
+"""The statistics of anybody's table with one row per model, as `analysis.statistics` has them for a ledger.
+
+What a statistic needs beyond settings, outcome and measures are columns that are named; where they are not, it is left
+out: `state` (robust training accuracy, training loss) for partial tau, the threshold sweep and the training state of
+the increment ladder; `target` (robust test accuracy) for selection. Without `images` (of how many images an outcome is
+known, 1 / (1 / n_train + 1 / n_test)) all pairs of models weigh the same in sign errors; without `se` image noise is
+part of the seeds' noise.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.association import codes, configurations, correlations
+from analysis.claims import claims
+from analysis.files import write_csv
+from analysis.inference import Bootstrap
+from analysis.information import conditional_information
+from analysis.ladder import ladder
+from analysis.noise import noise
+from analysis.partial import partial_correlations
+from analysis.progress import bar
+from analysis.reliability import RESULT as RELIABILITY
+from analysis.reliability import over_seeds
+from analysis.selection import selection
+from analysis.sign_error import environment_errors, sign_errors
+from analysis.simpson import simpson
+from analysis.statements import make_study
+from analysis.tables import ModelTable
+from analysis.thresholds import thresholds
+
+SLOW_DRAWS = 200  # most draws of the statistics that take long
+DEFENSE = "defense"  # the axis within which thresholds are swept, where there is one
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns that some statistics need (module docstring), and the declared sign of each measure."""
+
+    state: Sequence[str] = ()
+    target: str | None = None
+    images: str | None = None
+    se: str | None = None
+    signs: Mapping[str, int | None] = field(default_factory=dict)
+
+
+def seed_reliability(table: ModelTable, draws: int) -> pd.DataFrame:
+    """Test-retest reliability over seeds of every measure (columns: those of analysis.reliability)."""
+    block, rows = configurations(table.rows, table.axes), []
+    weights = Bootstrap(draws).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
+    for name in table.measures:
+        numbers, n = over_seeds(table.rows[name], codes(table.rows, table.axes), block, weights)
+        found = dict(zip(["estimate", "low", "high"], numbers, strict=True))
+        rows.append({"measure": name, "statistic": "seeds", **found, "n": n, "undefined": len(table.rows) - n})
+    return pd.DataFrame(rows, columns=RELIABILITY)
+
+
+def makers(table: ModelTable, given: Columns, draws: int) -> dict[str, Callable[[], pd.DataFrame]]:
+    """How each table of statistics is made, by name; `correlations`, `simpson`, `claims` and `statements` apart."""
+    rows, axes, measures, few = table.rows, table.axes, table.measures, min(draws, SLOW_DRAWS)
+    keys: dict[str, Any] = {"axes": axes, "outcome": table.outcome}
+    asked: dict[str, Any] = {**keys, "measures": measures}
+    found: dict[str, Callable[[], pd.DataFrame]] = {
+        "information": lambda: conditional_information(rows, **asked, seed_column=table.seed_column, draws=few),
+        "sign_errors": lambda: sign_errors(rows, **asked, images=given.images, draws=few),
+        "environments": lambda: environment_errors(rows, **asked, images=given.images),
+        "noise": lambda: noise(rows, **keys, seed_column=table.seed_column, se=given.se, draws=few),
+        "increments": lambda: ladder(make_study(rows, **asked), state=given.state),
+        "reliability": lambda: seed_reliability(table, draws),
+    }
+    if given.state:
+        within = DEFENSE if DEFENSE in axes else None
+        found["partial"] = lambda: partial_correlations(rows, **asked, given=given.state, draws=draws)
+        found["thresholds"] = lambda: pd.concat(
+            [thresholds(rows, **asked, column=column, within=within, draws=few) for column in given.state],
+            ignore_index=True,
+        )
+    if target := given.target:
+        options: dict[str, Any] = {"seed_column": table.seed_column, "signs": given.signs, "draws": few}
+        found["selection"] = lambda: selection(rows, axes=axes, target=target, measures=measures, **options)
+    return found
+
+
+def write_table_statistics(
+    table: ModelTable, out: str | Path, given: Columns | None = None, *, draws: int = 2000
+) -> list[Path]:
+    """Write every statistic of the table into folder `out`, NAME.csv each; returns the files."""
+    given = given or Columns()
+    asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
+    found = correlations(table.rows, **asked, seed_column=table.seed_column, draws=draws)
+    made = {"correlations": found, "simpson": simpson(found)}
+    verdict, statements = claims(table.rows, **asked, signs=given.signs, se=given.se)
+    made |= {"claims": verdict, "statements": statements}
+    ways = makers(table, given, draws)
+    made |= {name: ways[name]() for name in bar(ways, "statistics")}
+    paths = [Path(out) / f"{name}.csv" for name in made]
+    for path, content in zip(paths, made.values(), strict=True):
+        write_csv(content, path)
+    return paths

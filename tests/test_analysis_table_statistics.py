@@ -1,0 +1,93 @@
+"""`python -m analysis statistics` on anybody's table: every statistic that its columns allow."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.__main__ import main
+from benchmarks.known_answers import AXES, make_family
+
+ALWAYS = {"correlations", "simpson", "claims", "statements", "information", "sign_errors", "environments"}
+ALWAYS |= {"noise", "increments", "reliability"}
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    table = make_family(24, 0).table
+    return table.assign(robust_test=50 - table["gap"], images=8000, loss=table["null_0"])
+
+
+def run(command: str, table: pd.DataFrame, folder, *more: str, axes: str = ",".join(AXES)) -> int:
+    table.to_csv(folder / "a.csv", index=False)
+    given = ["--axes", axes, "--outcome", "gap", "--measures", "genuine,null_1", "--out", str(folder / command)]
+    return main([command, str(folder / "a.csv"), *given, *more])
+
+
+def read(folder) -> dict[str, pd.DataFrame]:
+    return {path.stem: pd.read_csv(path, keep_default_na=False) for path in folder.iterdir()}
+
+
+def test_a_table_has_the_statistics_that_its_columns_allow(table, tmp_path, capsys):
+    more = ["--seed-column", "seed", "--se-column", "se_gap", "--draws", "40"]
+    columns = ["--state", "loss", "--target", "robust_test", "--images-column", "images"]
+    assert run("statistics", table, tmp_path, *more, *columns) == 0
+    found = read(tmp_path / "statistics")
+    assert set(found) == ALWAYS | {"partial", "thresholds", "selection"}
+    assert len(capsys.readouterr().out.splitlines()) == len(found)
+    assert run("correlate", table, tmp_path, *more[:2], *more[4:]) == 0
+    assert run("claims", table, tmp_path, *more[:4]) == 0
+    pd.testing.assert_frame_equal(read(tmp_path / "correlate")["correlations"], found["correlations"])
+    for name, alone in read(tmp_path / "claims").items():
+        pd.testing.assert_frame_equal(alone, found[name])
+    reliability = found["reliability"].set_index("measure")["estimate"].astype(float)
+    assert reliability["genuine"] > 0.5 > abs(reliability["null_1"])
+    assert "state" in set(found["increments"]["step"]) and set(found["partial"]["given_axis"]) == {"loss"}
+    regret = found["selection"].query("statistic == 'regret' and choice == 'model'").set_index("measure")["estimate"]
+    assert float(regret["genuine"]) < float(regret["random choice"])
+
+
+SPOIL = {
+    "one seed": lambda t: t[t["seed"] == "0"],
+    "one checkpoint": lambda t: t[t["checkpoint"] == "last"],
+    "12 models": lambda t: t[::8],
+    "3 models": lambda t: t.iloc[[0, 37, 90]],
+    "no measures": lambda t: t.assign(genuine=1.0, null_1=""),
+    "a coin": lambda t: t.assign(genuine=(t["genuine"] > 0) * 1, gap=(t["gap"] > 0) * 1),
+    "values drawn anew": lambda t: t.assign(batch=np.arange(len(t))),
+}
+
+
+@pytest.mark.parametrize("name", SPOIL)
+def test_poor_tables_have_statistics_too(table, tmp_path, name):
+    rows = SPOIL[name](table)
+    axes = ",".join(axis for axis in AXES if len(set(rows[axis])) > 1)
+    more = ["--seed-column", "seed", "--draws", "10", "--state", "loss", "--target", "robust_test"]
+    assert run("statistics", rows, tmp_path, *more, axes=axes) == 0
+    found = read(tmp_path / "statistics")
+    assert set(found) >= ALWAYS
+    for content in found.values():
+        assert not content.isin([np.inf, -np.inf, "inf", "-inf", "nan"]).any(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--target", "robust_tes"], "'robust_tes'; did you mean 'robust_test'?"),
+        (["--state", "defense"], "row 1: found 'defense0' in named column 'defense', wanted a number"),
+        (["--target", "gap"], "column 'gap' is named twice"),
+        (["--outcome", "loss_"], "wanted outcome column 'loss_'"),
+    ],
+)
+def test_bad_columns_are_one_line(table, tmp_path, capsys, more, message):
+    assert run("statistics", table, tmp_path, "--seed-column", "seed", *more) == 1
+    told = capsys.readouterr().err
+    assert message in told and told.startswith("error: ") and told.count("\n") == 1
+    assert not (tmp_path / "statistics").exists()
+
+
+def test_pairs_that_were_sampled_are_told(table, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("analysis.pair_sample.MOST_PAIRS", 50)
+    assert run("statistics", table[::7], tmp_path, "--seed-column", "seed", "--draws", "10") == 0
+    told = "conditional information of 2 measures: estimated from up to 50 of 91 pairs of models, the same for all"
+    assert capsys.readouterr().out.splitlines()[-1] == told
+    assert set(read(tmp_path / "statistics")["information"]["pairs"]) == {50}

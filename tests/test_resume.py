@@ -7,10 +7,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from planted import make_plan
-from small_runs import interrupted, same_weights, train, without_seconds
+from small_runs import interrupted, read_log, same_weights, train, without_seconds
 
-from training.checkpoint import read_json
+from training.checkpoint import load_weights, read_json
 
 # Trains the runs of a plan in children that kill themselves with SIGKILL at given moments, then in one that does not.
 # step: inside training step n; write: in the middle of writing file n; replace: before file n gets its name.
@@ -131,3 +132,16 @@ def test_every_defense_resumes_to_the_same_weights(defense, tmp_path, monkeypatc
     interrupted(tmp_path, monkeypatch, 2, **given)
     resumed, _ = train(tmp_path, **given)
     assert same_weights(unbroken, resumed) and without_seconds(unbroken) == without_seconds(resumed)
+
+
+def test_a_run_in_channels_last_is_another_run_of_nearly_the_same_weights_and_resumes(tmp_path, monkeypatch):
+    plain, _ = train(tmp_path, width=8)
+    unbroken, record = train(tmp_path / "unbroken", width=8, channels_last=True)
+    interrupted(tmp_path, monkeypatch, 2, width=8, channels_last=True)
+    resumed, _ = train(tmp_path, width=8, channels_last=True)
+    assert same_weights(unbroken, resumed) and without_seconds(unbroken) == without_seconds(resumed)
+    assert unbroken.name != plain.name and record["settings"]["channels_last"] is True
+    one, other = (load_weights(folder / "init.safetensors") for folder in (plain, unbroken))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    losses = [float(read_log(folder)[0]["train_loss"]) for folder in (plain, unbroken)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)

@@ -33,6 +33,7 @@ from training.checkpoint import (
 )
 from training.data import Split, Splits
 from training.lock import RunLock
+from training.memory_format import channels_last
 from training.modes import evaluating
 from training.overfitting import FLAG
 from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
@@ -123,6 +124,7 @@ def train_alone(
     for half_written in folder.glob(".*.tmp"):
         half_written.unlink()
     model = build(settings, splits).to(device)
+    model = channels_last(model) if settings["channels_last"] else model
     splits = on_device(splits, device)
     extra = to(extra, device) if extra is not None else None
     optimizer = make_optimizer(model, settings)

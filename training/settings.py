@@ -45,6 +45,7 @@ DEFAULTS: dict[str, object] = {
     "sam_rho": 0.05,
     "asam_rho": 0.5,
     "ema_decay": 0.0,  # of an average of the weights over the steps, which then is the model; 0 = none
+    "channels_last": False,  # memory layout of weights and images: faster with convolutions, rounds otherwise
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")

@@ -1,0 +1,226 @@
+"""Adversarial training as this project does it beside a plain loop as public code writes it, same run, same work.
+
+    python -m benchmarks.training [--device cuda] [--networks resnet18,wrn28_10] [--out benchmarks/training.md]
+
+Work: steps of PGD-10 adversarial training (Linf 8/255, SGD) on images of 3 x 32 x 32, batch 128 (on a CPU 16 for the
+wide network, whose step takes minutes). Random images: the arithmetic does not depend on what they show.
+Plain: float32, contiguous, a DataLoader of float images that are cropped and flipped one by one, parameters that
+collect gradients while the attack runs, the loss read after each step. Ours: `training.batches` and
+`training.step.train_step`, as a run has them; and the same with the setting `channels_last`.
+Images per second; forward-equivalents per second (a backward pass counts 1 for the gradient of the images and 2 with
+that of the parameters); and the share of the floating-point rate of a large matrix product on this machine, where the
+operations are the forward-equivalents times those of a forward pass (torch.utils.flop_counter). One thread on a CPU;
+the fastest of the timed steps.
+"""
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from training.architectures import build
+from training.batches import batches
+from training.memory_format import channels_last as in_channels_last
+from training.run import make_optimizer
+from training.settings import complete, number
+from training.splits import Split, Splits
+from training.step import train_step
+
+EPS, STEPS, PAD = number("8/255"), 10, 4
+WIDE_ON_CPU = 16  # batch size of a wide network there
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of one way to train one network: seconds of the fastest step, its images, and its floating-point operations."""
+
+    network: str
+    way: str
+    images: int
+    seconds: float
+    operations: float
+
+
+class Plain(Dataset):
+    """Float images, each padded, cropped and flipped by itself, as transforms of public code do."""
+
+    def __init__(self, images: Tensor, labels: Tensor, seed: int = 0):
+        self.images, self.labels, self.generator = images, labels, torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        padded = nn.functional.pad(self.images[row], (PAD, PAD, PAD, PAD))
+        top, left, flip = torch.randint(2 * PAD + 1, (3,), generator=self.generator).tolist()
+        image = padded[:, top : top + 32, left : left + 32]
+        return image.flip(2) if flip % 2 else image, self.labels[row]
+
+
+def plain_attack(model: nn.Module, x: Tensor, y: Tensor, noise: Tensor) -> Tensor:
+    """PGD from x + noise, written as public frameworks do: parameters collect gradients on the way."""
+    x_adv = (x + noise).clamp(0, 1)
+    for _ in range(STEPS):
+        x_adv = x_adv.detach().requires_grad_(True)
+        nn.functional.cross_entropy(model(x_adv), y).backward()
+        gradient = x_adv.grad
+        assert gradient is not None
+        x_adv = x_adv.detach() + EPS / 4 * gradient.sign()
+        x_adv = torch.min(torch.max(x_adv, x - EPS), x + EPS).clamp(0, 1)
+    return x_adv.detach()
+
+
+def plain_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> float:
+    """The attack and a step of SGD."""
+    model.eval()
+    x_adv = plain_attack(model, x, y, torch.empty_like(x).uniform_(-EPS, EPS))
+    model.train()
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(x_adv), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def plain(model: nn.Module, optimizer: torch.optim.Optimizer, splits: Splits, settings: dict) -> Iterator[int]:
+    """Train by the plain loop; yields the images of each step when it is done."""
+    device = next(model.parameters()).device
+    loader = DataLoader(
+        Plain(splits.floats(splits.train.images).cpu(), splits.train.labels.cpu()), settings["batch_size"], shuffle=True
+    )
+    for x, y in loader:
+        plain_step(model, optimizer, x.to(device), y.to(device))
+        yield len(y)
+
+
+def ours(model: nn.Module, optimizer: torch.optim.Optimizer, splits: Splits, settings: dict) -> Iterator[int]:
+    """Train as a run does; yields the images of each step when it is done."""
+    device = next(model.parameters()).device
+    model.train()
+    for batch in batches(settings, splits, None, 0, device):
+        train_step(model, optimizer, batch, settings, 0)
+        yield len(batch.y)
+
+
+def channels_last(model: nn.Module, optimizer: torch.optim.Optimizer, splits: Splits, settings: dict) -> Iterator[int]:
+    """`ours` with the setting channels_last."""
+    return ours(in_channels_last(model), optimizer, splits, settings)
+
+
+WAYS: dict[str, Callable[[nn.Module, torch.optim.Optimizer, Splits, dict], Iterator[int]]] = {
+    "plain": plain,
+    "ours": ours,
+    "ours, channels_last": channels_last,
+}
+
+
+def random_images(n: int, device: torch.device) -> Splits:
+    """A data set of n random images of 3 x 32 x 32 in 10 classes, on the device."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(10, (n,), generator=generator)
+    split = Split(images.to(device), labels.to(device), torch.arange(n, device=device))
+    return Splits("random", split, split, split, None, 255, 10)
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def speed(network: str, way: str, settings: dict, device: torch.device, steps: int) -> Speed:
+    """The fastest of `steps` steps after one that sets things up."""
+    splits = random_images((steps + 1) * settings["batch_size"], device)
+    torch.manual_seed(0)
+    model = build(settings, splits).to(device)
+    run = WAYS[way](model, make_optimizer(model, settings), splits, settings)
+    next(run)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(splits.floats(splits.train.images[:1]))
+    taken = []
+    for _ in range(steps):
+        synchronise(device)
+        began = time.perf_counter()
+        images = next(run)
+        synchronise(device)
+        taken.append(time.perf_counter() - began)
+    return Speed(network, way, images, min(taken), passes(way) * images * counter.get_total_flops())
+
+
+def passes(way: str) -> int:
+    """Forward-equivalents of a step for each image."""
+    return STEPS * (3 if way == "plain" else 2) + 3
+
+
+def peak(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2048, repeats: int = 5) -> float:
+    """Floating-point operations per second of the fastest of some products of square matrices."""
+    size = size if device.type == "cpu" else 4 * size
+    a = torch.randn(size, size, device=device).to(dtype)
+    taken = []
+    for _ in range(repeats):
+        synchronise(device)
+        began = time.perf_counter()
+        a @ a
+        synchronise(device)
+        taken.append(time.perf_counter() - began)
+    return 2 * size**3 / min(taken)
+
+
+def report(device: torch.device, found: list[Speed], top: float) -> str:
+    """The table as Markdown."""
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, one thread"
+    lines = [
+        "# How fast adversarial training is",
+        "",
+        f"PGD-10 adversarial training, images of 3 x 32 x 32; {machine}, torch {torch.__version__}; a large float32 "
+        f"matrix product reaches {top / 1e9:,.0f} GFLOP/s. Made by `python -m benchmarks.training`, which says how.",
+        "",
+        "| network | way | batch | seconds a step | images/s | forward-equivalents/s | share of peak | times plain |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    base = {one.network: one for one in found if one.way == "plain"}
+    for one in found:
+        rate = one.images / one.seconds
+        gain = base[one.network].seconds / one.seconds
+        lines.append(
+            f"| {one.network} | {one.way} | {one.images} | {one.seconds:.2f} | {rate:,.2f} "
+            f"| {rate * passes(one.way):,.1f} | {one.operations / one.seconds / top:.0%} | {gain:.2f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="How fast adversarial training is.")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--networks", default="resnet18,wrn28_10", help="architectures, comma-separated")
+    parser.add_argument("--width", type=int, default=0, help="channels of the first layer (default: the network's own)")
+    parser.add_argument("--batch-size", type=int, help="images of a step (default: 128; 16 for wide networks on a CPU)")
+    parser.add_argument("--steps", type=int, help="timed steps (default: 2 on a CPU, else 20)")
+    parser.add_argument("--out", type=Path, help="write the table there as well")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    device = torch.device(given.device)
+    found = []
+    for network in given.networks.split(","):
+        size = given.batch_size or (WIDE_ON_CPU if device.type == "cpu" and network.startswith("wrn") else 128)
+        settings = complete({"architecture": network, "width": given.width, "batch_size": size})
+        for way in WAYS:
+            found.append(speed(network, way, settings, device, given.steps or (2 if device.type == "cpu" else 20)))
+            print(found[-1], file=sys.stderr, flush=True)
+    text = report(device, found, peak(device))
+    print(text)
+    if given.out:
+        given.out.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

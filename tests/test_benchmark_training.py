@@ -1,0 +1,33 @@
+"""The benchmark of training trains by every way. Its times are not looked at."""
+
+import pytest
+import torch
+
+from benchmarks import training as benchmark
+from training.architectures import build
+from training.attacks import cross_entropy, pgd
+from training.settings import complete
+
+
+def test_a_quick_benchmark_prints_a_row_for_each_way_and_writes_it(tmp_path, capsys):
+    out = tmp_path / "training.md"
+    small = ["--networks", "resnet18", "--width", "8", "--batch-size", "4", "--steps", "1", "--out", str(out)]
+    assert benchmark.main(small) == 0
+    assert capsys.readouterr().out == out.read_text() + "\n"
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.read_text().splitlines()]
+    ways = {row[1]: row for row in rows if len(row) == 8 and row[0] == "resnet18"}
+    assert list(ways) == ["plain", "ours", "ours, channels_last"]
+    assert ways["plain"][2] == "4" and ways["plain"][7] == "1.00"
+
+
+def test_the_plain_loop_attacks_as_ours_does():
+    """From the image itself both climb to the same point, so that the plain loop is not slowed by other work."""
+    splits = benchmark.random_images(4, torch.device("cpu"))
+    model = build(complete({"architecture": "cnn", "width": 4}), splits).eval()
+    x, y = splits.floats(splits.train.images), splits.train.labels
+    ours = pgd(model, x, y, eps=benchmark.EPS, noise=torch.zeros_like(x), norm="Linf", steps=10, step=benchmark.EPS / 4)
+    plain = benchmark.plain_attack(model, x, y, torch.zeros_like(x))
+    with torch.no_grad():
+        ratio = cross_entropy(model(plain), y).mean() / cross_entropy(model(ours), y).mean()
+    assert float(ratio) == pytest.approx(1.0, abs=1e-3)
+    assert float((plain - x).abs().max()) <= benchmark.EPS + 1e-6

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau, multivariate_normal, norm
 
-from analysis.__main__ import PUBLISHED
 from analysis.association import codes, configurations
 from analysis.ceilings import agreement, arrange, ceilings, posterior
+from analysis.commands import PUBLISHED
 from analysis.components import Levels, components, image_covariance
 from analysis.ledger import Ledger
 from analysis.noise import RESULT, levels_of, measure_noise, noise

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import PUBLISHED, find_ledger, main
+from analysis.__main__ import main
 from analysis.association import RESULT
+from analysis.commands import PUBLISHED, find_ledger
 from analysis.findings import listed, sentences
 from analysis.ledger import Ledger
 from analysis.statistics import write_statistics
@@ -205,7 +206,7 @@ def test_a_ledger_is_found_by_folder_or_by_study_name(tmp_path, monkeypatch, cap
     ledgers.make("results/mine/ledger")
     assert find_ledger("mine") == find_ledger("results/mine/ledger")
     shipped = tmp_path / "published"
-    monkeypatch.setattr("analysis.__main__.PUBLISHED", shipped)
+    monkeypatch.setattr("analysis.commands.PUBLISHED", shipped)
     ledgers.make(shipped / "mine")
     ledgers.make(shipped / "other")
     assert find_ledger("mine").parts[0] == "results", "what was run here comes before what is shipped"

@@ -6,7 +6,7 @@ from matplotlib.image import imread
 from trees import ROOT
 
 from analysis import figures
-from analysis.__main__ import find_ledger
+from analysis.commands import find_ledger
 from analysis.ledger import Ledger
 from analysis.statistic_files import HOLDS
 from measures._code import names

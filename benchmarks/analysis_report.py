@@ -96,8 +96,8 @@ def report(costs: list[Cost], plain: list[Plain], few: list[Cost], wide: list[Co
     lines += [
         "",
         f"A table of {wide[0].models:,} models. The last column is extrapolated: as many times the seconds as "
-        f"{measures} measures take those of {wide[0].measures} in the table of {costs[0].models:,} models (right to about a third, where "
-        "both were tried: see there)." + told,
+        f"{measures} measures take those of {wide[0].measures} in the table of {costs[0].models:,} models (right to "
+        f"about a third, where both were tried: see there).{told}",
         "",
         *costs_table(wide, measures, times),
         "",

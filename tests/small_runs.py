@@ -1,6 +1,8 @@
 """Small runs on the digits, trained for real in a second."""
 
 import csv
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from training import loop
 from training.checkpoint import read_json
 from training.data import load
+from training.lock import RunLock
 from training.run import train_run
 from training.settings import complete, run_id
 
@@ -24,6 +27,15 @@ def train(tmp_path, **given):
     settings = settings_of(**given)
     folder = tmp_path / run_id(settings)
     return folder, train_run(settings, load("digits"), None, folder, CPU)
+
+
+def elsewhere(folder: Path, number: int = 1) -> RunLock:
+    """A lock held by a process of another machine."""
+    held = RunLock(folder)
+    said = {**json.loads(held.content), "machine": "another", "host": "n7", "pid": 4711, "job": "17"}
+    held.content, held.number = json.dumps(said).encode(), number
+    (folder / f"lock.{number}").write_bytes(held.content)
+    return held
 
 
 def read_log(folder):

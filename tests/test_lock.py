@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from small_runs import same_weights, settings_of, train
+from small_runs import elsewhere, same_weights, settings_of, train
 
 from training import lock, loop
 from training.data import load
@@ -33,15 +33,6 @@ def clock() -> Clock:
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def elsewhere(folder: Path, number: int = 1) -> RunLock:
-    """A lock held by a process of another machine."""
-    held = RunLock(folder)
-    said = {**json.loads(held.content), "machine": "another", "host": "n7", "pid": 4711, "job": "17"}
-    held.content, held.number = json.dumps(said).encode(), number
-    (folder / f"lock.{number}").write_bytes(held.content)
-    return held
 
 
 def test_one_holds_it_the_other_is_told_who(tmp_path):

@@ -89,6 +89,12 @@ CASES = {
     "chunks": (study(chunks=0), "chunks: found 0, wanted a value >= 1"),
     "too many chunks": (study(chunks=1001), "chunks: found 1001, wanted a value <= 1000"),
     "train jobs": (study(train_jobs="runs"), "train_jobs: found 'runs', wanted one of chunk, run, did you mean 'run'?"),
+    "no process": (study(train_processes=0), "train_processes: found 0, wanted a value >= 1"),
+    "half a process": (study(train_processes=1.5), "train_processes: found 1.5, wanted an integer"),
+    "processes for one run": (
+        study(train_processes=4, train_jobs="run"),
+        "train_processes: found 4, wanted 1 with train_jobs: run, one run a job",
+    ),
     "study name": (study(study="../x"), "study: found '../x', wanted text of the form"),
     "no clean accuracy": (study(**{"outcomes.attacks": ["pgd10"]}), "outcomes.attacks: 'clean' is missing"),
     "no pgd10": (study(**{"outcomes.attacks": ["clean"]}), "outcomes.attacks: 'pgd10' is missing"),

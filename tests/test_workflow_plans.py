@@ -1,13 +1,12 @@
 """Every study, profile and linter, without running a job."""
 
-import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from trees import NO_SLURM, ROOT
+from trees import ROOT, snakemake
 
 from workflow.cost import job_counts
 from workflow.grid import open_plan
@@ -16,13 +15,6 @@ from workflow.study import read
 CONFIGS = sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 PROFILES = sorted(folder.name for folder in (ROOT / "workflow" / "profiles").iterdir())
 BIN = Path(sys.executable).parent
-
-
-def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess:
-    """Snakemake on this project's Snakefile with another working directory, so that nothing is left here."""
-    command = [str(BIN / "snakemake"), "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), *options]
-    env = {**os.environ, "PATH": f"{NO_SLURM}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -16,6 +16,14 @@ FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)", re.MULTILINE)
 PLANNED = re.compile(r"^(\w+) +(\d+)$", re.MULTILINE)
 
 
+def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess:
+    """Snakemake on this project's Snakefile with another working directory, so that nothing is left here."""
+    program = Path(sys.executable).parent / "snakemake"
+    command = [str(program), "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), *options]
+    env = {**os.environ, "PATH": f"{NO_SLURM}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
 @dataclass
 class Result:
     """What a command left: exit code, stdout and stderr together, and how many jobs of each rule ran (or would)."""

@@ -12,9 +12,9 @@ from training.checkpoint import read_json, write_json
 from training.extra import extra_images, pseudo_label, save_extra
 from training.extra_sets import extra_file
 from training.files import fetch
-from training.lock import RunLock, take_turns
+from training.lock import take_turns
 from training.planned import data_dir, splits_of
-from training.run import train_run
+from training.processes import Job, side_by_side, trainer
 from training.sources import FILES
 
 
@@ -41,28 +41,24 @@ def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
     write_json(out, splits.record())
 
 
-def train_batch(plan: dict, batch: str, results: Path, out: Path, device: torch.device) -> None:
-    """Train the runs of one job, one after another, those that another job is at last; the manifest says what became
-    of each."""
+def train_batch(plan: dict, batch: str, results: Path, out: Path, device: torch.device, processes: int = 1) -> None:
+    """Train the runs of one job, one after another or `processes` at a time, those that another job is at last; the
+    manifest says what became of each."""
     if batch not in plan["batches"]:
         raise LookupError(f"batch {batch!r} is not in the plan of study {plan['study']['study']}")
-    splits = splits_of(plan["study"])
-    runs, manifest = plan["batches"][batch], dict[str, dict]()
-    locks, announced = {run: RunLock(results / "runs" / run) for run in runs}, set[str]()
+    settings = {run: plan["runs"][run]["settings"] for run in plan["batches"][batch]}
+    job, manifest = Job(plan["study"], settings, results, device), dict[str, dict]()
+    if min(processes, len(settings)) > 1:
+        side_by_side(job, min(processes, len(settings)), manifest.__setitem__)
+    else:
+        take_turns(settings, trainer(job, manifest.__setitem__))
+    write_json(out, {"batch": batch, "runs": {run: manifest[run] for run in settings}})
 
-    def work(run: str) -> None:
-        settings = plan["runs"][run]["settings"]
-        if run not in announced:
-            print(f"run {runs.index(run) + 1} of {len(runs)}: {run} {settings}", file=sys.stderr)
-            announced.add(run)
-        extra = extra_images(settings["extra_data"], splits, plan["study"], results)
-        record = train_run(settings, splits, extra, results / "runs" / run, device, locks[run])
-        manifest[run] = {key: record[key] for key in ("status", "reason", "files")}
-        if record["status"] == "collapsed":
-            print(f"{run}: collapsed: {record['reason']}", file=sys.stderr)
 
-    take_turns(runs, work)
-    write_json(out, {"batch": batch, "runs": {run: manifest[run] for run in runs}})
+def at_least_one(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted an integer >= 1")
+    return int(text)
 
 
 def end_on_sigterm() -> None:
@@ -84,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--chunk", help="outcomes: which bucket of models")
     parser.add_argument("--results", type=Path, help="folder of the study")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--processes", type=at_least_one, default=1, help="train: how many runs at a time; default: 1")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; default: a GPU where there is one")
     given = parser.parse_args(arguments)
     try:
@@ -92,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.stage == "data":
             prepare_data(plan, given.out, device)
         elif given.stage == "train":
-            train_batch(plan, given.batch, results, given.out, device)
+            train_batch(plan, given.batch, results, given.out, device, given.processes)
         else:
             outcomes.run(plan, given.chunk, results, given.out, device)
     except (ValueError, LookupError, OSError) as error:

@@ -192,12 +192,14 @@ class RunLock:
 
 
 def take_turns(runs: Iterable[str], work: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
-    """work(run) for every run. One that raises Held comes again after the others, every POLL seconds, until it does
-    not: another job trains it, and what that leaves is picked up here. Who is waited for is said once, on stderr."""
-    left, said = list(runs), dict[str, str]()
-    while left:
-        held = []
+    """work(run) for every run, each taken from `runs` when its turn comes. One that raises Held comes again after the
+    others, every POLL seconds, until it does not: another job trains it, and what that leaves is picked up here. Who is
+    waited for is said once, on stderr."""
+    left, said = runs, dict[str, str]()
+    while True:
+        tried, held = 0, []
         for run in left:
+            tried += 1
             try:
                 work(run)
             except Held as reason:
@@ -205,6 +207,8 @@ def take_turns(runs: Iterable[str], work: Callable[[str], None], sleep: Callable
                 if said.get(run) != str(reason):
                     said[run] = str(reason)
                     print(f"{reason}: others first, then waiting for it", file=sys.stderr)
-        if len(held) == len(left):
+        if not held:
+            return
+        if len(held) == tried:
             sleep(POLL)
         left = held

@@ -110,8 +110,10 @@ def hours(plan: dict) -> dict[str, float]:
         measured = MEASURE_PASSES * len(study["measures"])
         total["measures"] += models * seconds(data, architecture, study["measure_images"], EVALUATION_BATCH, measured)
     counts = job_counts(plan)
-    for stage, rule in (("training", "train"), ("outcomes", "outcomes"), ("measures", "measures")):
-        total[stage] += JOB_START * counts[rule]
+    started = {"training": sum(min(study["train_processes"], len(batch)) for batch in plan["batches"].values())}
+    started |= {"outcomes": counts["outcomes"], "measures": counts["measures"]}
+    for stage, processes in started.items():
+        total[stage] += JOB_START * processes
     return {stage: amount / 3600 for stage, amount in total.items()}
 
 

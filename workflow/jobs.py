@@ -64,8 +64,9 @@ class Jobs:
         write_plan(self.plan, Path("results") / self.study["study"] / "plan.json")
 
     def plan_digest(self) -> str:
-        """Changes with anything in the plan: the ledger carries it on."""
-        return digest(self.plan)
+        """Changes with anything in the plan that a result can depend on: the ledger carries it on."""
+        study = {key: value for key, value in self.study.items() if key != "train_processes"}
+        return digest({**self.plan, "study": study})
 
     def figures_ledger(self, targets: Iterable[str]) -> str:
         """What the figures are drawn from: the study's own ledger; the shipped one where `figures` is the only target

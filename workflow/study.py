@@ -74,6 +74,7 @@ def filled(config: dict) -> dict:
     study["settings"] = {key: spelled(key, value) for key, value in study["settings"].items()}
     study["axes"] = {key: [spelled(key, value) for value in values] for key, values in study["axes"].items()}
     study["seeds"] = [int(seed) for seed in study["seeds"]]
+    study["train_processes"] = int(study["train_processes"])
     return study
 
 
@@ -129,6 +130,8 @@ def meaning_faults(study: dict) -> Iterator[str]:
     for attack in ("clean", "pgd10"):
         if attack not in study["outcomes"]["attacks"]:
             yield f"outcomes.attacks: {attack!r} is missing; the gap and the measures need it"
+    if study["train_jobs"] == "run" and study["train_processes"] > 1:
+        yield f"train_processes: found {study['train_processes']}, wanted 1 with train_jobs: run, one run a job"
     yield from measure_faults(study)
 
 

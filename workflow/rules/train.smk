@@ -1,5 +1,6 @@
 # One job trains the runs of a batch. Each run keeps its own cache and sidecar in runs/RUN, so a job that is killed
-# goes on where it stood; a run that collapses says so in its run.json and does not fail the job.
+# goes on where it stood; a run that collapses says so in its run.json and does not fail the job. It trains as many runs
+# side by side as it has threads; how many these are is no parameter, because it changes no result.
 
 
 rule train:
@@ -13,10 +14,10 @@ rule train:
         "<benchmarks>/train/{batch}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: JOBS.study["train_processes"]
     params:
         results=subpath(output.manifest, ancestor=2),
         digest=JOBS.batch_digest,
     shell:
         "python -m training train --plan {params.results}/plan.json --batch {wildcards.batch}"
-        " --results {params.results} --out {output} > {log} 2>&1"
+        " --results {params.results} --out {output} --processes {threads} > {log} 2>&1"

@@ -26,7 +26,7 @@ study: .venv/.installed
 	@echo "report: $(CURDIR)/results/$(STUDY)/report.html"
 
 test: .venv/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --dist loadgroup
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 3 --dist loadgroup
 
 # Redraws every figure from results/STUDY/ledger, or from the shipped ledger where that study was not run here.
 figures: .venv/.installed

@@ -134,10 +134,8 @@ def battered(drive: Callable[[], Driven], cluster: Cluster) -> tuple[Driven, dic
     cluster.ask("scancel", jobs["scancel"])
     (holder,) = driven.folder(suffers["SIGKILL"]).glob("lock.*")
     os.kill(json.loads(holder.read_text())["pid"], signal.SIGKILL)
-    # what a preempting job does to its victim; the delay before it may start again is cut short
-    cluster.ask("scontrol", "requeue", jobs["preempted"])
-    until(lambda: driven.state(jobs["preempted"]) == "PENDING", "the job waits for its next turn")
-    cluster.ask("scontrol", "update", f"jobid={jobs['preempted']}", "StartTime=now")
+    cluster.ask("scontrol", "requeue", jobs["preempted"])  # what a preempting job does to its victim
+    cluster.start_again(jobs["preempted"])
     for fault in ("scancel", "SIGKILL", "preempted", "none"):
         driven.hold(suffers[fault]).unlink()
     until(lambda: driven.state(jobs["time limit"]) == "TIMEOUT", "the time limit strikes")
@@ -146,9 +144,8 @@ def battered(drive: Callable[[], Driven], cluster: Cluster) -> tuple[Driven, dic
     until(lambda: cluster.ask("squeue", "-h", "-o", "%i") == jobs["node down"], "all other jobs are done")
     node = cluster.jobs()[jobs["node down"]]["NodeList"]
     cluster.crash(node, driven.tree.path)
-    until(lambda: driven.state(jobs["node down"]) == "PENDING", "the job of the lost node is requeued")
     driven.hold(suffers["node down"]).unlink()
-    cluster.ask("scontrol", "update", f"jobid={jobs['node down']}", "StartTime=now")
+    cluster.start_again(jobs["node down"])
     head.wait(timeout=300)
     cluster.start(node, "slurmd", "-D", "-N", node)
     cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")

@@ -29,7 +29,7 @@ def test_of_a_geometric_sequence():
     for t in range(1, 13):
         with torch.no_grad():
             model.w.mul_(r)
-        carried.after_step(model, settings_of(ema_decay=d))
+        carried.after_step(model, settings_of(ema_decay=d), t - 1)
         assert float(carried.average["w"]) == pytest.approx(d**t + (1 - d) * r * (r**t - d**t) / (r - d), rel=1e-12)
 
 
@@ -40,8 +40,8 @@ def test_the_beginning_is_forgotten_fast_however_large_the_decay():
     carried = begin(settings, model, load("digits"))
     with torch.no_grad():
         model.w.fill_(1.0)
-    for _ in range(20):
-        carried.after_step(model, settings)
+    for t in range(20):
+        carried.after_step(model, settings, t)
     left = math.factorial(20) * math.factorial(9) / math.factorial(29)
     assert 1 - float(carried.average["w"]) == pytest.approx(left, rel=1e-9)
     assert [decay_after(0.5, t) for t in (0, 8, 9)] == [0.1, 0.5, 0.5]

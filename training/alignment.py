@@ -22,7 +22,8 @@ def misalignment(model: nn.Module, x: Tensor, y: Tensor, noise: Tensor) -> Tenso
             point = point.detach().requires_grad_()
             loss = cross_entropy(model(point), y).sum()
             gradients.append(torch.autograd.grad(loss, point, create_graph=True)[0])
-    there = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).amin(dim=0).detach() > 0
-    first, second = (gradient[there] for gradient in gradients)
+    there = torch.stack([flat_norm(gradient) for gradient in gradients]).amin(dim=0).detach() > 0
+    # where there is none, ones stand in for it: a derivative of 0 / 0 would be NaN, whatever is chosen afterwards
+    first, second = (torch.where(there, gradient, 1.0) for gradient in gradients)
     cosine = (first / flat_norm(first) * (second / flat_norm(second))).flatten(1).sum(dim=1)
-    return torch.zeros(len(x), dtype=x.dtype, device=x.device).masked_scatter(there, 1 - cosine)
+    return torch.where(there.flatten(), 1 - cosine, 0.0)

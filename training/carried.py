@@ -1,6 +1,6 @@
 """What a training hands from step to step beside weights and momentum. All of it travels in the sidecar."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,25 +16,22 @@ class Carried:
 
     perturbation  (batch size, c, h, w), of a defense that carries one (FreeAT), else None
     average       of parameters and buffers by their names (ema_decay), else None
-    steps         () int64: how many steps the average has seen
     """
 
     perturbation: Tensor | None = None
     average: dict[str, Tensor] | None = None
-    steps: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name, not copied."""
         found = {} if self.perturbation is None else {"carried.perturbation": self.perturbation}
         if self.average is not None:
-            found |= {f"average.{name}": value for name, value in self.average.items()} | {"carried.steps": self.steps}
+            found |= {f"average.{name}": value for name, value in self.average.items()}
         return found
 
-    def after_step(self, model: nn.Module, settings: dict) -> None:
-        """Take the weights of a step into the average, where there is one."""
+    def after_step(self, model: nn.Module, settings: dict, before: int) -> None:
+        """Take the weights of a step into the average, where there is one; before: how many steps came earlier."""
         if self.average is not None:
-            update(self.average, model, decay_after(float(settings["ema_decay"]), int(self.steps)))
-            self.steps += 1
+            update(self.average, model, decay_after(float(settings["ema_decay"]), before))
 
 
 def begin(settings: dict, model: nn.Module, splits: Splits) -> Carried:

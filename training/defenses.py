@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import keyed
-from training.attacks import START, Loss, ascent_direction, cross_entropy, pgd
+from training.attacks import START, Loss, ascent_direction, climb, cross_entropy
 from training.attacks import start as ball
 from training.registry import Registry
 
@@ -58,7 +58,7 @@ class InnerAttack:
             noise = (GAUSSIAN_START * draw).to(x)
         else:
             noise = self.uniform(x, START)
-        return pgd(model, x, y, eps=self.eps, noise=noise, loss=loss, norm=self.norm, steps=self.steps, step=step)
+        return climb(model, x, y, eps=self.eps, noise=noise, loss=loss, norm=self.norm, steps=self.steps, step=step)
 
 
 Adversary = Callable[[nn.Module, Tensor, Tensor, InnerAttack], Tensor]
@@ -178,10 +178,10 @@ def mart(settings: dict) -> Defense:
     def loss(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
         log_clean = F.log_softmax(model(x), dim=1)
         log_adv = F.log_softmax(model(x_adv), dim=1)
-        true = F.one_hot(y, log_adv.shape[1]).bool()
-        other = log_adv.exp().masked_fill(true, -1.0).amax(dim=1)
-        boosted = -log_adv[true] - torch.log(1.0001 - other)
-        return boosted + beta * kl_divergence(log_clean, log_adv) * (1.0 - log_clean[true].exp())
+        label = y[:, None]
+        other = log_adv.exp().scatter(1, label, -1.0).amax(dim=1)
+        boosted = -log_adv.gather(1, label)[:, 0] - torch.log(1.0001 - other)
+        return boosted + beta * kl_divergence(log_clean, log_adv) * (1.0 - log_clean.gather(1, label)[:, 0].exp())
 
     return Defense(lambda model, x, y, attack: attack(model, x, y, gaussian=True), loss)
 

@@ -30,8 +30,9 @@ def _mix(z: Tensor) -> Tensor:
 
 def bits(seed: int, stream: int, index: Tensor, count: int) -> Tensor:
     """`count` 64-bit words for each image: index (n,) int64 -> (n, count) int64."""
-    start = torch.tensor([seed, stream], dtype=torch.int64, device=index.device)
-    key = _mix(_mix(start[0] + _GOLDEN) + start[1] * _GOLDEN)
+    # filled on the device: a tensor of numbers from here would make the host wait for it
+    first, second = (torch.full((), word, dtype=torch.int64, device=index.device) for word in (seed, stream))
+    key = _mix(_mix(first + _GOLDEN) + second * _GOLDEN)
     image = _mix(key + (index.to(torch.int64) + 1) * _GOLDEN)
     position = torch.arange(1, count + 1, dtype=torch.int64, device=index.device) * _GOLDEN
     return _mix(image[:, None] + position[None, :])

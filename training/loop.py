@@ -4,6 +4,7 @@ An epoch: batches of a keyed permutation, augmented; a step on each (the defense
 train mode, SGD); then clean and PGD-10 accuracy in eval mode, a log line and the sidecar.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from training.data import Split, Splits
 from training.overfitting import catastrophic
 from training.schedules import first_drop, learning_rate
 from training.scores import epoch_scores
-from training.step import Collapse, inner_attack, train_step
+from training.step import inner_attack, train_step
 
 __all__ = [
     "Batch",
@@ -32,6 +33,10 @@ __all__ = [
     "train",
     "train_step",
 ]
+
+
+class Collapse(Exception):
+    """The loss is not finite; the text is the reason."""
 
 
 @dataclass
@@ -61,7 +66,8 @@ def train(
 
     best: highest PGD-10 (Standard: clean) validation accuracy among the epochs after the first learning-rate drop,
     ties to the later epoch. With an average of the weights, accuracies and best weights are those of the average; the
-    attacks of training, the loss and the steps are those of the weights. Raises Collapse when the loss is not finite.
+    attacks of training, the loss and the steps are those of the weights. Raises Collapse after an epoch whose mean loss
+    is not finite.
     """
     device = next(model.parameters()).device
     carried = carried or begin(settings, model, splits)
@@ -70,13 +76,17 @@ def train(
     for epoch in range(progress.epoch, int(settings["epochs"])):
         began = time.perf_counter()
         model.train()
-        total, count = 0.0, 0
+        total, count = torch.zeros((), dtype=torch.float64, device=device), 0
         for number, batch in enumerate(batches(settings, splits, extra, epoch, device)):
             for group in optimizer.param_groups:  # the rate in the middle of the step, so that none has rate 0
                 group["lr"] = learning_rate(settings, epoch, (number + 0.5) / steps)
-            total += train_step(model, optimizer, batch, settings, epoch, carried.perturbation) * len(batch.y)
+            loss = train_step(model, optimizer, batch, settings, epoch, carried.perturbation)
+            total += loss.double() * len(batch.y)
             count += len(batch.y)
-            carried.after_step(model, settings)
+            carried.after_step(model, settings, epoch * steps + number)
+        mean_loss = float(total) / count
+        if not math.isfinite(mean_loss):
+            raise Collapse(f"training loss {mean_loss} in epoch {epoch + 1}")
         with holding(model, carried.average):
             scores = epoch_scores(model, splits, settings)
             if epoch >= first_drop(settings) and scores[score_name] >= progress.best_score:
@@ -88,7 +98,7 @@ def train(
             {
                 "epoch": epoch + 1,
                 "lr": optimizer.param_groups[0]["lr"],  # of the last step
-                "train_loss": total / count,
+                "train_loss": mean_loss,
                 **scores,
                 "catastrophic": 0,
                 "seconds": round(seconds, 4),

@@ -1,6 +1,7 @@
-"""One step of training: the defense's adversary in eval mode, the loss in train mode, SGD."""
+"""One step of training: the defense's adversary in eval mode, the loss in train mode, SGD.
 
-import math
+Nothing here makes the host wait for the device: it hands over the work of the next step while this one is computed.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +11,12 @@ from training.batches import Batch
 from training.defenses import DEFENSES, InnerAttack
 from training.modes import evaluating, frozen
 from training.perturbation import shifted, worst_direction
+from training.precision import in_precision
 from training.settings import NA, number
 from training.sharpness import highest_nearby, moved
 
 ATTACK = 400  # keyed stream; each epoch adds 1000
 ALIGN = 50  # added to it: the noise of the gradient alignment penalty
-
-
-class Collapse(Exception):
-    """The loss is not finite; the text is the reason."""
 
 
 def inner_attack(settings: dict, index: Tensor, epoch: int, carried: Tensor | None = None) -> InnerAttack:
@@ -42,16 +40,15 @@ def train_step(
     settings: dict,
     epoch: int,
     perturbation: Tensor | None = None,
-) -> float:
-    """One SGD step; returns the mean loss of which it took the gradient: at w, with AWP at w + v, with SAM at w + e.
+) -> Tensor:
+    """One SGD step; returns the mean loss, (), of which it took the gradient: at w, with AWP at w + v, with SAM at w + e.
 
     AWP: the optimizer's step, weight decay too, is taken at w + v, and v is subtracted afterwards (the authors' order).
     SAM: the step is taken at w, and BatchNorm statistics come from the first pass, at w. x_adv is made once, at w.
-    Raises Collapse when the loss is not finite.
 
     perturbation: (batch size or more, c, h, w), which a defense that carries one finds and leaves here.
     """
-    defense = DEFENSES[settings["defense"]](settings)
+    defense, model = DEFENSES[settings["defense"]](settings), in_precision(model, settings["precision"])
     carried = None if perturbation is None else perturbation[: len(batch.y)]
     attack = inner_attack(settings, batch.index, epoch, carried)
     with evaluating(model), frozen(model):
@@ -66,26 +63,23 @@ def train_step(
             losses = losses + float(settings["grad_align"]) * penalty
         return losses.mean()
 
-    def differentiate() -> float:
+    def differentiate() -> Tensor:
         loss = batch_loss()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise Collapse(f"training loss {value} in epoch {epoch + 1}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        return value
+        return loss.detach()
 
     if settings["sam"] == "none":
         v = worst_direction(model, batch_loss, float(settings["awp_gamma"])) if settings["awp"] else []
         with shifted(v):
-            value = differentiate()
+            loss = differentiate()
             optimizer.step()
     else:
         adaptive = settings["sam"] == "ASAM"
         rho = float(settings["asam_rho" if adaptive else "sam_rho"])
         with moved(model, highest_nearby(model, batch_loss, rho, adaptive=adaptive)):
-            value = differentiate()
+            loss = differentiate()
         optimizer.step()
     if defense.carry is not None and carried is not None and x_adv.grad is not None:
         carried.copy_(defense.carry(x_adv.grad, attack))
-    return value
+    return loss

@@ -6,11 +6,12 @@ Work: steps of PGD-10 adversarial training (Linf 8/255, SGD) on images of 3 x 32
 wide network, whose step takes minutes). Random images: the arithmetic does not depend on what they show.
 Plain: float32, contiguous, a DataLoader of float images that are cropped and flipped one by one, parameters that
 collect gradients while the attack runs, the loss read after each step. Ours: `training.batches` and
-`training.step.train_step`, as a run has them; and the same with the setting `channels_last`.
+`training.step.train_step`, as a run has them; the same with the setting `channels_last`; and with it and `precision:
+bfloat16` where a matrix product in bfloat16 is faster than in float32 (elsewhere it is emulated).
 Images per second; forward-equivalents per second (a backward pass counts 1 for the gradient of the images and 2 with
-that of the parameters); and the share of the floating-point rate of a large matrix product on this machine, where the
-operations are the forward-equivalents times those of a forward pass (torch.utils.flop_counter). One thread on a CPU;
-the fastest of the timed steps.
+that of the parameters); and the share of the floating-point rate of a large matrix product of that precision on this
+machine, where the operations are the forward-equivalents times those of a forward pass (torch.utils.flop_counter). One
+thread on a CPU; the fastest of the timed steps.
 """
 
 import argparse
@@ -47,6 +48,7 @@ class Speed:
     images: int
     seconds: float
     operations: float
+    dtype: torch.dtype
 
 
 class Plain(Dataset):
@@ -115,10 +117,16 @@ def channels_last(model: nn.Module, optimizer: torch.optim.Optimizer, splits: Sp
     return ours(in_channels_last(model), optimizer, splits, settings)
 
 
+def bfloat16(model: nn.Module, optimizer: torch.optim.Optimizer, splits: Splits, settings: dict) -> Iterator[int]:
+    """`channels_last` with the setting precision: bfloat16."""
+    return channels_last(model, optimizer, splits, {**settings, "precision": "bfloat16"})
+
+
 WAYS: dict[str, Callable[[nn.Module, torch.optim.Optimizer, Splits, dict], Iterator[int]]] = {
     "plain": plain,
     "ours": ours,
     "ours, channels_last": channels_last,
+    "ours, channels_last, bfloat16": bfloat16,
 }
 
 
@@ -152,7 +160,9 @@ def speed(network: str, way: str, settings: dict, device: torch.device, steps: i
         images = next(run)
         synchronise(device)
         taken.append(time.perf_counter() - began)
-    return Speed(network, way, images, min(taken), passes(way) * images * counter.get_total_flops())
+    operations = passes(way) * images * counter.get_total_flops()
+    dtype = torch.bfloat16 if way.endswith("bfloat16") else torch.float32
+    return Speed(network, way, images, min(taken), operations, dtype)
 
 
 def passes(way: str) -> int:
@@ -160,7 +170,7 @@ def passes(way: str) -> int:
     return STEPS * (3 if way == "plain" else 2) + 3
 
 
-def peak(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2048, repeats: int = 5) -> float:
+def peak(device: torch.device, dtype: torch.dtype, size: int = 2048, repeats: int = 5) -> float:
     """Floating-point operations per second of the fastest of some products of square matrices."""
     size = size if device.type == "cpu" else 4 * size
     a = torch.randn(size, size, device=device).to(dtype)
@@ -174,14 +184,25 @@ def peak(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2
     return 2 * size**3 / min(taken)
 
 
-def report(device: torch.device, found: list[Speed], top: float) -> str:
+def ways(device: torch.device) -> tuple[list[str], str]:
+    """The ways that are measured on this device, and a sentence about what is left out ('' where nothing is)."""
+    full, half = (peak(device, dtype, size=256) for dtype in (torch.float32, torch.bfloat16))
+    if half > full:
+        return list(WAYS), ""
+    why = f"Not measured: bfloat16, in which a matrix product is {full / half:.0f} times slower here than in float32."
+    return [way for way in WAYS if not way.endswith("bfloat16")], why
+
+
+def report(device: torch.device, found: list[Speed], top: dict[torch.dtype, float], left_out: str) -> str:
     """The table as Markdown."""
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, one thread"
+    rates = " and ".join(f"{rate / 1e9:,.0f} (in {str(dtype).removeprefix('torch.')})" for dtype, rate in top.items())
     lines = [
         "# How fast adversarial training is",
         "",
-        f"PGD-10 adversarial training, images of 3 x 32 x 32; {machine}, torch {torch.__version__}; a large float32 "
-        f"matrix product reaches {top / 1e9:,.0f} GFLOP/s. Made by `python -m benchmarks.training`, which says how.",
+        f"PGD-10 adversarial training, images of 3 x 32 x 32; {machine}, torch {torch.__version__}. A large matrix "
+        f"product reaches {rates} GFLOP/s. Made by `python -m benchmarks.training`, which says how.",
+        *([left_out] if left_out else []),
         "",
         "| network | way | batch | seconds a step | images/s | forward-equivalents/s | share of peak | times plain |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
@@ -192,7 +213,7 @@ def report(device: torch.device, found: list[Speed], top: float) -> str:
         gain = base[one.network].seconds / one.seconds
         lines.append(
             f"| {one.network} | {one.way} | {one.images} | {one.seconds:.2f} | {rate:,.2f} "
-            f"| {rate * passes(one.way):,.1f} | {one.operations / one.seconds / top:.0%} | {gain:.2f} |"
+            f"| {rate * passes(one.way):,.1f} | {one.operations / one.seconds / top[one.dtype]:.0%} | {gain:.2f} |"
         )
     return "\n".join([*lines, ""])
 
@@ -208,14 +229,15 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     device = torch.device(given.device)
+    measured, left_out = ways(device)
     found = []
     for network in given.networks.split(","):
         size = given.batch_size or (WIDE_ON_CPU if device.type == "cpu" and network.startswith("wrn") else 128)
         settings = complete({"architecture": network, "width": given.width, "batch_size": size})
-        for way in WAYS:
+        for way in measured:
             found.append(speed(network, way, settings, device, given.steps or (2 if device.type == "cpu" else 20)))
             print(found[-1], file=sys.stderr, flush=True)
-    text = report(device, found, peak(device))
+    text = report(device, found, {dtype: peak(device, dtype) for dtype in {one.dtype for one in found}}, left_out)
     print(text)
     if given.out:
         given.out.write_text(text)

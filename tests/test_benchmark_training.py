@@ -16,7 +16,7 @@ def test_a_quick_benchmark_prints_a_row_for_each_way_and_writes_it(tmp_path, cap
     assert capsys.readouterr().out == out.read_text() + "\n"
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.read_text().splitlines()]
     ways = {row[1]: row for row in rows if len(row) == 8 and row[0] == "resnet18"}
-    assert list(ways) == ["plain", "ours", "ours, channels_last"]
+    assert list(ways) == benchmark.ways(torch.device("cpu"))[0]
     assert ways["plain"][2] == "4" and ways["plain"][7] == "1.00"
 
 
@@ -31,3 +31,11 @@ def test_the_plain_loop_attacks_as_ours_does():
         ratio = cross_entropy(model(plain), y).mean() / cross_entropy(model(ours), y).mean()
     assert float(ratio) == pytest.approx(1.0, abs=1e-3)
     assert float((plain - x).abs().max()) <= benchmark.EPS + 1e-6
+
+
+@pytest.mark.parametrize("fast", [torch.bfloat16, torch.float32])
+def test_bfloat16_is_measured_where_it_is_faster(fast, monkeypatch):
+    monkeypatch.setattr(benchmark, "peak", lambda device, dtype, size: 26.0 if dtype == fast else 1.0)
+    found, left_out = benchmark.ways(torch.device("cpu"))
+    assert ("ours, channels_last, bfloat16" in found) == (fast == torch.bfloat16)
+    assert ("bfloat16, in which a matrix product is 26 times slower" in left_out) == (fast == torch.float32)

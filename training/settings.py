@@ -46,6 +46,7 @@ DEFAULTS: dict[str, object] = {
     "asam_rho": 0.5,
     "ema_decay": 0.0,  # of an average of the weights over the steps, which then is the model; 0 = none
     "channels_last": False,  # memory layout of weights and images: faster with convolutions, rounds otherwise
+    "precision": "float32",  # of the network in training; accuracies, outcomes and measures are always in float32
     "seed": 0,
 }
 CHECKPOINTS = ("last", "best")

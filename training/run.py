@@ -74,9 +74,11 @@ def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:
 def judge(model: nn.Module, splits: Splits, device: torch.device) -> tuple[float, str]:
     """Clean accuracy on all training images, and why the run counts as collapsed ('' when it does not):
     not above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
-    x, y = splits.floats(splits.train.images), splits.train.labels
+    x, y = splits.train.images, splits.train.labels
     with evaluating(model), torch.no_grad():
-        right = sum(int((model(a).argmax(1) == b).sum()) for a, b in zip(x.split(512), y.split(512), strict=True))
+        right = sum(
+            int((model(splits.floats(a)).argmax(1) == b).sum()) for a, b in zip(x.split(512), y.split(512), strict=True)
+        )
     accuracy, chance, n = right / len(y), 1 / splits.num_classes, len(y)
     bound = chance + 3 * math.sqrt(chance * (1 - chance) / n)
     reason = (

@@ -41,7 +41,7 @@ def train_step(
     epoch: int,
     perturbation: Tensor | None = None,
 ) -> Tensor:
-    """One SGD step; returns the mean loss (a scalar) whose gradient it took: at w, with AWP at w + v, with SAM at w + e.
+    """One SGD step; returns the mean loss, (), whose gradient it took: at w, with AWP at w + v, with SAM at w + e.
 
     AWP: the optimizer's step, weight decay too, is taken at w + v, and v is subtracted afterwards (the authors' order).
     SAM: the step is taken at w, and BatchNorm statistics come from the first pass, at w. x_adv is made once, at w.

@@ -74,8 +74,11 @@ def finish(folder: Path, study: Path) -> None:
     for row in listed[head + 1 :]:
         path = folder / row[0]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    snakemake(folder, study, "--touch", "--quiet", "all")
+        if path.suffix:
+            path.touch()
+        else:  # the folder of the tables
+            path.mkdir(exist_ok=True)
+    snakemake(folder, study, "--touch", "--quiet", "rules")
 
 
 def study_file(base: Path, folder: Path, name: str, **changes: object) -> Path:

@@ -18,7 +18,7 @@ QUICK = {
     "slurm": ("--slurm-init-seconds-before-status-checks", "1"),
     "cluster": ("--seconds-between-status-checks", "1"),
 }
-NO_GPU = {"catalogue", "ledger", "analysis", "figures", "report"}
+NO_GPU = {"catalogue", "ledger", "analysis", "tables", "figures", "report"}
 
 
 CORES = {"figures": "2"}  # of the other rules 1

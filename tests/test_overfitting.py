@@ -24,7 +24,9 @@ def log_of(*scores):
     "scores, holds",
     [
         ([(0.30, 0.40), (0.40, 0.50), (0.02, 0.90)], True),
-        ([(0.30, 0.40), (0.40, 0.50), (0.02, 0.49)], False),  # FGSM accuracy falls as well: no gradient masking
+        # FGSM accuracy falls as well, so gradients are not masked; by 3 sqrt((0.25 + f (1 - f)) / 100) counts as none
+        ([(0.30, 0.40), (0.40, 0.50), (0.02, 0.29)], False),
+        ([(0.30, 0.40), (0.40, 0.50), (0.02, 0.31)], True),
         ([(0.30, 0.40), (0.40, 0.50), (0.21, 0.90)], False),  # more than half is left
         ([(0.30, 0.40), (0.40, 0.50), (0.19, 0.50)], True),
         ([(0.40, 0.50), (0.02, 0.90), (0.03, 0.95)], True),  # the peak is remembered

@@ -16,12 +16,17 @@ def highest_nearby(
     ||T^-1 e||_2 <= rho.
 
     T = 1: SAM (Foret et al., ICLR 2021). T = |w|, number by number: ASAM (Kwon et al., ICML 2021), whose e scales with
-    the weights; the 0.01 that the authors' code adds to |w| would end that and is left out, and 1e-12 keeps a gradient
-    of 0 from becoming NaN. All parameters move. Returns (parameter, e) pairs.
+    the weights; biases keep T = 1, as in the authors' code, where they would not move from 0 otherwise. The 0.01 that
+    this code adds to |w| would end the invariance and is left out, and 1e-12 keeps a gradient of 0 from becoming NaN.
+    All parameters move. Returns (parameter, e) pairs.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parameters = list(named.values())
     gradients = torch.autograd.grad(loss(), parameters)
-    scales = [p.detach().abs() if adaptive else torch.ones_like(p) for p in parameters]
+    scales = [
+        p.detach().abs() if adaptive and name.rpartition(".")[2] != "bias" else torch.ones_like(p)
+        for name, p in named.items()
+    ]
     scaled = [t * g for t, g in zip(scales, gradients, strict=True)]
     length = torch.stack([s.norm() for s in scaled]).norm() + 1e-12
     return [(p, rho * t * s / length) for p, t, s in zip(parameters, scales, scaled, strict=True)]

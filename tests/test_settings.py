@@ -68,9 +68,10 @@ def test_a_setting_that_does_not_apply_neither_shows_nor_renames(key):
     assert run_id({key: 0.5}) == run_id({})
 
 
-def test_label_smoothing_is_of_a_cross_entropy():
-    assert complete({"defense": "MART", "label_smoothing": 0.1})["label_smoothing"] == NA
-    assert run_id({"defense": "MART", "label_smoothing": 0.1}) == run_id({"defense": "MART"})
+@pytest.mark.parametrize("defense", ["MART", "FreeAT"])
+def test_label_smoothing_is_of_a_cross_entropy_that_no_attack_climbs(defense):
+    assert complete({"defense": defense, "label_smoothing": 0.1})["label_smoothing"] == NA
+    assert run_id({"defense": defense, "label_smoothing": 0.1}) == run_id({"defense": defense})
 
 
 @pytest.mark.parametrize("defense", ["Standard", "FGSM-RS", "FreeAT"])

@@ -129,9 +129,10 @@ def free_adversarial_training(settings: dict) -> Defense:
 
     P the projection on the ball; x + delta is clipped to [0, 1]. Each batch is trained on free_replays times, and delta
     goes on from replay to replay and from batch to batch, by its place in the batch. The gradient is that of the
-    training pass, so it is the only attack that sees BatchNorm in train mode.
+    training pass, so it is the only attack that sees BatchNorm in train mode, and labels are not smoothed: the attack
+    would climb a loss that has its minimum elsewhere. It is taken at the clipped image, so that delta may come back
+    from outside the box; the authors' clipping is part of the graph and gives 0 there.
     """
-    minimised = label_loss(settings)
 
     def adversary(model: nn.Module, x: Tensor, y: Tensor, attack: InnerAttack) -> Tensor:
         assert attack.carried is not None
@@ -142,7 +143,7 @@ def free_adversarial_training(settings: dict) -> Defense:
         moved = attack.carried + attack.eps * ascent_direction(gradient, attack.norm)
         return moved.clamp(-attack.eps, attack.eps) if attack.norm == "Linf" else moved.renorm(2, 0, attack.eps)
 
-    return Defense(adversary, lambda model, x, x_adv, y: minimised(model(x_adv), y), carry)
+    return Defense(adversary, lambda model, x, x_adv, y: cross_entropy(model(x_adv), y), carry)
 
 
 @DEFENSES.register("TRADES")

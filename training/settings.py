@@ -91,7 +91,8 @@ def complete(settings: dict) -> dict:
         "awp_gamma": full["awp"],
         "sam_rho": full["sam"] == "SAM",
         "asam_rho": full["sam"] == "ASAM",
-        "label_smoothing": full["defense"] != "MART",  # whose loss is not a cross-entropy
+        # MART's loss is no cross-entropy, and of FreeAT the attack climbs the loss that is minimised
+        "label_smoothing": full["defense"] not in ("MART", "FreeAT"),
     }
     return full | {key: NA for key, does in applies.items() if not does}
 

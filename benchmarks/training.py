@@ -173,6 +173,8 @@ def passes(way: str) -> int:
 def peak(device: torch.device, dtype: torch.dtype, size: int = 2048, repeats: int = 5) -> float:
     """Floating-point operations per second of the fastest of some products of square matrices."""
     size = size if device.type == "cpu" else 4 * size
+    # as in convolutions, where a GPU may round float32 to TF32 unless it is told not to
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     a = torch.randn(size, size, device=device).to(dtype)
     taken = []
     for _ in range(repeats):

@@ -34,7 +34,7 @@ from training.checkpoint import (
 from training.data import Split, Splits
 from training.lock import RunLock
 from training.memory_format import channels_last
-from training.modes import evaluating
+from training.modes import evaluating, full_precision
 from training.overfitting import FLAG
 from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
 
@@ -75,7 +75,7 @@ def judge(model: nn.Module, splits: Splits, device: torch.device) -> tuple[float
     """Clean accuracy on all training images, and why the run counts as collapsed ('' when it does not):
     not above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
     x, y = splits.train.images, splits.train.labels
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), full_precision(), torch.no_grad():
         right = sum(
             int((model(splits.floats(a)).argmax(1) == b).sum()) for a, b in zip(x.split(512), y.split(512), strict=True)
         )

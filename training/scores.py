@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from training.attacks import EVALUATION_START, fgsm, pgd, start
 from training.data import Splits
-from training.modes import evaluating, frozen
+from training.modes import evaluating, frozen, full_precision
 from training.settings import number
 
 
@@ -13,7 +13,7 @@ def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: 
     """Correctness (n,) on clean and on PGD-10 images of the run's threat model, in eval mode, 512 images at a time."""
     eps, norm = number(settings["eps"]), settings["norm"]
     clean, robust = [], []
-    with evaluating(model), frozen(model):
+    with evaluating(model), frozen(model), full_precision():
         for rows in torch.arange(len(y), device=x.device).split(512):
             part, label = x[rows], y[rows]
             noise = start(part, index[rows], seed=0, eps=eps, norm=norm, stream=EVALUATION_START)
@@ -27,7 +27,7 @@ def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: 
 def fgsm_accuracy(model: nn.Module, x: Tensor, y: Tensor, settings: dict) -> float:
     """Accuracy after one step of size eps from the images themselves, in eval mode, 512 images at a time."""
     right = 0
-    with evaluating(model), frozen(model):
+    with evaluating(model), frozen(model), full_precision():
         for part, label in zip(x.split(512), y.split(512), strict=True):
             x_adv = fgsm(model, part, label, eps=number(settings["eps"]), norm=settings["norm"])
             with torch.no_grad():

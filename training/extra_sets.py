@@ -34,8 +34,7 @@ EXTRA_SETS = {
         for data in ("cifar10", "cifar100", "svhn")
     },
     "edm1m": {
-        data: DataFile(f"edm_data/{data}/1m.npz", "", (f"{WANG}{data}/1m.npz",))
-        for data in ("cifar10", "cifar100", "svhn")
+        data: DataFile(f"edm_data/{data}/1m.npz", "", (f"{WANG}{data}/1m.npz",)) for data in ("cifar10", "cifar100")
     },
 }
 READERS: dict[str, Callable[[Path], tuple[np.ndarray, np.ndarray]]] = {

@@ -42,7 +42,7 @@ IMAGES = {
 EXTRA_SETS = {
     "ti500k": ["cifar10"],
     "ddpm": ["cifar10", "cifar100", "svhn"],
-    "edm1m": ["cifar10", "cifar100", "svhn"],
+    "edm1m": ["cifar10", "cifar100"],
 }
 
 

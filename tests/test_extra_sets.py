@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import public_files as made
@@ -10,7 +12,7 @@ import torch
 from studies import study
 
 from training import __main__ as training
-from training import loop
+from training import extra_sets, loop
 from training.checkpoint import FileFault, read_json
 from training.data import Split, Splits
 from training.extra_sets import EXTRA_SETS, FIRST_INDEX, extra_file, load_extra_set
@@ -62,6 +64,33 @@ def test_half_of_each_batch_is_extra(size, labelled, tmp_path):
         added = batch.index >= FIRST_INDEX
         rows = (batch.index[added] - FIRST_INDEX).numpy()
         assert np.array_equal((batch.x[added] * 255).round().numpy(), pixels[rows].transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("name", EXTRA_SETS)
+def test_the_pixels_are_in_memory_once(name, tmp_path, monkeypatch):
+    """The largest sets take 3 GB: NumPy's and Python's allocations stay near one copy, and torch makes none."""
+    size, labels, found, read = 2000 * 3072, np.arange(2000) % 10, [], extra_sets.READERS[name]
+    digest = written(tmp_path, name, WRITERS[name](made.images(2000, 32, 32, 3), labels))
+    monkeypatch.setitem(extra_sets.READERS, name, lambda path: found.append(read(path)) or found[0])
+    tracemalloc.start()
+    try:
+        extra = load_extra_set(name, cifar(), tmp_path, digest)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.shares_memory(extra.images.numpy(), found[0][0]) and size < peak < 1.25 * size
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
+def test_batches_are_laid_out_as_from_a_copy_in_order(augmentation, tmp_path):
+    splits = cifar(n=20)
+    digest = written(tmp_path, "ddpm", made.npz(made.images(50, 32, 32, 3), np.arange(50) % 10))
+    extra = load_extra_set("ddpm", splits, tmp_path, digest)
+    settings = complete({"batch_size": 8, "augmentation": augmentation, "extra_data": "ddpm"})
+    copied = replace(extra, images=extra.images.contiguous())
+    both = [loop.batches(settings, splits, part, 0, torch.device("cpu")) for part in (extra, copied)]
+    for one, other in zip(*both, strict=True):
+        assert torch.equal(one.x, other.x) and one.x.stride() == other.x.stride()
 
 
 CASES = {

@@ -56,7 +56,8 @@ def extra_file(name: str, data: str, sha256: str = "") -> DataFile:
 
 @lru_cache(maxsize=1)
 def load_extra_set(name: str, splits: Splits, root: Path, sha256: str = "") -> Split:
-    """The images and labels of an extra set for the data set of `splits`.
+    """The images and labels of an extra set for the data set of `splits`. The images are held once, as the file has
+    them: (n, 3, h, w) is a view of (n, h, w, 3), so rows of it are to be copied to where their order counts.
 
     Raises FileFault naming the file when it is missing, not the one of that SHA-256, a pickle without one, or holds
     other than images uint8 (n, h, w, 3) of the data set's size with labels 0 .. K-1; LookupError as `extra_file`.
@@ -77,5 +78,5 @@ def load_extra_set(name: str, splits: Splits, root: Path, sha256: str = "") -> S
     if len(classes) == 0 or int(classes.min()) < 0 or int(classes.max()) >= splits.num_classes:
         found = f"{int(classes.min())} to {int(classes.max())}" if len(classes) else "none"
         raise FileFault(f"{path}: found labels {found}, wanted 0 to {splits.num_classes - 1}")
-    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2))  # a view: a copy in that order would take as much again
     return Split(pixels, classes, FIRST_INDEX + torch.arange(len(classes)))

@@ -6,6 +6,7 @@ Every error is one line that names the file, and for a wrong file the checksum f
 """
 
 import hashlib
+import http.client
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from training.checkpoint import FileFault, write_atomically
 
 TIMEOUT = 60  # seconds without an answer
+PAGE = "an HTML page"
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,16 @@ def looks_like(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     page = start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml"))
-    return "an HTML page" if page else f"{path.stat().st_size:,} bytes"
+    return PAGE if page else f"{path.stat().st_size:,} bytes"
 
 
 def fault(path: Path, wanted: str) -> str:
-    """'' when the file's checksum is the one wanted, else what is wrong in a few words."""
+    """'' when the file's checksum is the one wanted (where none is known: when it is no page of HTML), else what is
+    wrong in a few words."""
     algorithm, _, digest = wanted.partition(":")
-    found = checksum(path, algorithm) if digest else ""
+    if not digest:
+        return "found an HTML page, wanted the file" if looks_like(path) == PAGE else ""
+    found = checksum(path, algorithm)
     return "" if found == digest else f"{algorithm.upper()} found {found}, wanted {digest} ({looks_like(path)})"
 
 
@@ -105,11 +110,9 @@ def download(root: Path, file: DataFile, mirrors: Sequence[str]) -> None:
         for url in [*(f"{mirror.rstrip('/')}/{file.path}" for mirror in mirrors), *file.urls]:
             print(f"downloading {url}", file=sys.stderr)
             try:
-                request = urllib.request.Request(url, headers={"User-Agent": "robustgap"})
-                with urllib.request.urlopen(request, timeout=TIMEOUT) as source, temporary.open("wb") as target:
-                    shutil.copyfileobj(source, target, 2**20)
-                wrong = fault(temporary, file.checksum)
-            except (OSError, ValueError) as error:  # URLError is an OSError; ValueError: not an address
+                wrong = copied(url, temporary) or fault(temporary, file.checksum)
+            # URLError is an OSError; ValueError: not an address; HTTPException: cut off, or not HTTP
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 wrong = " ".join(str(error).split()) or type(error).__name__
             if not wrong:
                 os.replace(temporary, path)
@@ -118,3 +121,14 @@ def download(root: Path, file: DataFile, mirrors: Sequence[str]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     raise FileFault(f"{path}: could not be downloaded ({'; '.join(told) or 'no address is known'}); put the file there")
+
+
+def copied(url: str, target: Path) -> str:
+    """Write what an address serves to `target`; '' when it is as long as was announced, else both lengths. Raises
+    OSError, ValueError or HTTPException when it cannot be had, or breaks off."""
+    request = urllib.request.Request(url, headers={"User-Agent": "robustgap"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file, 2**20)
+        found, wanted = file.tell(), source.headers.get("Content-Length")
+    # read in blocks, a body that ends early is no error of http.client's
+    return "" if wanted in (None, str(found)) else f"found {found:,} bytes, wanted {int(wanted):,}"

@@ -47,10 +47,14 @@ def idx(array):
     return gzip.compress(header + array.tobytes())
 
 
-def mat(pixels, labels):
+def mat(pixels, labels, compressed=False):
     """A MATLAB 5 file as of SVHN: X (32, 32, 3, n), y (n, 1) with 10 for the digit 0."""
     content = io.BytesIO()
-    savemat(content, {"X": pixels.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels)[:, None]})
+    savemat(
+        content,
+        {"X": pixels.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels)[:, None]},
+        do_compression=compressed,
+    )
     return content.getvalue()
 
 
@@ -60,10 +64,10 @@ def jpeg(colour, mode="RGB"):
     return content.getvalue()
 
 
-def image_folders(train, val):
+def image_folders(train, val, compression=zipfile.ZIP_STORED):
     """Tiny-ImageNet's zip file: train {class: [JPEG, ...]}, val [(class, JPEG), ...]."""
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    with zipfile.ZipFile(content, "w", compression) as archive:
         archive.writestr("tiny-imagenet-200/wnids.txt", "\n".join(reversed(sorted(train))))
         for name, files in train.items():
             archive.writestr(f"tiny-imagenet-200/train/{name}/{name}_boxes.txt", "")

@@ -7,6 +7,7 @@ The images are read out of the zip file: its checksum covers each of them, and f
 import io
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def read(path: Path) -> dict[str, Tensor]:
                 "test_images": _images(archive, [f"{ROOT}/val/images/{name}" for name, _ in test]),
                 "test_labels": torch.tensor([number[name] for _, name in test]),
             }
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError) as error:
         raise FileFault(f"{path}: not the zip file of {ROOT} ({' '.join(str(error).split())})") from error
 
 

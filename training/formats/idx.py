@@ -3,6 +3,7 @@ dimensions, each dimension as a big-endian 32-bit number, then the values."""
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def read(path: Path) -> Tensor:
         content = gzip.decompress(path.read_bytes())
         zero, kind, dimensions = struct.unpack(">HBB", content[:4])
         shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-    except (OSError, EOFError, struct.error) as error:
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise FileFault(f"{path}: not an IDX file compressed with gzip ({error})") from error
     values = content[4 + 4 * dimensions :]
     if (zero, kind, len(values)) != (0, UINT8, int(np.prod(shape))):

@@ -1,5 +1,6 @@
 """MATLAB files of the Street View House Numbers (Netzer et al., 2011), cropped digits: X (32, 32, 3, n), y (n, 1)."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def svhn(path: Path) -> tuple[Tensor, Tensor]:
     try:
         content = loadmat(path, variable_names=["X", "y"])
         images, labels = content["X"], content["y"]
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except (ValueError, KeyError, TypeError, NotImplementedError, zlib.error) as error:
         raise FileFault(f"{path}: not a MATLAB file with X and y ({' '.join(str(error).split())})") from error
     pixels = np.ascontiguousarray(images.transpose(3, 2, 0, 1), dtype=np.uint8)
     return torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64).flatten() % 10)

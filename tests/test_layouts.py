@@ -96,6 +96,10 @@ CASES = {
         "found keys epoch, args, wanted tensors by name or one of",
     ),
     "nothing": (lambda s: {}, "found dict without tensors, wanted a state dict"),
+    "a normalisation alone": (
+        lambda s: {"module.mean": torch.zeros(3), "module.std": torch.ones(3)},
+        "found module.mean, module.std alone, wanted the weights of a network",
+    ),
     "a list": (lambda s: [1, 2], "found list without tensors, wanted a state dict"),
     "means of another image": (lambda s: {**s, "mean": torch.zeros(1)}, "found 1 means and 3 stds, wanted 3 of each"),
 }

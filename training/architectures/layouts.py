@@ -36,14 +36,21 @@ def unwrapped(checkpoint: Any) -> dict[str, Tensor]:
         state = state[inner[0]]
     if not isinstance(state, dict) or not state:
         raise ValueError(f"found {type(checkpoint).__name__} without tensors, wanted a state dict")
+    if not _weights(state):
+        raise ValueError(f"found {', '.join(state)} alone, wanted the weights of a network")
     while prefix := _shared_prefix(state):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
+def _weights(state: dict[str, Tensor]) -> list[str]:
+    """All keys but those of the normalisation."""
+    return [key for key in state if key.rpartition(".")[2] not in (*MEANS, *STDS)]
+
+
 def _shared_prefix(state: dict[str, Tensor]) -> str:
     """The known prefix that all keys but those of the normalisation have, or ''."""
-    weights = [key for key in state if key.rpartition(".")[2] not in (*MEANS, *STDS)]
+    weights = _weights(state)
     return next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in weights)), "")
 
 

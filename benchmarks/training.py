@@ -15,6 +15,7 @@ thread on a CPU; the fastest of the timed steps.
 """
 
 import argparse
+import csv
 import platform
 import sys
 import time
@@ -34,6 +35,7 @@ from training.run import make_optimizer
 from training.settings import complete, number
 from training.splits import Split, Splits
 from training.step import train_step
+from workflow.rates import COLUMNS
 
 EPS, STEPS, PAD = number("8/255"), 10, 4
 WIDE_ON_CPU = 16  # batch size of a wide network there
@@ -197,13 +199,12 @@ def ways(device: torch.device) -> tuple[list[str], str]:
 
 def report(device: torch.device, found: list[Speed], top: dict[torch.dtype, float], left_out: str) -> str:
     """The table as Markdown."""
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, one thread"
     rates = " and ".join(f"{rate / 1e9:,.0f} (in {str(dtype).removeprefix('torch.')})" for dtype, rate in top.items())
     lines = [
         "# How fast adversarial training is",
         "",
-        f"PGD-10 adversarial training, images of 3 x 32 x 32; {machine}, torch {torch.__version__}. A large matrix "
-        f"product reaches {rates} GFLOP/s. Made by `python -m benchmarks.training`, which says how.",
+        f"PGD-10 adversarial training, images of 3 x 32 x 32; {machine(device)}, torch {torch.__version__}. A large "
+        f"matrix product reaches {rates} GFLOP/s. Made by `python -m benchmarks.training`, which says how.",
         *([left_out] if left_out else []),
         "",
         "| network | way | batch | seconds a step | images/s | forward-equivalents/s | share of peak | times plain |",
@@ -220,6 +221,24 @@ def report(device: torch.device, found: list[Speed], top: dict[torch.dtype, floa
     return "\n".join([*lines, ""])
 
 
+def machine(device: torch.device) -> str:
+    """What the device is called in the tables."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, one thread"
+
+
+def add_rates(path: Path, device: str, found: list[Speed]) -> None:
+    """Add our own ways to the table that `workflow.rates` reads; the plain loop is nobody's setting."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(COLUMNS)
+        for one in [one for one in found if one.way != "plain"]:
+            precision = str(one.dtype).removeprefix("torch.")
+            rate = f"{one.images / one.seconds:.5g}"
+            writer.writerow([device, one.network, precision, "channels_last" in one.way, rate])
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="How fast adversarial training is.")
     parser.add_argument("--device", default="cpu")
@@ -228,6 +247,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, help="images of a step (default: 128; 16 for wide networks on a CPU)")
     parser.add_argument("--steps", type=int, help="timed steps (default: 2 on a CPU, else 20)")
     parser.add_argument("--out", type=Path, help="write the table there as well")
+    parser.add_argument(
+        "--rates", type=Path, help="add the images per second to this table, for `workflow.grid --rates`"
+    )
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     device = torch.device(given.device)
@@ -243,6 +265,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(text)
     if given.out:
         given.out.write_text(text)
+    if given.rates:
+        add_rates(given.rates, machine(device), found)
     return 0
 
 

@@ -250,11 +250,12 @@ def test_nothing_left_to_train_is_an_error():
 
 def test_the_summary_tells_what_is_planned_and_what_is_left_out():
     rules = [{"where": {"batch_size": 128}, "reason": "memory"}]
-    text = cost.summary(open_plan(study(exclude=rules), "small"))
+    text = cost.summary(open_plan(study(exclude=rules), "small"), [("disk", "1 MB")])
     assert "trainings       10 (2 seeds)" in text
     assert "models          20 (20 of the grid, 0 trained elsewhere)" in text
     assert "5 (2 more cells coincide with these)" in text
     assert "10 trainings, {'batch_size': 128}: memory" in text
+    assert text.endswith("\ndisk            1 MB")
     assert "one core" in text and "an estimate, from times measured on one CPU core" in text
 
 

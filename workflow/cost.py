@@ -6,6 +6,7 @@ a + b n seconds, with a and b measured per architecture and image size on one CP
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 from workflow.study import IMAGES, measure_rules
@@ -29,12 +30,12 @@ PASSES = {
 }
 # Not measured: parameters (cost of a batch) and multiply-adds (cost of an image) as multiples of ResNet-18's.
 LIKE_RESNET18 = {
-    "preactresnet18": (1.0, 1.0),
-    "resnet34": (1.9, 2.1),
-    "resnet50": (2.1, 2.3),
-    "wrn28_10": (3.3, 9.4),
-    "wrn34_10": (4.1, 12.0),
-    "wrn70_16": (23.9, 69.8),
+    "preactresnet18": Pass(1.0, 1.0),
+    "resnet34": Pass(1.9, 2.1),
+    "resnet50": Pass(2.1, 2.3),
+    "wrn28_10": Pass(3.3, 9.4),
+    "wrn34_10": Pass(4.1, 12.0),
+    "wrn70_16": Pass(23.9, 69.8),
 }
 # Images of a data set cost as many times those of a measured one as they have more pixels.
 SHAPE = {
@@ -65,6 +66,9 @@ ALIGN_PASSES = 4  # two input gradients, and backward through them
 MEASURE_PASSES = 18  # on each measure image, mean over the measures that ship
 JOB_START = 2.5  # seconds: Python, torch and the data set
 
+# Seconds of `passes` passes over `images` images: (data, architecture, images, batch, passes).
+Seconds = Callable[[str, str, float, int, float], float]
+
 
 def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
     """Seconds of `passes` passes over `images` images in batches."""
@@ -84,33 +88,40 @@ def step_passes(settings: dict) -> float:
     return ATTACK_STEP * steps + loss * (2 if settings["awp"] or settings["sam"] != "none" else 1)
 
 
-def training_seconds(settings: dict) -> float:
+def training_seconds(settings: dict, seconds: Seconds, exact: Seconds) -> float:
     """One training: its steps, and the accuracies taken after every epoch."""
     images = IMAGES[settings["data"]]
     seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra
     look = ATTACK_PASSES["clean"] + ATTACK_PASSES["pgd10"] + ATTACK_PASSES["fgsm"] / 2  # FGSM on validation alone
     data, architecture = settings["data"], settings["architecture"]
     epoch = seconds(data, architecture, seen, settings["batch_size"], step_passes(settings))
-    after = seconds(data, architecture, 2 * images.val, EVALUATION_BATCH, look)
+    after = exact(data, architecture, 2 * images.val, EVALUATION_BATCH, look)
     return settings["epochs"] * (epoch + after + EPOCH)
+
+
+def run_seconds(plan: dict, settings: dict, seconds: Seconds, exact: Seconds) -> dict[str, float]:
+    """Seconds of one run of a plan by stage; `exact`: in float32, as accuracies, outcomes and measures are taken."""
+    study, images = plan["study"], IMAGES[plan["study"]["data"]]
+    outcomes, models = study["outcomes"], len(study["checkpoints"])
+    shown = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
+    attacks = sum(ATTACK_PASSES[attack] for attack in outcomes["attacks"])
+    measured = MEASURE_PASSES * len(study["measures"])
+    network = settings["data"], settings["architecture"]
+    return {
+        "training": training_seconds(settings, seconds, exact),
+        "outcomes": models * exact(*network, shown, outcomes["batch_size"], attacks),
+        "measures": models * exact(*network, study["measure_images"], EVALUATION_BATCH, measured),
+    }
 
 
 def hours(plan: dict) -> dict[str, float]:
     """Hours of one CPU core by stage, for the models of the grid."""
-    study = plan["study"]
-    images, outcomes = IMAGES[study["data"]], study["outcomes"]
-    shown = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
-    attacks = sum(ATTACK_PASSES[attack] for attack in outcomes["attacks"])
     total = {"training": 0.0, "outcomes": 0.0, "measures": 0.0}
     for run in plan["runs"].values():
-        settings, models = run["settings"], len(study["checkpoints"])
-        data, architecture = settings["data"], settings["architecture"]
-        total["training"] += training_seconds(settings)
-        total["outcomes"] += models * seconds(data, architecture, shown, outcomes["batch_size"], attacks)
-        measured = MEASURE_PASSES * len(study["measures"])
-        total["measures"] += models * seconds(data, architecture, study["measure_images"], EVALUATION_BATCH, measured)
-    counts = job_counts(plan)
-    started = {"training": sum(min(study["train_processes"], len(batch)) for batch in plan["batches"].values())}
+        for stage, amount in run_seconds(plan, run["settings"], seconds, seconds).items():
+            total[stage] += amount
+    counts, together = job_counts(plan), plan["study"]["train_processes"]
+    started = {"training": sum(min(together, len(batch)) for batch in plan["batches"].values())}
     started |= {"outcomes": counts["outcomes"], "measures": counts["measures"]}
     for stage, processes in started.items():
         total[stage] += JOB_START * processes
@@ -127,8 +138,9 @@ def job_counts(plan: dict) -> dict[str, int]:
     return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "tables": 1, "figures": 1, "report": 1}
 
 
-def summary(plan: dict) -> str:
-    """A page for the terminal: what will be trained and measured, what is left out and why, and what it takes."""
+def summary(plan: dict, more: list[tuple[str, str]]) -> str:
+    """A page for the terminal: what will be trained and measured, what is left out and why, and what it takes; with
+    `more` lines (name, text) about that at its end."""
     study, runs, counts = plan["study"], plan["runs"], job_counts(plan)
     seeds, excluded = len(study["seeds"]), sum(rule["count"] for rule in plan["excluded"])
     cells = 1 if study["axes"] else 0
@@ -155,9 +167,9 @@ def summary(plan: dict) -> str:
     total = sum(by_stage.values())
     rows.append(("one core", f"{clock(total)} ({stages}): an estimate, from times measured on one CPU core{foreign}"))
     rows.append((f"{cores} cores here", clock(total / cores)))
-    return "\n".join(f"{name:15} {text}" for name, text in rows)
+    return "\n".join(f"{name:15} {text}" for name, text in [*rows, *more])
 
 
 def clock(amount: float) -> str:
     """Hours as '1.5 h', or '12 min' below one."""
-    return f"{amount:.1f} h" if amount >= 1 else f"{60 * amount:.0f} min"
+    return f"{amount:,.1f} h" if amount >= 1 else f"{60 * amount:.0f} min"

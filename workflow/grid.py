@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
-from workflow import cost
+from workflow import cost, disk, rates
 from workflow.faults import StudyError, nearest
 from workflow.study import read, resolve
 
@@ -136,10 +136,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workflow.grid", description=__doc__.splitlines()[0])
     parser.add_argument("file", help="study file, such as workflow/config/digits.yaml")
     parser.add_argument("--out", type=Path, help="write the plan there")
+    parser.add_argument("--rates", type=Path, default=rates.RATES, help="measured images per second of devices")
     given = parser.parse_args(arguments)
     try:
         plan = open_plan(read(given.file), given.file)
-        print(cost.summary(plan))
+        print(cost.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan))]))
         if given.out:
             write_plan(plan, given.out)
     except ValueError as error:

@@ -1,0 +1,117 @@
+"""Hours of a study on devices whose training speed was measured. Imports no torch.
+
+The table has a line for each device, network and way of training: images per second of PGD-10 adversarial training on
+images of 32 x 32, as `python -m benchmarks.training --rates FILE` writes it. rates.csv is the one that ships: it names
+no device as long as none but CPUs was at hand, whose times stand in workflow/cost.py.
+"""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from training.settings import complete
+from workflow import cost
+from workflow.faults import StudyError
+
+RATES = Path(__file__).parent / "rates.csv"
+COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")
+SHARED = "resnet18"  # from whose speed that of other residual networks is estimated
+LARGE = {SHARED, *cost.LIKE_RESNET18}
+
+
+class Way(NamedTuple):
+    """How a network is trained, as far as it decides its speed."""
+
+    architecture: str
+    precision: str
+    channels_last: bool
+
+
+class DeviceHours(NamedTuple):
+    """Hours of one device by stage; `scaled` networks were not measured there, `unknown` ones are not counted."""
+
+    device: str
+    stages: dict[str, float]
+    scaled: list[str]
+    unknown: list[str]
+
+
+def read_rates(path: Path) -> dict[str, dict[Way, float]]:
+    """Images per second by device and way. Raises StudyError, naming file and line, for a table that is not one."""
+    try:
+        with path.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    found: dict[str, dict[Way, float]] = {}
+    for number, line in enumerate(lines, start=2):
+        if absent := [column for column in COLUMNS if not line.get(column)]:
+            raise StudyError(f"{path}: line {number}: found no {absent[0]}, wanted {', '.join(COLUMNS)}")
+        try:
+            rate = float(line["images_per_second"])
+        except ValueError:
+            rate = 0.0
+        if not 0 < rate < float("inf"):
+            given = line["images_per_second"]
+            raise StudyError(f"{path}: line {number}: images_per_second: found {given!r}, wanted a number > 0")
+        way = Way(line["architecture"], line["precision"], line["channels_last"] == "True")
+        found.setdefault(line["device"], {})[way] = rate
+    return found
+
+
+def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, float, float], float] | None:
+    """Like `cost.seconds`, on a device; None where neither this network nor one it can be estimated from was measured
+    that way."""
+    passes_of_a_step = cost.step_passes(complete({"defense": "AT", "inner_steps": 10}))
+    rate, work = rates.get(way), 1.0
+    if rate is None and way.architecture in cost.LIKE_RESNET18:
+        rate, work = rates.get(way._replace(architecture=SHARED)), cost.LIKE_RESNET18[way.architecture].image
+    if rate is None:
+        return None
+    image = work / (rate * passes_of_a_step)
+
+    def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
+        return passes * images * cost.SHAPE[data][1] * image
+
+    return seconds
+
+
+def device_hours(plan: dict, device: str, rates: dict[Way, float]) -> DeviceHours:
+    """Hours of a plan on one device, from its rates; runs of unknown speed are left out, and their networks named."""
+    total, scaled, unknown = dict.fromkeys(("training", "outcomes", "measures"), 0.0), set(), set()
+    for run in plan["runs"].values():
+        settings = run["settings"]
+        way = Way(settings["architecture"], settings["precision"], settings["channels_last"])
+        seconds = seconds_on(rates, way)
+        if seconds is None:
+            unknown.add(way.architecture)
+            continue
+        if way not in rates:
+            scaled.add(way.architecture)
+        # judged and measured in float32
+        exact = seconds_on(rates, way._replace(precision="float32")) or seconds
+        for stage, amount in cost.run_seconds(plan, settings, seconds, exact).items():
+            total[stage] += amount / 3600
+    return DeviceHours(device, total, sorted(scaled), sorted(unknown))
+
+
+def told(plan: dict, path: Path) -> list[tuple[str, str]]:
+    """Lines for the summary of a plan: the hours of each device of the table; for small networks, which no GPU is
+    needed for, none where they were not measured."""
+    lines = []
+    for device, rates in read_rates(path).items():
+        found = device_hours(plan, device, rates)
+        hours = sum(found.stages.values())
+        text = f"{cost.clock(hours)} ({', '.join(f'{stage} {cost.clock(h)}' for stage, h in found.stages.items())})"
+        if found.scaled:
+            text += f"; {', '.join(found.scaled)} estimated from the multiply-adds, not measured"
+        if found.unknown:
+            text += f"; {', '.join(found.unknown)} not counted: not measured so"
+        if hours:
+            lines.append((f"one {device}", text))
+    if not lines and any(run["settings"]["architecture"] in LARGE for run in plan["runs"].values()):
+        lines = [
+            ("GPU-hours", "unknown: measure your GPU by `python -m benchmarks.training --device cuda --rates FILE`")
+        ]
+    return lines

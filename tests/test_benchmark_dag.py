@@ -3,6 +3,8 @@
 import pytest
 
 from benchmarks import dag
+from workflow.grid import open_plan
+from workflow.study import read
 
 STUDY = dag.ROOT / "workflow" / "config" / "digits-tiny.yaml"
 
@@ -12,12 +14,16 @@ def test_a_finished_study_plans_nothing_and_a_new_measure_only_its_own_jobs(tmp_
     assert dag.main(["--study", str(STUDY), "--measures", "3", "--out", str(out)]) == 0
     assert capsys.readouterr().out == out.read_text() + "\n"
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.read_text().splitlines() if "," in line]
-    jobs = {row[0]: int(row[3]) for row in rows if len(row) == 4}
+    jobs = {row[0]: int(row[3]) for row in rows if len(row) == 5 and row[3].isdigit()}
     fresh, many = jobs["fresh, one seed"], jobs["fresh, 5 seeds"]
     assert many > fresh > 10
     assert jobs["finished, one seed"] == 0
-    # one job for each chunk, then catalogue, ledger, statistics, figures, report, and `all`
-    assert 0 < jobs["finished, and one measure more"] < fresh
+    chunks = len(open_plan(read(STUDY), "tiny")["chunks"])
+    # one job for each chunk, then ledger, analysis, tables, figures, report, and `all`
+    assert jobs["finished, and one measure more"] == chunks + 6
+    assert "missed" in dag.verdict(dag.Planned("fresh, one seed", 31, 100, 1))
+    assert "missed" in dag.verdict(dag.Planned("fresh, 5 seeds", 100, 501, 1))
+    assert "missed" not in dag.verdict(dag.Planned("fresh, 5 seeds", 100, 499, 1))
 
 
 def test_a_study_that_cannot_be_planned_ends_the_benchmark(tmp_path):

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.study, pytest.mark.xdist_group("study")]
 
 STUDY = "workflow/config/digits-tiny.yaml"
 RESULTS = "results/digits-tiny"
-LAST = Counter(["ledger", "analysis", "figures", "report", "all"])
+LAST = Counter(["ledger", "analysis", "tables", "figures", "report", "all"])
 
 
 def halve(path: Path) -> None:

@@ -35,8 +35,12 @@ from training.settings import complete
 from training.splits import Split, Splits
 from training.step import train_step
 
-ENOUGH = 15.0  # seconds of chunks of one way, after which it is not repeated
+ENOUGH = 12.0  # seconds of chunks of one way, after which it is not repeated
 WIDTHS = {"mlp": 256, "cnn": 0}  # 0: the network's own
+CPU_NOTE = (
+    "Not measured on a GPU (`--device cuda`): there, other ways may win. Other work on the machine, which the load "
+    "average tells of, takes most from the ways that need several cores; two threads of one process wait for each other."
+)
 
 Chunk = Callable[[int], None]  # train so many steps, summed over runs, and wait for the device
 
@@ -155,7 +159,7 @@ def report(device: str, found: dict[Case, dict[str, float]], worst: float, load:
         "says how. Stacked runs end with the weights of separate ones (relative difference after "
         f"{CHECKED} steps in float64: at most {worst:.0e}).",
         "",
-        *([] if gpu else ["Not measured on a GPU (`--device cuda`): there, other ways may win.", ""]),
+        *([] if gpu else [CPU_NOTE, ""]),
         "| network | batch | way | steps/s | times one process |",
         "|---|--:|---|--:|--:|",
     ]

@@ -39,7 +39,8 @@ ENOUGH = 12.0  # seconds of chunks of one way, after which it is not repeated
 WIDTHS = {"mlp": 256, "cnn": 0}  # 0: the network's own
 CPU_NOTE = (
     "Not measured on a GPU (`--device cuda`): there, other ways may win. Other work on the machine, which the load "
-    "average tells of, takes most from the ways that need several cores; two threads of one process wait for each other."
+    "average tells of, takes most from the ways that need several cores; two threads of one process wait for each "
+    "other."
 )
 
 Chunk = Callable[[int], None]  # train so many steps, summed over runs, and wait for the device

@@ -17,7 +17,7 @@ from measures._compute import FATAL, Row, compute, contexts
 from measures._data import prepare
 from measures.core import Measure, select
 from training import planned
-from training.checkpoint import write_atomically
+from training.checkpoint import FileFault, write_atomically
 from training.memory_format import channels_last
 from training.settings import number
 
@@ -126,7 +126,12 @@ def measure_model(
     """Rows of one model, one per variant, task by task. Raises what loading the model or its images raises."""
     study, given = plan["study"], planned.measure_batch(plan, results, model_id)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = channels_last(planned.load_planned_model(plan, results, model_id, device))
+    try:
+        model = channels_last(planned.load_planned_model(plan, results, model_id, device))
+    except FileFault as error:
+        if plan["models"][model_id]["source"] != "grid":
+            raise
+        raise planned.trained_anew(plan, results, model_id, error) from error
     data = prepare(
         model,
         given["images"],

@@ -8,6 +8,8 @@ import math
 import os
 import platform
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+
+Shapes = dict[str, tuple[int, ...]]  # of tensors, by name
 
 
 class FileFault(ValueError):
@@ -54,15 +58,42 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], **metadata: str) -> Non
     write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata=metadata))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata. Raises FileFault naming the file when it is missing, truncated or no safetensors file."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            yield file
     except FileNotFoundError as error:
         raise FileFault(f"{path}: not found") from error
     except (SafetensorError, OSError) as error:
         raise FileFault(f"{path}: not a complete safetensors file ({error})") from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata. Raises FileFault naming the file when it is missing, truncated or no safetensors file."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def load_shapes(path: Path) -> Shapes:
+    """Names and shapes of the tensors of a file, which are not read. Raises as `load_tensors`."""
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def check_shapes(path: Path, found: Shapes, wanted: Shapes) -> None:
+    """Raises FileFault naming the file and what is found and wanted, where names or shapes of tensors differ: a file
+    of another version, in which layers had other names, is whole and does not fit."""
+    if found != wanted:
+        told = []
+        for some, others in ((found, wanted), (wanted, found)):
+            other = [f"{name} {shape}" for name, shape in some.items() if others.get(name) != shape]
+            told.append(", ".join(other[:3]) + ", ..." * (len(other) > 3) or "none of them")
+        raise FileFault(f"{path}: found {told[0]}, wanted {told[1]}: not of this network")
 
 
 def save_model(path: Path, model: nn.Module, **metadata: str) -> None:
@@ -75,6 +106,14 @@ def load_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     if sha256 is not None and path.exists() and (found := digest(path)) != sha256:
         raise FileFault(f"{path}: SHA-256 found {found[:12]}..., wanted {sha256[:12]}...")
     return load_tensors(path)[0]
+
+
+def load_model(path: Path, model: nn.Module, sha256: str | None = None) -> None:
+    """Put the weights saved by `save_model` into a network. Raises FileFault as `load_weights`, and where they do not
+    fit it."""
+    state = load_weights(path, sha256)
+    check_shapes(path, shapes_of(state), shapes_of(model.state_dict()))
+    model.load_state_dict(state)
 
 
 def digest(path: Path) -> str:
@@ -130,7 +169,8 @@ def load_resume(
 ) -> tuple[dict[str, Tensor] | None, dict]:
     """Put model, optimizer and the tensors `carried` where the sidecar says; returns (best weights or None, progress).
 
-    Raises FileFault when the file is truncated or belongs to another run or another version of training.
+    Raises FileFault when the file is truncated, belongs to another run or another version of training, or holds other
+    tensors than this run has; nothing has been put anywhere then.
     """
     tensors, metadata = load_tensors(path)
     if (metadata.get("run"), metadata.get("version")) != (run, str(version)):
@@ -138,6 +178,12 @@ def load_resume(
             f"{path}: found run {metadata.get('run')} (training version {metadata.get('version')}), "
             f"wanted {run} ({version})"
         )
+    wanted = {f"model.{name}": value for name, value in model.state_dict().items()} | carried
+    if any(key.startswith("best.") for key in tensors):  # there may be none yet
+        wanted |= {f"best.{name}": value for name, value in model.state_dict().items()}
+    momentum = {f"momentum.{name}": p for name, p in model.named_parameters()}  # not all parameters need have one
+    wanted |= {key: p for key, p in momentum.items() if key in tensors}
+    check_shapes(path, shapes_of(tensors), shapes_of(wanted))
     parts = defaultdict[str, dict[str, Tensor]](dict)
     for key, value in tensors.items():
         kind, name = key.split(".", 1)
@@ -146,6 +192,6 @@ def load_resume(
     for name, p in model.named_parameters():
         if name in parts["momentum"]:
             optimizer.state[p]["momentum_buffer"] = parts["momentum"][name].to(p.device)
-    for name, own in carried.items():
-        own.copy_(tensors[name])
+    for name, value in carried.items():
+        value.copy_(tensors[name])
     return parts["best"] or None, json.loads(metadata["progress"])

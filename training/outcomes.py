@@ -21,7 +21,15 @@ from training.checkpoint import FileFault, load_tensors, save_tensors
 from training.data import Splits
 from training.modes import frozen, full_precision
 from training.outcome_table import failure, lines, summary, write_table
-from training.planned import ATTACKED, cache_file, frozen_images, load_planned_model, run_record, splits_of
+from training.planned import (
+    ATTACKED,
+    cache_file,
+    frozen_images,
+    load_planned_model,
+    run_record,
+    splits_of,
+    trained_anew,
+)
 from training.registry import Registry
 from training.settings import number
 
@@ -137,9 +145,7 @@ def run(plan: dict, chunk: str, results: Path, out: Path, device: torch.device |
                 said = summary(found)
             except (ValueError, LookupError, OSError) as error:
                 if isinstance(error, FileFault) and not foreign:
-                    manifest = results / "runs" / f"{plan['runs'][entry['run']]['batch']}.json"
-                    manifest.unlink(missing_ok=True)  # the workflow trains again what has no manifest
-                    raise FileFault(f"{error}; removed {manifest}: run again, and it is trained anew") from error
+                    raise trained_anew(plan, results, model_id, error) from error
                 if not foreign:
                     raise
                 found, said = [failure(model_id, str(error))], f"not judged: {error}"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from training import zoo
 from training.architectures import build
 from training.architectures.layouts import load_public
-from training.checkpoint import FileFault, digest, load_tensors, load_weights, read_json, read_log
+from training.checkpoint import FileFault, digest, load_model, load_tensors, load_weights, read_json, read_log
 from training.data import DATA_DIR, Split, Splits, load, stratified_order
 from training.settings import OUTCOMES_VERSION
 
@@ -73,8 +73,8 @@ def load_planned_model(plan: dict, results: Path, model_id: str, device: torch.d
     """A model of the plan in eval mode: a checkpoint of a run, one of RobustBench, or a public one from a file.
 
     Raises LookupError for an unknown model; FileFault (a ValueError) naming the file when weights or record are
-    missing or not what training wrote; what `zoo.load_model` and `load_public` raise; ValueError when a foreign model
-    does not take the study's images or does not know as many classes.
+    missing, not what training wrote, or those of another network; what `zoo.load_model` and `load_public` raise;
+    ValueError when a foreign model does not take the study's images or does not know as many classes.
     """
     entry, splits = entry_of(plan, model_id), splits_of(plan["study"])
     if entry["source"] == "robustbench":
@@ -94,8 +94,16 @@ def load_planned_model(plan: dict, results: Path, model_id: str, device: torch.d
         file = f"{entry['checkpoint']}.safetensors"
         sha256 = run_record(plan, results, model_id)["files"][file]
         model = build(plan["runs"][entry["run"]]["settings"], splits)
-        model.load_state_dict(load_weights(results / "runs" / entry["run"] / file, sha256))
+        load_model(results / "runs" / entry["run"] / file, model, sha256)
     return model.to(device).eval()
+
+
+def trained_anew(plan: dict, results: Path, model_id: str, fault: FileFault) -> FileFault:
+    """The fault of a grid model's weights, when the manifest of its training is removed: the workflow trains again
+    what has none."""
+    manifest = results / "runs" / f"{plan['runs'][entry_of(plan, model_id)['run']]['batch']}.json"
+    manifest.unlink(missing_ok=True)
+    return FileFault(f"{fault}; removed {manifest}: run again, and it is trained anew")
 
 
 def initial_weights(plan: dict, results: Path, model_id: str) -> dict[str, Tensor] | None:

@@ -17,13 +17,15 @@ import torch
 from torch import nn
 
 from training import loop
-from training.architectures import build
+from training.architectures import build, shapes
 from training.averaging import holding
 from training.carried import begin
 from training.checkpoint import (
     FileFault,
+    check_shapes,
     digest,
     load_resume,
+    load_shapes,
     read_json,
     save_model,
     save_resume,
@@ -41,8 +43,10 @@ from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
 PACKAGES = ("torch", "numpy", "safetensors")
 
 
-def finished(folder: Path, run: str) -> dict | None:
-    """The record of a run that need not be trained again, else None; a damaged file is named on stderr."""
+def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
+    """The record of a run that need not be trained again, else None; a file that is damaged, or does not fit the run's
+    network, is named on stderr."""
+    run = run_id(settings)
     if not (folder / "run.json").exists():
         return None
     try:
@@ -52,9 +56,11 @@ def finished(folder: Path, run: str) -> dict | None:
                 f"{folder / 'run.json'}: found run {record['run']} (training version {record['version']}),"
                 f" wanted {run} ({TRAINING_VERSION})"
             )
+        wanted = shapes(settings, splits)
         for name, sha256 in record["files"].items():
             if not (folder / name).exists() or digest(folder / name) != sha256:
                 raise FileFault(f"{folder / name}: missing or not the file that training wrote")
+            check_shapes(folder / name, load_shapes(folder / name), wanted)
         return record
     except (FileFault, KeyError) as error:
         print(f"{error}: training run {run} again", file=sys.stderr)
@@ -108,10 +114,9 @@ def train_run(
 
     lock: of that folder, where the caller has met it before. Raises Held when another process trains the run.
     """
-    run = run_id(settings)
     folder.mkdir(parents=True, exist_ok=True)
     with lock or RunLock(folder) as held:
-        record = finished(folder, run) or train_alone(settings, splits, extra, folder, device, held)
+        record = finished(folder, settings, splits) or train_alone(settings, splits, extra, folder, device, held)
         (folder / "resume.safetensors").unlink(missing_ok=True)  # after run.json: a kill between them loses nothing
     return record
 

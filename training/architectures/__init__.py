@@ -11,6 +11,7 @@ from training.architectures.common import ACTIVATIONS, ARCHITECTURES, Normalize
 from training.architectures.preact import preactresnet18, wrn28_10, wrn34_10, wrn70_16
 from training.architectures.resnet import resnet18, resnet34, resnet50
 from training.architectures.small import cnn, mlp
+from training.checkpoint import Shapes, shapes_of
 from training.data import Splits
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "resnet18",
     "resnet34",
     "resnet50",
+    "shapes",
     "wrn28_10",
     "wrn34_10",
     "wrn70_16",
@@ -44,3 +46,9 @@ def build(settings: dict, splits: Splits) -> nn.Module:
             activation=settings["activation"],
         )
     return nn.Sequential(Normalize(splits.mean, splits.std), network)
+
+
+def shapes(settings: dict, splits: Splits) -> Shapes:
+    """Names and shapes of the parameters and buffers of a run's network, for which no memory is taken."""
+    with torch.device("meta"):
+        return shapes_of(build(settings, splits).state_dict())

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from training.architectures import ARCHITECTURES
+from training import zoo
+from training.architectures import ARCHITECTURES, layouts
 from training.architectures.layouts import load_public, unwrapped
+from training.architectures.preact import WideResNet
 from training.checkpoint import FileFault
 
 SHAPE = {"num_classes": 10, "in_channels": 3, "image_size": 8, "width": 4}
@@ -85,6 +87,64 @@ def test_names_of_other_codes_are_translated(tmp_path):
     state["sub_block1.layer.0.conv1.weight"] = torch.zeros(3)
     ours = load_public(saved(tmp_path, prefixed("module.", state)), "wrn28_10", **SHAPE)
     assert torch.equal(ours(x), network("wrn28_10")(x))
+
+
+@pytest.fixture
+def deepmind(monkeypatch):
+    """A WRN-16-2 of DeepMind's code with statistics as after a training step, and its name among ours."""
+    zoo.names("cifar10", "Linf")  # makes robustbench importable
+    from robustbench.model_zoo.architectures import dm_wide_resnet as code
+
+    def small(num_classes, in_channels, *, width=0, image_size=32, activation="relu"):
+        return WideResNet(16, 2, num_classes, in_channels, width or 16, activation)
+
+    monkeypatch.setitem(ARCHITECTURES, "wrn16_2", small)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = code.DMWideResNet(10, 16, 2, code.Swish, code.CIFAR10_MEAN, code.CIFAR10_STD).train()
+        theirs(torch.rand(8, 3, 32, 32))
+    return theirs.eval(), {"mean": list(code.CIFAR10_MEAN), "std": list(code.CIFAR10_STD)}
+
+
+CIFAR = {"num_classes": 10, "in_channels": 3, "image_size": 32, "activation": "silu"}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {"state_dict": prefixed("module.", s)},
+        lambda s: {
+            "model_state_dict": prefixed("module.0.", s),
+            "unaveraged_model_state_dict": prefixed("module.0.", s),
+        },
+    ],
+    ids=["DeepMind's", "RobustBench's", "Wang et al.'s"],
+)
+def test_wide_resnets_of_deepminds_code_are_the_same_function(wrap, deepmind, tmp_path, monkeypatch):
+    """Their stride-2 convolutions pad at one end alone, and their normalisation is not in the file."""
+    theirs, constants = deepmind
+    file = saved(tmp_path, wrap(theirs.state_dict()))
+    ours = load_public(file, "wrn16_2", **CIFAR, **constants)
+    x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(layouts, "_pad_as_deepmind", lambda network: None)
+    assert (load_public(file, "wrn16_2", **CIFAR, **constants)(x) - theirs(x)).abs().max() > 1e-3
+
+
+def test_what_deepminds_code_needs_and_the_file_does_not_say_is_asked_for(deepmind, tmp_path):
+    theirs, constants = deepmind
+    file = saved(tmp_path, theirs.state_dict())
+    for given, told in (
+        ({}, "found no mean and std, wanted those that DeepMind's code keeps beside its files"),
+        ({**constants, "image_size": 28}, "found images of 28 x 28, wanted 32 x 32 for DeepMind's code"),
+    ):
+        with pytest.raises(FileFault) as caught:
+            load_public(file, "wrn16_2", **{**CIFAR, **given})
+        assert str(caught.value) == f"{file}: {told}"
+    with pytest.raises(FileFault, match=r"public\.pt: not a checkpoint of resnet18: does not fit: [^\n]+$"):
+        load_public(file, "resnet18", **{**CIFAR, **constants})
 
 
 CASES = {

@@ -1,11 +1,14 @@
 """Checkpoints of public codes as models of ours: their wrappers taken off, their names translated.
 
 Known wrappers: the state inside `state_dict`, `model_state_dict`, `model`, `net` or `last`; the prefixes `module.`
-(DataParallel), `model.`, `net.` and `_orig_mod.` (torch.compile), nested in any order; a normalisation layer beside or
-before the network, whose mean and std are kept. Files are read with weights_only=True.
+(DataParallel), `model.`, `net.`, `0.` (nn.Sequential) and `_orig_mod.` (torch.compile), nested in any order; a
+normalisation layer beside or before the network, whose mean and std are kept. Known names: those of pytorch-cifar,
+torchvision, TRADES' code and, for wide ResNets, DeepMind's (Gowal et al., arXiv:2010.03593). Files are read with
+weights_only=True.
 """
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from training.architectures.common import ARCHITECTURES, Normalize
+from training.architectures.preact import WideResNet
 from training.checkpoint import FileFault
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "last")
-PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "1.")  # 1.: the network behind a normalisation layer
+PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "0.", "1.")  # 1.: the network behind a normalisation layer
 MEANS, STDS = ("mean", "mu"), ("std", "sigma")
 UNUSED = ("sub_block1.",)  # TRADES' code builds this stage and never calls it
 RENAMED = {"convShortcut.": "shortcut.0.", "downsample.": "shortcut."}
+DEEPMIND = {  # part of a name by part of a name
+    "init_conv": "conv1",
+    "batchnorm_0": "bn1",
+    "conv_0": "conv1",
+    "batchnorm_1": "bn2",
+    "conv_1": "conv2",
+    "shortcut": "shortcut.0",
+    "batchnorm": "bn1",
+    "logits": "fc",
+}
 
 
 def unwrapped(checkpoint: Any) -> dict[str, Tensor]:
@@ -86,6 +100,25 @@ def translated(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str,
     return {key: found.get(key, value) for key, value in wanted.items()}
 
 
+def _from_deepmind(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a wide ResNet of DeepMind's code under the names of ours."""
+    found = {}
+    for key, value in state.items():
+        key = re.sub(r"^layer\.(\d)\.block\.", lambda stage: f"block{int(stage[1]) + 1}.layer.", key)
+        found[".".join(DEEPMIND.get(part, part) for part in key.split("."))] = value
+    return found
+
+
+def _pad_as_deepmind(network: WideResNet) -> None:
+    """Convolutions of stride 2 on an even size see a row and a column of zeros more at the end and none before the
+    beginning, as with TensorFlow's padding SAME: with the same weights another function than ours."""
+    for stage in (network.block2, network.block3):
+        block = stage.layer[0]
+        assert isinstance(block.conv1, nn.Conv2d)
+        block.conv1.padding = (0, 0)
+        block.conv1 = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), block.conv1)
+
+
 def load_public(
     file: Path,
     architecture: str,
@@ -100,7 +133,8 @@ def load_public(
 ) -> nn.Module:
     """A public checkpoint as a model in eval mode: images in [0, 1] in, logits out.
 
-    mean, std  of the normalisation, one number per channel; None: those in the file, or none where it has none
+    mean, std  of the normalisation, one number per channel; None: those in the file, or none where it has none (files
+               of DeepMind's code have none, and need them)
 
     Raises LookupError for an unknown architecture or activation, FileFault naming the file when it is missing,
     truncated, refused by safe loading, or does not fit the architecture; each message is one line.
@@ -109,6 +143,8 @@ def load_public(
     network = ARCHITECTURES[architecture](num_classes, in_channels, **options)
     try:
         state = unwrapped(torch.load(file, map_location="cpu", weights_only=True))
+        deepmind = "init_conv.weight" in state
+        state = _from_deepmind(state) if deepmind else state
         network.load_state_dict(translated(state, network.state_dict()))
     except FileNotFoundError as error:
         raise FileFault(f"{file}: not found; wanted a checkpoint of {architecture}") from error
@@ -117,8 +153,14 @@ def load_public(
     except Exception as error:  # bytes that are no checkpoint can end in any exception
         reason = " ".join(str(error).split())[:300]
         raise FileFault(f"{file}: not a checkpoint of {architecture}: {reason}") from error
-    mean = mean or _constant(state, MEANS) or [0.0] * in_channels
-    std = std or _constant(state, STDS) or [1.0] * in_channels
+    mean, std = mean or _constant(state, MEANS), std or _constant(state, STDS)
+    if deepmind:
+        if mean is None or std is None:
+            raise FileFault(f"{file}: found no mean and std, wanted those that DeepMind's code keeps beside its files")
+        if image_size != 32:
+            raise FileFault(f"{file}: found images of {image_size} x {image_size}, wanted 32 x 32 for DeepMind's code")
+        _pad_as_deepmind(network)
+    mean, std = mean or [0.0] * in_channels, std or [1.0] * in_channels
     if not len(mean) == len(std) == in_channels:
         raise FileFault(f"{file}: found {len(mean)} means and {len(std)} stds, wanted {in_channels} of each")
     return nn.Sequential(Normalize(torch.tensor(mean), torch.tensor(std)), network).eval()

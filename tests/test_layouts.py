@@ -91,7 +91,7 @@ def test_names_of_other_codes_are_translated(tmp_path):
 
 @pytest.fixture
 def deepmind(monkeypatch):
-    """A WRN-16-2 of DeepMind's code with statistics as after a training step, and its name among ours."""
+    """A WRN-16-2 of DeepMind's code with the statistics of a batch, and its name among ours."""
     zoo.names("cifar10", "Linf")  # makes robustbench importable
     from robustbench.model_zoo.architectures import dm_wide_resnet as code
 
@@ -102,6 +102,9 @@ def deepmind(monkeypatch):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         theirs = code.DMWideResNet(10, 16, 2, code.Swish, code.CIFAR10_MEAN, code.CIFAR10_STD).train()
+        for module in theirs.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
         theirs(torch.rand(8, 3, 32, 32))
     return theirs.eval(), {"mean": list(code.CIFAR10_MEAN), "std": list(code.CIFAR10_STD)}
 

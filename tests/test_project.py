@@ -129,3 +129,11 @@ def test_the_readme_names_every_measure():
     words = set(re.findall(r"[a-z][a-z0-9_]+", (ROOT / "README.md").read_text()))
     absent = [name for name in names() if name.removesuffix("_over_margin") not in words]
     assert not absent
+
+
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]), ids=lambda f: f.name
+)
+def test_links_between_files_lead_somewhere(file: Path):
+    for target in re.findall(r"\]\(([^)#\s]+)", file.read_text()):
+        assert "://" in target or (file.parent / target).exists(), f"{file.name}: {target} is not there"

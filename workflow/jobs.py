@@ -8,8 +8,9 @@ import ast
 import hashlib
 import json
 import shlex
+import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,15 @@ from measures._code import code_id
 from workflow.grid import write_plan
 from workflow.study import ROOT, measure_rules
 
-# Of every job: one thread per process, and this repository's code whatever the working directory is.
-SHELL_PREFIX = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH={shlex.quote(str(ROOT))}; "
+
+def shell_prefix(environments: Collection[Any] = ()) -> str:
+    """Of every job: one thread per process, this repository's code whatever the working directory is, and the Python
+    that Snakemake itself runs on, since PBS and others hand no PATH on to their jobs. Where Snakemake brings
+    environments of its own (`environments`: its deployment methods), what they have put into PATH stays first."""
+    variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": shlex.quote(str(ROOT))}
+    if not environments:
+        variables["PATH"] = f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
+    return "export " + " ".join(f"{name}={value}" for name, value in variables.items()) + "; "
 
 
 def digest(*parts: object) -> str:
@@ -120,4 +128,4 @@ class Jobs:
         return digest(models, threat, asked, images, version, *files)
 
 
-__all__ = ["SHELL_PREFIX", "Jobs", "code_id", "figure_names", "source_digest"]
+__all__ = ["Jobs", "code_id", "figure_names", "shell_prefix", "source_digest"]

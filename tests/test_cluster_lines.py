@@ -35,10 +35,10 @@ def stand_in(tree: Tree, name: str, body: str) -> None:
     file.chmod(0o755)
 
 
-def typed(tree: Tree, line: str, **variables: str) -> str:
+def typed(tree: Tree, line: str, path: str = "") -> str:
     """What a command line prints; it must succeed, and make the target."""
-    env = tree.environment() | variables
-    env["PATH"] = f"{tree.path / 'bin'}:{env['PATH']}"
+    env = tree.environment()
+    env["PATH"] = path or f"{tree.path / 'bin'}:{env['PATH']}"
     ran = subprocess.run(["bash", "-c", line], cwd=tree.path, env=env, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (tree.path / TARGET).stat().st_size > 1000
@@ -67,6 +67,27 @@ def test_the_line_of_the_readme_runs_a_job(scheduler, tree):
     typed(tree, line.replace("NAME.yaml", "digits-tiny.yaml"))
     asked = (tree.path / "asked.txt").read_text()
     assert "8000" in asked and not re.search(r"[{}]|resources", asked)
+
+
+def test_the_profile_ends_where_pbs_keeps_no_history(tree):
+    """Each job ends before it is first asked for, and PBS has forgotten it by then."""
+    for folder in (Path("/bin"), Path("/usr/bin")):  # commands of this machine, but no scheduler of its own
+        for tool in (
+            file for file in folder.iterdir() if not re.match("sbatch|squeue|bsub|bjobs|q(sub|stat)", file.name)
+        ):
+            (tree.path / "bin").mkdir(exist_ok=True)
+            (tree.path / "bin" / tool.name).unlink(missing_ok=True)
+            (tree.path / "bin" / tool.name).symlink_to(tool)
+    bare = "env -i PBS_JOBID=17.server PATH=/usr/bin:/bin HOME=$HOME sh $script > ended.txt 2>&1"
+    stand_in(tree, "qsub", f"{SCHEDULERS['PBS'][1]}; {bare}; echo 17.server")
+    forgotten = (
+        'case "$1" in -x) echo "PBS is not configured to maintain job history" ;; *) echo "Unknown Job Id" ;; esac'
+    )
+    stand_in(tree, "qstat", f"{forgotten} >&2; exit 153")
+    line = f"snakemake {TARGET} --seconds-between-status-checks 1 --configfile workflow/config/digits-tiny.yaml"
+    path = f"{tree.path / 'bin'}:{Path(sys.executable).parent}"
+    said = typed(tree, f"{line} --workflow-profile workflow/profiles/cluster", path)
+    assert "1 of 1 steps (100%) done" in said and "rying to restart" not in said, said
 
 
 def python_of(prefix: str, path: str) -> str:

@@ -90,6 +90,16 @@ def test_the_profile_ends_where_pbs_keeps_no_history(tree):
     assert "1 of 1 steps (100%) done" in said and "rying to restart" not in said, said
 
 
+@pytest.mark.parametrize("extra, submitted", [("none", False), ("pool", True)])
+def test_data_are_fetched_where_snakemake_runs_but_a_pool_is_labelled_on_a_node(extra, submitted, tree):
+    tree.edit("workflow/config/digits-tiny.yaml", "  epochs: 6\n", f"  epochs: 6\n  extra_data: {extra}\n")
+    stand_in(tree, "sbatch", "touch asked.txt; exit 1")
+    line = lines()["Slurm"].replace("NAME.yaml", "digits-tiny.yaml").replace("sbatch", "bin/sbatch")
+    ran = tree.command("bash", "-c", line.replace("snakemake ", "snakemake data ", 1))
+    assert (ran.code, ran.jobs["data"]) == ((1, 0) if submitted else (0, 1)), ran.text
+    assert (tree.path / "asked.txt").exists() == submitted
+
+
 def python_of(prefix: str, path: str) -> str:
     command = [str(shutil.which("bash")), "-c", f"set -euo pipefail; {prefix}command -v python"]
     return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True).stdout.strip()

@@ -49,7 +49,8 @@ def run(tmp_path: Path, command: str, answer: str, script: str, *arguments: str)
         (bin_folder / tool).symlink_to(str(shutil.which(tool)))
     (tmp_path / "answer").write_text(f"{answer}\n")
     stand_in = bin_folder / command
-    answers = f'case "$*" in -x*) grep history {tmp_path}/answer || cat {tmp_path}/answer ;; *) grep -v history {tmp_path}/answer ;; esac'
+    with_history = f"grep history {tmp_path}/answer || cat {tmp_path}/answer"
+    answers = f'case "$*" in -x*) {with_history} ;; *) grep -v history {tmp_path}/answer ;; esac'
     stand_in.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/asked\n{answers}\n')
     stand_in.chmod(0o755)
     path = {"PATH": str(bin_folder)}

@@ -107,11 +107,18 @@ class Jobs:
         folders = ["outcomes/{chunk}.parquet", *(f"measures/{name}/{{chunk}}.csv" for name in self.measures)]
         return [f"<results>/{folder}".format(chunk=chunk) for folder in folders for chunk in sorted(chunks)]
 
+    def extra_data(self) -> list[str]:
+        """The extra images that the grid asks for."""
+        return sorted({run["settings"]["extra_data"] for run in self.plan["runs"].values()} - {"none"})
+
+    def labels_a_pool(self) -> bool:
+        """Whether the data job trains a network, which labels a pool of extra images."""
+        return "pool" in self.extra_data()
+
     def data_digest(self) -> str:
         """Changes with the data set, and with the extra images that the grid asks for."""
-        extra = sorted({run["settings"]["extra_data"] for run in self.plan["runs"].values()} - {"none"})
         named = [self.study["data_dir"], self.study["extra_sha256"]]
-        return digest(self.study["data"], named, extra, self.plan["code"]["training"])
+        return digest(self.study["data"], named, self.extra_data(), self.plan["code"]["training"])
 
     def batch_digest(self, wildcards: Any) -> str:
         """Changes with the runs of a training job (a run's id stands for its settings) and the training's version."""

@@ -171,7 +171,7 @@ def test_a_job_that_is_tried_again_asks_for_more_memory(battered):
     """Three jobs failed and were tried again; two were requeued, and kept their id and their memory."""
     driven, _ = battered
     memory = [fields["MinMemoryNode"] for job, fields in driven.cluster.jobs().items() if job not in driven.before]
-    assert sorted(memory) == sorted(["4000M"] * len(FAULTS) + ["8000M"] * 3)
+    assert sorted(memory) == sorted(["8000M"] * len(FAULTS) + ["16000M"] * 3)
 
 
 def test_killed_and_started_again_snakemake_never_has_a_second_writer(drive, cluster):

@@ -142,6 +142,12 @@ class Cluster:
         until(lambda: time.monotonic() > pending + 2, "the second is over")
         self.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
 
+    def preempt(self, job: str) -> None:
+        """A job of the partition `urgent` takes the whole node of `job`, and ends: what ran there must start again."""
+        asked = ("--parsable", "--partition=urgent", "--exclusive", f"--nodelist={self.jobs()[job]['NodeList']}")
+        urgent = self.ask("sbatch", *asked, "--output=/dev/null", "--wrap=true")
+        until(lambda: self.jobs()[urgent]["JobState"] == "COMPLETED", "the urgent job has had the node")
+
     def crash(self, node: str, folder: Path) -> None:
         """A node goes down with everything on it: daemon, job steps, and the jobs' processes, which run in `folder`."""
         on_node = [job for job, fields in self.jobs().items() if fields.get("NodeList") == node]

@@ -1,4 +1,4 @@
-# Two commands: `make study [STUDY=name]` and `make test`. Everything they need goes into .venv.
+# Two commands: `make study [STUDY=name]` and `make test`. Everything they need goes into .venv (`make install` alone).
 SHELL  := /bin/bash
 PYTHON ?= python3
 STUDY  ?= digits
@@ -8,7 +8,7 @@ BIN    := .venv/bin
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: study test figures lint clean
+.PHONY: install study test figures lint clean
 .DELETE_ON_ERROR:
 
 # One pip command for all extras: it is what keeps torch at its pin (see pyproject.toml).
@@ -17,6 +17,8 @@ export MKL_NUM_THREADS := 1
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[all]'
 	touch $@
+
+install: .venv/.installed
 
 # The plan comes first: what will be trained and what it takes, or one line on what is wrong with the study file.
 study: .venv/.installed

@@ -18,6 +18,7 @@ from measures._data import prepare
 from measures.core import Measure, select
 from training import planned
 from training.checkpoint import FileFault, write_atomically
+from training.device import pick_device
 from training.memory_format import channels_last
 from training.settings import number
 
@@ -71,10 +72,10 @@ def run(
     tasks = open_tasks(select(asked), str(out or results / OUT.replace("{chunk}", chunk)), target_se)
     models = [model for model, entry in plan["models"].items() if entry["chunk"] == chunk]
     models = [model for model in models if not collapsed(plan, results, model)]
-    progress = Progress(tasks, len(models))
+    progress, device = Progress(tasks, len(models)), pick_device()
     tables: dict[str, list[dict]] = {task.measured.name: [] for task in tasks}
     for model in models:
-        found, cached = model_rows(tasks, plan, results, model, target_se)
+        found, cached = model_rows(tasks, plan, results, model, target_se, device)
         progress.report(model, [row for rows in found.values() for row in rows], cached)
         for task in tasks:
             tables[task.measured.name] += [table_row(model, task.code, row) for row in found[task.measured.name]]
@@ -90,7 +91,7 @@ def open_tasks(measures: list[Measure], out: str, target_se: float | None) -> li
 
 
 def model_rows(
-    tasks: list[Task], plan: dict, results: Path, model: str, target_se: float | None
+    tasks: list[Task], plan: dict, results: Path, model: str, target_se: float | None, device: torch.device
 ) -> tuple[dict[str, list[dict]], int]:
     """({measure: rows, one per variant}, how many measures came from the cache). The rows of a foreign model that
     cannot be loaded say why; a model of our own raises what loading it or its images raises."""
@@ -106,7 +107,7 @@ def model_rows(
         found = {name: rows for name, rows in kept.items() if rows is not None}
         left = [task for task in tasks if task.measured.name not in found]
         cached = len(found)
-        for task, rows in measure_model(left, plan, results, model, target_se) if left else ():
+        for task, rows in measure_model(left, plan, results, model, target_se, device) if left else ():
             found[task.measured.name] = rows
             if not any(row["failed"] for row in rows):
                 write_atomically(task.cache(model), json.dumps({**made_from, "rows": rows}) + "\n")
@@ -121,11 +122,10 @@ def model_rows(
 
 
 def measure_model(
-    tasks: list[Task], plan: dict, results: Path, model_id: str, target_se: float | None
+    tasks: list[Task], plan: dict, results: Path, model_id: str, target_se: float | None, device: torch.device
 ) -> Iterator[tuple[Task, list[dict]]]:
     """Rows of one model, one per variant, task by task. Raises what loading the model or its images raises."""
     study, given = plan["study"], planned.measure_batch(plan, results, model_id)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         model = channels_last(planned.load_planned_model(plan, results, model_id, device))
     except FileFault as error:

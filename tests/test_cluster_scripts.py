@@ -15,6 +15,7 @@ SUBMITTED = {  # command: (its answer, the id, what it must be asked for one cor
     "qsub": ("17.server", "17.server", ["-r y", "-l select=1:ncpus=1:mem=4000mb:ngpus={gpus}", "-l walltime=5400"]),
 }
 GPU = {"sbatch": "--gres=gpu:2", "bsub": "-gpu num=2", "qsub": "ngpus=2"}
+NO_HISTORY = "qstat: PBS is not configured to maintain job history"  # to -x; the line after it: what it says without
 STATES = [
     ("squeue", "RUNNING", "running"),
     ("squeue", "PENDING", "running"),
@@ -33,18 +34,24 @@ STATES = [
     ("qstat", "Job Id: 17.server\n    job_state = F\n    Exit_status = 0", "success"),
     ("qstat", "Job Id: 17.server\n    job_state = F\n    Exit_status = 271", "failed"),
     ("qstat", "qstat: Unknown Job Id 17.server", "failed"),
+    ("qstat", f"{NO_HISTORY}\nqstat: Unknown Job Id 17.server", "failed"),
+    ("qstat", f"{NO_HISTORY}\nJob Id: 17.server\n    job_state = R", "running"),
+    ("qstat", f"{NO_HISTORY}\nqstat: cannot connect to server", "running"),
 ]
+FORGOTTEN = ["Invalid job id", "is not found", "Unknown Job"]
 
 
 def run(tmp_path: Path, command: str, answer: str, script: str, *arguments: str) -> tuple[str, str]:
     """(what the script prints, what the scheduler's command was asked) where only that command is found."""
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
-    for tool in ("sh", "mkdir", "sed", "cat"):
+    for tool in ("sh", "mkdir", "mv", "rm", "ls", "grep", "sed", "cat"):
         (bin_folder / tool).symlink_to(str(shutil.which(tool)))
     (tmp_path / "answer").write_text(f"{answer}\n")
     stand_in = bin_folder / command
-    stand_in.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/asked\ncat {tmp_path}/answer\n')
+    with_history = f"grep history {tmp_path}/answer || cat {tmp_path}/answer"
+    answers = f'case "$*" in -x*) {with_history} ;; *) grep -v history {tmp_path}/answer ;; esac'
+    stand_in.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/asked\n{answers}\n')
     stand_in.chmod(0o755)
     path = {"PATH": str(bin_folder)}
     ran = subprocess.run([str(PROFILE / script), *arguments], cwd=tmp_path, env=path, capture_output=True, text=True)
@@ -56,6 +63,7 @@ def run(tmp_path: Path, command: str, answer: str, script: str, *arguments: str)
 @pytest.mark.parametrize("command", SUBMITTED)
 def test_submit_asks_for_everything_and_prints_the_id_alone(command, gpus, tmp_path):
     answer, job, wanted = SUBMITTED[command]
+    (tmp_path / "job.sh").write_text("exit 0")
     printed, asked = run(tmp_path, command, answer, "submit", "train", "1", "4000", "90", gpus, "job.sh")
     assert printed == job
     assert all(part.format(gpus=gpus) in asked for part in wanted), asked
@@ -65,7 +73,24 @@ def test_submit_asks_for_everything_and_prints_the_id_alone(command, gpus, tmp_p
 
 @pytest.mark.parametrize("command, answer, state", STATES)
 def test_status_in_the_three_words_of_snakemake(command, answer, state, tmp_path):
-    assert run(tmp_path, command, answer, "status", "17")[0] == state
+    assert run(tmp_path, command, answer, "status", "17.server" if command == "qstat" else "17")[0] == state
+
+
+@pytest.mark.parametrize("command, answer", [row[:2] for row in STATES if any(text in row[1] for text in FORGOTTEN)])
+@pytest.mark.parametrize("ends", [0, 1])
+def test_a_forgotten_job_is_judged_by_what_it_noted(ends, command, answer, tmp_path):
+    """submit makes the job note that it ended well; the note is used up."""
+    name = {"squeue": "sbatch", "bjobs": "bsub", "qstat": "qsub"}[command]
+    said, job, _ = SUBMITTED[name]
+    script = tmp_path / "job.sh"
+    script.write_text(f"#!/bin/sh\n# properties = {{}}\ncd / && test {ends} = 0 && exit 0 || exit 7")  # as Snakemake's
+    run(tmp_path, name, said, "submit", "train", "1", "4000", "90", "0", str(script))
+    shutil.rmtree(tmp_path / "bin")
+    variable = {"squeue": "SLURM_JOB_ID", "bjobs": "LSB_JOBID", "qstat": "PBS_JOBID"}[command]
+    ran = subprocess.run(["/bin/sh", str(script)], cwd="/", env={variable: job, "PATH": "/usr/bin:/bin"})
+    assert ran.returncode == 7 * ends
+    assert run(tmp_path, command, answer, "status", job)[0] == ("failed" if ends else "success")
+    assert not list((tmp_path / ".snakemake/cluster_logs/ended-well").iterdir())
 
 
 @pytest.mark.parametrize("command", ["scancel", "bkill", "qdel"])
@@ -74,7 +99,8 @@ def test_cancel_passes_all_jobs_on(command, tmp_path):
 
 
 def test_submit_without_a_scheduler_says_so(tmp_path):
-    for tool in ("sh", "mkdir"):
+    (tmp_path / "job.sh").write_text("exit 0")
+    for tool in ("sh", "mkdir", "cat", "mv"):
         (tmp_path / tool).symlink_to(str(shutil.which(tool)))
     command = [str(PROFILE / "submit"), "train", "1", "4000", "90", "0", "job.sh"]
     ran = subprocess.run(command, cwd=tmp_path, env={"PATH": str(tmp_path)}, capture_output=True, text=True)

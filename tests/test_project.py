@@ -125,6 +125,14 @@ def test_the_readme_names_every_setting_and_every_value_that_has_a_name():
         assert f"**{spelled.removesuffix('.0')}**" in table, (name, rule)
 
 
+def test_what_the_readme_makes_can_be_made():
+    typed = set(re.findall(r"(?:^|`)make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert typed >= {"install", "study", "test"}
+    for target in typed:
+        made = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+
+
 def test_the_readme_names_every_measure():
     words = set(re.findall(r"[a-z][a-z0-9_]+", (ROOT / "README.md").read_text()))
     absent = [name for name in names() if name.removesuffix("_over_margin") not in words]

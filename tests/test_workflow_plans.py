@@ -1,5 +1,6 @@
 """Every study, profile and linter, without running a job."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -47,6 +48,18 @@ def test_every_profile_plans(profile: str, tmp_path: Path):
     folder = str(ROOT / "workflow" / "profiles" / profile)
     ran = snakemake(tmp_path, *study, "--profile", folder, "--dry-run", "--quiet", "rules")
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("profile", ["slurm", "cluster"])
+@pytest.mark.parametrize("processes", [1, 3])
+def test_a_training_asks_for_memory_for_each_of_its_processes(profile: str, processes: int, tmp_path: Path):
+    text = (ROOT / "workflow/config/digits-tiny.yaml").read_text() + f"train_processes: {processes}\n"
+    (tmp_path / "study.yaml").write_text(text)
+    given = ("--configfile", str(tmp_path / "study.yaml"), "--profile", str(ROOT / "workflow/profiles" / profile))
+    said = snakemake(tmp_path, *given, "--cores", "4", "--dry-run").stdout
+    (resources,) = set(re.findall(r"^rule train:\n(?: .*\n)*?    resources: (.*)", said, re.MULTILINE))
+    asked = dict(pair.split("=", 1) for pair in resources.split(", "))
+    assert asked["mem_mb"] == str(4000 + 4000 * processes) and asked["runtime"] == "1440"
 
 
 def test_every_job_asks_for_enough_memory_and_one_thread(tmp_path: Path):

@@ -9,6 +9,7 @@ import torch
 
 from training import outcomes
 from training.checkpoint import read_json, write_json
+from training.device import pick_device
 from training.extra import extra_images, pseudo_label, save_extra
 from training.extra_sets import extra_file
 from training.files import fetch
@@ -16,10 +17,6 @@ from training.lock import take_turns
 from training.planned import data_dir, splits_of
 from training.processes import Job, side_by_side, trainer
 from training.sources import FILES
-
-
-def pick_device(name: str) -> torch.device:
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def prepare_data(plan: dict, out: Path, device: torch.device) -> None:

@@ -8,8 +8,9 @@ import ast
 import hashlib
 import json
 import shlex
+import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,15 @@ from measures._code import code_id
 from workflow.grid import write_plan
 from workflow.study import ROOT, measure_rules
 
-# Of every job: one thread per process, and this repository's code whatever the working directory is.
-SHELL_PREFIX = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH={shlex.quote(str(ROOT))}; "
+
+def shell_prefix(environments: Collection[Any] = ()) -> str:
+    """Of every job: one thread per process, this repository's code whatever the working directory is, and the Python
+    that Snakemake itself runs on, since PBS and others hand no PATH on to their jobs. Where Snakemake brings
+    environments of its own (`environments`: its deployment methods), what they have put into PATH stays first."""
+    variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": shlex.quote(str(ROOT))}
+    if not environments:
+        variables["PATH"] = f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
+    return "export " + " ".join(f"{name}={value}" for name, value in variables.items()) + "; "
 
 
 def digest(*parts: object) -> str:
@@ -99,11 +107,18 @@ class Jobs:
         folders = ["outcomes/{chunk}.parquet", *(f"measures/{name}/{{chunk}}.csv" for name in self.measures)]
         return [f"<results>/{folder}".format(chunk=chunk) for folder in folders for chunk in sorted(chunks)]
 
+    def extra_data(self) -> list[str]:
+        """The extra images that the grid asks for."""
+        return sorted({run["settings"]["extra_data"] for run in self.plan["runs"].values()} - {"none"})
+
+    def labels_a_pool(self) -> bool:
+        """Whether the data job trains a network, which labels a pool of extra images."""
+        return "pool" in self.extra_data()
+
     def data_digest(self) -> str:
         """Changes with the data set, and with the extra images that the grid asks for."""
-        extra = sorted({run["settings"]["extra_data"] for run in self.plan["runs"].values()} - {"none"})
         named = [self.study["data_dir"], self.study["extra_sha256"]]
-        return digest(self.study["data"], named, extra, self.plan["code"]["training"])
+        return digest(self.study["data"], named, self.extra_data(), self.plan["code"]["training"])
 
     def batch_digest(self, wildcards: Any) -> str:
         """Changes with the runs of a training job (a run's id stands for its settings) and the training's version."""
@@ -120,4 +135,4 @@ class Jobs:
         return digest(models, threat, asked, images, version, *files)
 
 
-__all__ = ["SHELL_PREFIX", "Jobs", "code_id", "figure_names", "source_digest"]
+__all__ = ["Jobs", "code_id", "figure_names", "shell_prefix", "source_digest"]

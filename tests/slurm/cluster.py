@@ -5,6 +5,7 @@ link), because the executor plugin removes the SLURM_* variables inside jobs; a 
 own is left alone.
 """
 
+import contextlib
 import fcntl
 import os
 import platform
@@ -21,6 +22,7 @@ LOCK = Path("/run/lock/robustgap-slurm.lock")
 # Any character device may stand for a GPU: Slurm gives it to one job at a time and sets CUDA_VISIBLE_DEVICES.
 GPUS = "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
 FILES = ("slurm.conf", "gres.conf")
+NAME = "ClusterName=robustgap"
 
 
 def why_not() -> str:
@@ -30,8 +32,17 @@ def why_not() -> str:
         return f"{', '.join(missing)} not found: apt-get install slurmctld slurmd slurm-client"
     if os.geteuid() != 0:
         return "starting slurmctld and slurmd needs root"
-    foreign = [ETC / name for name in FILES if (ETC / name).exists() and not (ETC / name).is_symlink()]
+    foreign = [ETC / name for name in FILES if not ours(ETC / name)]
     return f"{foreign[0]} belongs to another cluster" if foreign else ""
+
+
+def ours(link: Path) -> bool:
+    """Whether a place for a configuration is free, or holds a link of an earlier cluster of these tests: its target is
+    gone, or stands beside a configuration of theirs."""
+    if not link.exists():
+        return link.is_symlink() or not os.path.lexists(link)
+    beside = link.resolve().parent / "slurm.conf"
+    return link.is_symlink() and beside.is_file() and NAME in beside.read_text().splitlines()
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 400) -> None:
@@ -61,8 +72,27 @@ class Cluster:
         self.root, self.daemons = root, dict[str, subprocess.Popen]()
 
     def __enter__(self) -> "Cluster":
-        self._lock = LOCK.open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as undo:  # whatever fails on the way up takes down what stands
+            lock = undo.enter_context(LOCK.open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if reason := why_not():  # a cluster of another kind may have come up meanwhile
+                raise RuntimeError(reason)
+            undo.callback(self.unlink)
+            self.link()
+            undo.callback(self.kill)
+            self.start("slurmctld", "slurmctld", "-D")
+            for node in ("n1", "n2"):
+                self.start(node, "slurmd", "-D", "-N", node)
+            undo.callback(self.end_jobs)
+            until(lambda: self.ask("sinfo", "-h", "-p", "main", "-o", "%T") == "idle", "both nodes are idle", 30)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._undo.close()
+
+    def link(self) -> None:
+        """The configuration, in the root folder and from where Slurm looks for it."""
         for folder in ("state", "spool/n1", "spool/n2"):
             (self.root / folder).mkdir(parents=True)
         text = (HERE / "slurm.conf").read_text()
@@ -72,21 +102,20 @@ class Cluster:
             (self.root / name).write_text(content)
             (ETC / name).unlink(missing_ok=True)
             (ETC / name).symlink_to(self.root / name)
-        self.start("slurmctld", "slurmctld", "-D")
-        for node in ("n1", "n2"):
-            self.start(node, "slurmd", "-D", "-N", node)
-        until(lambda: self.ask("sinfo", "-h", "-p", "main", "-o", "%T") == "idle", "both nodes are idle", 30)
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.ask("scancel", "--user=root")
-        until(lambda: not self.ask("squeue", "-h"), "all jobs have ended", 30)
+    def unlink(self) -> None:
+        for name in FILES:
+            (ETC / name).unlink(missing_ok=True)
+
+    def kill(self) -> None:
         for daemon in self.daemons.values():
             daemon.kill()
             daemon.wait()
-        for name in FILES:
-            (ETC / name).unlink()
-        self._lock.close()
+
+    def end_jobs(self) -> None:
+        if self.daemons["slurmctld"].poll() is None:  # else nobody answers
+            self.ask("scancel", "--user=root")
+            until(lambda: not self.ask("squeue", "-h"), "all jobs have ended", 30)
 
     def start(self, name: str, *command: str) -> None:
         said = (self.root / f"{name}.out").open("w")
@@ -112,6 +141,12 @@ class Cluster:
         pending = time.monotonic()
         until(lambda: time.monotonic() > pending + 2, "the second is over")
         self.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
+
+    def preempt(self, job: str) -> None:
+        """A job of the partition `urgent` takes the whole node of `job`, and ends: what ran there must start again."""
+        asked = ("--parsable", "--partition=urgent", "--exclusive", f"--nodelist={self.jobs()[job]['NodeList']}")
+        urgent = self.ask("sbatch", *asked, "--output=/dev/null", "--wrap=true")
+        until(lambda: self.jobs()[urgent]["JobState"] == "COMPLETED", "the urgent job has had the node")
 
     def crash(self, node: str, folder: Path) -> None:
         """A node goes down with everything on it: daemon, job steps, and the jobs' processes, which run in `folder`."""

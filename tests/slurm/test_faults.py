@@ -134,14 +134,19 @@ def battered(drive: Callable[[], Driven], cluster: Cluster) -> tuple[Driven, dic
     cluster.ask("scancel", jobs["scancel"])
     (holder,) = driven.folder(suffers["SIGKILL"]).glob("lock.*")
     os.kill(json.loads(holder.read_text())["pid"], signal.SIGKILL)
-    cluster.ask("scontrol", "requeue", jobs["preempted"])  # what a preempting job does to its victim
-    cluster.start_again(jobs["preempted"])
-    for fault in ("scancel", "SIGKILL", "preempted", "none"):
+    for fault in ("scancel", "SIGKILL", "none"):
         driven.hold(suffers[fault]).unlink()
     until(lambda: driven.state(jobs["time limit"]) == "TIMEOUT", "the time limit strikes")
     driven.hold(suffers["time limit"]).unlink()
-    # the node takes everything with it that still runs there
-    until(lambda: cluster.ask("squeue", "-h", "-o", "%i") == jobs["node down"], "all other jobs are done")
+    # whole nodes are taken, so the others are waited for, and the last two suffer one after the other
+    left = {jobs["preempted"], jobs["node down"]}
+    until(lambda: set(cluster.ask("squeue", "-h", "-o", "%i").split()) == left, "all other jobs are done")
+    cluster.preempt(jobs["preempted"])
+    for job in [job for job in left if driven.state(job) == "PENDING"]:  # two where both had the same node
+        cluster.start_again(job)
+    driven.hold(suffers["preempted"]).unlink()
+    until(lambda: cluster.ask("squeue", "-h", "-o", "%i %T") == f"{jobs['node down']} RUNNING", "one job is left")
+    assert cluster.jobs()[jobs["preempted"]]["Restarts"] == "1"
     node = cluster.jobs()[jobs["node down"]]["NodeList"]
     cluster.crash(node, driven.tree.path)
     driven.hold(suffers["node down"]).unlink()
@@ -170,8 +175,9 @@ def test_a_run_goes_on_after_its_last_epoch(battered, fault):
 def test_a_job_that_is_tried_again_asks_for_more_memory(battered):
     """Three jobs failed and were tried again; two were requeued, and kept their id and their memory."""
     driven, _ = battered
-    memory = [fields["MinMemoryNode"] for job, fields in driven.cluster.jobs().items() if job not in driven.before]
-    assert sorted(memory) == sorted(["4000M"] * len(FAULTS) + ["8000M"] * 3)
+    jobs = [fields for job, fields in driven.cluster.jobs().items() if job not in driven.before]
+    memory = [fields["MinMemoryNode"] for fields in jobs if fields["Partition"] == "main"]
+    assert sorted(memory) == sorted(["8000M"] * len(FAULTS) + ["16000M"] * 3)
 
 
 def test_killed_and_started_again_snakemake_never_has_a_second_writer(drive, cluster):

@@ -1,4 +1,6 @@
-# The images of the study: fixed splits, and pseudo-labels of the extra pool where runs ask for it.
+# The images of the study: fixed splits, and pseudo-labels of the extra pool where runs ask for it. It is the one job that
+# downloads, so it runs where Snakemake runs: nodes of a cluster have no network. Labelling trains a network, and belongs
+# on a node; sets that have a pool come with the packages.
 
 
 rule data:
@@ -8,6 +10,7 @@ rule data:
         "<logs>/data.log",
     benchmark:
         "<benchmarks>/data.tsv"
+    localrule: not JOBS.labels_a_pool()
     conda:
         "../../environment.yml"
     threads: 1

@@ -1,0 +1,25 @@
+"""Where a job computes."""
+
+import os
+import re
+import sys
+
+import torch
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name; 'auto' is a GPU where torch finds one, else the CPU. Where CUDA_VISIBLE_DEVICES names a
+    GPU that torch cannot use, stderr has a warning: the job would take days on the CPU, for as long as its node is
+    kept from others. Raises RuntimeError for a name that torch does not know."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if re.match(r"\d|GPU-|MIG-", given):  # not -1, nor Slurm's NoDevFiles: those hide all
+        why = "this torch is built without CUDA" if torch.version.cuda is None else "is the driver older than its CUDA?"
+        built = f"torch {torch.__version__}"
+        print(
+            f"warning: found no GPU, though CUDA_VISIBLE_DEVICES is {given}: CPU used ({built}; {why})", file=sys.stderr
+        )
+    return torch.device("cpu")

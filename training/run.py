@@ -116,6 +116,7 @@ def train_run(
     folder.mkdir(parents=True, exist_ok=True)
     with lock or RunLock(folder) as held:
         record = finished(folder, run) or train_alone(settings, splits, extra, folder, device, held)
+        held.check()
         (folder / "resume.safetensors").unlink(missing_ok=True)  # after run.json: a kill between them loses nothing
     return record
 
@@ -160,10 +161,13 @@ def train_alone(
         reason = reason or chance_reason
         lock.check()
         save_model(folder / "last.safetensors", model, run=run)
+        lock.check()
         save_tensors(folder / "best.safetensors", best or model.state_dict(), run=run)
+    lock.check()
     if progress.log:  # as the sidecar has it: what lies there may have been damaged since
         write_log(folder / LOG, progress.log)
     record = make_record(run, settings, progress, accuracy, reason, folder, device)
+    lock.check()
     write_json(folder / "run.json", record)
     return record
 

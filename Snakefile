@@ -38,6 +38,10 @@ onstart:
     JOBS.write_plan()
 
 
+onerror:
+    JOBS.remove_marked()
+
+
 wildcard_constraints:
     batch="[0-9a-f]+",
     chunk="[0-9]{3}",

@@ -38,10 +38,6 @@ onstart:
     JOBS.write_plan()
 
 
-onerror:
-    JOBS.remove_marked()
-
-
 wildcard_constraints:
     batch="[0-9a-f]+",
     chunk="[0-9]{3}",

@@ -52,6 +52,13 @@ def grid_row(entry: dict, plan: dict, results: Path) -> dict:
     return {**row, **done, **judged, "flags": ";".join(record["flags"]), "epochs": epochs}
 
 
+def train_again(entry: dict, plan: dict, results: Path) -> None:
+    """Remove what keeps the workflow from training a damaged run again: the manifest of its batch, and the outcomes of
+    its chunk, without which nothing would miss that. What is whole is cached beside them."""
+    for made in (f"runs/{plan['runs'][entry['run']]['batch']}.json", f"outcomes/{entry['chunk']}.parquet"):
+        (results / made).unlink(missing_ok=True)
+
+
 def foreign_row(entry: dict, plan: dict) -> dict:
     """A model that was trained elsewhere: settings are NA, save data, norm and eps."""
     known = {"data": entry.get("dataset"), "norm": entry.get("threat"), "eps": plan["study"].get("eps")}
@@ -62,7 +69,11 @@ def run_table(plan: dict, results: Path) -> pd.DataFrame:
     """The table `runs` before outcomes are looked at."""
     rows = []
     for model, entry in plan["models"].items():
-        row = grid_row(entry, plan, results) if entry["source"] == "grid" else foreign_row(entry, plan)
+        try:
+            row = grid_row(entry, plan, results) if entry["source"] == "grid" else foreign_row(entry, plan)
+        except ValueError as error:  # only a run has files
+            train_again(entry, plan, results)
+            raise ValueError(f"{error}: run again, and it is trained anew") from error
         rows.append({"model": model, **row})
     settings = dict.fromkeys(key for run in plan["runs"].values() for key in run["settings"]) or FEWEST_SETTINGS
     first = ["run", "model", CHECKPOINT, "seed", "source"]

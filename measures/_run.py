@@ -17,7 +17,8 @@ from measures._compute import FATAL, Row, compute, contexts
 from measures._data import prepare
 from measures.core import Measure, select
 from training import planned
-from training.checkpoint import FileFault, write_atomically
+from training.checkpoint import FileFault, read_json, write_atomically
+from training.damage import made_anew
 from training.device import pick_device
 from training.memory_format import channels_last
 from training.settings import number
@@ -61,7 +62,8 @@ def run(
     runs are left out. Each model's rows are cached beside the table as soon as they are known, so a killed chunk
     resumes; what failed unforeseen is missing with its reason in the table, and is not cached.
     Raises LookupError for an unknown measure or chunk, ValueError for a pattern without a name or target_se without
-    `out`, FileFault for a damaged or missing file of the study, and what ends a job: no memory, a broken device.
+    `out`, FileFault for a damaged or missing file of the study, after removing what makes the workflow make it again,
+    and what ends a job: no memory, a broken device.
     """
     if target_se is not None and out is None:
         raise ValueError(
@@ -70,12 +72,13 @@ def run(
     if chunk not in plan["chunks"]:
         raise LookupError(f"chunk {chunk!r} is not in the plan (known: {', '.join(plan['chunks'])})")
     tasks = open_tasks(select(asked), str(out or results / OUT.replace("{chunk}", chunk)), target_se)
-    models = [model for model, entry in plan["models"].items() if entry["chunk"] == chunk]
-    models = [model for model in models if not collapsed(plan, results, model)]
+    planned.frozen_images(plan["study"])  # raises what is wrong with the data set, for which no model is to blame
+    models = finished_models(plan, results, chunk)
     progress, device = Progress(tasks, len(models)), pick_device()
     tables: dict[str, list[dict]] = {task.measured.name: [] for task in tasks}
     for model in models:
-        found, cached = model_rows(tasks, plan, results, model, target_se, device)
+        with made_anew(plan, results, model):
+            found, cached = model_rows(tasks, plan, results, model, target_se, device)
         progress.report(model, [row for rows in found.values() for row in rows], cached)
         for task in tasks:
             tables[task.measured.name] += [table_row(model, task.code, row) for row in found[task.measured.name]]
@@ -88,6 +91,16 @@ def open_tasks(measures: list[Measure], out: str, target_se: float | None) -> li
     if len(measures) > 1 and "{name}" not in out:
         raise ValueError(f"--out: found {out} for {len(measures)} measures, wanted a path with {{name}} in it")
     return [Task(one, code_id(one.name), Path(out.replace("{name}", one.name)), target_se) for one in measures]
+
+
+def finished_models(plan: dict, results: Path, chunk: str) -> list[str]:
+    """The models of a chunk, without those of collapsed runs."""
+    models = []
+    for model, entry in plan["models"].items():
+        if entry["chunk"] == chunk:
+            with made_anew(plan, results, model):
+                models += [] if planned.collapsed(plan, results, model) else [model]
+    return models
 
 
 def model_rows(
@@ -114,7 +127,7 @@ def model_rows(
     except FATAL:
         raise
     except Exception as error:  # a foreign model may fail in any way, and must not lose the others
-        if plan["models"][model]["source"] == "grid":
+        if plan["models"][model]["source"] == "grid" or isinstance(error, planned.OutcomesFault):
             raise
         reason, cached = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", 0
         found = {task.measured.name: found.get(task.measured.name) or missing(task.measured, reason) for task in tasks}
@@ -126,12 +139,7 @@ def measure_model(
 ) -> Iterator[tuple[Task, list[dict]]]:
     """Rows of one model, one per variant, task by task. Raises what loading the model or its images raises."""
     study, given = plan["study"], planned.measure_batch(plan, results, model_id)
-    try:
-        model = channels_last(planned.load_planned_model(plan, results, model_id, device))
-    except FileFault as error:
-        if plan["models"][model_id]["source"] != "grid":
-            raise
-        raise planned.trained_anew(plan, results, model_id, error) from error
+    model = channels_last(planned.load_planned_model(plan, results, model_id, device))
     data = prepare(
         model,
         given["images"],
@@ -159,16 +167,17 @@ def missing(measured: Measure, reason: str) -> list[dict]:
     return [asdict(Row(measured.name, v, None, None, 0, 0.0, 0, reason, failed=True)) for v in measured.variants]
 
 
-def collapsed(plan: dict, results: Path, model: str) -> bool:
-    foreign = plan["models"][model]["source"] != "grid"
-    return not foreign and planned.run_record(plan, results, model)["status"] == "collapsed"
-
-
 def recall(cache: Path, made_from: dict) -> list[dict] | None:
-    """Rows from the cache; None where there are none, or where they were made from something else."""
+    """Rows from the cache; None where there are none, or where they were made from something else. A damaged file is
+    named on stderr."""
+    if not cache.exists():
+        return None
     try:
-        content = json.loads(cache.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        content = read_json(cache)
+        if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
+            raise FileFault(f"{cache}: found no rows of a measure")
+    except FileFault as error:
+        print(f"{error}: computed again", file=sys.stderr)
         return None
     same = all(content.get(key) == value for key, value in made_from.items())
     return content["rows"] if same else None

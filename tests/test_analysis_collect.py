@@ -46,8 +46,9 @@ def results(tmp_path: Path) -> Path:
     """Four runs x two checkpoints in two chunks: r1 fine, r2 fine, r3 collapsed, r4 never finished; one foreign model
     that did not load. `ce` is a catalogued measure; `rows`, made by hand, is not."""
     results, settings = tmp_path / "S", {"defense": "AT", "norm": "Linf", "eps": "3/20", "epochs": 30}
+    settings["seed"] = 0
     runs = {
-        f"r{number}": {"settings": {**settings, "awp": number % 2 == 0, "seed": 0}, "chunk": f"00{number // 3}"}
+        f"r{number}": {"settings": {**settings, "awp": number % 2 == 0}, "chunk": f"00{number // 3}", "batch": "0a"}
         for number in (1, 2, 3, 4)
     }
     models: dict[str, dict] = {
@@ -218,6 +219,18 @@ def test_a_damaged_file_is_named_in_one_line_and_nothing_is_written(results, cap
     error = capsys.readouterr().err
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
     assert not (results / "ledger").exists()
+
+
+@pytest.mark.parametrize("file, content", [("run.json", b"\xff"), ("log.csv", b"epoch,va")])
+def test_a_run_with_a_damaged_file_is_trained_again(file, content, results, capsys):
+    """The manifest of its batch goes, and the outcomes of its chunk, which would hide that from Snakemake."""
+    (results / "runs" / "r1" / file).write_bytes(content)
+    (results / "runs" / "0a.json").write_text("{}")
+    assert main(["ledger", "--results", str(results), "--out", str(results / "ledger")]) == 1
+    error = capsys.readouterr().err
+    assert f"{results}/runs/r1/{file}: " in error and error.endswith(": run again, and it is trained anew\n")
+    assert not (results / "runs" / "0a.json").exists() and not (results / "outcomes" / "000.parquet").exists()
+    assert (results / "outcomes" / "001.parquet").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from planted import make_plan
 from small_runs import same_weights
+from trees import ROOT, snakemake
 
 from training import loop
 from training.__main__ import main
@@ -89,3 +90,18 @@ def test_a_training_that_fills_the_disk(small_disk, tmp_path, monkeypatch, capsy
     assert f"{broken}: resumed after epoch 1" in capsys.readouterr().err
     assert same_weights(folder / broken, tmp_path / "unbroken" / "runs" / broken)
     assert (folder / whole / "run.json").read_bytes() == record
+
+
+@pytest.mark.study
+def test_snakemake_on_a_full_disk_is_started_again_without_unlocking(small_disk):
+    """There is space for what Snakemake writes first, and not for what the job does."""
+    given = ["--configfile", f"{ROOT}/workflow/config/digits-tiny.yaml", "--cores", "1"]
+    given += ["--workflow-profile", f"{ROOT}/workflow/profiles/local"]
+    hog = fill(small_disk)
+    os.truncate(hog, hog.stat().st_size - 40960)
+    full = snakemake(small_disk, "results/digits-tiny/catalogue.json", *given)
+    assert full.returncode != 0 and "No space left on device" in full.stdout + full.stderr
+    hog.unlink()
+    again = snakemake(small_disk, "results/digits-tiny/catalogue.json", *given)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((small_disk / "results" / "digits-tiny" / "catalogue.json").read_text())

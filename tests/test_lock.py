@@ -1,5 +1,6 @@
 """One writer per run: who gets the lock, who waits, and when it changes hands. Clocks are given, nothing sleeps."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 from small_runs import elsewhere, same_weights, settings_of, train
 
-from training import lock, loop
+from training import lock, loop, run
 from training.data import load
-from training.lock import SILENCE, Held, RunLock, machine, started, take_turns
+from training.lock import LOOK, POLL, SILENCE, Held, RunLock, machine, started, take_turns
 from training.run import train_run
 from training.settings import run_id
 
@@ -29,6 +30,16 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+def watch(clock: Clock, *watchers: RunLock) -> None:
+    """The watchers look every POLL seconds, until one look before the silence was long enough."""
+    for _ in range(round(SILENCE / POLL) - 1):
+        clock.now += POLL
+        for watcher in watchers:
+            with pytest.raises(Held):
+                watcher.acquire()
+    clock.now += POLL
 
 
 def files(folder: Path) -> list[str]:
@@ -92,18 +103,56 @@ def test_another_machine_is_followed_when_silent_on_the_watchers_clock(content, 
         (tmp_path / "lock.1").write_bytes(content)
     os.utime(tmp_path / "lock.1", (0, 0))
     watcher = RunLock(tmp_path, clock)
-    for wait in (0, SILENCE - 1):
-        clock.now += wait
-        with pytest.raises(Held, match="n7, process 4711, job 17" if content is None else "unknown host"):
-            watcher.acquire()
+    with pytest.raises(Held, match="n7, process 4711, job 17" if content is None else "unknown host"):
+        watcher.acquire()
+    watch(clock, watcher)
     os.utime(tmp_path / "lock.1")  # a heartbeat: the watch starts again
-    for wait in (1, SILENCE - 1):
+    with pytest.raises(Held):
+        watcher.acquire()
+    watch(clock, watcher)
+    watcher.acquire()
+    assert "silent for 180 s" in capsys.readouterr().err and not holder.mine()
+
+
+def test_a_watcher_that_saw_nothing_for_long_bears_no_witness_to_silence(tmp_path, clock):
+    """After an outage of the file server the old heartbeat is all there is to see, although the holder lives."""
+    holder, watcher = elsewhere(tmp_path), RunLock(tmp_path, clock)
+    for wait in (0, 600, 86400):
         clock.now += wait
         with pytest.raises(Held):
             watcher.acquire()
-    clock.now += 1
+    assert holder.mine()
+    clock.now += SILENCE - 2 * LOOK  # as every gap before, it counts as one look
+    with pytest.raises(Held):
+        watcher.acquire()
+    for _ in range(round(SILENCE / LOOK) - 4):
+        clock.now += LOOK
+        with pytest.raises(Held):
+            watcher.acquire()
+    clock.now += LOOK
     watcher.acquire()
-    assert "silent for 180 s" in capsys.readouterr().err and not holder.mine()
+
+
+def test_a_stale_handle_is_a_lock_that_is_gone(tmp_path, monkeypatch):
+    """NFS: another client removed the file between listing and reading it. Any other error is one."""
+    elsewhere(tmp_path)
+    number = errno.ESTALE
+    opened = Path.open
+
+    def stale(path, mode="r", *given, **more):
+        if (path.name, mode) == ("lock.1", "rb"):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, mode, *given, **more)
+
+    monkeypatch.setattr(Path, "open", stale)
+    number = errno.EIO
+    with pytest.raises(OSError, match="Input/output error"):
+        RunLock(tmp_path).acquire()
+    number = errno.ESTALE
+    watcher = RunLock(tmp_path)
+    watcher.acquire()
+    watcher.check()
+    assert files(tmp_path) == ["lock.2"]
 
 
 def test_a_beat_is_seen_and_a_frozen_holder_never_writes_again(tmp_path, clock):
@@ -113,7 +162,7 @@ def test_a_beat_is_seen_and_a_frozen_holder_never_writes_again(tmp_path, clock):
     assert (tmp_path / "lock.1").stat().st_mtime > 0
     with pytest.raises(Held):
         watcher.acquire()
-    clock.now += SILENCE
+    watch(clock, watcher)
     watcher.acquire()
     os.utime(tmp_path / "lock.2", (0, 0))
     with pytest.raises(Held, match="was taken over"):
@@ -129,7 +178,7 @@ def test_a_frozen_holder_is_not_taken_in_by_its_old_number(tmp_path, clock):
     holder, watcher = elsewhere(tmp_path), RunLock(tmp_path, clock)
     with pytest.raises(Held):
         watcher.acquire()
-    clock.now += SILENCE
+    watch(clock, watcher)
     watcher.acquire()
     watcher.release()
     third = RunLock(tmp_path)
@@ -147,7 +196,7 @@ def test_of_two_that_saw_the_same_silence_one_gets_it(released, tmp_path, clock,
     for watcher in (slow, quick):
         with pytest.raises(Held):
             watcher.acquire()
-    clock.now += SILENCE
+    watch(clock, slow, quick)
     look = slow._reason_to_take
 
     def overtaken(number):
@@ -169,7 +218,7 @@ def test_a_successor_that_died_before_it_tidied_up_is_followed(tmp_path, clock):
     watcher = RunLock(tmp_path, clock)
     with pytest.raises(Held):
         watcher.acquire()
-    clock.now += SILENCE
+    watch(clock, watcher)
     watcher.acquire()
     assert files(tmp_path) == ["lock.6"]
 
@@ -275,3 +324,35 @@ def test_a_job_that_was_taken_over_in_its_sleep_stops_before_it_writes(tmp_path,
     train_run(settings, load("digits"), None, folder, loop.torch.device("cpu"))
     assert f"{folder.name}: resumed after epoch 1" in capsys.readouterr().err
     assert same_weights(folder, unbroken)
+
+
+@pytest.mark.parametrize(
+    "last_act, missing", [("save_model", "best.safetensors"), ("save_tensors", "run.json"), ("make_record", "run.json")]
+)
+def test_a_job_taken_over_while_it_writes_its_results_writes_no_further(last_act, missing, tmp_path, monkeypatch):
+    """The lock changes hands in the middle of the final writes: what comes next belongs to the successor."""
+    folder, original = tmp_path / run_id(settings_of()), getattr(run, last_act)
+
+    def frozen(*given, **more):
+        done = original(*given, **more)
+        if last_act != "save_model" or given[0].name == "last.safetensors":  # not the one of the untrained network
+            elsewhere(folder, 2)
+        return done
+
+    monkeypatch.setattr(run, last_act, frozen)
+    with pytest.raises(Held, match="was taken over"):
+        train(tmp_path)
+    assert not (folder / missing).exists() and (folder / "resume.safetensors").exists()
+
+
+def test_a_job_taken_over_at_its_end_leaves_the_sidecar_to_its_successor(tmp_path, monkeypatch):
+    folder, original = tmp_path / run_id(settings_of()), run.write_json
+
+    def frozen(*given):
+        original(*given)
+        elsewhere(folder, 2)
+
+    monkeypatch.setattr(run, "write_json", frozen)
+    with pytest.raises(Held, match="was taken over"):
+        train(tmp_path)
+    assert (folder / "resume.safetensors").exists()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from measures import core
 from measures._code import code_id, names
 from measures._run import COLUMNS
 from training import planned
+from training.settings import DAMAGED
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +201,57 @@ def test_run_says_in_one_line_what_is_wrong(study, capsys, tmp_path):
         assert str(weights) in capsys.readouterr().err
     finally:
         weights.write_bytes(content)
+
+
+def test_a_damaged_file_tells_what_makes_it_again(study, capsys):
+    """Kept outcomes: the table of the chunk is marked. Weights, log, record: also the manifest of the batch goes."""
+    results, plan = study
+    model, entry = next(iter(plan["models"].items()))
+    folder, outcomes, manifest = results / "runs" / entry["run"], results / "outcomes", results / "runs" / "000.json"
+    (kept,) = (outcomes / "models").glob(f"{model}.*")
+    for path, done in (
+        (kept, "made"),
+        (folder / "last.safetensors", "trained"),
+        (folder / "log.csv", "trained"),
+        (folder / "run.json", "trained"),
+    ):
+        whole = path.read_bytes()
+        manifest.write_text("{}")
+        os.utime(outcomes / "000.parquet")
+        shutil.rmtree(results / "measures" / "brier_score", ignore_errors=True)
+        path.write_bytes(whole[: len(whole) // 2])
+        try:
+            assert command(results, "brier_score") == 1
+        finally:
+            path.write_bytes(whole)
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"error: {path}: ") and said.endswith(f": run again, and it is {done} anew")
+        assert (outcomes / "000.parquet").stat().st_mtime == DAMAGED
+        assert manifest.exists() == (done == "made")
+
+
+def test_the_kept_outcomes_of_a_foreign_model_are_made_again_too(study, capsys, monkeypatch):
+    """They are ours, though the model is not: a value missing for that reason would be missing for ever."""
+    results, _ = study
+    foreign = "rb-cifar10-Linf-Wong2020Fast"
+    kept = results / "outcomes" / "models" / "foreign.safetensors"
+    kept.write_bytes(b"half")
+    cache_file = planned.cache_file
+    monkeypatch.setattr(planned, "cache_file", lambda p, r, m: kept if m == foreign else cache_file(p, r, m))
+    assert command(results, "brier_score") == 1
+    assert f"error: {kept}: not a complete safetensors file" in capsys.readouterr().err
+    kept.unlink()
+    assert command(results, "brier_score") == 0  # a model that could not be judged has a reason, and stops nothing
+    assert "wanted the outcomes of" in table(results, "brier_score")[-1]["reason"]
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"[]", b"{}", b'{"rows": '])
+def test_a_damaged_cache_of_a_measure_is_named_and_computed_again(damage, study, capsys):
+    results, _ = study
+    assert command(results, "num_params") == 0
+    before = values(results, "num_params")
+    cache = next((results / "measures" / "num_params" / "cache").iterdir())
+    cache.write_bytes(damage)
+    capsys.readouterr()
+    assert command(results, "num_params") == 0
+    assert f"{cache}: " in capsys.readouterr().err and values(results, "num_params") == before

@@ -148,8 +148,41 @@ def test_command_line(tmp_path, capsys):
     weights = tmp_path / "runs" / run / "best.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     cache_file(plan, tmp_path, f"{run}-best").unlink()
-    assert command(plan, tmp_path) == 1
+    manifest = tmp_path / "runs" / "000.json"
+    manifest.write_text("{}")
+    assert command(plan, tmp_path) == 1 and not manifest.exists()
     assert f"error: {weights}: SHA-256 found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (b'{"run": ', "not valid JSON"),
+        (b"\xff", "not valid JSON ('utf-8' codec"),
+        (b'{"status": "finished", "files": {}}', "found files none, wanted RUN-last"),
+    ],
+)
+def test_a_damaged_record_takes_the_manifest_with_it(damage, message, tmp_path, capsys):
+    plan = make_plan([{"seed": 0}])
+    (run,) = plan["runs"]
+    plant(plan, tmp_path, run)
+    manifest, record = tmp_path / "runs" / "000.json", tmp_path / "runs" / run / "run.json"
+    manifest.write_text("{}")
+    record.write_bytes(damage)
+    assert command(plan, tmp_path) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"error: {record}: {message.replace('RUN-last', 'last.safetensors')}")
+    assert last.endswith(": run again, and it is trained anew") and not manifest.exists()
+
+
+def test_a_fault_of_the_data_set_is_no_models_fault(tmp_path, capsys):
+    plan = make_plan([{"seed": 0}], (WONG,), data="cifar10", data_dir=str(tmp_path / "nowhere"))
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "000.json").write_text("{}")
+    assert command(plan, tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "nowhere" in said and "not found" in said and "removed" not in said and said.count("\n") == 1
+    assert (tmp_path / "runs" / "000.json").exists()
 
 
 def test_a_model_outside_the_plan(study):

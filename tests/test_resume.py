@@ -11,7 +11,7 @@ import torch
 from planted import make_plan
 from small_runs import interrupted, read_log, same_weights, train, without_seconds
 
-from training.checkpoint import load_weights, read_json
+from training.checkpoint import digest, load_weights, read_json
 
 # Trains the runs of a plan in children that kill themselves with SIGKILL at given moments, then in one that does not.
 # step: inside training step n; write: in the middle of writing file n; replace: before file n gets its name.
@@ -78,7 +78,7 @@ def trained_with_kills(tmp_path, moments):
 
 
 def test_killed_at_any_moment_a_run_ends_bit_for_bit_as_if_unbroken(at_run, tmp_path):
-    """500 images in batches of 128: 4 steps and 2 files (log, sidecar) an epoch, init before and three files after."""
+    """500 images in batches of 128: 4 steps and 2 files (log, sidecar) an epoch, init before and four files after."""
     moments = [
         ["write", 1],  # init half written
         ["step", 3],  # in the first epoch: nothing to resume yet
@@ -86,7 +86,8 @@ def test_killed_at_any_moment_a_run_ends_bit_for_bit_as_if_unbroken(at_run, tmp_
         ["step", 6],  # in the second epoch
         ["write", 5],  # resumed after the first; the log of the third is written, its sidecar half
         ["write", 4],  # resumed after the second; last half written
-        ["replace", 4],  # all weights there, run.json not in place
+        ["replace", 4],  # all weights there, the log not in place
+        ["replace", 5],  # and the log, but not run.json
     ]
     ends, said, folder, manifest = trained_with_kills(tmp_path, moments)
     assert ends == [-signal.SIGKILL] * len(moments) + [0], said
@@ -95,7 +96,9 @@ def test_killed_at_any_moment_a_run_ends_bit_for_bit_as_if_unbroken(at_run, tmp_
     assert same_weights(folder, at_run[0])
     assert without_seconds(folder) == without_seconds(at_run[0])
     assert not (folder / "resume.safetensors").exists() and not list(folder.glob("lock.*"))
-    assert manifest["runs"][folder.name]["files"] == at_run[1]["files"]
+    files = manifest["runs"][folder.name]["files"]
+    assert {**files, "log.csv": digest(folder / "log.csv")} == files
+    assert {**files, "log.csv": at_run[1]["files"]["log.csv"]} == at_run[1]["files"]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

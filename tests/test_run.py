@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 from small_runs import CPU, read_log, same_weights, train
 from torch import nn
 
+import training.run
 from training import loop
 from training.__main__ import main
 from training.architectures import build
 from training.attacks import EVALUATION_START, pgd, start
-from training.checkpoint import read_json
+from training.checkpoint import digest, read_json, write_json
 from training.data import load
 from training.extra import load_extra, pseudo_label
 from training.run import judge
@@ -35,6 +36,7 @@ def test_what_a_run_leaves(at_run):
         "best.safetensors",
     }
     assert read_json(folder / "run.json") == record
+    assert record["files"] == {p.name: digest(p) for p in folder.iterdir() if p.name != "run.json"}
     assert record["run"] == folder.name and record["status"] == "finished" and record["epochs"] == 3
     assert {"torch", "numpy", "safetensors"} == set(record["packages"]) and record["seconds"] > 0 and record["device"]
     log = read_log(folder)
@@ -89,10 +91,54 @@ def test_a_finished_run_is_left_alone_and_a_damaged_one_trained_again(at_run, tm
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train", None)  # calling it would fail
         assert train(tmp_path, defense="AT", awp=True)[1] == record
-    (folder / "last.safetensors").write_bytes(kept[: len(kept) // 2])
-    train(tmp_path, defense="AT", awp=True)
-    assert "last.safetensors: missing or not the file that training wrote" in capsys.readouterr().err
-    assert (folder / "last.safetensors").read_bytes() == kept
+    for name, damage, message in (
+        ("last.safetensors", kept[: len(kept) // 2], "missing or not the file that training wrote"),
+        ("log.csv", (folder / "log.csv").read_bytes()[:-5], "missing or not the file that training wrote"),
+        ("run.json", (folder / "run.json").read_bytes()[:-50], "not valid JSON"),
+        ("run.json", b"\xff{}", "not valid JSON ('utf-8' codec"),
+        ("run.json", b"[]", "found a JSON list, wanted the record of a run"),
+        ("run.json", b"{}", "found status None, wanted the record of a run"),
+    ):
+        (folder / name).write_bytes(damage)
+        train(tmp_path, defense="AT", awp=True)
+        said = capsys.readouterr().err
+        assert f"{folder / name}: {message}" in said and f"training run {folder.name} again" in said
+        assert (folder / "last.safetensors").read_bytes() == kept
+
+
+def test_a_run_of_a_version_that_did_not_list_its_log_is_finished_while_the_log_is_whole(tmp_path, monkeypatch, capsys):
+    folder, record = train(tmp_path)
+    del record["files"]["log.csv"]
+    write_json(folder / "run.json", record)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train", None)  # calling it would fail
+        assert train(tmp_path)[1] == record
+    log = (folder / "log.csv").read_text()
+    for broken, message in (
+        (log[: log.rindex("\n", 0, -1) + 1], "found 2 epochs, wanted 3"),
+        (log[:-20], "not a compl"),
+    ):
+        (folder / "log.csv").write_text(broken)
+        assert "log.csv" in train(tmp_path)[1]["files"]
+        assert f"{folder / 'log.csv'}: {message}" in capsys.readouterr().err
+        write_json(folder / "run.json", record)
+
+
+def test_a_log_damaged_after_the_last_epoch_is_written_again_before_it_is_listed(tmp_path, monkeypatch):
+    """The job was killed between the last sidecar and run.json, and the disk lost the log."""
+    whole, _ = train(tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.run, "judge", interrupt)
+        train(tmp_path)
+    folder = tmp_path / whole.name
+    lines = len(read_log(folder))
+    (folder / "log.csv").write_text("epoch,")
+    record = train(tmp_path)[1]
+    assert len(read_log(folder)) == lines == 3 and record["files"]["log.csv"] == digest(folder / "log.csv")
+
+
+def interrupt(*given):
+    raise KeyboardInterrupt
 
 
 def test_a_collapsed_run_says_why_and_does_not_stop_the_others(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Damaged files and failing measures in a finished study: named, made again, and nothing else with them."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -18,38 +19,64 @@ def halve(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def forget(results: Path, measure: str, model: str, chunk: str) -> None:
+    """Let one measure of one model be computed again."""
+    (results / "measures" / measure / f"{chunk}.csv").unlink()
+    (cache,) = (results / "measures" / measure / "cache").glob(f"{model}.*.json")
+    cache.unlink()
+
+
 def test_damaged_files_are_named_and_made_again(finished: Tree, tmp_path: Path):
-    """A truncated table stops the ledger, which removes it; a damaged checkpoint stops the outcomes, which remove the
-    manifest of its training. Running again mends both, with the numbers as they were."""
+    """The ledger meets a truncated table. Then in one chunk three measures meet kept outcomes, weights and a log, in
+    the other the outcomes meet a run.json that is no text. All are named with what to do, nothing else is stopped, and
+    running again makes these and no others, with the numbers as they were."""
     tree = finished.copy(tmp_path / "project")
     results = tree.path / RESULTS
-    before = pd.read_parquet(results / "ledger" / "outcomes.parquet")
-    table = sorted((results / "outcomes").glob("*.parquet"))[0]
-    halve(table)
+    plan = json.loads((results / "plan.json").read_text())
+    before = [pd.read_parquet(results / "ledger" / f"{name}.parquet") for name in ("outcomes", "measures")]
+    runs = sorted(plan["runs"], key=lambda run: plan["runs"][run]["chunk"])
+    first, last = plan["runs"][runs[0]], plan["runs"][runs[-1]]
+    assert first["chunk"] != last["chunk"]
+    (kept,) = (results / "outcomes" / "models").glob(f"{runs[0]}-last.*")
+    weights, log = results / "runs" / runs[0] / "best.safetensors", results / "runs" / runs[1] / "log.csv"
+    table, record = results / "outcomes" / f"{last['chunk']}.parquet", results / "runs" / runs[-1] / "run.json"
     (results / "ledger" / "study.json").unlink()
+    halve(table)
     stopped = tree.run("digits-tiny", "ledger")
     assert stopped.code != 0 and not table.exists()
     named = f"{table.relative_to(tree.path)}: found no readable parquet"
     assert named in stopped.text and "removed it: run again" in stopped.text
 
-    weights = sorted((results / "runs").glob("*/best.safetensors"))[0]
-    whole = weights.read_bytes()
-    halve(weights)
-    for cache in (results / "outcomes" / "models").glob("*"):
-        cache.unlink()
-    table = [path for path in (results / "outcomes").glob("*.parquet")]
-    for path in table:
-        path.unlink()
+    for path in (kept, weights):
+        halve(path)
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:4]))
+    record.write_bytes(b"\xff" + record.read_bytes())
+    forget(results, "average_ce", f"{runs[0]}-last", first["chunk"])
+    forget(results, "prob_margin", f"{runs[0]}-best", first["chunk"])
+    forget(results, "path_norm", f"{runs[1]}-last", first["chunk"])
+    whole = results / "runs" / runs[2] / "run.json"
+    written = whole.stat().st_mtime_ns
+
     stopped = tree.run("digits-tiny", "ledger")
-    assert stopped.code != 0 and "Error in rule outcomes" in stopped.text
-    assert f"{weights.relative_to(tree.path)}: SHA-256 found" in stopped.text
-    assert "run again, and it is trained anew" in stopped.text
+    assert stopped.code != 0
+    for path, found, done in (
+        (kept, "not a complete safetensors file", "made"),
+        (weights, "SHA-256 found", "trained"),
+        (log, "found 3 epochs, wanted 6", "trained"),
+        (record, "not valid JSON", "trained"),
+    ):
+        (line,) = {line for line in stopped.text.splitlines() if f"error: {path.relative_to(tree.path)}: " in line}
+        assert found in line and line.endswith(f": run again, and it is {done} anew")
 
     mended = tree.run("digits-tiny", "ledger")
     assert mended.code == 0, mended.text
-    assert weights.read_bytes() == whole and mended.jobs["train"] == 1
-    after = pd.read_parquet(results / "ledger" / "outcomes.parquet")
-    assert after.drop(columns="seconds", errors="ignore").equals(before.drop(columns="seconds", errors="ignore"))
+    assert mended.jobs["train"] == mended.jobs["outcomes"] == 2
+    assert whole.stat().st_mtime_ns == written
+    told = "".join(path.read_text() for path in sorted((results / "logs" / "train").glob("*.log")))
+    assert told.count("trains on") == 3
+    for name, old in zip(("outcomes", "measures"), before, strict=True):
+        new = pd.read_parquet(results / "ledger" / f"{name}.parquet")
+        assert new.drop(columns="seconds", errors="ignore").equals(old.drop(columns="seconds", errors="ignore"))
 
 
 def test_a_measure_that_fails_is_listed_and_stops_nothing(finished: Tree, tmp_path: Path):

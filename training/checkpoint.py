@@ -50,8 +50,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise FileFault(f"{path}: not found") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text at all
         raise FileFault(f"{path}: not valid JSON ({error})") from error
+
+
+def read_record(path: Path) -> dict:
+    """The content of run.json. Raises FileFault naming the file when it is missing, or no record of a run."""
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise FileFault(f"{path}: found a JSON {type(record).__name__}, wanted the record of a run")
+    for key, kind in (("status", str), ("files", dict)):
+        if not isinstance(record.get(key), kind):
+            raise FileFault(f"{path}: found {key} {record.get(key)!r}, wanted the record of a run")
+    return record
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], **metadata: str) -> None:
@@ -103,8 +114,8 @@ def save_model(path: Path, model: nn.Module, **metadata: str) -> None:
 
 def load_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     """State dict saved by `save_model`; with `sha256`, a file that differs from it is a FileFault."""
-    if sha256 is not None and path.exists() and (found := digest(path)) != sha256:
-        raise FileFault(f"{path}: SHA-256 found {found[:12]}..., wanted {sha256[:12]}...")
+    if sha256 is not None and path.exists():
+        require_digest(path, sha256)
     return load_tensors(path)[0]
 
 
@@ -120,6 +131,12 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def require_digest(path: Path, sha256: str) -> None:
+    """Raises FileFault naming the file when its SHA-256 is another."""
+    if (found := digest(path)) != sha256:
+        raise FileFault(f"{path}: SHA-256 found {found[:12]}..., wanted {sha256[:12]}...")
+
+
 def write_log(path: Path, rows: list[dict]) -> None:
     """The training log as CSV, one line per epoch; rewritten whole, so a resumed run never repeats a line. What an
     earlier version, which began the run, did not note, is nan."""
@@ -130,15 +147,21 @@ def write_log(path: Path, rows: list[dict]) -> None:
     write_atomically(path, text.getvalue())
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
-    """The lines of a training log as numbers. Raises FileFault naming the file when it is missing or not whole."""
+def read_log(path: Path, epochs: int = 0, sha256: str | None = None) -> list[dict[str, float]]:
+    """The lines of a training log as numbers. Raises FileFault naming the file when it is missing or not whole, has
+    fewer lines than `epochs`, or differs from `sha256`."""
     try:
         with path.open(newline="") as file:
-            return [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+            lines = [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
     except FileNotFoundError as error:
         raise FileFault(f"{path}: not found") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, csv.Error) as error:
         raise FileFault(f"{path}: not a complete training log ({error})") from error
+    if len(lines) < epochs:
+        raise FileFault(f"{path}: found {len(lines)} epochs, wanted {epochs}")
+    if sha256 is not None:
+        require_digest(path, sha256)
+    return lines
 
 
 def save_resume(

@@ -7,10 +7,13 @@ The lock is the file lock.N, created exclusively (atomic on NFS, Lustre and loca
 holds it; its modification time is the heartbeat, set every BEAT seconds. Whoever waits looks at both and takes over
 - at once, when the holder ran on the same machine and its process is gone;
 - else when nothing changed for SILENCE seconds on the watcher's own clock: those of two machines are never compared.
+  Between two looks at most LOOK seconds count: what made the watcher blind for longer, a file server that is down or a
+  frozen machine, may have kept the holder's heartbeat from being seen.
 To take over is to create lock.N+1: of several watchers exactly one succeeds, and the old holder, should it only have
 been frozen, finds that out before it writes again. SILENCE is well above the 60 s for which NFS may show old times.
 """
 
+import errno
 import json
 import os
 import platform
@@ -22,6 +25,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 BEAT, SILENCE, POLL = 15.0, 180.0, 5.0  # seconds: between heartbeats; until a lock is taken over; between two looks
+LOOK = 3 * POLL  # seconds of silence that one look bears witness to, at most
 JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")  # as schedulers call them
 
 
@@ -87,14 +91,15 @@ class RunLock:
     """The lock of one run's folder, as seen by one process: `with RunLock(folder) as lock: ...; lock.check(); ...`.
 
     Entering raises Held while another process holds the lock, and OSError where no file can be created. It does not
-    wait: enter again later, with the same object, because it remembers since when the holder is silent.
+    wait: enter again later, with the same object, because it remembers for how long the holder was seen silent.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic):
         self.folder, self.clock, self.content = folder, clock, own_content()
         self.number = 0  # N of lock.N; 0 while it is not ours
-        self._seen: tuple[int, bytes, int] | None = None  # number, content, heartbeat of another's lock ...
-        self._since = 0.0  # ... and since when it looks like this
+        self._seen: tuple[int, bytes, int] | None = None  # number, content, heartbeat of another's lock, ...
+        self._silent = 0.0  # ... for how many seconds it was seen to look like this, ...
+        self._looked = 0.0  # ... and when last
         self._ended = threading.Event()
 
     def _path(self, number: int) -> Path:
@@ -109,8 +114,10 @@ class RunLock:
         try:
             with self._path(number).open("rb") as file:
                 return file.read(), os.fstat(file.fileno()).st_mtime_ns
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):  # stale: NFS, where another client removed it meanwhile
+                return None
+            raise
 
     def _reason_to_take(self, number: int) -> str:
         """Why the lock of another process may be taken; raises Held when it may not."""
@@ -120,11 +127,11 @@ class RunLock:
         said, now, seen = read_content(found[0]), self.clock(), (number, *found)
         if surely_dead(said):
             return f"{describe(said)}: its process is gone"
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-        if now - self._since < SILENCE:
+        self._silent = self._silent + min(now - self._looked, LOOK) if seen == self._seen else 0.0
+        self._seen, self._looked = seen, now
+        if self._silent < SILENCE:
             raise Held(f"{self.folder}: is being trained by {describe(said)}")
-        return f"{describe(said)}: silent for {now - self._since:.0f} s"
+        return f"{describe(said)}: silent for {self._silent:.0f} s"
 
     def acquire(self) -> None:
         """Take the lock, or raise Held. The folder must exist. Raises OSError naming the file, on a full disk say."""

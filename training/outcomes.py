@@ -18,18 +18,11 @@ from torch import Tensor, nn
 
 from training import attacks
 from training.checkpoint import FileFault, load_tensors, save_tensors
+from training.damage import made_anew
 from training.data import Splits
 from training.modes import frozen, full_precision
 from training.outcome_table import failure, lines, summary, write_table
-from training.planned import (
-    ATTACKED,
-    cache_file,
-    frozen_images,
-    load_planned_model,
-    run_record,
-    splits_of,
-    trained_anew,
-)
+from training.planned import ATTACKED, cache_file, collapsed, frozen_images, load_planned_model, splits_of
 from training.registry import Registry
 from training.settings import number
 
@@ -129,27 +122,27 @@ def run(plan: dict, chunk: str, results: Path, out: Path, device: torch.device |
     """Judge the models of a chunk and write `out`. Models of collapsed runs are left out; a foreign model that does
     not load leaves a row with the reason. What is done is kept per model, so a killed job goes on where it stood.
 
-    Raises LookupError for an unknown chunk; FileFault when a run's record or weights are missing or damaged.
+    Raises LookupError for an unknown chunk; FileFault when a run's record or weights are missing or damaged, in which
+    case the manifest of its training is removed, and for a file of the data set; what `frozen_images` raises.
     """
     models = {name: entry for name, entry in plan["models"].items() if entry["chunk"] == chunk}
     if not models:
         raise LookupError(f"chunk {chunk!r} is not in the plan of study {plan['study']['study']}")
+    frozen_images(plan["study"])  # raises what is wrong with the data set, for which no model is to blame
     table, began = [], time.perf_counter()
     for done, (model_id, entry) in enumerate(models.items(), start=1):
-        foreign = entry["source"] != "grid"
-        if not foreign and run_record(plan, results, model_id)["status"] == "collapsed":
-            said = "its run collapsed, no outcomes"
-        else:
-            try:
-                found = list(lines(plan, model_id, *model_outcomes(plan, results, model_id, device)))
-                said = summary(found)
-            except (ValueError, LookupError, OSError) as error:
-                if isinstance(error, FileFault) and not foreign:
-                    raise trained_anew(plan, results, model_id, error) from error
-                if not foreign:
-                    raise
-                found, said = [failure(model_id, str(error))], f"not judged: {error}"
-            table += found
+        try:
+            with made_anew(plan, results, model_id):
+                if collapsed(plan, results, model_id):
+                    found, said = [], "its run collapsed, no outcomes"
+                else:
+                    found = list(lines(plan, model_id, *model_outcomes(plan, results, model_id, device)))
+                    said = summary(found)
+        except (ValueError, LookupError, OSError) as error:
+            if entry["source"] == "grid":
+                raise
+            found, said = [failure(model_id, str(error))], f"not judged: {error}"
+        table += found
         spent = time.perf_counter() - began
         left = spent / done * (len(models) - done)
         print(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from training import zoo
 from training.architectures import build
 from training.architectures.layouts import load_public
-from training.checkpoint import FileFault, digest, load_model, load_tensors, load_weights, read_json, read_log
+from training.checkpoint import FileFault, digest, load_model, load_tensors, load_weights, read_log, read_record
 from training.data import DATA_DIR, Split, Splits, load, stratified_order
 from training.settings import OUTCOMES_VERSION
 
@@ -64,9 +64,24 @@ def entry_of(plan: dict, model_id: str) -> dict:
     return plan["models"][model_id]
 
 
+class OutcomesFault(FileFault):
+    """The kept outcomes of a model cannot be used; the model itself may be whole."""
+
+
 def run_record(plan: dict, results: Path, model_id: str) -> dict:
     """run.json of the run behind a grid model. Raises FileFault when it is missing or not whole."""
-    return read_json(results / "runs" / entry_of(plan, model_id)["run"] / "run.json")
+    entry = entry_of(plan, model_id)
+    path, file = results / "runs" / entry["run"] / "run.json", f"{entry['checkpoint']}.safetensors"
+    record = read_record(path)
+    if record["status"] != "collapsed" and file not in record["files"]:
+        raise FileFault(f"{path}: found files {', '.join(record['files']) or 'none'}, wanted {file} among them")
+    return record
+
+
+def collapsed(plan: dict, results: Path, model_id: str) -> bool:
+    """Whether a model comes from a run that collapsed. Raises what `run_record` raises."""
+    foreign = entry_of(plan, model_id)["source"] != "grid"
+    return not foreign and run_record(plan, results, model_id)["status"] == "collapsed"
 
 
 def load_planned_model(plan: dict, results: Path, model_id: str, device: torch.device | str = "cpu") -> nn.Module:
@@ -98,14 +113,6 @@ def load_planned_model(plan: dict, results: Path, model_id: str, device: torch.d
     return model.to(device).eval()
 
 
-def trained_anew(plan: dict, results: Path, model_id: str, fault: FileFault) -> FileFault:
-    """The fault of a grid model's weights, when the manifest of its training is removed: the workflow trains again
-    what has none."""
-    manifest = results / "runs" / f"{plan['runs'][entry_of(plan, model_id)['run']]['batch']}.json"
-    manifest.unlink(missing_ok=True)
-    return FileFault(f"{fault}; removed {manifest}: run again, and it is trained anew")
-
-
 def initial_weights(plan: dict, results: Path, model_id: str) -> dict[str, Tensor] | None:
     """State of a grid model before its first training step; None for a model that was not trained here.
 
@@ -126,11 +133,8 @@ def training_log(plan: dict, results: Path, model_id: str) -> list[dict[str, flo
         return None
     record = run_record(plan, results, model_id)
     last = record["best_epoch"] if entry["checkpoint"] == "best" else record["epochs"]
-    file = results / "runs" / entry["run"] / "log.csv"
-    lines = read_log(file)
-    if len(lines) < last:
-        raise FileFault(f"{file}: found {len(lines)} epochs, wanted the {last} of run {entry['run']}")
-    return lines[:last]
+    sha256 = record["files"].get("log.csv")  # None: of an earlier version of training, which did not list it
+    return read_log(results / "runs" / entry["run"] / "log.csv", last, sha256)[:last]
 
 
 def _model_dir(plan: dict) -> Path:
@@ -181,15 +185,21 @@ def measure_batch(plan: dict, results: Path, model_id: str) -> dict[str, Tensor]
     """The measure images of a model: images float32 (m, c, h, w) in [0, 1], labels and index int64 (m,), and
     adversarial (m, c, h, w), the model's own PGD-10 examples as the outcomes stage made them.
 
-    Raises FileFault when the outcomes of the model are not there yet, or their file is truncated.
+    Raises OutcomesFault when the outcomes of the model are not there yet, or their file is truncated; FileFault where a
+    foreign model has none, because it could not be judged.
     """
     train, _, m = frozen_images(plan["study"])
     file = cache_file(plan, results, model_id)
     if not file.exists():
-        raise FileFault(f"{file}: not found; wanted the outcomes of {model_id}, made by `python -m training outcomes`")
+        kind = OutcomesFault if entry_of(plan, model_id)["source"] == "grid" else FileFault
+        raise kind(f"{file}: not found; wanted the outcomes of {model_id}, made by `python -m training outcomes`")
+    try:
+        kept = load_tensors(file)[0]
+    except FileFault as error:
+        raise OutcomesFault(str(error)) from error
     return {
         "images": splits_of(plan["study"]).floats(train.images[:m]),
         "labels": train.labels[:m],
         "index": train.index[:m],
-        "adversarial": load_tensors(file)[0]["adversarial"],
+        "adversarial": kept["adversarial"],
     }

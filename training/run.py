@@ -1,8 +1,8 @@
 """One run on disk: resume where it stood, train, judge, and write weights, log and record.
 
 A run's folder holds init, last and best weights, log.csv and run.json. run.json is written last: a folder with a
-run.json of the right version and intact weights is finished and never trained again. Until then resume.safetensors,
-written after every epoch, says where the run stands, and lock.N, which process is at it.
+run.json of the right version and intact weights and log is finished and never trained again. Until then
+resume.safetensors, written after every epoch, says where the run stands, and lock.N, which process is at it.
 """
 
 import importlib.metadata
@@ -26,7 +26,8 @@ from training.checkpoint import (
     digest,
     load_resume,
     load_shapes,
-    read_json,
+    read_log,
+    read_record,
     save_model,
     save_resume,
     save_tensors,
@@ -41,6 +42,7 @@ from training.overfitting import FLAG
 from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
 
 PACKAGES = ("torch", "numpy", "safetensors")
+LOG = "log.csv"
 
 
 def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
@@ -50,19 +52,22 @@ def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
     if not (folder / "run.json").exists():
         return None
     try:
-        record = read_json(folder / "run.json")
-        if (record["run"], record["version"]) != (run, TRAINING_VERSION):
+        record = read_record(folder / "run.json")
+        if (record.get("run"), record.get("version")) != (run, TRAINING_VERSION):
             raise FileFault(
-                f"{folder / 'run.json'}: found run {record['run']} (training version {record['version']}),"
+                f"{folder / 'run.json'}: found run {record.get('run')} (training version {record.get('version')}),"
                 f" wanted {run} ({TRAINING_VERSION})"
             )
         wanted = shapes(settings, splits)
         for name, sha256 in record["files"].items():
             if not (folder / name).exists() or digest(folder / name) != sha256:
                 raise FileFault(f"{folder / name}: missing or not the file that training wrote")
-            check_shapes(folder / name, load_shapes(folder / name), wanted)
+            if name != LOG:
+                check_shapes(folder / name, load_shapes(folder / name), wanted)
+        if LOG not in record["files"] and record.get("epochs"):  # of an earlier version, which did not list it
+            read_log(folder / LOG, record["epochs"])
         return record
-    except (FileFault, KeyError) as error:
+    except FileFault as error:
         print(f"{error}: training run {run} again", file=sys.stderr)
         return None
 
@@ -117,6 +122,7 @@ def train_run(
     folder.mkdir(parents=True, exist_ok=True)
     with lock or RunLock(folder) as held:
         record = finished(folder, settings, splits) or train_alone(settings, splits, extra, folder, device, held)
+        held.check()
         (folder / "resume.safetensors").unlink(missing_ok=True)  # after run.json: a kill between them loses nothing
     return record
 
@@ -147,7 +153,7 @@ def train_alone(
 
     def after_epoch(weights: dict | None) -> None:
         lock.check()
-        write_log(folder / "log.csv", progress.log)
+        write_log(folder / LOG, progress.log)
         save_resume(sidecar, run, TRAINING_VERSION, model, optimizer, weights, asdict(progress), carried.tensors())
         print(progress_line(run, progress, settings), file=sys.stderr)
 
@@ -161,8 +167,13 @@ def train_alone(
         reason = reason or chance_reason
         lock.check()
         save_model(folder / "last.safetensors", model, run=run)
+        lock.check()
         save_tensors(folder / "best.safetensors", best or model.state_dict(), run=run)
+    lock.check()
+    if progress.log:  # as the sidecar has it: what lies there may have been damaged since
+        write_log(folder / LOG, progress.log)
     record = make_record(run, settings, progress, accuracy, reason, folder, device)
+    lock.check()
     write_json(folder / "run.json", record)
     return record
 
@@ -175,6 +186,7 @@ def make_record(
         "best_is_last": progress.best_epoch == progress.epoch,
         FLAG: any(row.get("catastrophic") for row in progress.log),
     }
+    files = [f"{c}.safetensors" for c in ("init", *CHECKPOINTS)] + [LOG] * bool(progress.log)
     return {
         "run": run,
         "settings": settings,
@@ -188,7 +200,7 @@ def make_record(
         "accuracy": {"train_clean": accuracy if math.isfinite(accuracy) else None},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "files": {f"{c}.safetensors": digest(folder / f"{c}.safetensors") for c in ("init", *CHECKPOINTS)},
+        "files": {name: digest(folder / name) for name in files},
     }
 
 

@@ -12,6 +12,8 @@ from fractions import Fraction
 TRAINING_VERSION = 2
 OUTCOMES_VERSION = 2
 
+DAMAGED = 1  # time of a table, in seconds since 1970, that marks it as made from a damaged file
+
 NA = "NA"  # a setting that does not apply (inner steps of Standard); it matches only itself
 
 # The recipe of the paper-scale study (Kim et al., NeurIPS 2023). Frozen: see above.

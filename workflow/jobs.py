@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from measures._code import code_id
+from training.settings import DAMAGED
 from workflow.grid import write_plan
 from workflow.study import ROOT, measure_rules
 
@@ -70,6 +71,13 @@ class Jobs:
         """Write plan.json, which every job reads. It is no job's output: Snakemake checks no parameters below a job
         that is to run, not even across an ancient() input, so a rule that made the plan would hide every digest."""
         write_plan(self.plan, Path("results") / self.study["study"] / "plan.json")
+
+    def remove_marked(self) -> None:
+        """Remove the tables of outcomes that a job marked because a file behind them is damaged. Called when everything
+        has ended: until then other jobs may want to read them."""
+        for table in self.of_chunks(f"results/{self.study['study']}/outcomes/{{chunk}}.parquet"):
+            if Path(table).exists() and Path(table).stat().st_mtime == DAMAGED:
+                Path(table).unlink()
 
     def plan_digest(self) -> str:
         """Changes with anything in the plan that a result can depend on: the ledger carries it on."""

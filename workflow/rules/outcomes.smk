@@ -2,6 +2,10 @@
 # model, and cached for the measures.
 
 
+onerror:
+    JOBS.remove_marked()
+
+
 rule outcomes:
     input:
         JOBS.manifests,

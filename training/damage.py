@@ -1,0 +1,34 @@
+"""Damaged files of a study: named, and their makers told, so that running again makes them anew."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from training.checkpoint import FileFault
+from training.planned import OutcomesFault, entry_of
+from training.settings import DAMAGED
+
+
+@contextmanager
+def made_anew(plan: dict, results: Path, model_id: str) -> Iterator[None]:
+    """To work with a model inside. A FileFault about it goes on with what to do, after what depends on the damaged
+    file was taken away, so that the workflow runs the job again that made it; that job keeps all that is whole.
+
+    Where a run's weights, log or record are at fault, the manifest of its batch is removed. In any case the table of
+    the chunk has to go, because Snakemake makes nothing that only a table that is there would need. It is marked by its
+    time, and removed when Snakemake ends (`Jobs.remove_marked`): removed at once, it would end everything at the next
+    job that wants to read it. A foreign model's own files are not ours to make again.
+    """
+    try:
+        yield
+    except FileFault as error:
+        entry, done = entry_of(plan, model_id), "made"
+        if not isinstance(error, OutcomesFault):
+            if entry["source"] != "grid":
+                raise
+            manifest, done = results / "runs" / f"{plan['runs'][entry['run']]['batch']}.json", "trained"
+            manifest.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.utime(results / "outcomes" / f"{entry['chunk']}.parquet", (DAMAGED, DAMAGED))
+        raise type(error)(f"{error}: run again, and it is {done} anew") from error

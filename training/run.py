@@ -5,7 +5,6 @@ run.json of the right version and intact weights and log is finished and never t
 resume.safetensors, written after every epoch, says where the run stands, and lock.N, which process is at it.
 """
 
-import importlib.metadata
 import math
 import os
 import platform
@@ -17,17 +16,12 @@ import torch
 from torch import nn
 
 from training import loop
-from training.architectures import build, shapes
+from training.architectures import build
 from training.averaging import holding
 from training.carried import begin
 from training.checkpoint import (
     FileFault,
-    check_shapes,
-    digest,
     load_resume,
-    load_shapes,
-    read_log,
-    read_record,
     save_model,
     save_resume,
     save_tensors,
@@ -38,38 +32,8 @@ from training.data import Split, Splits
 from training.lock import RunLock
 from training.memory_format import channels_last
 from training.modes import evaluating, full_precision
-from training.overfitting import FLAG
-from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
-
-PACKAGES = ("torch", "numpy", "safetensors")
-LOG = "log.csv"
-
-
-def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
-    """The record of a run that need not be trained again, else None; a file that is damaged, or does not fit the run's
-    network, is named on stderr."""
-    run = run_id(settings)
-    if not (folder / "run.json").exists():
-        return None
-    try:
-        record = read_record(folder / "run.json")
-        if (record.get("run"), record.get("version")) != (run, TRAINING_VERSION):
-            raise FileFault(
-                f"{folder / 'run.json'}: found run {record.get('run')} (training version {record.get('version')}),"
-                f" wanted {run} ({TRAINING_VERSION})"
-            )
-        wanted = shapes(settings, splits)
-        for name, sha256 in record["files"].items():
-            if not (folder / name).exists() or digest(folder / name) != sha256:
-                raise FileFault(f"{folder / name}: missing or not the file that training wrote")
-            if name != LOG:
-                check_shapes(folder / name, load_shapes(folder / name), wanted)
-        if LOG not in record["files"] and record.get("epochs"):  # of an earlier version, which did not list it
-            read_log(folder / LOG, record["epochs"])
-        return record
-    except FileFault as error:
-        print(f"{error}: training run {run} again", file=sys.stderr)
-        return None
+from training.record import LOG, finished, make_record
+from training.settings import TRAINING_VERSION, run_id
 
 
 def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:
@@ -176,32 +140,6 @@ def train_alone(
     lock.check()
     write_json(folder / "run.json", record)
     return record
-
-
-def make_record(
-    run: str, settings: dict, progress: loop.Progress, accuracy: float, reason: str, folder: Path, device: torch.device
-) -> dict:
-    """What run.json says: status, reason, flags and everything that made the run."""
-    flags = {
-        "best_is_last": progress.best_epoch == progress.epoch,
-        FLAG: any(row.get("catastrophic") for row in progress.log),
-    }
-    files = [f"{c}.safetensors" for c in ("init", *CHECKPOINTS)] + [LOG] * bool(progress.log)
-    return {
-        "run": run,
-        "settings": settings,
-        "version": TRAINING_VERSION,
-        "status": "collapsed" if reason else "finished",
-        "reason": reason,
-        "flags": [flag for flag, holds in flags.items() if holds],
-        "epochs": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "seconds": round(progress.seconds, 3),
-        "accuracy": {"train_clean": accuracy if math.isfinite(accuracy) else None},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "files": {name: digest(folder / name) for name in files},
-    }
 
 
 def progress_line(run: str, progress: loop.Progress, settings: dict) -> str:

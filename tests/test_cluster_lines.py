@@ -39,7 +39,7 @@ def typed(tree: Tree, line: str, path: str = "") -> str:
     """What a command line prints; it must succeed, and make the target."""
     env = tree.environment()
     env["PATH"] = path or f"{tree.path / 'bin'}:{env['PATH']}"
-    ran = subprocess.run(["bash", "-c", line], cwd=tree.path, env=env, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(["bash", "-c", line], cwd=tree.path, env=env, capture_output=True, text=True, timeout=900)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (tree.path / TARGET).stat().st_size > 1000
     return ran.stdout + ran.stderr

@@ -21,7 +21,7 @@ def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess:
     program = Path(sys.executable).parent / "snakemake"
     command = [str(program), "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), *options]
     env = {**os.environ, "PATH": f"{NO_SLURM}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900)
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Tree:
     def command(self, *arguments: str) -> Result:
         """Run a command of the environment's bin folder inside the tree."""
         ran = subprocess.run(
-            arguments, cwd=self.path, env=self.environment(), capture_output=True, text=True, timeout=500
+            arguments, cwd=self.path, env=self.environment(), capture_output=True, text=True, timeout=1500
         )
         text = ran.stdout + ran.stderr
         return Result(ran.returncode, text, Counter(FINISHED.findall(text)))

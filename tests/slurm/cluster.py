@@ -45,7 +45,7 @@ def ours(link: Path) -> bool:
     return link.is_symlink() and beside.is_file() and NAME in beside.read_text().splitlines()
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 400) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 900) -> None:
     """Look ten times a second until `condition()`; fails naming `what` when it does not come true."""
     last = time.monotonic() + seconds
     while not condition():
@@ -84,7 +84,7 @@ class Cluster:
             for node in ("n1", "n2"):
                 self.start(node, "slurmd", "-D", "-N", node)
             undo.callback(self.end_jobs)
-            until(lambda: self.ask("sinfo", "-h", "-p", "main", "-o", "%T") == "idle", "both nodes are idle", 30)
+            until(lambda: self.ask("sinfo", "-h", "-p", "main", "-o", "%T") == "idle", "both nodes are idle", 120)
             self._undo = undo.pop_all()
         return self
 
@@ -115,7 +115,7 @@ class Cluster:
     def end_jobs(self) -> None:
         if self.daemons["slurmctld"].poll() is None:  # else nobody answers
             self.ask("scancel", "--user=root")
-            until(lambda: not self.ask("squeue", "-h"), "all jobs have ended", 30)
+            until(lambda: not self.ask("squeue", "-h"), "all jobs have ended", 120)
 
     def start(self, name: str, *command: str) -> None:
         said = (self.root / f"{name}.out").open("w")

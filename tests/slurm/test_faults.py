@@ -151,7 +151,7 @@ def battered(drive: Callable[[], Driven], cluster: Cluster) -> tuple[Driven, dic
     cluster.crash(node, driven.tree.path)
     driven.hold(suffers["node down"]).unlink()
     cluster.start_again(jobs["node down"])
-    head.wait(timeout=300)
+    head.wait(timeout=900)
     cluster.start(node, "slurmd", "-D", "-N", node)
     cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
     assert head.returncode == 0, driven.said()
@@ -209,7 +209,7 @@ def test_killed_and_started_again_snakemake_never_has_a_second_writer(drive, clu
     assert states.count("RUNNING") == 2 * len(held)
     for run in held:
         driven.hold(run).unlink()
-    assert head.wait(timeout=300) == 0, driven.said()
+    assert head.wait(timeout=900) == 0, driven.said()
     driven.check()
     for run in held:
         assert "trains on" not in driven.log(run), driven.log(run)

@@ -206,6 +206,7 @@ def report(device: torch.device, found: list[Speed], top: dict[torch.dtype, floa
         f"PGD-10 adversarial training, images of 3 x 32 x 32; {machine(device)}, torch {torch.__version__}. A large "
         f"matrix product reaches {rates} GFLOP/s. Made by `python -m benchmarks.training`, which says how.",
         *([left_out] if left_out else []),
+        *(["No GPU was at hand, so nothing is known of one."] if device.type == "cpu" else []),
         "",
         "| network | way | batch | seconds a step | images/s | forward-equivalents/s | share of peak | times plain |",
         "|---|---|--:|--:|--:|--:|--:|--:|",

@@ -40,8 +40,8 @@ WIDTHS = {"mlp": 256, "cnn": 0}  # 0: the network's own
 CPU_NOTE = (
     "Not measured on a GPU (`--device cuda`): there, other ways may win. Other work on the machine, which the load "
     "average tells of, takes most from the ways that need several cores; two threads of one process wait for each "
-    "other. Stacked runs must agree in all settings but the seed. A factorial grid has as many of those as it has seeds, "
-    "and 4 gain nothing: so runs are not stacked, and `train_processes` is the setting."
+    "other. Stacked runs must agree in all settings but the seed. A factorial grid has as many of those as it has "
+    "seeds, and 4 gain nothing: so runs are not stacked, and `train_processes` is the setting."
 )
 
 Chunk = Callable[[int], None]  # train so many steps, summed over runs, and wait for the device

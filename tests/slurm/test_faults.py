@@ -19,7 +19,7 @@ from slurm.cluster import Cluster, until
 from small_runs import same_weights, without_seconds
 from trees import Tree
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(1800)]
 
 STUDY = "workflow/config/digits-tiny.yaml"
 RESULTS = "results/digits-tiny"

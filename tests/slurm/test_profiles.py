@@ -9,7 +9,7 @@ import pytest
 from slurm.cluster import Cluster
 from trees import Tree
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(1800)]
 
 RESULTS = "results/digits-tiny"
 # The one line that the profiles' comments say to change where there are GPUs.

@@ -145,3 +145,10 @@ def test_the_readme_names_every_measure():
 def test_links_between_files_lead_somewhere(file: Path):
     for target in re.findall(r"\]\(([^)#\s]+)", file.read_text()):
         assert "://" in target or (file.parent / target).exists(), f"{file.name}: {target} is not there"
+
+
+@pytest.mark.xdist_group("together")
+def test_groups_of_tests_are_kept_together(request):
+    """Tests of one study, one browser or one cluster belong to one worker: each would set it up, or wait for it."""
+    if request.config.getoption("loadgroup", False):
+        assert request.node.nodeid.endswith("@together")

@@ -19,6 +19,8 @@ from slurm.cluster import Cluster, until
 from small_runs import same_weights, without_seconds
 from trees import Tree
 
+from training.lock import started
+
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(1800)]
 
 STUDY = "workflow/config/digits-tiny.yaml"
@@ -89,10 +91,15 @@ class Driven:
     def said(self) -> str:
         return (self.tree.path / "snakemake.out").read_text()
 
-    def job_of(self, run: str) -> str:
-        """The job that holds the lock of a run, as the lock says."""
+    def holder(self, run: str) -> dict:
+        """The process and the job that hold the lock of a run, as the lock says."""
         (lock,) = self.folder(run).glob("lock.*")
-        return json.loads(lock.read_text())["job"]
+        return json.loads(lock.read_text())
+
+    def let_go_after(self, run: str, process: int) -> None:
+        """Let a run go on once its process has ended: a signal takes its time, and it would train an epoch more."""
+        until(lambda: not started(process), f"process {process} has ended")
+        self.hold(run).unlink()
 
     def until_held(self, runs: list[str]) -> None:
         """Until the first epoch of each run is behind it, and the second waits."""
@@ -129,22 +136,22 @@ def battered(drive: Callable[[], Driven], cluster: Cluster) -> tuple[Driven, dic
     driven = drive()
     head, suffers = driven.snakemake(), dict(zip(FAULTS, driven.runs, strict=True))
     driven.until_held(driven.runs)
-    jobs = {fault: driven.job_of(run) for fault, run in suffers.items()}
+    holders = {fault: driven.holder(run) for fault, run in suffers.items()}
+    jobs, processes = ({fault: each[key] for fault, each in holders.items()} for key in ("job", "pid"))
     cluster.ask("scontrol", "update", f"jobid={jobs['time limit']}", "EndTime=now+1")  # Slurm looks every 30 seconds
     cluster.ask("scancel", jobs["scancel"])
-    (holder,) = driven.folder(suffers["SIGKILL"]).glob("lock.*")
-    os.kill(json.loads(holder.read_text())["pid"], signal.SIGKILL)
-    for fault in ("scancel", "SIGKILL", "none"):
-        driven.hold(suffers[fault]).unlink()
-    until(lambda: driven.state(jobs["time limit"]) == "TIMEOUT", "the time limit strikes")
-    driven.hold(suffers["time limit"]).unlink()
+    os.kill(processes["SIGKILL"], signal.SIGKILL)
+    driven.hold(suffers["none"]).unlink()
+    for fault in ("scancel", "SIGKILL", "time limit"):
+        driven.let_go_after(suffers[fault], processes[fault])
+    assert driven.state(jobs["time limit"]) in ("COMPLETING", "TIMEOUT")
     # whole nodes are taken, so the others are waited for, and the last two suffer one after the other
     left = {jobs["preempted"], jobs["node down"]}
     until(lambda: set(cluster.ask("squeue", "-h", "-o", "%i").split()) == left, "all other jobs are done")
     cluster.preempt(jobs["preempted"])
     for job in [job for job in left if driven.state(job) == "PENDING"]:  # two where both had the same node
         cluster.start_again(job)
-    driven.hold(suffers["preempted"]).unlink()
+    driven.let_go_after(suffers["preempted"], processes["preempted"])
     until(lambda: cluster.ask("squeue", "-h", "-o", "%i %T") == f"{jobs['node down']} RUNNING", "one job is left")
     assert cluster.jobs()[jobs["preempted"]]["Restarts"] == "1"
     node = cluster.jobs()[jobs["node down"]]["NodeList"]
@@ -195,7 +202,7 @@ def test_killed_and_started_again_snakemake_never_has_a_second_writer(drive, clu
     assert second.code != 0 and "Directory cannot be locked" in second.text  # two in one directory
     os.killpg(head.pid, signal.SIGKILL)
     head.wait()
-    first = {run: driven.job_of(run) for run in held}
+    first = {run: driven.holder(run) for run in held}
     record = (driven.folder(finished) / "run.json").stat().st_mtime_ns
     assert driven.tree.run("digits-tiny", "--unlock").code == 0
     head = driven.snakemake()
@@ -204,7 +211,7 @@ def test_killed_and_started_again_snakemake_never_has_a_second_writer(drive, clu
             lambda run=run: f"{driven.folder(run).relative_to(driven.tree.path)}: is being trained" in driven.log(run),
             f"{run} has a second job",
         )
-    assert {run: driven.job_of(run) for run in held} == first
+    assert {run: driven.holder(run) for run in held} == first
     states = [fields["JobState"] for job, fields in cluster.jobs().items() if job not in driven.before]
     assert states.count("RUNNING") == 2 * len(held)
     for run in held:

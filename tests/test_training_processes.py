@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,10 +47,13 @@ def written(folder: Path, runs: list[dict]) -> tuple[list[str], list[str]]:
 
 
 def job(arguments: list[str]) -> subprocess.Popen:
-    """That job with two processes, in a process group of its own; unbuffered, as some set it, stderr tears lines."""
+    """That job with two processes, in a process group of its own; unbuffered, as some set it, stderr tears lines. Ctrl-C
+    reaches it also where the tests themselves ignore it, as what a shell starts in the background does."""
     command = [sys.executable, "-m", "training", *arguments, "--processes", "2"]
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, preexec_fn=heard, **pipes)
 
 
 def until(lines: Iterator[str], *wanted: str) -> str:

@@ -47,8 +47,8 @@ def written(folder: Path, runs: list[dict]) -> tuple[list[str], list[str]]:
 
 
 def job(arguments: list[str]) -> subprocess.Popen:
-    """That job with two processes, in a process group of its own; unbuffered, as some set it, stderr tears lines. Ctrl-C
-    reaches it also where the tests themselves ignore it, as what a shell starts in the background does."""
+    """That job with two processes, in a process group of its own; unbuffered, as some set it, stderr tears lines.
+    Ctrl-C reaches it also where the tests themselves ignore it, as what a shell starts in the background does."""
     command = [sys.executable, "-m", "training", *arguments, "--processes", "2"]
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)

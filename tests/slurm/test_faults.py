@@ -147,6 +147,8 @@ def battered(drive: Callable[[], Driven], cluster: Cluster) -> tuple[Driven, dic
     assert driven.state(jobs["time limit"]) in ("COMPLETING", "TIMEOUT")
     # whole nodes are taken, so the others are waited for, and the last two suffer one after the other
     left = {jobs["preempted"], jobs["node down"]}
+    for fault in ("scancel", "SIGKILL", "time limit", "none"):  # a job that is about to be tried again is in no queue
+        until(lambda fault=fault: (driven.folder(suffers[fault]) / "run.json").exists(), f"{fault} is trained")
     until(lambda: set(cluster.ask("squeue", "-h", "-o", "%i").split()) == left, "all other jobs are done")
     cluster.preempt(jobs["preempted"])
     for job in [job for job in left if driven.state(job) == "PENDING"]:  # two where both had the same node

@@ -62,15 +62,16 @@ def test_a_training_asks_for_memory_for_each_of_its_processes(profile: str, proc
     assert asked["mem_mb"] == str(4000 + 4000 * processes) and asked["runtime"] == "1440"
 
 
-def test_every_job_asks_for_enough_memory_and_one_thread(tmp_path: Path):
-    study = ("--configfile", str(ROOT / "workflow/config/digits-tiny.yaml"))
-    text = snakemake(tmp_path, *study, "--profile", str(ROOT / "workflow/profiles/slurm"), "--dry-run").stdout
+def test_every_job_asks_for_enough_memory_and_all_but_the_figures_for_one_core(tmp_path: Path):
+    given = ("--configfile", str(ROOT / "workflow/config/digits-tiny.yaml"), "--cores", "4")
+    text = snakemake(tmp_path, *given, "--profile", str(ROOT / "workflow/profiles/slurm"), "--dry-run").stdout
     asked = [line for line in text.splitlines() if line.strip().startswith("resources:")]
     assert len(asked) > 10
     for line in asked:
         resources = dict(pair.split("=", 1) for pair in line.split(":", 1)[1].strip().split(", "))
         assert int(resources["mem_mb"]) >= 600 and int(resources["runtime"]) > 0  # Snakemake itself takes 125 MB
-    assert "threads: " not in text.replace("threads: 1", "")
+    several = re.findall(r"^rule (\w+):\n(?: .*\n)*?    threads: (\d+)$", text, re.MULTILINE)
+    assert several == [("figures", "2")]  # one thread is not told
 
 
 def test_lint_is_clean(tmp_path: Path):

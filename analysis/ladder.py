@@ -159,7 +159,7 @@ def steps_of(
     return found
 
 
-def rows_of(study: Study, design: Design, fold: np.ndarray, steps: dict, predicted: dict, where: dict) -> list[dict]:
+def rows_of(study: Study, steps: dict, predicted: dict, where: dict) -> list[dict]:
     """Tidy rows of all steps under each learner, over the models of `where` (axis, value; all where empty)."""
     rows, y = [], study.table[study.outcome].to_numpy(float)
     inside = study.table[where["axis"]].to_numpy(str) == where["value"] if where else np.full(len(y), True)
@@ -193,7 +193,7 @@ def ladder(study: Study, *, state: Sequence[str] = (), seed: int = 0) -> pd.Data
     design = make_design(study.table[study.axes], study.block, int(np.bincount(fold[first]).max()))
     if design.order:
         steps = steps_of(study, design, fold, state, combine=True, seed=seed)
-        rows += rows_of(study, design, fold, steps, out_of_fold(design, y, fold, choose=True, seed=seed), {})
+        rows += rows_of(study, steps, out_of_fold(design, y, fold, choose=True, seed=seed), {})
     for axis in bar([axis for axis in study.axes if axis != CHECKPOINT], "axis values left out"):
         rows += left_out(study, axis, state, seed)
     return pd.DataFrame(rows, columns=RESULT).fillna({"axis": "", "value": ""})
@@ -214,6 +214,6 @@ def left_out(study: Study, axis: str, state: Sequence[str], seed: int) -> list[d
     predicted = out_of_fold(design, y, fold)
     return list(
         itertools.chain.from_iterable(
-            rows_of(study, design, fold, steps, predicted, {"axis": axis, "value": str(value)}) for value in values
+            rows_of(study, steps, predicted, {"axis": axis, "value": str(value)}) for value in values
         )
     )

@@ -124,7 +124,7 @@ def issue_groups(issues: pd.DataFrame) -> list[dict]:
     return groups
 
 
-def key_numbers(found: dict, ledger: Ledger) -> list[tuple[str, str]]:
+def key_numbers(found: dict) -> list[tuple[str, str]]:
     """(number, what it counts) for the head of the page."""
     sample, gap = found["sample"], found["gap"]
     tiles = [(f"{sample['models']:,}", f"models analysed of {sample['planned']:,} planned")]
@@ -171,7 +171,7 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
         facts=_numbers.facts(ledger),
         level=f"{LEVEL:.0%}".replace("%", " %"),
         fewest=FEWEST_BLOCKS,
-        tiles=key_numbers(found, ledger),
+        tiles=key_numbers(found),
         sentences=found["sentences"],
         verdicts=table_view(verdict, ledger.name),
         reasons=verdict.frame[["label", "shown", "reason"]].to_numpy().tolist(),

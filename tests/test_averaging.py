@@ -93,7 +93,7 @@ def test_both_checkpoints_and_the_log_are_of_the_average_and_the_steps_are_not(t
             torch.testing.assert_close(value, epochs[-1][name], rtol=1e-4, atol=1e-6)
             torch.testing.assert_close(best[name], epochs[record["best_epoch"] - 1][name], rtol=1e-4, atol=1e-6)
     model.load_state_dict(last)
-    assert judge(model, splits, CPU)[0] == record["accuracy"]["train_clean"]
+    assert judge(model, splits)[0] == record["accuracy"]["train_clean"]
     scores = loop.epoch_scores(model, splits, record["settings"])
     assert {key: str(value) for key, value in scores.items()}.items() <= read_log(folder)[-1].items()
     plain, _ = train(tmp_path)

@@ -181,9 +181,9 @@ class Answers(nn.Module):
 def test_chance_is_one_in_k_and_three_standard_errors():
     """0.1 + 3 sqrt(0.1 0.9 / 500) = 0.14025: 70 right images of 500 are not above it, 71 are."""
     splits = load("digits")
-    accuracy, reason = judge(Answers(splits.train.labels, 70), splits, CPU)
+    accuracy, reason = judge(Answers(splits.train.labels, 70), splits)
     assert accuracy == 70 / 500 and reason == "final clean training accuracy 0.140 is not above chance (0.140)"
-    assert judge(Answers(splits.train.labels, 71), splits, CPU) == (71 / 500, "")
+    assert judge(Answers(splits.train.labels, 71), splits) == (71 / 500, "")
 
 
 def test_the_command_line_in_order(tmp_path, capsys):

@@ -46,7 +46,7 @@ def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:
     )
 
 
-def judge(model: nn.Module, splits: Splits, device: torch.device) -> tuple[float, str]:
+def judge(model: nn.Module, splits: Splits) -> tuple[float, str]:
     """Clean accuracy on all training images, and why the run counts as collapsed ('' when it does not):
     not above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
     x, y = splits.train.images, splits.train.labels
@@ -127,7 +127,7 @@ def train_alone(
     except loop.Collapse as collapse:
         reason = str(collapse)
     with holding(model, carried.average):  # both checkpoints hold the average where there is one
-        accuracy, chance_reason = judge(model, splits, device)
+        accuracy, chance_reason = judge(model, splits)
         reason = reason or chance_reason
         lock.check()
         save_model(folder / "last.safetensors", model, run=run)

@@ -10,6 +10,12 @@ import pytest
 from trees import Tree
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their parameter and number. pytest-xdist refuses to start where two workers disagree on a name,
+    and the content of a file is long and may hold the time it was written."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """A copy of the project in which digits-tiny has run to its report. Copy it before changing anything."""

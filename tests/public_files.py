@@ -1,4 +1,7 @@
-"""Small files in the true formats of the public data sets, and tables of their checksums."""
+"""Small files in the true formats of the public data sets, and tables of their checksums.
+
+The bytes hold no time of writing: every process that collects the tests must see the same ones.
+"""
 
 import gzip
 import hashlib
@@ -41,10 +44,14 @@ def python2_batch(pixels, labels, key=b"labels"):
     return b"\x80\x02}U\x04data" + array + b"sU" + bytes([len(key)]) + key + listed + b"s."
 
 
+def gzipped(content):
+    return gzip.compress(content, mtime=0)
+
+
 def idx(array):
     """An IDX file of bytes, compressed: big-endian sizes after the magic number."""
     header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    return gzip.compress(header + array.tobytes())
+    return gzipped(header + array.tobytes())
 
 
 def mat(pixels, labels, compressed=False):
@@ -55,7 +62,8 @@ def mat(pixels, labels, compressed=False):
         {"X": pixels.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels)[:, None]},
         do_compression=compressed,
     )
-    return content.getvalue()
+    described = b"MATLAB 5.0 MAT-file".ljust(116)  # SciPy names the time here
+    return described + content.getvalue()[116:]
 
 
 def jpeg(colour, mode="RGB"):
@@ -66,17 +74,17 @@ def jpeg(colour, mode="RGB"):
 
 def image_folders(train, val, compression=zipfile.ZIP_STORED):
     """Tiny-ImageNet's zip file: train {class: [JPEG, ...]}, val [(class, JPEG), ...]."""
+    members = {"wnids.txt": "\n".join(reversed(sorted(train)))}
+    for name, files in train.items():
+        members[f"train/{name}/{name}_boxes.txt"] = ""
+        members |= {f"train/{name}/images/{name}_{number}.JPEG": file for number, file in enumerate(files)}
+    members |= {f"val/images/val_{number}.JPEG": file for number, (_, file) in enumerate(val)}
+    lines = [f"val_{number}.JPEG\t{name}\t0\t0\t62\t62\n" for number, (name, _) in enumerate(val)]
+    members["val/val_annotations.txt"] = "".join(lines)
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", compression) as archive:
-        archive.writestr("tiny-imagenet-200/wnids.txt", "\n".join(reversed(sorted(train))))
-        for name, files in train.items():
-            archive.writestr(f"tiny-imagenet-200/train/{name}/{name}_boxes.txt", "")
-            for number, file in enumerate(files):
-                archive.writestr(f"tiny-imagenet-200/train/{name}/images/{name}_{number}.JPEG", file)
-        for number, (_, file) in enumerate(val):
-            archive.writestr(f"tiny-imagenet-200/val/images/val_{number}.JPEG", file)
-        lines = [f"val_{number}.JPEG\t{name}\t0\t0\t62\t62\n" for number, (name, _) in enumerate(val)]
-        archive.writestr("tiny-imagenet-200/val/val_annotations.txt", "".join(lines))
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(f"tiny-imagenet-200/{name}"), data, compression)  # dated 1980
     return content.getvalue()
 
 

@@ -143,8 +143,8 @@ def test_the_unpickler_admits_arrays_alone(content, told, tmp_path):
     [
         (idx.read, b"<html>", "not an IDX file compressed with gzip"),
         (idx.read, made.idx(made.images(4, 3))[:-9], "not an IDX file compressed with gzip"),
-        (idx.read, made.gzip.compress(b"\0\0\x08\x01\0\0\0\x05abc"), "found 3 values of type 8, wanted (5,) of type 8"),
-        (idx.read, made.gzip.compress(b"\0\0\x0d\x01\0\0\0\x01abcd"), "found 4 values of type 13, wanted (1,)"),
+        (idx.read, made.gzipped(b"\0\0\x08\x01\0\0\0\x05abc"), "found 3 values of type 8, wanted (5,) of type 8"),
+        (idx.read, made.gzipped(b"\0\0\x0d\x01\0\0\0\x01abcd"), "found 4 values of type 13, wanted (1,)"),
         (mat.svhn, b"<html>" * 100, "not a MATLAB file with X and y"),
         (folders.read, b"<html>", "not the zip file of tiny-imagenet-200"),
         (folders.read, made.npz(1, 2), "not the zip file of tiny-imagenet-200"),

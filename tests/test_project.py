@@ -1,6 +1,7 @@
 """How the project hangs together: arrows between packages, one list of pins, and files of readable length."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -152,3 +153,13 @@ def test_groups_of_tests_are_kept_together(request):
     """Tests of one study, one browser or one cluster belong to one worker: each would set it up, or wait for it."""
     if request.config.getoption("loadgroup", False):
         assert request.node.nodeid.endswith("@together")
+
+
+def test_tests_have_the_same_names_in_every_process(request):
+    """Else the workers of pytest-xdist disagree and not one test runs: by chance where a name holds the time."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--color=no", "tests"]
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert again.returncode == 0, again.stdout[-2000:]
+    here = {re.sub(r"@\w+$", "", item.nodeid) for item in request.session.items}
+    assert here <= set(again.stdout.splitlines())

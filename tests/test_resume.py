@@ -16,7 +16,7 @@ from training.checkpoint import digest, load_weights, read_json
 # Trains the runs of a plan in children that kill themselves with SIGKILL at given moments, then in one that does not.
 # step: inside training step n; write: in the middle of writing file n; replace: before file n gets its name.
 KILLED = """
-import json, os, pathlib, signal, sys
+import json, os, signal, sys
 import torch
 from training import loop
 from training.__main__ import main
@@ -30,18 +30,18 @@ def die_at(kind, count):
         return seen[0] == count
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
-    step, replace, write = loop.train_step, os.replace, pathlib.Path.write_bytes
+    step, replace, write = loop.train_step, os.replace, os.fsync
     if kind == "step":
         loop.train_step = lambda *given: (die() if due() else None, step(*given))[1]
     if kind == "replace":
         os.replace = lambda *given: (die() if due() else None, replace(*given))[1]
     if kind == "write":
-        def half(path, content):
+        def half(file):
             if due():
-                write(path, content[: len(content) // 2])
+                os.truncate(file, os.fstat(file).st_size // 2)
                 die()
-            return write(path, content)
-        pathlib.Path.write_bytes = half
+            return write(file)
+        os.fsync = half
 
 # The first step of an optimizer imports half of torch; done before forking, it is not done in every child.
 torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1).step()
@@ -118,6 +118,8 @@ def test_a_sidecar_that_is_damaged_or_anothers_is_refused_by_name(at_run, tmp_pa
     whole = sidecar.read_bytes()
     for content, message in (
         (whole[: len(whole) // 2], "not a complete safetensors file"),
+        (whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2), "SHA-256 of the content found"),
+        (whole[:-5000] + bytes([whole[-5000] ^ 1]) + whole[-4999:], "SHA-256 of the content found"),
         ((other / "resume.safetensors").read_bytes(), f"found run {other.name}"),
     ):
         sidecar.write_bytes(content)

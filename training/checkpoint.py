@@ -1,4 +1,4 @@
-"""Files of a run: atomic writes, weights as safetensors, and the sidecar from which a killed training resumes."""
+"""Files of a run: atomic writes, weights as safetensors, records and logs."""
 
 import csv
 import hashlib
@@ -7,7 +7,6 @@ import json
 import math
 import os
 import platform
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 Shapes = dict[str, tuple[int, ...]]  # of tensors, by name
+ABOUT, CONTENT = "about", "sha256"  # metadata of our safetensors files: strings as JSON; among them the digest
 
 
 class FileFault(ValueError):
@@ -26,13 +26,16 @@ class FileFault(ValueError):
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside `path`, then rename: readers see the old file or the new one, never a part. Raises OSError naming
-    `path`, on a full disk say; what stood there stays."""
+    """Write beside `path`, then rename: readers see the old file or the new one, never a part, even after the machine
+    went down. Raises OSError naming `path`, on a full disk say; what stood there stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # named after machine and process: jobs of two machines may meet here
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())  # else the name may outlive a power failure, and the content not
         os.replace(temporary, path)
     except OSError as error:  # a write that fails does not say where
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -65,8 +68,24 @@ def read_record(path: Path) -> dict:
     return record
 
 
+def content_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of strings, and of names, dtypes, shapes and bytes of tensors on the CPU."""
+    found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        found.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        found.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], **metadata: str) -> None:
-    write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata=metadata))
+    """Write tensors and strings as one safetensors file, with a digest of all, which the format lacks.
+
+    The same content gives the same bytes, so the strings are one: safetensors writes several in no order.
+    """
+    content = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    about = json.dumps({**metadata, CONTENT: content_digest(content, metadata)})
+    write_atomically(path, save(content, metadata={ABOUT: about}))
 
 
 @contextmanager
@@ -81,9 +100,21 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata. Raises FileFault naming the file when it is missing, truncated or no safetensors file."""
+    """Tensors and metadata. Raises FileFault naming the file when it is missing, truncated, no safetensors file, or
+    holds other bytes than were saved."""
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = dict(file.metadata() or {})
+    if ABOUT not in metadata and not any(CONTENT in text for text in metadata.values()):  # of an earlier version
+        return tensors, metadata
+    try:
+        metadata = json.loads(metadata[ABOUT])
+        wanted = metadata.pop(CONTENT)
+    except (ValueError, KeyError, AttributeError) as error:
+        raise FileFault(f"{path}: found no digest of the content ({error!r})") from error
+    if (found := content_digest(tensors, metadata)) != wanted:
+        raise FileFault(f"{path}: SHA-256 of the content found {found[:12]}..., wanted {wanted[:12]}...")
+    return tensors, metadata
 
 
 def load_shapes(path: Path) -> Shapes:
@@ -162,59 +193,3 @@ def read_log(path: Path, epochs: int = 0, sha256: str | None = None) -> list[dic
     if sha256 is not None:
         require_digest(path, sha256)
     return lines
-
-
-def save_resume(
-    path: Path,
-    run: str,
-    version: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    best: dict[str, Tensor] | None,
-    progress: dict,
-    carried: dict[str, Tensor],
-) -> None:
-    """Everything the next epoch needs, `carried` by name and as it is. No random state: all draws are keyed by (seed,
-    epoch, image)."""
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    for name, p in model.named_parameters():
-        if "momentum_buffer" in optimizer.state[p]:
-            tensors[f"momentum.{name}"] = optimizer.state[p]["momentum_buffer"]
-    tensors |= {f"best.{k}": v for k, v in (best or {}).items()} | carried
-    # copies: safetensors refuses tensors that share memory, as `best` does with the model in the epoch it is set
-    save_tensors(
-        path, {k: v.clone() for k, v in tensors.items()}, run=run, version=str(version), progress=json.dumps(progress)
-    )
-
-
-def load_resume(
-    path: Path, run: str, version: int, model: nn.Module, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor]
-) -> tuple[dict[str, Tensor] | None, dict]:
-    """Put model, optimizer and the tensors `carried` where the sidecar says; returns (best weights or None, progress).
-
-    Raises FileFault when the file is truncated, belongs to another run or another version of training, or holds other
-    tensors than this run has; nothing has been put anywhere then.
-    """
-    tensors, metadata = load_tensors(path)
-    if (metadata.get("run"), metadata.get("version")) != (run, str(version)):
-        raise FileFault(
-            f"{path}: found run {metadata.get('run')} (training version {metadata.get('version')}), "
-            f"wanted {run} ({version})"
-        )
-    wanted = {f"model.{name}": value for name, value in model.state_dict().items()} | carried
-    if any(key.startswith("best.") for key in tensors):  # there may be none yet
-        wanted |= {f"best.{name}": value for name, value in model.state_dict().items()}
-    momentum = {f"momentum.{name}": p for name, p in model.named_parameters()}  # not all parameters need have one
-    wanted |= {key: p for key, p in momentum.items() if key in tensors}
-    check_shapes(path, shapes_of(tensors), shapes_of(wanted))
-    parts = defaultdict[str, dict[str, Tensor]](dict)
-    for key, value in tensors.items():
-        kind, name = key.split(".", 1)
-        parts[kind][name] = value
-    model.load_state_dict(parts["model"])
-    for name, p in model.named_parameters():
-        if name in parts["momentum"]:
-            optimizer.state[p]["momentum_buffer"] = parts["momentum"][name].to(p.device)
-    for name, value in carried.items():
-        value.copy_(tensors[name])
-    return parts["best"] or None, json.loads(metadata["progress"])

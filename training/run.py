@@ -21,9 +21,7 @@ from training.averaging import holding
 from training.carried import begin
 from training.checkpoint import (
     FileFault,
-    load_resume,
     save_model,
-    save_resume,
     save_tensors,
     write_json,
     write_log,
@@ -34,6 +32,7 @@ from training.memory_format import channels_last
 from training.modes import evaluating, full_precision
 from training.record import LOG, finished, make_record
 from training.settings import TRAINING_VERSION, run_id
+from training.sidecar import load_resume, save_resume
 
 
 def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:

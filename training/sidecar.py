@@ -1,0 +1,66 @@
+"""The sidecar of a run, from which a killed training resumes: resume.safetensors, written after every epoch."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from training.checkpoint import FileFault, check_shapes, load_tensors, save_tensors, shapes_of
+
+
+def save_resume(
+    path: Path,
+    run: str,
+    version: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor] | None,
+    progress: dict,
+    carried: dict[str, Tensor],
+) -> None:
+    """Everything the next epoch needs, `carried` by name and as it is. No random state: all draws are keyed by (seed,
+    epoch, image)."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    for name, p in model.named_parameters():
+        if "momentum_buffer" in optimizer.state[p]:
+            tensors[f"momentum.{name}"] = optimizer.state[p]["momentum_buffer"]
+    tensors |= {f"best.{k}": v for k, v in (best or {}).items()} | carried
+    # copies: safetensors refuses tensors that share memory, as `best` does with the model in the epoch it is set
+    save_tensors(
+        path, {k: v.clone() for k, v in tensors.items()}, run=run, version=str(version), progress=json.dumps(progress)
+    )
+
+
+def load_resume(
+    path: Path, run: str, version: int, model: nn.Module, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor]
+) -> tuple[dict[str, Tensor] | None, dict]:
+    """Put model, optimizer and the tensors `carried` where the sidecar says; returns (best weights or None, progress).
+
+    Raises FileFault when the file is truncated or altered, belongs to another run or another version of training, or
+    holds other tensors than this run has; nothing has been put anywhere then.
+    """
+    tensors, metadata = load_tensors(path)
+    if (metadata.get("run"), metadata.get("version")) != (run, str(version)):
+        raise FileFault(
+            f"{path}: found run {metadata.get('run')} (training version {metadata.get('version')}), "
+            f"wanted {run} ({version})"
+        )
+    wanted = {f"model.{name}": value for name, value in model.state_dict().items()} | carried
+    if any(key.startswith("best.") for key in tensors):  # there may be none yet
+        wanted |= {f"best.{name}": value for name, value in model.state_dict().items()}
+    momentum = {f"momentum.{name}": p for name, p in model.named_parameters()}  # not all parameters need have one
+    wanted |= {key: p for key, p in momentum.items() if key in tensors}
+    check_shapes(path, shapes_of(tensors), shapes_of(wanted))
+    parts = defaultdict[str, dict[str, Tensor]](dict)
+    for key, value in tensors.items():
+        kind, name = key.split(".", 1)
+        parts[kind][name] = value
+    model.load_state_dict(parts["model"])
+    for name, p in model.named_parameters():
+        if name in parts["momentum"]:
+            optimizer.state[p]["momentum_buffer"] = parts["momentum"][name].to(p.device)
+    for name, value in carried.items():
+        value.copy_(tensors[name])
+    return parts["best"] or None, json.loads(metadata["progress"])

@@ -1,9 +1,10 @@
-"""Shared by all tests: one thread per process, and a finished digits-tiny study to start from."""
+"""Shared by all tests: one thread per process, a finished digits-tiny study to start from, and synthetic ledgers."""
 
 import os
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before anything imports torch
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 def project(tmp_path: Path) -> Tree:
     """A copy of the project without results."""
     return Tree.of_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """Ledgers by the name of their case, each made once and changed by nobody: they keep what figures compute."""
+    from ledger_cases import CASES  # here: pandas would slow the start of every test
+
+    made = {}
+
+    def get(name: str):
+        if name not in made:
+            made[name] = CASES[name](tmp_path_factory.mktemp(name) / "ledger")
+        return made[name]
+
+    return get

@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread per process, a finished digits-tiny study to start from, and synthetic ledgers."""
+"""Shared by all tests: one thread per process, a finished digits-tiny study, synthetic ledgers, and a small network."""
 
 import os
 
@@ -44,3 +44,19 @@ def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Callable:
         return made[name]
 
     return get
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small network of known weights to take measures of."""
+    import oracles  # here: torch would slow the start of every test
+
+    return oracles.conv_net()
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Images in [0, 1] for that network, and labels that say nothing about them."""
+    import oracles
+
+    return oracles.images(oracles.N, low=0.0, high=1.0), oracles.labels(oracles.N)

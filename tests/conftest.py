@@ -1,4 +1,7 @@
-"""Shared by all tests: one thread per process, a finished digits-tiny study, synthetic ledgers, and a small network."""
+"""Shared by all tests: one thread per process, and what several files start from.
+
+Fixtures import what they need themselves: pandas or torch here would slow the start of every test.
+"""
 
 import os
 
@@ -31,10 +34,18 @@ def project(tmp_path: Path) -> Tree:
     return Tree.of_project(tmp_path / "project")
 
 
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """The results of a small study, to be collected or damaged."""
+    from result_files import make_results
+
+    return make_results(tmp_path / "S")
+
+
 @pytest.fixture(scope="session")
 def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Callable:
     """Ledgers by the name of their case, each made once and changed by nobody: they keep what figures compute."""
-    from ledger_cases import CASES  # here: pandas would slow the start of every test
+    from ledger_cases import CASES
 
     made = {}
 
@@ -49,7 +60,7 @@ def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Callable:
 @pytest.fixture(scope="module")
 def model():
     """A small network of known weights to take measures of."""
-    import oracles  # here: torch would slow the start of every test
+    import oracles
 
     return oracles.conv_net()
 

@@ -10,6 +10,7 @@ SHAPE = (1, 4, 4)
 D = 16  # pixels of such an image
 CLASSES = 3
 EPS = 0.02
+N = 20  # images of the fixture `data`
 
 
 def draw(*shape: int, seed: int, scale: float = 1.0) -> Tensor:

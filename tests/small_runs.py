@@ -38,6 +38,10 @@ def elsewhere(folder: Path, number: int = 1) -> RunLock:
     return held
 
 
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def read_log(folder):
     with (folder / "log.csv").open() as file:
         return list(csv.DictReader(file))

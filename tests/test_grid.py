@@ -1,4 +1,4 @@
-"""From a study to runs, models and jobs: counts by hand, exclusions, and what adding something leaves alone."""
+"""From a study to runs and models: counts by hand, exclusions, and pinned names."""
 
 import json
 import math
@@ -10,12 +10,12 @@ import pytest
 from studies import study
 from trees import ROOT
 
-from training.settings import complete, run_id
-from workflow import cost, grid
-from workflow.faults import StudyError, schema
+from training.settings import run_id
+from workflow import grid
+from workflow.faults import StudyError
 from workflow.grid import open_plan
 from workflow.jobs import Jobs
-from workflow.study import IMAGES, read
+from workflow.study import read
 
 CONFIGS = sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 
@@ -26,14 +26,6 @@ def config(name: str) -> dict:
 
 def planned(name: str) -> dict:
     return open_plan(config(name), name)
-
-
-def digests(plan: dict) -> dict[str, str]:
-    """Every digest that a rule is given, by job."""
-    jobs = Jobs(plan)
-    train = {f"train {batch}": jobs.batch_digest(SimpleNamespace(batch=batch)) for batch in plan["batches"]}
-    chunks = {f"chunk {chunk}": jobs.chunk_digest(SimpleNamespace(chunk=chunk)) for chunk in plan["chunks"]}
-    return {**train, **chunks, "data": jobs.data_digest()}
 
 
 def test_a_setting_that_does_not_apply_makes_no_second_run():
@@ -153,70 +145,6 @@ def test_an_axis_left_with_one_value_is_no_axis():
     assert plan["axes"] == ["defense", "inner_steps"]
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"seeds": [0, 1, 2]},
-        {"axes.batch_size": [32, 64, 128]},
-        {"axes.awp": [False, True]},
-        {"checkpoints": ["last"]},
-        {"measures": ["average_ce", "prob_margin"]},
-        {"analysis": {"draws": 500}},
-    ],
-    ids=lambda changes: next(iter(changes)),
-)
-def test_adding_renames_no_run_and_touches_only_the_jobs_it_adds_to(changes: dict):
-    old, new = open_plan(study(chunks=50), "small"), open_plan(study(chunks=50, **changes), "small")
-    assert set(old["runs"]) <= set(new["runs"])
-    assert all(old["runs"][run] == new["runs"][run] for run in old["runs"])
-    added = set(new["runs"]) - set(old["runs"])
-    touched = {new["runs"][run]["chunk"] for run in added}
-    before, after = digests(old), digests(new)
-    if changes.keys() == {"checkpoints"}:  # fewer models, the same trainings
-        touched_jobs = {f"chunk {chunk}" for chunk in old["chunks"]}
-    else:
-        touched_jobs = {f"{kind} {chunk}" for chunk in touched for kind in ("train", "chunk")}
-    assert {job for job in before if before[job] != after[job]} == touched_jobs & set(before)
-
-
-def test_reordering_axes_or_values_changes_no_job():
-    turned = study(**{"axes.defense": ["TRADES", "Standard", "AT"], "seeds": [1, 0]})
-    turned["axes"] = dict(reversed(turned["axes"].items()))
-    assert digests(open_plan(turned, "small")) == digests(open_plan(study(), "small"))
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("eps", "1/10"),
-        ("norm", "L2"),
-        ("measure_images", 100),
-        ("outcomes.test_images", 10),
-        ("outcomes.attacks", ["clean", "fgsm", "pgd10"]),
-    ],
-)
-def test_what_outcomes_depend_on_touches_every_chunk(key: str, value: object):
-    before, after = digests(open_plan(study(), "small")), digests(open_plan(study(**{key: value}), "small"))
-    assert not {(job, digest) for job, digest in before.items() if job.startswith("chunk")} & set(after.items())
-
-
-def test_the_batch_size_of_evaluation_touches_nothing():
-    assert digests(open_plan(study(**{"outcomes.batch_size": 7}), "s")) == digests(open_plan(study(), "s"))
-
-
-def test_asking_for_the_extra_pool_makes_the_data_again():
-    asked = study(**{"axes.extra_data": ["none", "pool"]})
-    assert digests(open_plan(asked, "s"))["data"] != digests(open_plan(study(), "s"))["data"]
-
-
-def test_one_job_per_run_when_asked():
-    plan = open_plan(study(train_jobs="run"), "small")
-    assert plan["batches"] == {run: [run] for run in sorted(plan["runs"])}
-    chunk = plan["chunks"][0]
-    wanted = sorted(f"<results>/runs/{run}.json" for run, entry in plan["runs"].items() if entry["chunk"] == chunk)
-    assert sorted(Jobs(plan).manifests(SimpleNamespace(chunk=chunk))) == wanted
-
-
 def test_models_trained_elsewhere_need_no_training():
     plan = planned("robustbench")
     assert plan["runs"] == {} and plan["batches"] == {} and plan["axes"] == []
@@ -246,54 +174,6 @@ def test_nothing_left_to_train_is_an_error():
     everything = [{"where": {"batch_size": [32, 128]}, "reason": "all of it"}]
     with pytest.raises(StudyError, match="small: axes: every combination is excluded"):
         open_plan(study(exclude=everything), "small")
-
-
-def test_the_summary_tells_what_is_planned_and_what_is_left_out():
-    rules = [{"where": {"batch_size": 128}, "reason": "memory"}]
-    text = cost.summary(open_plan(study(exclude=rules), "small"), [("disk", "1 MB")])
-    assert "trainings       10 (2 seeds)" in text
-    assert "models          20 (20 of the grid, 0 trained elsewhere)" in text
-    assert "5 (2 more cells coincide with these)" in text
-    assert "10 trainings, {'batch_size': 128}: memory" in text
-    assert text.endswith("\ndisk            1 MB")
-    assert "one core" in text and "an estimate, from times measured on one CPU core" in text
-
-
-def test_the_estimate_grows_with_the_work():
-    def total(**changes: object) -> float:
-        return sum(cost.hours(open_plan(study(**changes), "s")).values())
-
-    assert total(**{"settings.epochs": 8}) > total()
-    assert total(**{"settings.awp": True}) > total()
-    assert total(**{"settings.extra_data": "pool"}) > total()
-    assert total(measures=["average_ce", "prob_margin"]) > total()
-
-
-def test_a_step_is_counted_in_passes():
-    """Forward and backward through the network is one pass, a step of an attack 0.7 of it."""
-    passes = {
-        ("Standard", None): 1,
-        ("AT", 10): 8,
-        ("AT", 1): 1.7,
-        ("TRADES", 10): 9,
-        ("FGSM-RS", None): 1.7,
-        ("ALP", 2): 3.4,
-        ("FreeAT", None): 1,
-    }
-    for (defense, steps), expected in passes.items():
-        settings = complete({"defense": defense, "inner_steps": steps or 10})
-        assert cost.step_passes(settings) == pytest.approx(expected), defense
-    assert cost.step_passes(complete({"awp": True})) == pytest.approx(9)
-    assert cost.step_passes(complete({"grad_align": 0.2})) == pytest.approx(12)
-    assert cost.step_passes(complete({"sam": "ASAM"})) == pytest.approx(9)
-
-
-def test_every_data_set_and_architecture_has_an_estimate():
-    for data in IMAGES:
-        for architecture in schema()["properties"]["settings"]["properties"]["architecture"]["enum"]:
-            assert cost.seconds(data, architecture, 100, 10, 1) > 0
-    for defense in schema()["properties"]["settings"]["properties"]["defense"]["enum"]:
-        assert cost.step_passes(complete({"defense": defense})) >= 1
 
 
 def test_planning_imports_no_torch():

@@ -8,6 +8,8 @@ from functools import cache
 import oracles
 import pytest
 import torch
+from measure_rows import ATTACKED, EPS, LOG, check, rows, start
+from oracles import N
 from torch import nn
 
 from measures import evaluate
@@ -16,16 +18,6 @@ from measures._code import names
 from measures.core import ALWAYS, groups, load
 
 NAMES = names()
-ATTACKED = {"clean": 1e-6, "none": 1e-6, "adversarial": 1e-3}
-EPS = 0.05
-N = 20
-LOG = [{"epoch": t, "lr": 0.1, "train_loss": 1 / t, "train_clean": 0.5, "train_robust": 0.4, "val_clean": 0.4,
-        "val_robust": 0.3} for t in (1, 2, 3)]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model():
-    return oracles.conv_net()
 
 
 @pytest.fixture(scope="module")
@@ -38,31 +30,10 @@ def data(model):
     return x, y
 
 
-def start(model):
-    """An initial state for the model, from which training would have doubled every parameter."""
-    return {name: tensor / 2 for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
-
-
-def rows(model, x, y, name, **options):
-    options = {"eps": EPS, "initial": start(model), "log": LOG, **options}
-    table = evaluate(model, x, y, name, **options)
-    assert table["variant"].tolist() == load(name).variants
-    return table.set_index("variant")
-
-
 @pytest.fixture(scope="module")
 def usual(model, data):
     """Rows of a measure on the model and its images, computed once for all tests."""
     return cache(lambda name: check(rows(model, *data, name)))
-
-
-def check(table):
-    """Every value is a finite number, or missing with its reason; nothing failed unforeseen."""
-    for row in table.itertuples():
-        assert math.isfinite(row.value) if row.value == row.value else row.reason
-        assert not (row.value == row.value and row.reason) or row.reason.startswith("note: ")
-        assert "Error" not in row.reason
-    return table
 
 
 def assert_same(found, wanted, tolerance=None):
@@ -193,75 +164,6 @@ def test_degenerate_cases_are_finite_or_missing_with_a_reason(name, case, model,
 def test_input_that_is_not_as_said_is_a_clear_error(name, change, message, model, data):
     with pytest.raises(ValueError, match=message):
         evaluate(*change(model, *data), [name], eps=EPS)
-
-
-def rescaled(model):
-    """First layer times 3, last weight by 3: the same function, as ReLU is homogeneous."""
-    model = copy.deepcopy(model)
-    with torch.no_grad():
-        model[1].weight.mul_(3)
-        model[1].bias.mul_(3)
-        model[3].weight.div_(3)
-    return model
-
-
-def sharpened(model):
-    """All logits times 1.5."""
-    model = copy.deepcopy(model)
-    with torch.no_grad():
-        model[-1].weight.mul_(1.5)
-        model[-1].bias.mul_(1.5)
-    return model
-
-
-def folded(model):
-    """BatchNorm folded into the convolution before it."""
-    return nn.Sequential(nn.utils.fuse_conv_bn_eval(model[0], model[1]), *copy.deepcopy(model[2:])).eval()
-
-
-TRANSFORMED = {
-    "layer rescaling": (oracles.relu_net, rescaled),
-    "logit scale": (oracles.relu_net, sharpened),
-    "BatchNorm folding": (oracles.conv_net, folded),
-}
-
-
-# No invariance, but the share of a few images does not show it: the path of an attack changes, its end seldom does.
-# The accuracy under noise moves in steps of one image, which hides what the floor of the noise changes.
-UNSEEN = {("boundary_unreached", "logit scale")}
-UNSEEN |= {("pacbayes_mag_flat", invariance) for invariance in TRANSFORMED}
-
-
-@pytest.fixture(scope="module")
-def before():
-    """(model, images, labels, rows of a measure) of a network before it is transformed, computed once for each."""
-
-    @cache
-    def of(make, name):
-        model, x = make(), oracles.images(N)
-        with torch.no_grad():
-            y = model(x).argmax(dim=1)
-        return model, x, y, check(rows(model, x, y, name))
-
-    return of
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("invariance", TRANSFORMED)
-def test_declared_invariances_hold_and_the_others_do_not(name, invariance, before):
-    """Declared: no variant changes beyond its tolerance. Not declared: some variant changes, however little."""
-    make, change = TRANSFORMED[invariance]
-    model, x, y, wanted = before(make, name)
-    found = check(rows(change(model), x, y, name))
-    there = [variant for variant in wanted.index if math.isfinite(wanted.loc[variant, "value"])]
-    assert there
-    declared = invariance in load(name).invariances
-    same = [
-        found.loc[variant, "value"]
-        == pytest.approx(wanted.loc[variant, "value"], rel=ATTACKED[variant] if declared else 1e-6)
-        for variant in there
-    ]
-    assert all(same) if declared else not all(same) or (name, invariance) in UNSEEN
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,69 +1,24 @@
 """The report holds every figure, measure and flagged model, fetches nothing, and shows foreign names as plain text."""
 
-import base64
-import gzip
 import html
 import io
 import itertools
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote
 from zipfile import ZipFile
 
 import pandas as pd
 import pytest
 from ledger_cases import CASES, NASTY
+from report_pages import PNG, Page, downloads, draw_stand_ins, embedded, page_of
 
 from analysis import embedding, figures, labels, report
 from analysis.__main__ import main
 from analysis.ledger import Ledger
 from analysis.statistic_files import HOLDS
 from analysis.statistics import write_statistics
-
-VOID = {"meta", "link", "img", "br", "hr", "input"}
-PNG = b"\x89PNG stand-in"
-
-
-class Page(HTMLParser):
-    """A parsed page: (tag, attributes) in order, text, and a failure on tags that do not nest."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags, self.open, self.words = [], [], []
-        self.feed(source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, self.getpos()
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.words.append(data)
-
-    def of(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
-def draw_stand_ins(ledger: Ledger, folder: Path) -> None:
-    """Files that stand for figures: drawing is tested elsewhere."""
-    folder.mkdir()
-    for name in figures.names():
-        (folder / f"{name}.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg' id=\"{name}\">50 % # &lt;</svg>")
-        (folder / f"{name}.png").write_bytes(PNG)
-        (folder / f"{name}.csv").write_text(f"figure,n\n{name},{len(ledger.runs)}\n")
 
 
 @pytest.fixture(scope="module")
@@ -83,25 +38,6 @@ def made(tmp_path_factory):
         return ready[case]
 
     return get
-
-
-def page_of(folder: Path) -> Page:
-    return Page((folder / "report.html").read_text(encoding="utf-8"))
-
-
-def embedded(href: str) -> bytes:
-    """The content of a data: link."""
-    head, _, content = href.partition(",")
-    return base64.b64decode(content) if head.endswith(";base64") else unquote(content).encode()
-
-
-def downloads(page: Page) -> dict[str, bytes]:
-    """{name: content} of all files that a page offers, gzipped ones unpacked."""
-    found = {link["download"]: embedded(link["href"]) for link in page.of("a") if "download" in link}
-    return {
-        name.removesuffix(".gz"): gzip.decompress(content) if name.endswith(".gz") else content
-        for name, content in found.items()
-    }
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -267,29 +203,3 @@ def test_a_missing_file_is_one_clear_line(made, tmp_path, capsys):
     assert main([*arguments, "--figures", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: ") and "robustness.png: no such file" in told and told.count("\n") == 1
-
-
-def test_every_command_takes_a_study_by_its_name(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    draw_stand_ins(CASES["four_models"](tmp_path / "results" / "mine" / "ledger"), tmp_path / "drawn")
-    made = ["--statistics", "numbers"]
-    for command, more in (
-        ("statistics", ["--out", "numbers"]),
-        ("claims", ["--out", "claims"]),
-        ("tables", [*made, "--out", "tables"]),
-        ("figures", [*made, "--out", "figures"]),
-        ("report", [*made, "--figures", "drawn", "--out", "report.html"]),
-    ):
-        assert main([command, "mine", *more]) == 0, command
-        assert main([command, "other", *more]) == 1 and "other: found no ledger" in capsys.readouterr().err
-    assert all((tmp_path / name).exists() for name in ("numbers", "claims", "tables", "figures", "report.html"))
-
-
-def test_real_figures_make_a_page_of_moderate_size(tmp_path):
-    ledger = CASES["nothing_trained"](tmp_path / "ledger")
-    write_statistics(ledger, tmp_path / "analysis")
-    figures.draw_all(ledger, tmp_path / "figures", tmp_path / "analysis")
-    parts = {"figures": tmp_path / "figures", "statistics": tmp_path / "analysis"}
-    report.write(ledger, **parts, out=tmp_path / "report.html")
-    assert len(page_of(tmp_path).of("img")) == len(figures.names())
-    assert (tmp_path / "report.html").stat().st_size < 8e6

@@ -1,0 +1,58 @@
+"""What a plan says of itself before it runs: the summary, and an estimate of the time it takes."""
+
+import pytest
+from studies import study
+
+from training.settings import complete
+from workflow import cost
+from workflow.faults import schema
+from workflow.grid import open_plan
+from workflow.study import IMAGES
+
+
+def test_the_summary_tells_what_is_planned_and_what_is_left_out():
+    rules = [{"where": {"batch_size": 128}, "reason": "memory"}]
+    text = cost.summary(open_plan(study(exclude=rules), "small"), [("disk", "1 MB")])
+    assert "trainings       10 (2 seeds)" in text
+    assert "models          20 (20 of the grid, 0 trained elsewhere)" in text
+    assert "5 (2 more cells coincide with these)" in text
+    assert "10 trainings, {'batch_size': 128}: memory" in text
+    assert text.endswith("\ndisk            1 MB")
+    assert "one core" in text and "an estimate, from times measured on one CPU core" in text
+
+
+def test_the_estimate_grows_with_the_work():
+    def total(**changes: object) -> float:
+        return sum(cost.hours(open_plan(study(**changes), "s")).values())
+
+    assert total(**{"settings.epochs": 8}) > total()
+    assert total(**{"settings.awp": True}) > total()
+    assert total(**{"settings.extra_data": "pool"}) > total()
+    assert total(measures=["average_ce", "prob_margin"]) > total()
+
+
+def test_a_step_is_counted_in_passes():
+    """Forward and backward through the network is one pass, a step of an attack 0.7 of it."""
+    passes = {
+        ("Standard", None): 1,
+        ("AT", 10): 8,
+        ("AT", 1): 1.7,
+        ("TRADES", 10): 9,
+        ("FGSM-RS", None): 1.7,
+        ("ALP", 2): 3.4,
+        ("FreeAT", None): 1,
+    }
+    for (defense, steps), expected in passes.items():
+        settings = complete({"defense": defense, "inner_steps": steps or 10})
+        assert cost.step_passes(settings) == pytest.approx(expected), defense
+    assert cost.step_passes(complete({"awp": True})) == pytest.approx(9)
+    assert cost.step_passes(complete({"grad_align": 0.2})) == pytest.approx(12)
+    assert cost.step_passes(complete({"sam": "ASAM"})) == pytest.approx(9)
+
+
+def test_every_data_set_and_architecture_has_an_estimate():
+    for data in IMAGES:
+        for architecture in schema()["properties"]["settings"]["properties"]["architecture"]["enum"]:
+            assert cost.seconds(data, architecture, 100, 10, 1) > 0
+    for defense in schema()["properties"]["settings"]["properties"]["defense"]["enum"]:
+        assert cost.step_passes(complete({"defense": defense})) >= 1

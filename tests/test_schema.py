@@ -1,22 +1,15 @@
-"""Study files: each fault is one line that names the key, and the schema knows what training knows."""
+"""Study files: each fault is one line that names the key; what is left out has its default."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 from studies import study
 
-from training.architectures import ACTIVATIONS, ARCHITECTURES
-from training.attacks import NORMS
-from training.augment import AUGMENTATIONS
-from training.data import DATASETS, DIGITS_SIZES, VALIDATION, load
-from training.defenses import DEFENSES
-from training.extra_sets import EXTRA_SETS as PUBLISHED
-from training.schedules import SCHEDULES
-from training.settings import CHECKPOINTS, DEFAULTS
 from workflow import grid
-from workflow.faults import StudyError, schema
-from workflow.study import EXTRA_SETS, IMAGES, resolve
+from workflow.faults import StudyError
+from workflow.study import resolve
 
 ROBUSTBENCH = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
 CASES = {
@@ -99,6 +92,15 @@ CASES = {
     "no clean accuracy": (study(**{"outcomes.attacks": ["pgd10"]}), "outcomes.attacks: 'clean' is missing"),
     "no pgd10": (study(**{"outcomes.attacks": ["clean"]}), "outcomes.attacks: 'pgd10' is missing"),
     "too many measure images": (study(measure_images=501), "measure_images: found 501, wanted at most 500"),
+    "more measure images than are judged": (
+        study(measure_images=64, **{"outcomes.train_images": 50}),
+        "measure_images: found 64, wanted at most 50, outcomes.train_images",
+    ),
+    "outcome without its attack": (
+        study(**{"analysis.outcome": "gap_fgsm", "outcomes.attacks": ["clean", "pgd10"]}),
+        "outcomes.attacks: 'fgsm' is missing; analysis.outcome, gap_fgsm, needs it",
+    ),
+    "a seed of 64 bits": (study(seeds=[2**64]), f"seeds[0]: found {2**64}, wanted a value <= {2**31 - 1}"),
     "too many test images": (study(**{"outcomes.test_images": 898}), "outcomes.test_images: found 898, wanted at most"),
     "pool where there is none": (
         study(data="cifar10", **{"settings.extra_data": "pool"}),
@@ -213,43 +215,11 @@ def test_a_rule_file_brings_its_measures(tmp_path: Path):
         resolve(study(extra_rules=[str(rule)]), "f")
 
 
-def test_the_schema_lists_what_training_has_registered():
-    settings = schema()["properties"]["settings"]["properties"]
-    axes = schema()["properties"]["axes"]["properties"]
-    assert set(settings) == set(axes) == set(DEFAULTS) - {"data", "norm", "eps", "seed"}
-    assert all(axes[key]["items"] == settings[key] for key in settings)
-    for key, registry in (
-        ("architecture", ARCHITECTURES),
-        ("activation", ACTIVATIONS),
-        ("defense", DEFENSES),
-        ("augmentation", AUGMENTATIONS),
-        ("schedule", SCHEDULES),
-    ):
-        assert sorted(settings[key]["enum"]) == sorted(registry)
-    top = schema()["properties"]
-    assert sorted(top["data"]["enum"]) == sorted(DATASETS) == sorted(IMAGES)
-    assert {name: list(files) for name, files in PUBLISHED.items()} == EXTRA_SETS
-    assert settings["extra_data"]["enum"] == ["none", "pool", *PUBLISHED]
-    assert list(top["extra_sha256"]["properties"]) == list(PUBLISHED)
-    assert tuple(top["norm"]["enum"]) == NORMS
-    assert tuple(top["checkpoints"]["items"]["enum"]) == CHECKPOINTS
-
-
-def test_split_sizes_are_those_of_the_data():
-    assert DIGITS_SIZES == {"train": 500, "val": 100, "extra": 300, "test": 897}
-    splits = load("digits")
-    sizes = {name: len(getattr(splits, name)) for name in ("train", "val", "test", "extra")}
-    assert sizes == IMAGES["digits"]._asdict() == IMAGES["digits32"]._asdict()
-    published = {  # training and test images, as their authors count them
-        "cifar10": (50_000, 10_000),
-        "cifar100": (50_000, 10_000),
-        "svhn": (73_257, 26_032),
-        "mnist": (60_000, 10_000),
-        "fashion_mnist": (60_000, 10_000),
-        "tiny_imagenet": (100_000, 10_000),
-    }
-    assert set(IMAGES) == {"digits", "digits32", *published}
-    for name, (train, test) in published.items():
-        val = train // VALIDATION
-        assert IMAGES[name] == (train - val, val, test, 0), name
-    assert IMAGES["cifar10"].val == 1000
+def test_a_whole_number_may_be_written_as_a_float():
+    given = {"chunks": 3, "measure_images": 64, "seeds": [1], "outcomes.train_images": 200, "analysis.draws": 100}
+    given |= {"settings.epochs": 3, "settings.width": 8, "train_processes": 2}
+    floats = {key: [float(one) for one in value] if key == "seeds" else float(value) for key, value in given.items()}
+    written, found = (json.dumps(resolve(study(**values), "f")) for values in (given, floats))
+    assert written == found
+    model = {"source": "file", "name": "m", "file": "m.pt", "architecture": "cnn", "width": 16.0}
+    assert '"width": 16}' in json.dumps(resolve(study(models=[model]), "f"))

@@ -74,8 +74,20 @@ def filled(config: dict) -> dict:
     study["settings"] = {key: spelled(key, value) for key, value in study["settings"].items()}
     study["axes"] = {key: [spelled(key, value) for value in values] for key, values in study["axes"].items()}
     study["seeds"] = [int(seed) for seed in study["seeds"]]
-    study["train_processes"] = int(study["train_processes"])
-    return study
+    for entry in study["models"]:
+        entry |= {"width": int(entry["width"])} if "width" in entry else {}
+    return with_integers(study, schema())
+
+
+def with_integers(content: dict, rule: dict) -> dict:
+    """The content with whole numbers where the schema wants them: to JSON Schema, and in YAML, 3.0 is one as well."""
+    found = dict(content)
+    for key, inner in rule["properties"].items():
+        if inner.get("type") == "integer" and key in content:
+            found[key] = int(content[key])
+        elif "properties" in inner and key in content:
+            found[key] = with_integers(content[key], inner)
+    return found
 
 
 def spelled(key: str, value: object) -> object:
@@ -120,19 +132,29 @@ def meaning_faults(study: dict) -> Iterator[str]:
             yield f"{place}: found 'pool', but {study['data']} has no extra images"
         if study["data"] not in EXTRA_SETS.get(value, [study["data"]]):
             yield f"{place}: found {value!r}, which has images for {', '.join(EXTRA_SETS[value])} only"
-    for key, found, there in (
-        ("measure_images", study["measure_images"], images.train),
-        ("outcomes.train_images", study["outcomes"].get("train_images", 0), images.train),
-        ("outcomes.test_images", study["outcomes"].get("test_images", 0), images.test),
-    ):
-        if found > there:
-            yield f"{key}: found {found}, wanted at most {there}, all there are in {study['data']}"
-    for attack in ("clean", "pgd10"):
-        if attack not in study["outcomes"]["attacks"]:
-            yield f"outcomes.attacks: {attack!r} is missing; the gap and the measures need it"
+    yield from outcome_faults(study["outcomes"], study, images)
     if study["train_jobs"] == "run" and study["train_processes"] > 1:
         yield f"train_processes: found {study['train_processes']}, wanted 1 with train_jobs: run, one run a job"
     yield from measure_faults(study)
+
+
+def outcome_faults(outcomes: dict, study: dict, images: Images) -> Iterator[str]:
+    """More images than there are, and attacks that are needed and missing."""
+    train, there = outcomes.get("train_images", images.train), f"all there are in {study['data']}"
+    for key, found, most, why in (
+        ("outcomes.train_images", train, images.train, there),
+        ("outcomes.test_images", outcomes.get("test_images", 0), images.test, there),
+        ("measure_images", study["measure_images"], train, "outcomes.train_images" if train < images.train else there),
+    ):
+        if found > most:
+            yield f"{key}: found {found}, wanted at most {most}, {why}"
+    outcome = study["analysis"].get("outcome", "gap_pgd10")
+    needed = {outcome.removeprefix("gap_"): f"analysis.outcome, {outcome}, needs"}
+    for attack in ("clean", "pgd10"):
+        needed[attack] = "the gap and the measures need"
+    for attack, needs in needed.items():
+        if attack not in outcomes["attacks"]:
+            yield f"outcomes.attacks: {attack!r} is missing; {needs} it"
 
 
 def setting_values(study: dict, key: str) -> list[tuple[str, Any]]:

@@ -1,0 +1,54 @@
+"""The names and sizes that a study file is checked against are those of the code that reads it."""
+
+from training.architectures import ACTIVATIONS, ARCHITECTURES
+from training.attacks import NORMS
+from training.augment import AUGMENTATIONS
+from training.data import DATASETS, DIGITS_SIZES, VALIDATION, load
+from training.defenses import DEFENSES
+from training.extra_sets import EXTRA_SETS as PUBLISHED
+from training.schedules import SCHEDULES
+from training.settings import CHECKPOINTS, DEFAULTS
+from workflow.faults import schema
+from workflow.study import EXTRA_SETS, IMAGES
+
+
+def test_the_schema_lists_what_training_has_registered():
+    settings = schema()["properties"]["settings"]["properties"]
+    axes = schema()["properties"]["axes"]["properties"]
+    assert set(settings) == set(axes) == set(DEFAULTS) - {"data", "norm", "eps", "seed"}
+    assert all(axes[key]["items"] == settings[key] for key in settings)
+    for key, registry in (
+        ("architecture", ARCHITECTURES),
+        ("activation", ACTIVATIONS),
+        ("defense", DEFENSES),
+        ("augmentation", AUGMENTATIONS),
+        ("schedule", SCHEDULES),
+    ):
+        assert sorted(settings[key]["enum"]) == sorted(registry)
+    top = schema()["properties"]
+    assert sorted(top["data"]["enum"]) == sorted(DATASETS) == sorted(IMAGES)
+    assert {name: list(files) for name, files in PUBLISHED.items()} == EXTRA_SETS
+    assert settings["extra_data"]["enum"] == ["none", "pool", *PUBLISHED]
+    assert list(top["extra_sha256"]["properties"]) == list(PUBLISHED)
+    assert tuple(top["norm"]["enum"]) == NORMS
+    assert tuple(top["checkpoints"]["items"]["enum"]) == CHECKPOINTS
+
+
+def test_split_sizes_are_those_of_the_data():
+    assert DIGITS_SIZES == {"train": 500, "val": 100, "extra": 300, "test": 897}
+    splits = load("digits")
+    sizes = {name: len(getattr(splits, name)) for name in ("train", "val", "test", "extra")}
+    assert sizes == IMAGES["digits"]._asdict() == IMAGES["digits32"]._asdict()
+    published = {  # training and test images, as their authors count them
+        "cifar10": (50_000, 10_000),
+        "cifar100": (50_000, 10_000),
+        "svhn": (73_257, 26_032),
+        "mnist": (60_000, 10_000),
+        "fashion_mnist": (60_000, 10_000),
+        "tiny_imagenet": (100_000, 10_000),
+    }
+    assert set(IMAGES) == {"digits", "digits32", *published}
+    for name, (train, test) in published.items():
+        val = train // VALIDATION
+        assert IMAGES[name] == (train - val, val, test, 0), name
+    assert IMAGES["cifar10"].val == 1000

@@ -18,6 +18,7 @@ from training.checkpoint import digest, read_json, write_json
 from training.data import load
 from training.extra import load_extra, pseudo_label
 from training.run import judge
+from training.settings import DAMAGED
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,8 @@ def test_the_command_line_in_order(tmp_path, capsys):
         return main([*map(str, given), "--device", "cpu"])
 
     assert command("train", "runs/000.json", "--batch", "000") == 1
-    assert capsys.readouterr().err.splitlines()[-1] == f"error: {tmp_path}/data/extra.safetensors: not found"
+    wanted = f"error: {tmp_path}/data/extra.safetensors: not found: run again, and it is made anew"
+    assert capsys.readouterr().err.splitlines()[-1] == wanted
     assert command("data", "data/splits.json") == 0
     splits = load("digits")
     record = read_json(tmp_path / "data" / "splits.json")
@@ -208,6 +210,13 @@ def test_the_command_line_in_order(tmp_path, capsys):
 
     truth = torch.from_numpy(load_digits().target)[splits.extra.index]
     assert float((extra.labels == truth).double().mean()) > 0.9
+    labels = tmp_path / "data" / "extra.safetensors"
+    whole = labels.read_bytes()
+    labels.write_bytes(whole[:-800] + bytes(800))
+    assert command("train", "runs/000.json", "--batch", "000") == 1
+    assert "SHA-256 of the content found" in capsys.readouterr().err
+    assert (tmp_path / "data" / "splits.json").stat().st_mtime == DAMAGED  # so the data job will run again
+    labels.write_bytes(whole)
     assert command("train", "runs/000.json", "--batch", "000") == 0
     assert read_json(tmp_path / "runs" / run / "run.json")["status"] == "finished"
     assert command("train", "runs/001.json", "--batch", "001") == 1

@@ -8,6 +8,7 @@ import torch
 from training import loop
 from training.architectures import build
 from training.checkpoint import FileFault, load_tensors, save_tensors
+from training.damage import mark
 from training.data import Split, Splits
 from training.extra_sets import load_extra_set
 from training.modes import evaluating
@@ -36,12 +37,16 @@ def pseudo_label(splits: Splits, device: torch.device) -> Split:
 def extra_images(name: str, splits: Splits, study: dict, results: Path) -> Split | None:
     """What the setting extra_data asks for: nothing, the pseudo-labelled pool, or a published set.
 
-    Raises what `load_extra` and `load_extra_set` raise.
+    Raises what `load_extra` and `load_extra_set` raise; damaged pseudo-labels have the data job marked to run again.
     """
     if name == "none":
         return None
     if name == "pool":
-        return load_extra(results / "data" / "extra.safetensors", splits)
+        try:
+            return load_extra(results / "data" / "extra.safetensors", splits)
+        except FileFault as error:
+            mark(results / "data" / "splits.json")
+            raise FileFault(f"{error}: run again, and it is made anew") from error
     return load_extra_set(name, splits, data_dir(study), study.get("extra_sha256", {}).get(name, ""))
 
 

@@ -73,11 +73,12 @@ class Jobs:
         write_plan(self.plan, Path("results") / self.study["study"] / "plan.json")
 
     def remove_marked(self) -> None:
-        """Remove the tables of outcomes that a job marked because a file behind them is damaged. Called when everything
-        has ended: until then other jobs may want to read them."""
-        for table in self.of_chunks(f"results/{self.study['study']}/outcomes/{{chunk}}.parquet"):
-            if Path(table).exists() and Path(table).stat().st_mtime == DAMAGED:
-                Path(table).unlink()
+        """Remove the splits and tables of outcomes that a job marked because a file behind them is damaged. Called when
+        everything has ended: until then other jobs may want to read them."""
+        results = Path("results", self.study["study"])
+        for name in ("data/splits.json", *self.of_chunks("outcomes/{chunk}.parquet")):
+            if (results / name).exists() and (results / name).stat().st_mtime == DAMAGED:
+                (results / name).unlink()
 
     def plan_digest(self) -> str:
         """Changes with anything in the plan that a result can depend on: the ledger carries it on."""

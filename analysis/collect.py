@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.damage import made_anew
 from analysis.files import read_json, read_parquet, write_parquet
 from analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, VALIDATED, Ledger, text
 from analysis.measure_files import read_measures
@@ -99,11 +100,8 @@ def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:
         path = results / "outcomes" / f"{chunk}.parquet"
         if not path.is_file():
             continue
-        try:
+        with made_anew(path):
             part = read_parquet(path, READ)
-        except ValueError as error:
-            path.unlink()  # the workflow makes again what is not there, from what is cached of each model
-            raise ValueError(f"{error}; removed it: run again, and it is made anew") from error
         unknown = [model for model in part["model"] if plan["models"].get(model, {}).get("chunk") != chunk]
         if unknown:
             raise ValueError(f"{path}: found model {unknown[0]}, which the plan does not list in this chunk")
@@ -129,9 +127,8 @@ def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict, res
     return runs
 
 
-def read_catalogue(path: Path, names: list[str], measures: pd.DataFrame) -> dict:
+def of_study(entries: dict, names: list[str], measures: pd.DataFrame) -> dict:
     """Catalogue entries of the study's measures; one without claims for a measure written in another language."""
-    entries = read_json(path)
     variants = measures.groupby("measure")["variant"].unique()
     made = {name: {**NO_CLAIM, "variants": list(variants.get(name, []))} for name in names}
     return {name: entries.get(name, made[name]) for name in names}
@@ -161,11 +158,13 @@ def collect(results: str | Path, out: str | Path, catalogue: str | Path | None =
     for model, entry in plan["models"].items():
         chunks[entry["chunk"]][model] = model in judged
     path = Path(catalogue) if catalogue else results / "catalogue.json"
-    measures = read_measures(results, names, chunks, read_json(path))
+    with made_anew(path):
+        entries = read_json(path)
+    measures = read_measures(results, names, chunks, entries)
     study = {key: value for key, value in plan.items() if key not in ("runs", "models", "batches", "chunks")}
     made = {"packages": versions(), "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     tables = {"runs": runs, "outcomes": outcomes.drop(columns=[*BITS, "reason"]), "measures": measures}
-    ledger = Ledger(**tables, catalogue=read_catalogue(path, names, measures), study=study | made, path=out)
+    ledger = Ledger(**tables, catalogue=of_study(entries, names, measures), study=study | made, path=out)
     ledger.check()
     bits = outcomes.loc[outcomes["bits"].map(len) > 0, ["model", "split", "attack", "n", *BITS]]
     write_parquet(bits, out / "bits.parquet")

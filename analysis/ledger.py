@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.damage import made_anew
 from analysis.files import read_json, read_parquet, require_columns, with_numbers, write_csv, write_parquet, write_text
 
 NA = "NA"  # a setting that does not apply; it matches only itself
@@ -65,21 +66,20 @@ class Ledger:
     def load(cls, path: str | Path) -> "Ledger":
         """Read and check the ledger in folder `path`.
 
-        Raises FileNotFoundError or ValueError, naming the file, for a missing, truncated or malformed one.
+        Raises FileNotFoundError or ValueError, naming the file, for a missing, truncated or malformed one, which is
+        removed where the ledger is a study's own, so that the workflow makes it anew.
         """
         folder = Path(path)
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such ledger folder")
-        files = {name: folder / f"{name}.parquet" for name in COLUMNS}
-        tables = {
-            name: with_numbers(read_parquet(file, COLUMNS[name]), NUMBERS[name], file) for name, file in files.items()
-        }
-        ledger = cls(
-            **tables,
-            catalogue=read_json(folder / "catalogue.json"),
-            study=read_json(folder / "study.json", ["study", "axes"]),
-            path=folder,
-        )
+        study, read = folder / "study.json", {}
+        for name, columns in COLUMNS.items():
+            with made_anew(file := folder / f"{name}.parquet", study):
+                read[name] = with_numbers(read_parquet(file, columns), NUMBERS[name], file)
+        for name, keys in (("catalogue", []), ("study", ["study", "axes"])):
+            with made_anew(file := folder / f"{name}.json", study):
+                read[name] = read_json(file, keys)
+        ledger = cls(**read, path=folder)
         ledger.check()
         return ledger
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.damage import made_anew
 from analysis.ledger import COLUMNS, VARIANTS
 
 HEADER = COLUMNS["measures"]
@@ -61,11 +62,22 @@ def read_measure(path: Path, measure: str, models: dict) -> list[dict]:
     return rows
 
 
+def complete(path: Path, rows: list[dict], models: dict[str, bool], results: Path) -> list[dict]:
+    """The rows. Raises ValueError naming the file when it lacks an expected model and is no older than the outcomes of
+    its chunk: jobs write rows of all models that were judged, so the file was cut off between two lines."""
+    absent = [model for model, expected in models.items() if expected and model not in {row["model"] for row in rows}]
+    outcomes = results / "outcomes" / f"{path.stem}.parquet"
+    if absent and path.stat().st_mtime_ns >= outcomes.stat().st_mtime_ns:
+        raise ValueError(f"{path}: found no row of {absent[0]}, wanted one of each model with outcomes (truncated?)")
+    return rows
+
+
 def read_measures(results: Path, names: list[str], chunks: dict[str, dict], catalogue: dict) -> pd.DataFrame:
     """The table `measures`: a row for each measure, variant and model in `chunks` ({chunk: {model: expected?}}).
 
     Where a model that is expected to have a value (it has outcomes) has no row, there is one without value whose
-    reason says so. Variants of a measure: those of its catalogue entry, and those found.
+    reason says so. Variants of a measure: those of its catalogue entry, and those found. A damaged file of a measure of
+    the catalogue is removed; a hand-written rule's is left for its author to see.
     """
     rows: list[dict] = []
     for name in names:
@@ -73,7 +85,10 @@ def read_measures(results: Path, names: list[str], chunks: dict[str, dict], cata
         absent: dict[str, str] = {}
         for chunk, models in chunks.items():
             path = results / "measures" / name / f"{chunk}.csv"
-            if path.is_file():
+            if path.is_file() and name in catalogue:
+                with made_anew(path):
+                    found += complete(path, read_measure(path, name, models), models, results)
+            elif path.is_file():
                 found += read_measure(path, name, models)
             reason = "no row in" if path.is_file() else "missing file"
             absent |= {model: f"{reason} measures/{name}/{chunk}.csv" for model, expected in models.items() if expected}

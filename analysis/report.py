@@ -16,6 +16,7 @@ from analysis import explore
 from analysis import figures as drawn
 from analysis.background import grid, provenance
 from analysis.cards import cards
+from analysis.damage import made_anew
 from analysis.embedding import archive, file_link, link, picture
 from analysis.figures import _numbers
 from analysis.files import read_json, write_text
@@ -24,7 +25,7 @@ from analysis.labels import measure_label, minus
 from analysis.latex import to_latex
 from analysis.ledger import Ledger
 from analysis.sections import SECTIONS, Section
-from analysis.statistic_files import HOLDS, read_text
+from analysis.statistic_files import ASKED, HOLDS, read_text
 from analysis.verdict_words import verdict_sentence, why_unresolved
 from analysis.views import View, cell, shown, views
 
@@ -149,7 +150,8 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     """
     figures, statistics = Path(figures), Path(statistics)
     _numbers.take(ledger, statistics)
-    found = read_json(statistics / "findings.json", ["sample", "gap", "strongest", "measures", "sentences"])
+    with made_anew(findings := statistics / "findings.json", statistics / ASKED):
+        found = read_json(findings, ["sample", "gap", "strongest", "measures", "sentences"])
     summary = read_text(statistics / "summary.csv")
     tables = views(ledger, statistics)
     verdict = tables["verdicts"]

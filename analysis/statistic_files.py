@@ -1,10 +1,13 @@
 """Reading what `python -m analysis statistics` wrote."""
 
+import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from analysis.damage import made_anew
 from analysis.files import require_columns
 
 TEXT = {"measure", "statistic", "axis", "value", "column", "step", "over", "learner", "members", "component"}
@@ -21,6 +24,7 @@ TEXT |= {
     "agrees",
 }
 YES_NO = {"reversed", "resolved"}
+ASKED = "correlations.csv"  # which of these files the other jobs of a study ask for
 HOLDS = {  # what `python -m analysis statistics` writes, in the order in which a reader wants it
     "claims": "the verdict on each measure, with its reason",
     "statements": "what verdicts rest on: τ, π and increments, with intervals that hold for all measures together",
@@ -42,19 +46,24 @@ HOLDS = {  # what `python -m analysis statistics` writes, in the order in which 
 }
 
 
-def read_text(path: Path) -> pd.DataFrame:
-    """A CSV with every cell as text. Raises FileNotFoundError naming it."""
+def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """A CSV with every cell as text. Raises FileNotFoundError naming it, or ValueError when its last line is cut off or
+    it lacks a column; where it is a study's own, it is removed then, so that the workflow makes it anew."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    with made_anew(path, path.with_name(ASKED)):
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            raise ValueError(f"{path}: found no end of the last line (truncated?)")
+        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+        require_columns(table, columns, path)
+    return table
 
 
 def read_statistic(folder: Path, name: str) -> pd.DataFrame:
     """The table NAME.csv of a folder of statistics: text stays text ('NA' is a value of an axis, not a missing number),
-    YES_NO become booleans, all else numbers. Raises FileNotFoundError, or ValueError naming a missing column."""
-    path = folder / f"{name}.csv"
-    table = read_text(path)
-    require_columns(table, ["measure"], path)
+    YES_NO become booleans, all else numbers. Raises what `read_text` raises."""
+    table = read_text(folder / f"{name}.csv", ["measure"])
     numbers = [column for column in table if column not in TEXT | YES_NO]
     found = {column: pd.to_numeric(table[column].replace("", np.nan), errors="coerce") for column in numbers}
     return table.assign(**found, **{column: table[column] == "True" for column in YES_NO & set(table)})

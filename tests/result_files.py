@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def measured(model: str, measure: str, variant: str, value: object, reason: str 
 
 def make_results(results: Path) -> Path:
     """Four runs x two checkpoints in two chunks: r1 fine, r2 fine, r3 collapsed, r4 never finished; one foreign model
-    that did not load. `ce` is a catalogued measure; `rows`, made by hand, is not."""
+    that did not load. `ce` is a catalogued measure, not yet of r2-best; `rows`, made by hand, is not catalogued."""
     settings = {"defense": "AT", "norm": "Linf", "eps": "3/20", "epochs": 30, "seed": 0}
     runs = {
         f"r{number}": {"settings": {**settings, "awp": number % 2 == 0}, "chunk": f"00{number // 3}", "batch": "0a"}
@@ -73,7 +74,8 @@ def make_results(results: Path) -> Path:
     lost = {**outcome_rows(FOREIGN)[0], "split": "", "attack": "", "n": 0, "accuracy": None, "bits": b""}
     pd.DataFrame([{**lost, "reason": "refused: pickle"}]).to_parquet(results / "outcomes" / "001.parquet")
     rows = [measured(model, "ce", "clean", 1.5) for model in ("r1-last", "r1-best", "r2-last")]
-    write_measure(results, "ce", "000", [*rows, measured("r2-last", "ce", "adversarial", "", "no images")])
+    table = write_measure(results, "ce", "000", [*rows, measured("r2-last", "ce", "adversarial", "", "no images")])
+    os.utime(table, (0, 0))  # from before r2-best was judged
     write_measure(results, "ce", "001", [])
     write_measure(results, "rows", "000", [measured(model, "rows", "none", "inf") for model in ("r1-last", "r1-best")])
     return results

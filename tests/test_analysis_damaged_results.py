@@ -1,5 +1,6 @@
-"""Damaged results and ledgers are named in one line, and a run whose files are damaged is trained again."""
+"""Damaged results and ledgers are named in one line; what a job of the workflow made goes, so that it runs again."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -92,15 +93,54 @@ def test_a_run_with_a_damaged_file_is_trained_again(file, content, results, caps
     assert (results / "outcomes" / "001.parquet").exists()
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def cut_between_lines(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+
+
+@pytest.mark.parametrize(
+    "file, damage, told",
+    [
+        ("catalogue.json", cut, "found no readable JSON"),
+        ("outcomes/000.parquet", cut, "found no readable parquet"),
+        ("measures/ce/000.csv", cut, "truncated?"),
+        ("measures/ce/000.csv", cut_between_lines, "found no row of r1-best, wanted one of each model with outcomes"),
+    ],
+)
+def test_what_a_job_of_ours_made_is_removed_when_damaged(file, damage, told, results, capsys):
+    damage(results / file)
+    assert main(["ledger", "--results", str(results), "--out", str(results / "ledger")]) == 1
+    error = capsys.readouterr().err
+    assert f"{results / file}" in error and told in error
+    assert error.endswith("; removed it: run again, and it is made anew\n") and not (results / file).exists()
+
+
+def test_a_table_that_a_hand_written_rule_made_is_left_for_its_author(results, capsys):
+    file = results / "measures" / "rows" / "000.csv"
+    cut(file)
+    assert main(["ledger", "--results", str(results), "--out", str(results / "ledger")]) == 1
+    assert "removed" not in capsys.readouterr().err and file.exists()
+
+
 @pytest.mark.parametrize(
     "file", ["runs.parquet", "outcomes.parquet", "measures.parquet", "study.json", "catalogue.json"]
 )
-def test_a_damaged_ledger_is_named(results, file):
-    folder = results / "ledger"
+def test_a_damaged_ledger_is_named_and_removed_where_it_is_a_studys_own(results, file, tmp_path):
+    """With study.json, the one file that the workflow asks for."""
+    folder, elsewhere = results / "ledger", tmp_path / "elsewhere" / "far" / "away"
     collect(results, folder)
-    (folder / file).write_bytes((folder / file).read_bytes()[:50])
-    with pytest.raises(ValueError, match=file):
+    cut(folder / file)
+    shutil.copytree(folder, elsewhere)
+    with pytest.raises(ValueError, match=rf"{file}: .*; removed it: run again"):
         Ledger.load(folder)
+    assert not (folder / file).exists() and not (folder / "study.json").exists()
+    with pytest.raises(ValueError, match=f"{file}: (?!.*removed)"):
+        Ledger.load(elsewhere)
+    assert (elsewhere / file).exists() and (elsewhere / "study.json").exists()
+    shutil.copytree(elsewhere, folder, dirs_exist_ok=True)
     (folder / file).unlink()
     with pytest.raises(FileNotFoundError, match=file):
         Ledger.load(folder)

@@ -79,6 +79,28 @@ def test_damaged_files_are_named_and_made_again(finished: Tree, tmp_path: Path):
         assert new.drop(columns="seconds", errors="ignore").equals(old.drop(columns="seconds", errors="ignore"))
 
 
+def test_damaged_tables_are_named_and_made_again(finished: Tree, tmp_path: Path):
+    """One after the other: what figures, statistics and ledger read. Each is met because what it makes is gone."""
+    tree = finished.copy(tmp_path / "project")
+    results = tree.path / RESULTS
+    before = pd.read_parquet(results / "ledger" / "measures.parquet")
+    for file, asked in (
+        ("analysis/increments.csv", "figures/increments.svg"),
+        ("ledger/measures.parquet", "analysis/correlations.csv"),
+        ("catalogue.json", "ledger/study.json"),
+        ("measures/average_ce/000.csv", "ledger/study.json"),
+    ):
+        halve(results / file)
+        for gone in (asked, "report.html"):
+            (results / gone).unlink(missing_ok=True)
+        stopped = tree.run("digits-tiny")
+        assert stopped.code != 0 and f"error: {RESULTS}/{file}" in stopped.text, stopped.text
+        assert "removed it: run again" in stopped.text and not (results / file).exists()
+    mended = tree.run("digits-tiny")
+    assert mended.code == 0 and mended.jobs == LAST + Counter(["compute_average_ce"]), mended.text
+    pd.testing.assert_frame_equal(pd.read_parquet(results / "ledger" / "measures.parquet"), before)
+
+
 def test_a_measure_that_fails_is_listed_and_stops_nothing(finished: Tree, tmp_path: Path):
     tree = finished.copy(tmp_path / "project")
     assert tree.command("python", "-m", "measures", "new", "my_measure").code == 0

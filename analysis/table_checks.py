@@ -1,6 +1,7 @@
 """What a table of models must be before its columns mean anything: one clear line for each that it is not."""
 
 from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +37,23 @@ def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None,
             f"{path}: found {count[count > 1][0]} models with {where}, wanted one (every setting that "
             f"differs must be an axis){hint}"
         )
+
+
+def exact(cell: str) -> Decimal | None:
+    """The number that a cell is, not rounded (long seeds stay apart), or None: '1_0' and 'nan' are names."""
+    try:
+        number = Decimal("nan" if "_" in cell else cell)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def check_written_once(cells: pd.Series, name: str, role: str, path: str | Path) -> None:
+    """Raise ValueError where two different texts are one number. Values are compared as text: of two tables put
+    together, one written with 0 and one with 0.0, a setting would have two values, and a model could come twice."""
+    seen: dict[Decimal, str] = {}
+    for cell in cells.unique():
+        number = exact(cell)
+        if number is not None and seen.setdefault(number, cell) != cell:
+            both = f"{seen[number]!r} and {cell!r}"
+            raise ValueError(f"{path}: found {both} in {role} column {name!r}, wanted one way of writing a number")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.files import read_parquet
 from analysis.ledger import NA, text
-from analysis.table_checks import check_axes, check_named_once
+from analysis.table_checks import check_axes, check_named_once, check_written_once
 
 MISSING = (
     "",
@@ -131,6 +131,8 @@ def default_measures(table: pd.DataFrame, used: Iterable[str]) -> list[str]:
 def keyed_rows(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     """The columns that tell models apart ({name: role}), as text with NA for empty cells, and notes on those."""
     rows = pd.DataFrame({name: column(table, name, role, path).str.strip() for name, role in roles.items()})
+    for name, role in roles.items():
+        check_written_once(rows[name], name, role, path)
     empty = (rows == "").sum()
     notes = [
         f"column {name}: {count} empty cells are taken as the value {NA}" for name, count in empty.items() if count
@@ -156,7 +158,7 @@ def read_models(
     A model without outcome is left out; an empty cell of an axis is the value NA; a measure that is nowhere defined
     stays, and all its statistics are undefined: each is said in `notes`. Raises FileNotFoundError, LookupError (a
     column that is not there) or ValueError (a constant outcome, an axis with one value, two models with equal axes
-    and seed, text in a numeric column, no rows), each one line naming file, column, found and wanted.
+    and seed, a setting written in two ways, text in a numeric column, no rows), each one line naming file, column, found and wanted.
     """
     table = read_any(path)
     roles = dict.fromkeys(axes, "axis") | ({seed_column: "seed"} if seed_column else {})

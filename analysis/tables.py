@@ -158,7 +158,8 @@ def read_models(
     A model without outcome is left out; an empty cell of an axis is the value NA; a measure that is nowhere defined
     stays, and all its statistics are undefined: each is said in `notes`. Raises FileNotFoundError, LookupError (a
     column that is not there) or ValueError (a constant outcome, an axis with one value, two models with equal axes
-    and seed, a setting written in two ways, text in a numeric column, no rows), each one line naming file, column, found and wanted.
+    and seed, a setting written in two ways, text in a numeric column, no rows), each one line naming file, column,
+    found and wanted.
     """
     table = read_any(path)
     roles = dict.fromkeys(axes, "axis") | ({seed_column: "seed"} if seed_column else {})

@@ -3,8 +3,8 @@
 What a statistic needs beyond settings, outcome and measures are columns that are named; where they are not, it is left
 out: `state` (robust training accuracy, training loss) for partial tau, the threshold sweep and the training state of
 the increment ladder; `target` (robust test accuracy) for selection. Without `images` (of how many images an outcome is
-known, 1 / (1 / n_train + 1 / n_test)) all pairs of models weigh the same in sign errors; without `se` image noise is
-part of the seeds' noise.
+known, 1 / (1 / n_train + 1 / n_test)) all pairs of models with different outcomes weigh the same in sign errors;
+without `se` image noise is part of the seeds' noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     alone = add_table_options(one)
     alone.add_argument("--state", type=names, metavar="X,Y", help="columns of the training state (accuracy, loss)")
     alone.add_argument("--target", metavar="COLUMN", help="robust test accuracy, by which selection is judged")
+    alone.add_argument("--validation", metavar="COLUMN", help="accuracy on validation images, a rival way to select")
     alone.add_argument("--images-column", metavar="N", help="1 / (1 / n_train + 1 / n_test) of each model")
     alone.add_argument("--draws", type=positive, metavar="N", help=f"bootstrap draws (default {does.DRAWS})")
     one.add_argument("--out", type=Path, required=True, metavar="DIR")

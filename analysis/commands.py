@@ -16,7 +16,7 @@ CLAIMED = ["axes", "outcome", "measures", "se_column", "signs"]  # options that 
 # Those that are only of a table, by command: what a ledger's figures and report rest on is in its study file alone.
 TABLE_ONLY = {
     "claims": ["seed_column"],
-    "statistics": [*CLAIMED, "seed_column", "state", "target", "images_column", "draws"],
+    "statistics": [*CLAIMED, "seed_column", "state", "target", "validation", "images_column", "draws"],
 }
 
 
@@ -140,9 +140,17 @@ def run_statistics(given: argparse.Namespace) -> None:
         from analysis.claims import read_signs
         from analysis.table_statistics import Columns, write_table_statistics
 
-        signs = read_signs(given.signs) if given.signs else {}
-        columns = Columns(given.state or [], given.target, given.images_column, given.se_column, signs)
-        beside = [name for name in (given.target, given.images_column) if name]
+        if given.validation and not given.target:
+            raise ValueError(f"{given.table}: --validation: wanted --target too, by which selection is judged")
+        columns = Columns(
+            state=given.state or [],
+            target=given.target,
+            validation=given.validation,
+            images=given.images_column,
+            se=given.se_column,
+            signs=read_signs(given.signs) if given.signs else {},
+        )
+        beside = [name for name in (given.target, given.validation, given.images_column) if name]
         table = read_table(given, beside=beside, state=columns.state)
         for note in table.notes:
             print(note)

@@ -25,8 +25,8 @@ def ledger(tmp_path_factory) -> str:
         ("statistics", ["--draws", "2000"], "takes --draws only for a table, not for a ledger\n"),
         (
             "statistics",
-            ["--state", "x", "--target", "y", "--images-column", "z"],
-            "takes --state, --target, --images-column only for a table, not for a ledger\n",
+            ["--state", "x", "--target", "y", "--validation", "v", "--images-column", "z"],
+            "takes --state, --target, --validation, --images-column only for a table, not for a ledger\n",
         ),
         ("statistics", ["--seed-column", "seed"], "takes --seed-column only for a table, not for a ledger\n"),
         ("claims", ["--seed-column", "seed"], "claims takes --seed-column only for a table, not for a ledger\n"),

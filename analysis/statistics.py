@@ -194,7 +194,7 @@ def write_statistics(ledger: Ledger, out: str | Path) -> list[Path]:
     paths = {name: Path(out) / f"{name}.csv" for name in tables}
     for name, content in tables.items():
         write_csv(content, paths[name])
-    findings = find(ledger, table, found, summary, tables["noise"])
+    findings = find(ledger, table, found, summary=summary, noise=tables["noise"], claims=tables["claims"])
     last = Path(out) / "findings.json"
     write_text(json.dumps({**findings, "sentences": sentences(findings)}, indent=1, allow_nan=False) + "\n", last)
     return [*paths.values(), last]

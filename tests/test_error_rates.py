@@ -10,6 +10,9 @@ that cover in 95 % of ledgers leave the 92 to 98 % of the target once in 70 time
 them once in 20 times.
 """
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -112,3 +115,27 @@ def test_the_benchmark_writes_its_tables(tmp_path, capsys):
     text = (tmp_path / "a.md").read_text()
     assert text in capsys.readouterr().out
     assert text.count("| 64 |") == len(KINDS) + 2 and text.count("\n- ") == 16 * 2 + 4 + 8 + 2
+
+
+def test_the_page_about_verdicts_tells_what_the_benchmark_found():
+    """docs/claims.md against the committed tables: every count of verdicts, and every wrong *proxy*."""
+    root = Path(__file__).parents[1]
+    page, tables = (
+        " ".join((root / name).read_text().split()) for name in ("docs/claims.md", "benchmarks/error_rates.md")
+    )
+    names = {"axis_proxy": "proxy of one axis", "interaction_proxy": "proxy of an interaction"}
+    names |= {"clustered_null": "clustered null", "sign_flip": "sign flip across defenses"}
+    names |= {"noisy_proxy": "proxy of one axis, with noise", "noisy_settings": "all settings, with noise"}
+    proxies = {}
+    for size, kind, *counts, _, _, covered in re.findall(r"\| (64|24) \| (\w+) \|" + r" ([\d.]+) \|" * 7, tables):
+        proxies[size, kind] = int(counts[2])
+        if size == "64":
+            assert (
+                f"| {names.get(kind, kind)} | {' | '.join(counts)} | {float(covered):.1%} |".replace("%", " %") in page
+            )
+    assert len(proxies) == 2 * len(KINDS)
+    told = "for {} nulls, a clustered null and a sign flip. With 24 configurations,"
+    assert told.format(proxies["64", "null"]) in page
+    assert proxies["64", "clustered_null"] == proxies["64", "sign_flip"] == proxies["24", "clustered_null"] == 1
+    told = "*proxy* for {} nulls, a clustered null and {} sign flips"
+    assert told.format(proxies["24", "null"], proxies["24", "sign_flip"]) in page

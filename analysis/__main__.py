@@ -16,6 +16,7 @@ AXES = (
     "columns of settings that vary; one named `checkpoint` is taken for the checkpoint rule: its values are of one "
     "trained network, and like seeds no configurations of their own"
 )
+TABLE_ONLY = "only of a table (a ledger knows its own, and none of these is taken for it)"
 
 
 def names(listed: str) -> list[str]:
@@ -30,20 +31,20 @@ def positive(number: str) -> int:
     return int(number)
 
 
-def add_table_options(one: argparse.ArgumentParser) -> None:
-    """Options of the commands that take a ledger or any table."""
+def add_table_options(one: argparse.ArgumentParser, own: str = "") -> argparse._ArgumentGroup:
+    """Options of the commands that take a ledger or any table. own: heading of those that a ledger takes too, if any.
+    Returns the group of those that only a table takes (`does.refuse_for_ledger`), for more of them."""
     one.add_argument("table", type=Path, metavar="TABLE|STUDY|LEDGER", help=f"a file, {LEDGER['help']}")
-    one.add_argument("--axes", type=names, metavar="A,B", help=f"{AXES} (a ledger knows its own)")
-    one.add_argument("--outcome", metavar="COLUMN", help="what is to be explained (a ledger knows its own)")
-    one.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
-    one.add_argument("--seed-column", metavar="S", help="column of the training seed")
-    one.add_argument("--se-column", metavar="SE", help="column of the outcome's standard error from image sampling")
-    one.add_argument(
-        "--signs",
-        type=Path,
-        metavar="FILE",
-        help='JSON {"MEASURE": 1, -1 or null}, or a catalogue.json (default: that of the ledger, else none)',
-    )
+    both = one.add_argument_group(own or TABLE_ONLY)
+    alone = one.add_argument_group(TABLE_ONLY) if own else both
+    both.add_argument("--axes", type=names, metavar="A,B", help=AXES)
+    both.add_argument("--outcome", metavar="COLUMN", help="what is to be explained")
+    both.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
+    both.add_argument("--se-column", metavar="SE", help="column of the outcome's standard error from image sampling")
+    signs = 'JSON {"MEASURE": 1, -1 or null}, or a catalogue.json (default: none)'
+    both.add_argument("--signs", type=Path, metavar="FILE", help=signs)
+    alone.add_argument("--seed-column", metavar="S", help="column of the training seed")
+    return alone
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,16 +72,17 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(run=does.run_correlate)
 
     one = commands.add_parser("claims", help="a verdict on each measure of a ledger, or of any table (CSV, parquet)")
-    add_table_options(one)
+    add_table_options(one, "of a table, or of a ledger in place of its own")
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="where claims.csv and statements.csv go")
     one.set_defaults(run=does.run_claims)
 
     one = commands.add_parser("statistics", help="every statistic of a ledger, or of any table, as tables")
-    add_table_options(one)
-    one.add_argument("--state", type=names, metavar="X,Y", help="table: columns of the training state (accuracy, loss)")
-    one.add_argument("--target", metavar="COLUMN", help="table: robust test accuracy, by which selection is judged")
-    one.add_argument("--images-column", metavar="N", help="table: 1 / (1 / n_train + 1 / n_test) of each model")
-    one.add_argument("--draws", type=positive, default=2000, metavar="N", help="table: bootstrap draws (default 2000)")
+    alone = add_table_options(one)
+    alone.add_argument("--state", type=names, metavar="X,Y", help="columns of the training state (accuracy, loss)")
+    alone.add_argument("--target", metavar="COLUMN", help="robust test accuracy, by which selection is judged")
+    alone.add_argument("--validation", metavar="COLUMN", help="accuracy on validation images, a rival way to select")
+    alone.add_argument("--images-column", metavar="N", help="1 / (1 / n_train + 1 / n_test) of each model")
+    alone.add_argument("--draws", type=positive, metavar="N", help=f"bootstrap draws (default {does.DRAWS})")
     one.add_argument("--out", type=Path, required=True, metavar="DIR")
     one.set_defaults(run=does.run_statistics)
 

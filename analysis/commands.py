@@ -11,6 +11,18 @@ from analysis.ledger import Ledger
 from analysis.tables import ModelTable, read_models
 
 PUBLISHED = Path(__file__).parent / "published"
+DRAWS = 2000  # bootstrap draws of a table's statistics; a study file has its own
+CLAIMED = ["axes", "outcome", "measures", "se_column", "signs"]  # options that `claims` takes for a ledger too
+# Those that are only of a table, by command: what a ledger's figures and report rest on is in its study file alone.
+TABLE_ONLY = {
+    "claims": ["seed_column"],
+    "statistics": [*CLAIMED, "seed_column", "state", "target", "validation", "images_column", "draws"],
+}
+
+
+def options(names: Sequence[str]) -> str:
+    """['se_column', 'axes'] -> '--se-column, --axes'."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def find_ledger(name: str) -> Path:
@@ -55,6 +67,16 @@ def is_ledger(path: Path) -> bool:
     return path.is_dir() or not (path.suffix or path.is_file())
 
 
+def refuse_for_ledger(given: argparse.Namespace, command: str) -> None:
+    """Raise ValueError where options are given that only a table takes, so that nobody takes them for heeded."""
+    if named := [name for name in TABLE_ONLY[command] if getattr(given, name) is not None]:
+        both = [name for name in named if name in CLAIMED]
+        elsewhere = f" (`claims` takes {options(both)} for a ledger too)" if both else ""
+        raise ValueError(
+            f"{given.table}: {command} takes {options(named)} only for a table, not for a ledger{elsewhere}"
+        )
+
+
 def read_table(given: argparse.Namespace, *, beside: Sequence[str] = (), state: Sequence[str] = ()) -> ModelTable:
     """The table that a command was given, with the options of `add_table_options`."""
     if not given.axes or not given.outcome:
@@ -80,6 +102,7 @@ def run_claims(given: argparse.Namespace) -> None:
     se = given.se_column
     if is_ledger(given.table):
         ledger = Ledger.load(find_ledger(str(given.table)))
+        refuse_for_ledger(given, "claims")
         table, se = read_ledger_table(
             ledger, axes=given.axes, outcome=given.outcome, measures=given.measures, se=given.se_column
         )
@@ -110,18 +133,28 @@ def run_statistics(given: argparse.Namespace) -> None:
     if is_ledger(given.table):
         from analysis.statistics import write_statistics
 
-        paths = write_statistics(Ledger.load(find_ledger(str(given.table))), given.out)
+        ledger = Ledger.load(find_ledger(str(given.table)))
+        refuse_for_ledger(given, "statistics")
+        paths = write_statistics(ledger, given.out)
     else:
         from analysis.claims import read_signs
         from analysis.table_statistics import Columns, write_table_statistics
 
-        signs = read_signs(given.signs) if given.signs else {}
-        columns = Columns(given.state or [], given.target, given.images_column, given.se_column, signs)
-        beside = [name for name in (given.target, given.images_column) if name]
+        if given.validation and not given.target:
+            raise ValueError(f"{given.table}: --validation: wanted --target too, by which selection is judged")
+        columns = Columns(
+            state=given.state or [],
+            target=given.target,
+            validation=given.validation,
+            images=given.images_column,
+            se=given.se_column,
+            signs=read_signs(given.signs) if given.signs else {},
+        )
+        beside = [name for name in (given.target, given.validation, given.images_column) if name]
         table = read_table(given, beside=beside, state=columns.state)
         for note in table.notes:
             print(note)
-        paths = write_table_statistics(table, given.out, columns, draws=given.draws)
+        paths = write_table_statistics(table, given.out, columns, draws=given.draws or DRAWS)
     for path in paths:
         print(path)
     for note in notes(read_statistic(given.out, "information")):

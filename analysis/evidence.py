@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import codes, configuration, configurations, in_grid
+from analysis.claims import SIGN_DEPENDS
 from analysis.inference import LEVEL
 from analysis.ledger import NA, Ledger, split_flags
 
@@ -60,32 +61,11 @@ def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
     return found | {"share_above_2_se": float(clear.mean()) if len(trained) else None}
 
 
-def crowded(ledger: Ledger, table: pd.DataFrame) -> set[tuple[str, str, str]]:
-    """(measure, axis, value) with at least FEWEST_BLOCKS configurations of known measure and outcome: with fewer, even
-    an interval such as [-1, -1] may be an accident."""
-    grid = table[in_grid(table, ledger.axes) & table[ledger.outcome].notna()]
-    block, kept = configurations(grid, ledger.axes), set()
-    for measure in ledger.columns:
-        known = grid[measure].notna().to_numpy()
-        for axis in ledger.axes:
-            sizes = pd.Series(block[known]).groupby(grid[axis].to_numpy(str)[known]).nunique()
-            kept |= {(measure, axis, str(value)) for value in sizes.index[sizes >= FEWEST_BLOCKS]}
-    return kept
-
-
-def sign_changes(found: pd.DataFrame, kept: set[tuple[str, str, str]]) -> list[dict]:
-    """Measures and axes for which two values, of those `kept` (see `crowded`), have intervals of pi wholly on opposite
-    sides of 0."""
-    changes = []
-    rows = found[(found["statistic"] == "pi") & (found["value"] != "")]
-    keys = zip(rows["measure"], rows["axis"], rows["value"], strict=True)
-    rows = rows[np.array([key in kept for key in keys], dtype=bool)]
-    for (measure, axis), part in rows.groupby(["measure", "axis"], sort=False):
-        clear = resolved(part).sort_values("estimate", ascending=False)
-        if len(clear) and clear["low"].iloc[0] > 0 and clear["high"].iloc[-1] < 0:
-            values = [{"value": row["value"], **record(row)} for _, row in clear.iterrows()]
-            changes.append({"measure": measure, "axis": axis, "values": values})
-    return changes
+def sign_changes(claims: pd.DataFrame) -> list[dict]:
+    """Measures whose verdict is that their sign depends on an axis, with the reason: intervals of single measures would
+    say so far more often than the rule of verdicts allows."""
+    rows = claims[claims["verdict"] == SIGN_DEPENDS]
+    return rows[["measure", "axis", "reason"]].to_dict("records")
 
 
 def blocks(ledger: Ledger, table: pd.DataFrame) -> dict[str, int]:
@@ -136,10 +116,19 @@ def spread(outcome: str, noise: pd.DataFrame) -> dict:
     return {"share": {}, "ceiling": {}, **told, "shared_images": shared}
 
 
-def find(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame) -> dict:
+def find(
+    ledger: Ledger,
+    table: pd.DataFrame,
+    found: pd.DataFrame,
+    *,
+    summary: pd.DataFrame,
+    noise: pd.DataFrame,
+    claims: pd.DataFrame,
+) -> dict:
     """The numbers behind the report's sentences, fit for JSON (None instead of NaN).
 
-    table: `ledger.models()`; found: its correlations; summary: its summary table; noise: as analysis.noise has it.
+    table: `ledger.models()`; found: its correlations; summary: its summary table; noise, claims: as analysis.noise and
+    analysis.claims have them.
     """
     taus = found[found["statistic"] == "tau"]
     enough = [axis for axis, number in blocks(ledger, table).items() if number >= FEWEST_BLOCKS]
@@ -149,7 +138,7 @@ def find(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame, summary: pd.D
         strongest.append(
             {"measure": row["measure"], **record(row), "psi": held_fixed(found, row["measure"], sign, enough)}
         )
-    claims = {answer: summary.loc[summary["agrees"] == answer, "measure"].tolist() for answer in ("yes", "no")}
+    agreed = {answer: summary.loc[summary["agrees"] == answer, "measure"].tolist() for answer in ("yes", "no")}
     cells = found[(found["statistic"] == "psi") & (found["given_axis"] == "")]
     return {
         "study": ledger.name,
@@ -162,13 +151,12 @@ def find(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame, summary: pd.D
         "noise": spread(ledger.outcome, noise),
         "measures": len(ledger.columns),
         "columns": ledger.columns,
-        "fewest_configurations": FEWEST_BLOCKS,
-        "claims": {"declared": int(summary["expected"].notna().sum()), **claims},
+        "claims": {"declared": int(summary["expected"].notna().sum()), **agreed},
         "strongest": strongest,
         "undefined_tau": taus.loc[taus["estimate"].isna(), "measure"].tolist(),
         "psi_cells": {"defined": int(cells["n"].sum()), "undefined": int(cells["undefined"].sum())},
         "missing": {row["measure"]: int(row["missing"]) for _, row in summary.iterrows() if row["missing"]},
-        "sign_changes": sign_changes(found, crowded(ledger, table)),
+        "sign_changes": sign_changes(claims),
         "without_floor": changed(found, "tau_no_floor"),
         "rest": changed(found, "tau_rest"),
     }

@@ -1,7 +1,8 @@
 """What a study found, in sentences made from numbers (analysis.evidence) that claim no more than intervals bear out.
 
-A statement about one measure rests on the interval of that measure alone. That intervals are not corrected for the
-number of measures looked at is said where measures are compared.
+A statement about one measure rests on the interval of that measure alone; that intervals are not corrected for the
+number of measures looked at is said where measures are compared. That a sign depends on a setting is said only where
+the verdict (analysis.claims) says so: there, single intervals would be looked at for every measure, axis and value.
 """
 
 import math
@@ -175,21 +176,16 @@ def about_settings(found: dict) -> Iterator[str]:
 
 
 def about_values(found: dict) -> Iterator[str]:
-    """Measures that work under one value of an axis and fail under another."""
+    """Measures that work under one value of an axis and fail under another, by their verdicts."""
     for one in found["sign_changes"]:
-        values = listed([f"{value['value']} {number(value)}" for value in one["values"]])
         yield (
-            f"{measures(found, [one['measure']])}: the sign of its relation with the gap appears to depend on"
-            f" {one['axis']}; intervals of pi lie on opposite sides of 0: {values}."
+            f"{measures(found, [one['measure']])}: the sign of its relation with the gap depends on {one['axis']}."
+            f" {one['reason']}"
         )
-    looked = found["measures"] * len(found["axes"])
-    if found["sign_changes"]:
-        yield f"Such reversals were looked for in {looked:,} pairs of measure and axis, without correction for that."
-    elif looked and found["strongest"]:
+    if not found["sign_changes"] and found["measures"] and found["axes"] and found["strongest"]:
         yield (
-            "No measure has two values of one axis, of at least"
-            f" {count(found['fewest_configurations'], 'configuration')} each, whose pi intervals lie on opposite sides"
-            " of 0."
+            "For no measure does the verdict say that its sign depends on a setting: nowhere do two values of one have"
+            " pi on opposite sides of 0, by intervals that hold for all measures together."
         )
 
 

@@ -6,7 +6,8 @@ from analysis.association import in_grid
 from analysis.files import require_columns, with_numbers
 from analysis.ledger import Ledger
 from analysis.shared_images import of_ledger, ranking_error
-from analysis.tables import ModelTable, check_named_once, check_varies
+from analysis.table_checks import check_named_once, check_varies
+from analysis.tables import ModelTable
 
 
 def read_ledger_table(

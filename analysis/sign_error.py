@@ -6,10 +6,10 @@ model of one side and a model of the other, whatever their seeds, its sign error
     sum w_ij (1 - sign(m_i - m_j) sign(g_i - g_j)) / 2 / sum w_ij
 
 0 where the measure m always orders as the outcome g, 1 where it always orders the other way round, 1/2 for a measure
-that ties. The weight w_ij is how surely the outcomes differ (`pair_weight`); without numbers of images all weights are
-1. An environment survives where its effective sample size (sum w)^2 / sum w^2 is at least min_ess: 12 with ten or more
-seeds, as in the paper, else 1 (any pair that is surely ordered). Over the surviving environments, of each axis and of
-all together,
+that ties. The weight w_ij is how surely the outcomes differ (`pair_weight`); without numbers of images it is 1 where
+they differ at all. Outcomes that are equal have no order to be wrong about: weight 0. An environment survives where its
+effective sample size (sum w)^2 / sum w^2 is at least min_ess: 12 with ten or more seeds, as in the paper, else 1 (any
+pair that is surely ordered). Over the surviving environments, of each axis and of all together,
 
     sign_error_mean   sign_error_p90 (the least error that 90 % do not exceed)   sign_error_max (the robust one)
 
@@ -147,13 +147,14 @@ def pooled(
 def prepared(
     table: pd.DataFrame, axes: Sequence[str], outcome: str, images: str | None
 ) -> tuple[pd.DataFrame, Environments, np.ndarray]:
-    """The models of the grid, their environments, and the weight of each pair of models."""
+    """The models of the grid, their environments, and the weight of each pair of models (0 where outcomes tie)."""
     table = known_models(table, outcome, axes)
     table = table[in_grid(table, axes)]
     found = environments(table, axes)
+    y = table[outcome].to_numpy(float)
     if images is None:
-        return table, found, np.ones(len(found.home))
-    y, n = table[outcome].to_numpy(float), table[images].to_numpy(float)
+        return table, found, (y[found.left] != y[found.right]).astype(float)
+    n = table[images].to_numpy(float)
     return table, found, np.nan_to_num(pair_weight(y, n, found.left, found.right))
 
 

@@ -67,9 +67,14 @@ class Part:
         return len(set(known.dropna())) > 1 and bool(self.ledger.columns)
 
     @property
-    def judged(self) -> pd.DataFrame:
-        """The models, with the number of images their gaps are known from in the column `images`."""
-        return self.models.assign(images=effective_images(self.ledger, self.models["model"], self.ledger.outcome))
+    def judged(self) -> tuple[pd.DataFrame, str]:
+        """The models, and the column that says from how many images their gaps are known: a name that no measure has
+        (one of a hand-written rule may have any)."""
+        name = "images"
+        while name in self.models:
+            name += "_"
+        images = effective_images(self.ledger, self.models["model"], self.ledger.outcome)
+        return self.models.assign(**{name: images}), name
 
 
 def noise_table(part: Part) -> pd.DataFrame:
@@ -122,12 +127,13 @@ def partial_table(part: Part) -> pd.DataFrame:
 
 
 def sign_error_table(part: Part) -> pd.DataFrame:
-    ledger = part.ledger
-    return sign_errors(part.judged, **part.asked, images="images", min_ess=ledger.min_ess, draws=ledger.slow_draws)
+    ledger, (table, images) = part.ledger, part.judged
+    return sign_errors(table, **part.asked, images=images, min_ess=ledger.min_ess, draws=ledger.slow_draws)
 
 
 def environment_table(part: Part) -> pd.DataFrame:
-    return environment_errors(part.judged, **part.asked, images="images", min_ess=part.ledger.min_ess)
+    table, images = part.judged
+    return environment_errors(table, **part.asked, images=images, min_ess=part.ledger.min_ess)
 
 
 def information_table(part: Part) -> pd.DataFrame:
@@ -150,9 +156,10 @@ def claim_tables(part: Part) -> dict[str, pd.DataFrame]:
         reason = "The grid has no two models with different outcomes."
         rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in ledger.columns]
         return {"claims": pd.DataFrame(rows, columns=CLAIM), "statements": pd.DataFrame(columns=STATEMENT)}
-    error = ranking_error(part.models, ledger.outcome, part.shared)
+    error = f"se_{ledger.outcome}"  # takes the place of the plain standard error, as in analysis.ledger_table
+    table = part.models.assign(**{error: ranking_error(part.models, ledger.outcome, part.shared)})
     signs = {column: ledger.expects(column) for column in ledger.columns}
-    found = claims(part.models.assign(error=error), **part.asked, signs=signs, se="error")
+    found = claims(table, **part.asked, signs=signs, se=error)
     return dict(zip(("claims", "statements"), found, strict=True))
 
 
@@ -187,7 +194,7 @@ def write_statistics(ledger: Ledger, out: str | Path) -> list[Path]:
     paths = {name: Path(out) / f"{name}.csv" for name in tables}
     for name, content in tables.items():
         write_csv(content, paths[name])
-    findings = find(ledger, table, found, summary, tables["noise"])
+    findings = find(ledger, table, found, summary=summary, noise=tables["noise"], claims=tables["claims"])
     last = Path(out) / "findings.json"
     write_text(json.dumps({**findings, "sentences": sentences(findings)}, indent=1, allow_nan=False) + "\n", last)
     return [*paths.values(), last]

@@ -2,9 +2,10 @@
 
 What a statistic needs beyond settings, outcome and measures are columns that are named; where they are not, it is left
 out: `state` (robust training accuracy, training loss) for partial tau, the threshold sweep and the training state of
-the increment ladder; `target` (robust test accuracy) for selection. Without `images` (of how many images an outcome is
-known, 1 / (1 / n_train + 1 / n_test)) all pairs of models weigh the same in sign errors; without `se` image noise is
-part of the seeds' noise.
+the increment ladder; `target` (robust test accuracy) for selection, and `validation` (accuracy on validation images)
+for what that would have picked. Without `images` (of how many images an outcome is known, 1 / (1 / n_train + 1 /
+n_test)) all pairs of models with different outcomes weigh the same in sign errors; without `se` image noise is part of
+the seeds' noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ class Columns:
 
     state: Sequence[str] = ()
     target: str | None = None
+    validation: str | None = None
     images: str | None = None
     se: str | None = None
     signs: Mapping[str, int | None] = field(default_factory=dict)
@@ -81,6 +83,7 @@ def makers(table: ModelTable, given: Columns, draws: int) -> dict[str, Callable[
         )
     if target := given.target:
         options: dict[str, Any] = {"seed_column": table.seed_column, "signs": given.signs, "draws": few}
+        options["validation"] = given.validation
         found["selection"] = lambda: selection(rows, axes=axes, target=target, measures=measures, **options)
     return found
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes
 from analysis.files import read_parquet
 from analysis.ledger import NA, text
+from analysis.table_checks import check_axes, check_named_once, check_written_once
 
 MISSING = (
     "",
@@ -128,38 +128,11 @@ def default_measures(table: pd.DataFrame, used: Iterable[str]) -> list[str]:
     return chosen
 
 
-def check_named_once(named: Sequence[str], path: str | Path) -> None:
-    """Raise ValueError where one column is named for two things."""
-    if twice := [name for place, name in enumerate(named) if name in named[:place]]:
-        raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
-
-
-def check_varies(rows: pd.DataFrame, axes: Sequence[str], path: str | Path) -> None:
-    """Raise ValueError for an axis with one value."""
-    for axis in axes:
-        if rows[axis].nunique() < 2:
-            raise ValueError(f"{path}: axis {axis!r} has the one value {rows[axis].iloc[0]!r}, wanted at least two")
-
-
-def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None, path: str | Path) -> None:
-    """Raise ValueError for an axis with one value, or two models with equal axes and seed."""
-    check_varies(rows, axes, path)
-    keys = [*axes, *([seed_column] if seed_column else [])]
-    code = codes(rows, keys)
-    _, first, count = np.unique(code, return_index=True, return_counts=True)
-    if keys and count.max() > 1:
-        row = rows.iloc[first[count > 1][0]]
-        where = ", ".join(f"{key}={row[key]}" for key in keys)
-        hint = "" if seed_column else "; is there a seed column to name with --seed-column?"
-        raise ValueError(
-            f"{path}: found {count[count > 1][0]} models with {where}, wanted one (every setting that "
-            f"differs must be an axis){hint}"
-        )
-
-
 def keyed_rows(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     """The columns that tell models apart ({name: role}), as text with NA for empty cells, and notes on those."""
     rows = pd.DataFrame({name: column(table, name, role, path).str.strip() for name, role in roles.items()})
+    for name, role in roles.items():
+        check_written_once(rows[name], name, role, path)
     empty = (rows == "").sum()
     notes = [
         f"column {name}: {count} empty cells are taken as the value {NA}" for name, count in empty.items() if count
@@ -185,7 +158,8 @@ def read_models(
     A model without outcome is left out; an empty cell of an axis is the value NA; a measure that is nowhere defined
     stays, and all its statistics are undefined: each is said in `notes`. Raises FileNotFoundError, LookupError (a
     column that is not there) or ValueError (a constant outcome, an axis with one value, two models with equal axes
-    and seed, text in a numeric column, no rows), each one line naming file, column, found and wanted.
+    and seed, a setting written in two ways, text in a numeric column, no rows), each one line naming file, column,
+    found and wanted.
     """
     table = read_any(path)
     roles = dict.fromkeys(axes, "axis") | ({seed_column: "seed"} if seed_column else {})

@@ -38,7 +38,7 @@ def plain(table: pd.DataFrame, images: bool) -> dict[tuple, tuple[float, float, 
         for p, q in itertools.product(cells[one], cells[two]):
             sign = np.sign(p["m"] - q["m"]) * np.sign(p["gap"] - q["gap"])
             if not np.isnan(sign):
-                w = plain_weight(p, q) if images else 1.0
+                w = plain_weight(p, q) if images else float(p["gap"] != q["gap"])
                 total += [w, w**2, w * (1 - sign) / 2]
         values = "|".join(sorted([one[k], two[k]]))
         found[AXES[k], values, tuple(one[i] for i in range(len(AXES)) if i != k)] = total
@@ -119,6 +119,18 @@ def test_an_axis_whose_gaps_no_sample_tells_apart_has_no_environment_and_says_so
     assert np.isnan(row["estimate"]) and (row["n"], row["undefined"]) == (0, 8)
     assert look(found, "mean", "a")["estimate"] == 0.5, "a measure that ties is wrong half of the time"
     assert np.isnan(look(found, "pooled", "b", "0|1")["estimate"])
+
+
+def test_equal_gaps_say_nothing_about_a_measure():
+    """The measure is the gap itself, which ties in most pairs that differ in b or in the checkpoint rule."""
+    table = design().assign(gap=lambda frame: frame["gap"].round(), m=lambda frame: frame["gap"].round())
+    options = {"axes": AXES, "outcome": "gap", "measures": ["m"]}
+    found = sign_errors(table, **options, draws=20)
+    assert found["estimate"].dropna().eq(0).all() and look(found, "mean", "b")["n"] > 0
+    each = environment_errors(table, **options).query("axis != 'a'")
+    assert each["pairs"].between(1, 4).all() and each["pairs"].min() < 4
+    tied = sign_errors(table.assign(gap=1.0), **options, draws=20)
+    assert tied["estimate"].isna().all() and tied["n"].eq(0).all()
 
 
 def test_ten_seeds_ask_for_twelve_effective_pairs():

@@ -108,7 +108,8 @@ def test_a_sign_depends_on_an_axis_only_where_enough_configurations_say_so(made,
     assert [(change["measure"], change["axis"]) for change in many["sign_changes"]] == [
         ("boundary_thickness", "defense")
     ]
-    assert "the sign of its relation with the gap appears to depend on defense" in " ".join(many["sentences"])
+    told = "boundary_thickness: the sign of its relation with the gap depends on defense. Pi is +"
+    assert told in " ".join(many["sentences"])
 
 
 def test_sentences_name_measures_and_write_numbers_as_figures_do(made):

@@ -46,6 +46,28 @@ def test_a_table_has_the_statistics_that_its_columns_allow(table, tmp_path, caps
     assert float(regret["genuine"]) < float(regret["random choice"])
 
 
+def test_selection_of_a_table_is_compared_with_validation_accuracy(table, tmp_path, capsys):
+    """Where it is known: like the measure, for the models that have it."""
+    more = ["--seed-column", "seed", "--draws", "10", "--target", "robust_test"]
+    rows = table.assign(robust_val=table["robust_test"] + np.random.default_rng(0).normal(0, 0.1, len(table)))
+    for name, values in {"plain": None, "known": rows["robust_val"], "missing": "", "one": [40.0, *[""] * 95]}.items():
+        (tmp_path / name).mkdir()
+        given = [] if values is None else ["--validation", "robust_val"]
+        assert run("statistics", rows.assign(robust_val=values), tmp_path / name, *more, *given) == 0
+    found = {name: read(tmp_path / name / "statistics")["selection"] for name in ("plain", "known", "missing", "one")}
+    models = {name: one[one["choice"] == "model"].set_index(["measure", "statistic"]) for name, one in found.items()}
+    assert "validation accuracy" not in set(models["plain"].index.get_level_values("measure"))
+    regret = models["known"]["estimate"].astype(float)
+    assert regret["validation accuracy", "regret"] < regret["genuine", "regret"] < regret["random choice", "regret"]
+    won = regret["validation accuracy", "regret"] - regret["genuine", "regret"]
+    assert regret["genuine", "over_validation"] == pytest.approx(won)
+    for name in ("missing", "one"):
+        assert models[name].loc[("validation accuracy", "regret"), ["estimate", "low"]].tolist() == ["", ""]
+    capsys.readouterr()
+    assert run("statistics", rows, tmp_path, "--validation", "robust_val") == 1
+    assert capsys.readouterr().err.endswith("--validation: wanted --target too, by which selection is judged\n")
+
+
 SPOIL = {
     "one seed": lambda t: t[t["seed"] == "0"],
     "one checkpoint": lambda t: t[t["checkpoint"] == "last"],
@@ -75,6 +97,7 @@ def test_poor_tables_have_statistics_too(table, tmp_path, name):
         (["--target", "robust_tes"], "'robust_tes'; did you mean 'robust_test'?"),
         (["--state", "defense"], "row 1: found 'defense0' in named column 'defense', wanted a number"),
         (["--target", "gap"], "column 'gap' is named twice"),
+        (["--target", "robust_test", "--validation", "robust_val"], "wanted named column 'robust_val'"),
         (["--outcome", "loss_"], "wanted outcome column 'loss_'"),
     ],
 )

@@ -1,0 +1,59 @@
+"""What a table of models must be before its columns mean anything: one clear line for each that it is not."""
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.association import codes
+
+
+def check_named_once(named: Sequence[str], path: str | Path) -> None:
+    """Raise ValueError where one column is named for two things."""
+    if twice := [name for place, name in enumerate(named) if name in named[:place]]:
+        raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
+
+
+def check_varies(rows: pd.DataFrame, axes: Sequence[str], path: str | Path) -> None:
+    """Raise ValueError for an axis with one value."""
+    for axis in axes:
+        if rows[axis].nunique() < 2:
+            raise ValueError(f"{path}: axis {axis!r} has the one value {rows[axis].iloc[0]!r}, wanted at least two")
+
+
+def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None, path: str | Path) -> None:
+    """Raise ValueError for an axis with one value, or two models with equal axes and seed."""
+    check_varies(rows, axes, path)
+    keys = [*axes, *([seed_column] if seed_column else [])]
+    code = codes(rows, keys)
+    _, first, count = np.unique(code, return_index=True, return_counts=True)
+    if keys and count.max() > 1:
+        row = rows.iloc[first[count > 1][0]]
+        where = ", ".join(f"{key}={row[key]}" for key in keys)
+        hint = "" if seed_column else "; is there a seed column to name with --seed-column?"
+        raise ValueError(
+            f"{path}: found {count[count > 1][0]} models with {where}, wanted one (every setting that "
+            f"differs must be an axis){hint}"
+        )
+
+
+def exact(cell: str) -> Decimal | None:
+    """The number that a cell is, not rounded (long seeds stay apart), or None: '1_0' and 'nan' are names."""
+    try:
+        number = Decimal("nan" if "_" in cell else cell)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def check_written_once(cells: pd.Series, name: str, role: str, path: str | Path) -> None:
+    """Raise ValueError where two different texts are one number. Values are compared as text: of two tables put
+    together, one written with 0 and one with 0.0, a setting would have two values, and a model could come twice."""
+    seen: dict[Decimal, str] = {}
+    for cell in cells.unique():
+        number = exact(cell)
+        if number is not None and seen.setdefault(number, cell) != cell:
+            both = f"{seen[number]!r} and {cell!r}"
+            raise ValueError(f"{path}: found {both} in {role} column {name!r}, wanted one way of writing a number")

@@ -1,0 +1,46 @@
+"""A measure of a hand-written rule may have any name: also one that a statistic gives to a column of its own."""
+
+import ledger_cases
+import ledgers
+import pandas as pd
+import pytest
+
+from analysis.ledger import Ledger
+from analysis.statistics import PARTS, Part
+from analysis.summary import ledger_correlations
+
+
+def named(ledger: Ledger, name: str, folder) -> Ledger:
+    """The ledger with one measure (and its adversarial variant), under that name."""
+    kept = ledger.measures[ledger.measures["measure"] == "average_ce"].assign(measure=name)
+    study = {**ledger.study, "study": {**ledger.study["study"], "measures": [name]}}
+    return ledger_cases.saved(Ledger(ledger.runs, ledger.outcomes, kept, {}, study, folder))
+
+
+def tables(ledger: Ledger) -> dict[str, pd.DataFrame]:
+    """Every statistic; the measures are called by their place."""
+    models = ledger.models()
+    part = Part(ledger, models, ledger_correlations(ledger, models))
+    found: dict[str, pd.DataFrame] = {}
+    for name, make in PARTS.items():
+        made = make(part)
+        found |= made if isinstance(made, dict) else {name: made}
+    places = {column: f"measure {place}" for place, column in enumerate(ledger.columns)}
+    found["increments"] = found["increments"].drop(columns="members")  # names in sentences
+    return {name: table.assign(measure=table["measure"].replace(places)) for name, table in found.items()}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> tuple[Ledger, dict[str, pd.DataFrame]]:
+    folder = tmp_path_factory.mktemp("plain")
+    ledger = ledgers.make(folder / "made", troubles=False)
+    return ledger, tables(named(ledger, "plain", folder / "ledger"))
+
+
+@pytest.mark.parametrize("name", ["error", "images", "block"])
+def test_statistics_do_not_depend_on_the_name_of_a_measure(plain, tmp_path, name):
+    ledger, wanted = plain
+    found = tables(named(ledger, name, tmp_path))
+    assert found.keys() == wanted.keys()
+    for table, content in wanted.items():
+        pd.testing.assert_frame_equal(found[table], content, obj=f"{table} of a measure named {name}")

@@ -7,10 +7,11 @@ import oracles
 import pytest
 import torch
 from oracles import EPS, D, measured, two_classes
+from scipy import stats
 from torch import nn
 
 from measures import evaluate
-from measures.calibration_error import expected_calibration_error
+from measures.calibration_error import excess, expected_calibration_error
 
 
 class Logits(nn.Module):
@@ -109,6 +110,23 @@ def test_standard_error_of_the_calibration_error_is_its_spread_over_samples():
     found = np.array([expected_calibration_error(pairs) for pairs in torch.stack([confidence, correct], dim=2)])
     assert np.mean(found[:, 0]) == pytest.approx(0.1, rel=0.02)
     assert np.mean(found[:, 1]) == pytest.approx(np.std(found[:, 0]), rel=0.1)
+
+
+def test_excess_of_a_bin_is_that_of_the_folded_normal_distribution():
+    gap, error = torch.tensor([[0.5, 0.2, 0.2, 0.0], [0.3, 0.3, 0.0, 0.0]], dtype=torch.float64)
+    expected = [stats.foldnorm.mean(0.4 / 0.3, scale=0.3) - 0.4, 0.3 * math.sqrt(2 / math.pi), 0.0, 0.0]
+    assert excess(gap, error).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_error_of_the_calibration_error_holds_the_excess_of_nearly_calibrated_bins():
+    """A bin of 4 images with a gap of 0.25, less than its error, so that its true gap counts as 0; a bin of one image,
+    whose spread is that of its confidence; and one without error, for its confidence is 1."""
+    pairs = torch.tensor([[0.75, 1], [0.75, 1], [0.75, 0], [0.75, 0], [0.5, 1], [1 + 1e-15, 1]], dtype=torch.float64)
+    value, se = expected_calibration_error(pairs)
+    z = np.array([-0.25, -0.25, 0.75, 0.75, 0.5, 0.0])
+    bias = (4 * math.sqrt(2 / math.pi * (1 / 3) / 4) + 1 * math.sqrt(2 / math.pi) * 0.5) / 6
+    assert value == pytest.approx(z.mean(), rel=1e-9)
+    assert se == pytest.approx(math.hypot(z.std(ddof=1) / math.sqrt(6), bias), rel=1e-9)
 
 
 @pytest.mark.parametrize("shift", [0.0, 2.0])

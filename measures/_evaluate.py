@@ -42,7 +42,7 @@ def evaluate(
     model        images in [0, 1] in, logits (n, classes) out; in eval mode; left exactly as it was
     images       (n, c, h, w) in [0, 1]; labels (n,) integers
     names        measures, families ('margin'), or 'all': one of them or a list
-    eps, norm    threat model: radius of the ball in the units of images (a number or a fraction), Linf or L2
+    eps, norm    threat model: radius of the ball in the units of images (a number or a fraction), Linf (<= 1) or L2
     seed, index  all random numbers are keyed by (seed, identity of the image); identities default to 0 .. n-1
     adversarial  adversarial images, where they are at hand; else PGD-10 with steps of eps/4 makes them once, for all
     batch_size   images at a time; changes speed and memory, never a value

@@ -39,7 +39,7 @@ def evaluate(
 ) -> "DataFrame":
     """Compute measures on one model: a row per measure and variant. Shows a progress bar on a terminal.
 
-    model        images in [0, 1] in, logits (n, classes) out; in eval mode; left exactly as it was
+    model        images in [0, 1] in, logits (n, classes) out, classes >= 2; in eval mode; left exactly as it was
     images       (n, c, h, w) in [0, 1]; labels (n,) integers
     names        measures, families ('margin'), or 'all': one of them or a list
     eps, norm    threat model: radius of the ball in the units of images (a number or a fraction), Linf (<= 1) or L2

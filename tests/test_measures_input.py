@@ -2,6 +2,7 @@
 
 import oracles
 import pytest
+import torch
 from torch import nn
 
 from measures import evaluate
@@ -47,3 +48,10 @@ def test_input_of_the_wrong_kind_is_a_clear_error(given, change, message):
 def test_the_range_of_an_image_bounds_eps_in_linf_alone(given):
     for norm, eps in (("Linf", 1), ("L2", 2)):
         assert evaluate(**given, names="average_ce", eps=eps, norm=norm)["value"].notna().all()
+
+
+def test_a_model_of_one_class_is_a_clear_error():
+    """Its softmax is 1 and it has no other class, so that many measures would be 0 whatever its weights are."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(oracles.D, 1)).double().eval()
+    with pytest.raises(ValueError, match="model: found 1 class, wanted at least 2"):
+        evaluate(model, oracles.images(N), torch.zeros(N, dtype=torch.int64), "all", eps=oracles.EPS)

@@ -1,6 +1,7 @@
 """Measures of outputs and margins against a closed form or an independent computation, within 1 %."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import oracles
@@ -11,6 +12,8 @@ from scipy import stats
 from torch import nn
 
 from measures import evaluate
+from measures._compute import contexts
+from measures._data import prepare
 from measures.calibration_error import excess, expected_calibration_error
 
 
@@ -59,6 +62,30 @@ def test_kl_divergence_of_bernoulli_predictions_before_and_after_the_exact_attac
     assert se["adversarial"] == pytest.approx(float(expected.std()) / 8, rel=1e-6)
     backwards = q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()
     assert abs(float(backwards.mean()) / value["adversarial"] - 1) > 0.01  # so the line above tells the direction
+
+
+@pytest.mark.parametrize("target_se", [None, 1e-9])
+def test_kl_divergence_adds_no_pass_where_the_clean_logits_are_at_hand(target_se):
+    x, y = oracles.images(40), oracles.labels(40)
+    names, options = ["average_ce", "kl_divergence"], {"eps": EPS, "batch_size": 16, "target_se": target_se}
+    table = evaluate(oracles.relu_net(), x, y, names, **options).set_index(["measure", "variant"])
+    assert table["forwards"].tolist() == [40, 40, 0]
+    alone = evaluate(oracles.relu_net(), x, y, "kl_divergence", **options).iloc[0]
+    assert alone["forwards"] == 80 and alone["value"] == table.loc[("kl_divergence", "adversarial"), "value"]
+
+
+def test_kl_divergence_takes_the_clean_images_of_a_batch_that_is_not_the_contexts_own():
+    model, x, y = oracles.relu_net(), oracles.images(6), oracles.labels(6)
+    context = contexts(model, prepare(model, x, y, eps=EPS, adversarial=x + EPS / 2))["adversarial"]
+    part = replace(context.batches[0], images=x[:3], clean=x[3:], labels=y[:3])
+    assert torch.equal(context.clean_logits(part), model(x[3:]))
+    assert torch.equal(context.clean_logits(context.batches[0]), model(x))
+
+
+def test_target_se_stops_kl_divergence():
+    model, x, y = oracles.relu_net(), oracles.images(600), oracles.labels(600)
+    row = evaluate(model, x, y, "kl_divergence", eps=EPS, adversarial=x + EPS / 2, target_se=1.0).iloc[0]
+    assert row["n"] == 320 and row["reason"] == "note: stopped after 320 of 600 images, standard error at most 1"
 
 
 def test_output_entropy_by_hand():

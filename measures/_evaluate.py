@@ -52,7 +52,8 @@ def evaluate(
                  val_robust), for the measures of training
     target_se    a measure that is a mean of numbers of single images takes them (64 at a time, in a random order keyed
                  by their identity, 256 at least) only until its standard error is at most this at two looks in a row;
-                 n says how many it took. Where a few images hold most of the sum, they may not have been met by then
+                 n says how many it took. Where a few images hold most of the sum, they may not have been met by then.
+                 Measures that perturb the weights take all images: one perturbation serves them all
 
     Forward passes, adversarial images and gradients that several measures need are computed once and shared; that never
     changes a value. Memory: all images, their adversarial ones, one batch, and 256 MiB of what is shared.

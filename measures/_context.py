@@ -9,6 +9,7 @@ has the size of the weights (gradient of the mean loss, matrices) is kept once.
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Context:
         self._kept: dict[Hashable, Any] = {}
         self._reasons: dict[Hashable, str] = {}
         self._left = BUDGET
-        self._own = {(id(batch.images), id(batch.labels)) for batch in self.batches}
+        self._own = {(id(batch.images), id(batch.labels)): place for place, batch in enumerate(self.batches)}
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What `make` returns, called for the first who asks for `key`; a Missing that it raises is raised for all.
@@ -72,6 +73,11 @@ class Context:
     def logits(self, batch: Batch) -> Tensor:
         """f(x_i) at batch.images: (n, classes)."""
         return self.of_batch("logits", batch, lambda: self.model(batch.images))
+
+    def clean_logits(self, batch: Batch) -> Tensor:
+        """f at batch.clean, the images before any attack: (n, classes); those the clean context keeps, if it can."""
+        place = self._own.get((id(batch.images), id(batch.labels)))
+        return self.clean.logits(replace(batch, images=batch.clean) if place is None else self.clean.batches[place])
 
     def losses(self, batch: Batch) -> Tensor:
         """Cross-entropy of each image at batch.images: (n,), in nats."""

@@ -81,18 +81,22 @@ def prepare(
 
     index: identity of each image, which keys its random numbers; default 0 .. n-1.
     initial: the model's state dictionary at its initialisation; log: its training log, a line per epoch.
-    Raises ValueError, naming what is wrong, for a model in train mode or without (n, classes) logits, images outside
-    [0, 1], adversarial ones outside it or the ball, labels that are not classes, an unknown norm, a negative eps,
-    tensors of different lengths, parameters of half precision, initial weights of another model, a log without losses,
-    a batch size below 1, or a target standard error that is not above 0.
+    Raises ValueError, naming what is wrong, for a model in train mode or without (n, classes) logits of two classes or
+    more, what is no tensor, images outside [0, 1], adversarial ones outside it or the ball, labels that are not
+    classes, an unknown norm, an eps that is negative or (Linf) above 1, tensors of different lengths, parameters of
+    half precision, initial weights of another model, a log without losses, a batch size below 1, or a target standard
+    error that is not above 0.
     """
     require_eval(model)
+    check_tensors(images=images, labels=labels, index=index, adversarial=adversarial)
     check_images(images)
     if norm not in attacks.NORMS:
         raise ValueError(f"norm: found {norm!r}, wanted one of {', '.join(attacks.NORMS)}")
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps: found {eps}, wanted a number >= 0")
-    if not isinstance(batch_size, int) or batch_size < 1:
+    if norm == "Linf" and eps > 1:  # 8 for 8/255
+        raise ValueError(f"eps: found {eps:g}, wanted at most 1, the range of an image")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size!r}, wanted a whole number > 0")
     if target_se is not None and not target_se > 0:
         raise ValueError(f"target_se: found {target_se}, wanted a number > 0")
@@ -114,6 +118,13 @@ def prepare(
     if target_se is None:
         return data
     return data.rows(keyed.bits(seed, ORDER_STREAM, index, 1)[:, 0].argsort(stable=True))
+
+
+def check_tensors(**given: object) -> None:
+    """Raise ValueError unless each is a tensor, or None."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise ValueError(f"{name}: found {type(value).__name__}, wanted a torch.Tensor")
 
 
 def check_images(images: Tensor) -> None:
@@ -149,11 +160,15 @@ def log_line(line: Mapping[str, float], place: int) -> dict[str, float]:
 
 @torch.no_grad()
 def check_labels(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Raise ValueError unless the model gives logits that are a function of the image, and the labels are among its
-    classes."""
+    """Raise ValueError unless the model gives logits of two classes or more that are a function of the image, and the
+    labels are among its classes."""
     logits = model(images[:1])
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"model: found a {type(logits).__name__}, wanted logits (n, classes)")
     if logits.dim() != 2 or len(logits) != 1:
         raise ValueError(f"model: found an output of shape {tuple(logits.shape)} for one image, wanted (1, classes)")
+    if logits.shape[1] < 2:  # margins, softmax and other classes have no meaning
+        raise ValueError(f"model: found {logits.shape[1]} class, wanted at least 2")
     room = 1e-3 * float(logits.abs().nan_to_num().max())
     few = images[:4]  # of one image, dropout may draw the same for all of three classes twice
     beside = model(few)

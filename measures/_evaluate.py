@@ -39,10 +39,10 @@ def evaluate(
 ) -> "DataFrame":
     """Compute measures on one model: a row per measure and variant. Shows a progress bar on a terminal.
 
-    model        images in [0, 1] in, logits (n, classes) out; in eval mode; left exactly as it was
+    model        images in [0, 1] in, logits (n, classes) out, classes >= 2; in eval mode; left exactly as it was
     images       (n, c, h, w) in [0, 1]; labels (n,) integers
     names        measures, families ('margin'), or 'all': one of them or a list
-    eps, norm    threat model: radius of the ball in the units of images (a number or a fraction), Linf or L2
+    eps, norm    threat model: radius of the ball in the units of images (a number or a fraction), Linf (<= 1) or L2
     seed, index  all random numbers are keyed by (seed, identity of the image); identities default to 0 .. n-1
     adversarial  adversarial images, where they are at hand; else PGD-10 with steps of eps/4 makes them once, for all
     batch_size   images at a time; changes speed and memory, never a value
@@ -52,7 +52,8 @@ def evaluate(
                  val_robust), for the measures of training
     target_se    a measure that is a mean of numbers of single images takes them (64 at a time, in a random order keyed
                  by their identity, 256 at least) only until its standard error is at most this at two looks in a row;
-                 n says how many it took. Where a few images hold most of the sum, they may not have been met by then
+                 n says how many it took. Where a few images hold most of the sum, they may not have been met by then.
+                 Measures that perturb the weights take all images: one perturbation serves them all
 
     Forward passes, adversarial images and gradients that several measures need are computed once and shared; that never
     changes a value. Memory: all images, their adversarial ones, one batch, and 256 MiB of what is shared.

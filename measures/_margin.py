@@ -1,9 +1,12 @@
 """Margins of a classifier, and their lower tail with its standard error."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from measures.core import Missing
 
 Z = 1.96
 
@@ -15,15 +18,38 @@ def margin(scores: Tensor, labels: Tensor) -> Tensor:
     return own - others.amax(dim=1)
 
 
-def percentile(values: Tensor, q: float) -> tuple[float, float]:
-    """The q-quantile of (n,) numbers (linear interpolation of order statistics) and its standard error.
+def interval(values: Tensor, q: float) -> tuple[float, float, float]:
+    """The q-quantile of (n,) numbers (linear interpolation of order statistics) and the ends of its 95 % interval.
 
-    The error comes from order statistics and assumes no distribution: the number of values below the true quantile is
-    binomial, so the quantiles at q +- z sqrt(q (1 - q) / n) bound it with 95 % confidence for z = 1.96; half their
-    distance, divided by z, is returned. (With z = 1 the error itself is so uncertain that value +- 1.96 of it covers
-    the truth in 88 % of samples of 100 only.)
+    The ends are order statistics and assume no distribution: the number of values below the true quantile is binomial,
+    so the quantiles at q +- z sqrt(q (1 - q) / n) bound it with 95 % confidence for z = 1.96. A monotone function of
+    the ends bounds that function of the quantile.
     """
     spread = Z * math.sqrt(q * (1 - q) / len(values))
     levels = torch.tensor([q, q - spread, q + spread], dtype=values.dtype, device=values.device).clamp(0.0, 1.0)
     centre, low, high = torch.quantile(values, levels).tolist()
+    return centre, low, high
+
+
+def percentile(values: Tensor, q: float) -> tuple[float, float]:
+    """The q-quantile of (n,) numbers and its standard error: half the length of `interval`, divided by its z.
+
+    (With z = 1 the error itself is so uncertain that value +- 1.96 of it covers the truth in 88 % of samples of 100
+    only.)
+    """
+    centre, low, high = interval(values, q)
     return centre, (high - low) / 2 / Z
+
+
+def of_margin(margins: Tensor, function: Callable[[float], float]) -> tuple[float, float]:
+    """A monotone function of the 10th percentile gamma > 0 of (n,) margins, and its standard error.
+
+    The error is the larger change of the function from gamma to the two ends of gamma's `interval`, divided by its z.
+    (The delta method takes the slope at gamma, which near 0 is far from the slope at the lower end.) NaN where the
+    lower end is not above 0: so few images do not tell gamma from 0. Raises Missing where gamma is not above 0.
+    """
+    gamma, low, high = interval(margins, 0.1)
+    if gamma <= 0:
+        raise Missing("the 10th percentile of the margin (margin_p10) is not above 0, where 1/gamma^2 has no meaning")
+    value = function(gamma)
+    return value, max(abs(function(end) - value) for end in (low, high)) / Z if low > 0 else math.nan

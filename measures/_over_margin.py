@@ -1,24 +1,25 @@
-"""Norms divided by the squared margin: the value and what the sampling of images does to it."""
+"""Norms divided by the squared margin: the margin and what the sampling of images does to it."""
 
 import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from measures._context import Context
-from measures._margin import margin
+from measures._margin import margin, of_margin
 from measures.core import Batch, Missing
-from measures.inverse_margin import inverse_square
+
+
+def margins(context: Context, batches: Sequence[Batch]) -> Tensor:
+    """The logit margin of every image of the batches, (n,) in float64. Raises Missing where one is not finite."""
+    found = torch.cat([margin(context.logits(batch), batch.labels) for batch in batches]).double()
+    if bad := int((~torch.isfinite(found)).sum()):
+        raise Missing(f"the margin is not finite for {bad} of {len(found)} images")
+    return found
 
 
 def log_square_margin(context: Context, batches: Sequence[Batch]) -> tuple[float, float]:
     """log gamma^2 of the 10th percentile gamma of the logit margin on the images of the batches, and its standard
-    error.
-
-    The error is 2 se(gamma) / gamma (delta method). Raises Missing when gamma <= 0.
-    """
-    margins = torch.cat([margin(context.logits(batch), batch.labels) for batch in batches]).double()
-    if bad := int((~torch.isfinite(margins)).sum()):
-        raise Missing(f"the margin is not finite for {bad} of {len(margins)} images")
-    inverse, se = inverse_square(margins)
-    return -math.log(inverse), se / inverse
+    error (see of_margin). Raises Missing when gamma <= 0."""
+    return of_margin(margins(context, batches), lambda gamma: 2 * math.log(gamma))

@@ -26,7 +26,8 @@ def adaptive_sharpness_average(model: nn.Module, batches: list[Batch], context: 
         L(w) = (1/n) sum_i CE(f_w(x_i), y_i);  -> (n, 10): each image's rise at each draw
 
     The elementwise adaptive average-case l2 sharpness, over all parameters (biases and normalisation too). Noise is
-    keyed by (seed, parameter, draw); its spread enters the standard error. Costs 11 forward passes of each image.
+    keyed by (seed, parameter, draw); its spread enters the standard error. Costs 11 forward passes of each image. A
+    draw is made once for all images, so target_se stops nothing: see average_flat.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example, held fixed (average_flat redoes the attack).
     Paper: Andriushchenko et al., A Modern Look at the Relationship between Sharpness and Generalization, ICML 2023:
     rho from 0.05 to 0.4 for ResNets, 20 draws for each batch of 128. Claim about the gap: none.

@@ -4,13 +4,12 @@ from torch import Tensor, nn
 
 from measures._directional import derivative
 from measures._weights import weights_of
-from measures.core import Batch, Missing, mean, measure
+from measures.core import Batch, Missing, measure
 
 
 def root(values: Tensor) -> tuple[float, float]:
-    """Square root of the mean of (n,) numbers >= 0, and its standard error: that of the mean over twice the root."""
-    value, se = mean(values)
-    return math.sqrt(value), se / (2 * math.sqrt(value)) if value > 0 else math.nan
+    """Square root of the mean of (n,) numbers >= 0; no standard error."""
+    return math.sqrt(float(values.mean())), math.nan
 
 
 @measure(
@@ -31,7 +30,10 @@ def fisher_rao(model: nn.Module, batch: Batch) -> Tensor:
     w: all parameters. <w, g_i> is the derivative of the loss when all weights grow in proportion, so no matrix and no
     gradient of single images is needed: 3 forward passes (counted) of each image, about 7 in time. For a network of L
     linear layers with ReLU and without biases, <w, g_i> = L <dCE/df, f>: the paper's closed form. Each scale of a
-    normalisation layer counts as one more layer.
+    normalisation layer counts as one more layer. One number for the whole set, so without a standard error: a few
+    images with a large loss hold most of the mean, and a sample that has not met them tells neither. (On a small CNN
+    after adversarial training, value +- 1.96 of the error by the delta method covered the value on all 1,797 images in
+    61 % of samples of 128 and 67 % of samples of 256.)
     Clean: x_i the image. Adversarial: x_i its PGD-10 example, held fixed.
     Paper: Liang, Poggio, Rakhlin and Stokes, Fisher-Rao Metric, Geometry, and Complexity of Neural Networks, AISTATS
     2019; this is its empirical form, with the labels of the data (the other draws them from the model). Code that uses

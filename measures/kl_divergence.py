@@ -1,4 +1,3 @@
-import torch
 from torch import Tensor, nn
 
 from measures._context import Context
@@ -8,17 +7,17 @@ from measures.core import Batch, measure
 
 @measure(
     family="output",
-    needs=("batches", "context"),
+    needs=("batch", "context"),
     expects={"adversarial": None},
     paper="Zhang et al., ICML 2019 (TRADES)",
     formula="mean_i KL( softmax f(x_i) || softmax f(x_i') )",
     invariances=("layer rescaling", "BatchNorm folding"),
 )
-def kl_divergence(model: nn.Module, batches: list[Batch], context: Context) -> Tensor:
+def kl_divergence(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     """Mean Kullback-Leibler divergence of the prediction under attack from the clean one.
 
         (1/n) sum_i sum_k p_i[k] log( p_i[k] / q_i[k] ),  p_i = softmax f(x_i),  q_i = softmax f(x_i');  in nats, >= 0
-        -> (n,)
+        images (n, c, h, w) -> (n,)
 
     x_i is the image and x_i' its PGD-10 example, so there is an adversarial variant alone. x_i' maximises the
     cross-entropy of the label, not this divergence: every measure shares the same examples.
@@ -26,5 +25,4 @@ def kl_divergence(model: nn.Module, batches: list[Batch], context: Context) -> T
     2019, whose code has this order of the arguments (the text writes a general surrogate loss) and maximises the
     divergence itself in the attack. Its bound is on robust error. Claim about the gap: none.
     """
-    pairs = zip(context.clean.batches, context.batches, strict=True)
-    return torch.cat([kl(context.clean.logits(clean), context.logits(batch)) for clean, batch in pairs])
+    return kl(context.clean_logits(batch), context.logits(batch))

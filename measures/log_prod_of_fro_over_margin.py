@@ -21,7 +21,7 @@ def log_prod_of_fro_over_margin(model: nn.Module, batches: list[Batch], context:
         m_i = f(x_i)[y_i] - max_{k != y_i} f(x_i)[k] on images (n, c, h, w);  no unit, norms in float64
 
     W_l as in log_prod_of_fro: the weight of a linear layer or convolution, biases left out, BatchNorm NOT folded in.
-    The standard error is that of gamma (order statistics), carried over: 2 se(gamma) / gamma.
+    The standard error is that of gamma's 95 % interval (order statistics), carried over.
     Missing when gamma <= 0; published code (Dziugaite et al., NeurIPS 2020) takes |gamma| and returns a number. Its
     gamma is the (n // 10)-th smallest margin where we interpolate, and it returns (value - log n) / 2: the same
     ranks at a fixed n. Missing also as log_prod_of_fro is.

@@ -1,10 +1,9 @@
-import math
-
 from torch import nn
 
 from measures._context import Context
-from measures._over_margin import log_square_margin
+from measures._over_margin import margins
 from measures.core import Batch, measure
+from measures.inverse_margin import inverse_square
 from measures.path_norm import path_norm
 
 
@@ -25,7 +24,7 @@ def path_norm_over_margin(
         shape (c, h, w) of one image, images (n, c, h, w);  no unit, >= 0, path norm in float64
 
     The path norm is that of path_norm: BatchNorm is the linear map that it is in eval mode, with its scale squared and
-    its shift left out, as biases are. The standard error is that of gamma, carried over: 2 value se(gamma) / gamma.
+    its shift left out, as biases are. The standard error is that of gamma's interval, carried over.
     Missing when gamma <= 0; published code (Dziugaite et al., NeurIPS 2020) takes |gamma| and returns a number. Its
     gamma is the (n // 10)-th smallest margin where we interpolate, and it returns sqrt(value / n): the same
     ranks at a fixed n. Missing also where path_norm is.
@@ -34,6 +33,5 @@ def path_norm_over_margin(
     clean accuracy), so +1; none for the adversarial variant, which that paper does not have.
     """
     paths = context.of_model("path_norm", lambda: path_norm(model, shape))
-    log_margin, se = log_square_margin(context, batches)
-    value = paths / math.exp(log_margin)
-    return value, value * se
+    inverse, se = inverse_square(margins(context, batches))
+    return paths * inverse, paths * se

@@ -58,7 +58,8 @@ def test_code_id_ignores_comments_docstrings_annotations_and_descriptions(projec
     [
         ("measures/x_grad_norm.py", "length(context", "2 * length(context", {"x_grad_norm"}),
         ("measures/_margin.py", "others.amax", "others.mean", {"margin_p10", "inverse_margin", "prob_margin"}),
-        ("measures/_margin.py", "(high - low) / 2 / Z", "(high - low) / 3 / Z", {"margin_p10", "inverse_margin"}),
+        ("measures/_margin.py", "q + spread]", "q + 2 * spread]", {"margin_p10", "inverse_margin"}),
+        ("measures/_margin.py", "(high - low) / 2 / Z", "(high - low) / 3 / Z", {"margin_p10"}),
         ("measures/estimate_sharpness.py", "RHO = 0.05", "RHO = 0.1", {"estimate_sharpness"}),
         ("measures/_weights.py", "gradient / n", "gradient", {"estimate_sharpness", "w_grad_norm"}),
         ("training/keyed.py", "2.0**-53", "2.0**-52", {"average_flat", "boundary_thickness", "local_lip"}),

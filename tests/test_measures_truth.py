@@ -50,9 +50,19 @@ def test_margin_p10_of_evenly_spaced_margins():
 
 def test_inverse_margin_of_evenly_spaced_margins():
     value, se = measured(*ladder(), "inverse_margin")
-    gamma_se = measured(*ladder(), "margin_p10")[1]["clean"]
     assert value == pytest.approx({"clean": (4 * 0.34) ** -2, "adversarial": (4 * (0.34 - EPS)) ** -2}, rel=1e-6)
-    assert se["clean"] == pytest.approx(2 * gamma_se / (4 * 0.34) ** 3, rel=1e-6)
+    low = 4 * (0.3 + 0.4 * (0.1 - 1.96 * math.sqrt(0.09 / 41)))  # end of gamma's interval, where 1/gamma^2 is steeper
+    assert se["clean"] == pytest.approx((low**-2 - (4 * 0.34) ** -2) / 1.96, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["inverse_margin", "path_norm_over_margin", "log_prod_of_spec_over_margin"])
+def test_no_error_where_a_sample_does_not_tell_the_margin_from_0(name):
+    """Margins 4 (s - 0.32): of 41 images 2 are below 0, so gamma = 0.08, but the lower end of its interval is not."""
+    model, x, y = ladder()
+    with torch.no_grad():
+        model[1].bias = nn.Parameter(torch.tensor([-0.64, 0.64], dtype=torch.float64))
+    value, se = measured(model, x, y, name, eps=0.0)
+    assert math.isfinite(value["clean"]) and math.isnan(se["clean"])
 
 
 def test_inverse_margin_is_missing_where_the_percentile_is_negative_and_margin_p10_is_not():

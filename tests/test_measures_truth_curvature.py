@@ -218,5 +218,4 @@ def test_fisher_rao_is_the_form_of_the_weights_with_the_empirical_fisher_matrix(
     )
     value, se = measured(model, x, y, "fisher_rao", adversarial=x_adv, batch_size=10)
     assert value["clean"] == pytest.approx(math.sqrt(float(w @ (gradients.T @ gradients / 24) @ w)), rel=1e-6)
-    squares = (gradients @ w) ** 2
-    assert se["clean"] == pytest.approx(float(squares.std()) / 24**0.5 / (2 * value["clean"]), rel=1e-6)
+    assert math.isnan(se["clean"])  # a sample that has not met the few images that hold most of it cannot tell

@@ -1,16 +1,20 @@
 """Measures of outputs and margins against a closed form or an independent computation, within 1 %."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import oracles
 import pytest
 import torch
 from oracles import EPS, D, measured, two_classes
+from scipy import stats
 from torch import nn
 
 from measures import evaluate
-from measures.calibration_error import expected_calibration_error
+from measures._compute import contexts
+from measures._data import prepare
+from measures.calibration_error import excess, expected_calibration_error
 
 
 class Logits(nn.Module):
@@ -58,6 +62,30 @@ def test_kl_divergence_of_bernoulli_predictions_before_and_after_the_exact_attac
     assert se["adversarial"] == pytest.approx(float(expected.std()) / 8, rel=1e-6)
     backwards = q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()
     assert abs(float(backwards.mean()) / value["adversarial"] - 1) > 0.01  # so the line above tells the direction
+
+
+@pytest.mark.parametrize("target_se", [None, 1e-9])
+def test_kl_divergence_adds_no_pass_where_the_clean_logits_are_at_hand(target_se):
+    x, y = oracles.images(40), oracles.labels(40)
+    names, options = ["average_ce", "kl_divergence"], {"eps": EPS, "batch_size": 16, "target_se": target_se}
+    table = evaluate(oracles.relu_net(), x, y, names, **options).set_index(["measure", "variant"])
+    assert table["forwards"].tolist() == [40, 40, 0]
+    alone = evaluate(oracles.relu_net(), x, y, "kl_divergence", **options).iloc[0]
+    assert alone["forwards"] == 80 and alone["value"] == table.loc[("kl_divergence", "adversarial"), "value"]
+
+
+def test_kl_divergence_takes_the_clean_images_of_a_batch_that_is_not_the_contexts_own():
+    model, x, y = oracles.relu_net(), oracles.images(6), oracles.labels(6)
+    context = contexts(model, prepare(model, x, y, eps=EPS, adversarial=x + EPS / 2))["adversarial"]
+    part = replace(context.batches[0], images=x[:3], clean=x[3:], labels=y[:3])
+    assert torch.equal(context.clean_logits(part), model(x[3:]))
+    assert torch.equal(context.clean_logits(context.batches[0]), model(x))
+
+
+def test_target_se_stops_kl_divergence():
+    model, x, y = oracles.relu_net(), oracles.images(600), oracles.labels(600)
+    row = evaluate(model, x, y, "kl_divergence", eps=EPS, adversarial=x + EPS / 2, target_se=1.0).iloc[0]
+    assert row["n"] == 320 and row["reason"] == "note: stopped after 320 of 600 images, standard error at most 1"
 
 
 def test_output_entropy_by_hand():
@@ -109,6 +137,23 @@ def test_standard_error_of_the_calibration_error_is_its_spread_over_samples():
     found = np.array([expected_calibration_error(pairs) for pairs in torch.stack([confidence, correct], dim=2)])
     assert np.mean(found[:, 0]) == pytest.approx(0.1, rel=0.02)
     assert np.mean(found[:, 1]) == pytest.approx(np.std(found[:, 0]), rel=0.1)
+
+
+def test_excess_of_a_bin_is_that_of_the_folded_normal_distribution():
+    gap, error = torch.tensor([[0.5, 0.2, 0.2, 0.0], [0.3, 0.3, 0.0, 0.0]], dtype=torch.float64)
+    expected = [stats.foldnorm.mean(0.4 / 0.3, scale=0.3) - 0.4, 0.3 * math.sqrt(2 / math.pi), 0.0, 0.0]
+    assert excess(gap, error).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_error_of_the_calibration_error_holds_the_excess_of_nearly_calibrated_bins():
+    """A bin of 4 images with a gap of 0.25, less than its error, so that its true gap counts as 0; a bin of one image,
+    whose spread is that of its confidence; and one without error, for its confidence is 1."""
+    pairs = torch.tensor([[0.75, 1], [0.75, 1], [0.75, 0], [0.75, 0], [0.5, 1], [1 + 1e-15, 1]], dtype=torch.float64)
+    value, se = expected_calibration_error(pairs)
+    z = np.array([-0.25, -0.25, 0.75, 0.75, 0.5, 0.0])
+    bias = (4 * math.sqrt(2 / math.pi * (1 / 3) / 4) + 1 * math.sqrt(2 / math.pi) * 0.5) / 6
+    assert value == pytest.approx(z.mean(), rel=1e-9)
+    assert se == pytest.approx(math.hypot(z.std(ddof=1) / math.sqrt(6), bias), rel=1e-9)
 
 
 @pytest.mark.parametrize("shift", [0.0, 2.0])

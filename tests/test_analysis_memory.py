@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy.special import ndtr
 
+from analysis import __main__ as command
 from analysis import ceilings as module
 from analysis.ceilings import NODES, ceilings, pairs
 from analysis.components import Levels, cells, components, image_covariance, within
@@ -120,3 +121,19 @@ def test_one_configuration_of_many_seeds_does_not_make_all_others_as_large():
         tracemalloc.stop()
     assert peak < 40 * MEGABYTE
     assert 0 < found.loc[found["component"] == "run", "estimate"].iloc[0] < 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "error: memory ran out\n"),
+        (MemoryError("Unable to allocate 3 GiB"), "error: memory ran out (Unable to allocate 3 GiB)\n"),
+    ],
+)
+def test_too_little_memory_is_one_line(error, told, monkeypatch, capsys):
+    def fails(_given):
+        raise error
+
+    monkeypatch.setattr(command.does, "run_claims", fails)
+    assert command.main(["claims", "table.csv", "--out", "there"]) == 1
+    assert capsys.readouterr().err == told

@@ -1,10 +1,14 @@
 """The n that a figure states is that of the mark beside it, also where a measure is missing for some models."""
 
+import numpy as np
 import pytest
 from ledger_cases import CASES
 
 from analysis import figures
 from analysis.figures import _numbers
+from analysis.ladder import ladder
+from analysis.statements import make_study
+from benchmarks.known_answers import AXES, make
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +75,13 @@ def test_rows_are_counted_at_the_right_of_the_last_panel_that_is_drawn(ledger_of
     axes = [axes for axes in figure.axes if axes.axison][-1]
     wanted = [f"n = {n:.0f}" for n in _numbers.pooled(ledger)["n"]]
     assert [told.split(":")[0] for told in counted(axes)] == wanted
+
+
+def test_steps_with_one_measure_count_the_models_that_have_it():
+    table = make("genuine", 24, 0)[1].table
+    table["holes"] = table["m"].where(np.random.default_rng(0).random(len(table)) < 0.9)
+    found = ladder(make_study(table, axes=AXES, outcome="gap", measures=["m", "holes"]))
+    assert set(found.loc[(found["axis"] == "") & (found["measure"] != "holes"), "n"]) == {len(table)}
+    for (axis, value), rows in found[found["measure"] == "holes"].groupby(["axis", "value"]):
+        inside = table[table[axis] == value] if axis else table
+        assert set(rows["n"]) == {inside["holes"].notna().sum()}

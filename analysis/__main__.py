@@ -109,12 +109,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. A fault in what was given is one line on stderr and exit code 1."""
+    """Run one command. A fault in what was given, or too little memory, is one line on stderr and exit code 1."""
     given = parser().parse_args(arguments)
     try:
         given.run(given)
     except (ValueError, LookupError, OSError) as error:
         print(f"error: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:  # numpy says how much it wanted; Python itself says nothing
+        print(f"error: memory ran out{f' ({error})' if str(error) else ''}", file=sys.stderr)
         return 1
     return 0
 

@@ -28,6 +28,7 @@ from analysis.components import Components, Levels, image_covariance
 from analysis.shared_images import Sharing
 
 PAIRS = 20_000  # pairs of models drawn where there are more
+NUMBERS_AT_ONCE = 2**22  # covariances of models of one configuration held at a time, or those of a single one
 NODES = ndtri((np.arange(8) + 0.5) / 8)  # equally likely values of a standard normal number
 NAMES = ("run", "configuration")
 TIE = 1e-9  # a mean square difference below this share of the outcome's variance is rounding
@@ -55,57 +56,75 @@ def pairs(levels: Levels, seed: int) -> Pairs:
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Covariance structure of the models of each configuration, (configurations, m, m), m the size of the largest one.
+class Part:
+    """Some configurations with equally many models, and the chosen pairs of models of one of them.
 
-    place (n,): which of the m places a model has; used (configurations, m): which places are taken. Empty places have
-    image variance 1 and share nothing.
+    rows (configurations, m): models; pairs: numbers of the pairs; spot: configuration, and place of either model.
     """
 
-    place: np.ndarray
-    used: np.ndarray
+    rows: np.ndarray
+    pairs: np.ndarray
+    spot: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def parts_of(levels: Levels, chosen: Pairs) -> list[Part]:
+    """All configurations by their size, as many together as NUMBERS_AT_ONCE allows: covariances of all of them, each
+    as large as the largest, might not fit into memory."""
+    blocks, found = levels.blocks, []
+    sizes = np.array([len(block) for block in blocks])
+    for size in np.unique(sizes):
+        rows = np.stack([blocks[number] for number in np.flatnonzero(sizes == size)])
+        step = max(1, NUMBERS_AT_ONCE // int(size) ** 2)
+        for part in (rows[first : first + step] for first in range(0, len(rows), step)):
+            home, place = np.full((2, len(levels.run)), -1)
+            home[part], place[part] = np.arange(len(part))[:, None], np.arange(size)
+            pairs = np.flatnonzero(chosen.together & (home[chosen.left] >= 0))
+            left, right = chosen.left[pairs], chosen.right[pairs]
+            found.append(Part(part, pairs, (home[left], place[left], place[right])))
+    return found
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Covariance structure of the models of configurations of one size, each (configurations, m, m)."""
+
+    image: np.ndarray
     same_run: np.ndarray
     same_rule: np.ndarray
-    image: np.ndarray
-
-    def fill(self, values: np.ndarray, levels: Levels) -> np.ndarray:
-        """Values (n,) of the models at their places (configurations, m); 0 at empty ones."""
-        filled = np.zeros(self.used.shape)
-        filled[levels.configuration, self.place] = values
-        return filled
 
 
-def arrange(se: np.ndarray, levels: Levels, shared: Sharing) -> Blocks:
-    """The blocks of a study."""
-    blocks = levels.blocks
-    most = max(map(len, blocks))
-    place = np.zeros(len(se), dtype=int)
-    used = np.zeros((len(blocks), most), dtype=bool)
-    image = np.broadcast_to(np.eye(most), (len(blocks), most, most)).copy()
-    same_run, same_rule = np.zeros((2, *image.shape))
-    for number, block in enumerate(blocks):
-        size = len(block)
-        place[block], used[number, :size] = np.arange(size), True
-        run, rule = levels.run[block], levels.rule[block]
-        image[number, :size, :size] = image_covariance(se[block], run, shared)
-        same_run[number, :size, :size] = run[:, None] == run
-        same_rule[number, :size, :size] = rule[:, None] == rule
-    return Blocks(place, used, same_run, same_rule, image)
+def arrange(rows: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> Blocks:
+    """The blocks of the models rows (configurations, m)."""
+    run, rule = levels.run[rows], levels.rule[rows]
+    same = [(code[:, :, None] == code[:, None]).astype(float) for code in (run, rule)]
+    return Blocks(image_covariance(se[rows], run, shared), *same)
 
 
 def posterior(residual: np.ndarray, prior: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of N(0, prior) given that it plus N(0, noise) was `residual`; (..., m), (..., m, m)."""
     # A pseudo-inverse: two checkpoints that are one model have the same gap and the same noise.
-    gain = prior @ np.linalg.pinv(prior + noise, hermitian=True)
+    # What is 0 save for rounding, which grows with m, is 0.
+    least = max(1e-15, prior.shape[-1] * np.finfo(float).eps)
+    gain = prior @ np.linalg.pinv(prior + noise, rcond=least, hermitian=True)
     return (gain @ residual[..., None])[..., 0], prior - gain @ prior
 
 
-def variances(covariance: np.ndarray, chosen: Pairs, levels: Levels, blocks: Blocks) -> np.ndarray:
-    """Variance of the difference of each pair, from covariances (configurations, m, m); independent across them."""
-    home, place = levels.configuration, blocks.place
-    own = covariance[home, place, place]
-    shared = covariance[home[chosen.left], place[chosen.left], place[chosen.right]]
-    return np.maximum(own[chosen.left] + own[chosen.right] - 2 * chosen.together * shared, 0)
+@dataclass(frozen=True)
+class Spread:
+    """What differences of models need of a covariance: variances own (n,), and covariances of the chosen pairs,
+    shared (pairs,), 0 across configurations."""
+
+    own: np.ndarray
+    shared: np.ndarray
+
+    def take(self, part: Part, covariance: np.ndarray) -> None:
+        """Take in the covariance (configurations, m, m) of the models of one part."""
+        self.own[part.rows] = np.einsum("bii->bi", covariance)
+        self.shared[part.pairs] = covariance[part.spot]
+
+    def variance(self, chosen: Pairs) -> np.ndarray:
+        """Of the difference of each chosen pair."""
+        return np.maximum(self.own[chosen.left] + self.own[chosen.right] - 2 * self.shared, 0)
 
 
 def agreement(mean: np.ndarray, variance: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -129,31 +148,32 @@ def ceilings(
     y, se (n,) without missing values; weights (draws, configurations); seed: of the pairs looked at. `configuration`
     is NaN where no cell has two seeds.
     """
-    chosen, blocks = pairs(levels, seed), arrange(se, levels, shared)
-    both = (blocks.used[:, :, None] & blocks.used[:, None]).astype(float)
-    own = np.eye(both.shape[1]) * both
-    taus = {name: np.full(len(weights), np.nan) for name in NAMES}
+    chosen = pairs(levels, seed)
+    parts, taus = parts_of(levels, chosen), {name: np.full(len(weights), np.nan) for name in NAMES}
     for draw, weight in enumerate(weights):
         beta, alpha, rho, delta = (np.nan_to_num(part[draw]) for part in vars(found).values())
         mine = weight[levels.configuration]
         sums = np.bincount(levels.rule, mine * y)
-        means = sums / np.maximum(np.bincount(levels.rule, mine), 1)
-        residual = blocks.fill(y - means[levels.rule], levels)
-        expected = beta * both + alpha * blocks.same_rule
-        seeds = rho * blocks.same_run + delta * own
+        means = (sums / np.maximum(np.bincount(levels.rule, mine), 1))[levels.rule]
+        names = NAMES[:1] if np.isnan(found.rho[draw]) else NAMES
+        mean = {name: means.copy() for name in names}
+        left_open, fresh = (
+            {name: Spread(np.zeros(len(y)), np.zeros(len(chosen.left))) for name in names} for _ in range(2)
+        )
+        for part in parts:
+            blocks = arrange(part.rows, se, levels, shared)
+            expected = beta + alpha * blocks.same_rule
+            seeds = rho * blocks.same_run + delta * np.eye(part.rows.shape[1])
+            priors = {"run": (expected + seeds, blocks.image), "configuration": (expected, seeds + blocks.image)}
+            for name in names:
+                shift, covariance = posterior((y - means)[part.rows], *priors[name])
+                mean[name][part.rows] += shift
+                left_open[name].take(part, covariance)
+                fresh[name].take(part, priors[name][1])
         pair_weights = mine[chosen.left] * mine[chosen.right]
-        for name, prior, noise in (
-            ("run", expected + seeds, blocks.image),
-            ("configuration", expected, seeds + blocks.image),
-        ):
-            if name == "configuration" and np.isnan(found.rho[draw]):
-                continue
-            mean, covariance = posterior(residual, prior, noise)
-            mean = means[levels.rule] + mean[levels.configuration, blocks.place]
-            difference = mean[chosen.left] - mean[chosen.right]
-            spread = variances(covariance, chosen, levels, blocks)
-            fresh = variances(noise, chosen, levels, blocks)
-            agreed = agreement(difference, spread, fresh)
+        for name in names:
+            difference, spread = mean[name][chosen.left] - mean[name][chosen.right], left_open[name].variance(chosen)
+            agreed = agreement(difference, spread, fresh[name].variance(chosen))
             tied = difference**2 + spread <= TIE * y.var()
             taus[name][draw] = expected_tau(agreed, tied, pair_weights)
     return taus

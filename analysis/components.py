@@ -51,33 +51,73 @@ class Components:
 
 
 def image_covariance(se: np.ndarray, run: np.ndarray, shared: Sharing) -> np.ndarray:
-    """Covariance (m, m) of the image noise of one configuration's models, without what all models share."""
-    same = run[:, None] == run
-    correlation = np.where(same, shared.run, shared.configuration)
-    np.fill_diagonal(correlation, 1)
-    return (correlation - shared.everywhere) * se[:, None] * se
+    """Covariance (..., m, m) of the image noise of one configuration's models (..., m), without what all models
+    share."""
+    correlation = np.where(run[..., :, None] == run[..., None, :], shared.run, shared.configuration)
+    np.einsum("...ii->...i", correlation)[...] = 1
+    return (correlation - shared.everywhere) * se[..., :, None] * se[..., None, :]
 
 
-def projection(*columns: np.ndarray) -> np.ndarray:
-    """Orthogonal projection onto the indicator columns of the given codes."""
-    design = np.concatenate([(code[:, None] == np.unique(code)).astype(float) for code in columns], axis=1)
-    return design @ np.linalg.pinv(design)
+def sum_by(run: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Sums of each row (k, m) over the models of each run (m,): (k, runs)."""
+    found = np.zeros((len(rows), run.max() + 1))
+    for place, row in enumerate(rows):
+        found[place] = np.bincount(run, row)
+    return found
+
+
+def moments(rows: np.ndarray, se: np.ndarray, run: np.ndarray, shared: Sharing) -> dict[str, np.ndarray]:
+    """Covariances (k, k) of the combinations `rows` (k, m) of one configuration's models that seeds (rho = 1),
+    checkpoints (delta = 1) and images give them; run (m,): 0, 1, ...
+
+    `rows @ covariance @ rows.T`, from sums over runs: no matrix of m x m is formed, as m may be thousands of seeds.
+    """
+
+    def by_run(part: np.ndarray) -> np.ndarray:
+        sums = sum_by(run, part)
+        return sums @ sums.T
+
+    scaled = rows * se
+    total = scaled.sum(axis=1)
+    image = (shared.configuration - shared.everywhere) * np.outer(total, total)
+    image += (shared.run - shared.configuration) * by_run(scaled) + (1 - shared.run) * scaled @ scaled.T
+    return {"rho": by_run(rows), "delta": rows @ rows.T, "image": image}
+
+
+def run_basis(rules: np.ndarray, run: np.ndarray) -> np.ndarray:
+    """What the rows `rules` (k, m) span beyond the indicators of runs, as orthonormal rows."""
+    size = np.bincount(run)
+    beyond = rules - (sum_by(run, rules) / size)[:, run]
+    values, vectors = np.linalg.eigh(beyond @ beyond.T)
+    kept = values > 1e-9
+    return (vectors[:, kept] / np.sqrt(values[kept])).T @ beyond
 
 
 def within(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
     """For each configuration: sums of squares, what they would be by delta = 1 or rho = 1, and by images alone.
 
-    inner: residuals of y on cells and runs (only delta and images); outer: what runs explain beyond cells.
+    inner: residuals of y on cells and runs (only delta and images); outer: what runs explain beyond cells. With P the
+    projections onto runs, onto what cells span beyond them, and onto cells: inner = I - P_runs - P_beyond, outer =
+    P_runs + P_beyond - P_cells.
     """
     rows = []
     for block in levels.blocks:
-        run, rule, values = levels.run[block], levels.rule[block], y[block]
-        image, same = image_covariance(se[block], run, shared), (run[:, None] == run).astype(float)
-        cells, full = projection(rule), projection(rule, run)
-        inner, outer = np.eye(len(block)) - full, full - cells
-        row = {"inner": values @ inner @ values, "inner_delta": np.trace(inner), "inner_image": (inner * image).sum()}
-        row |= {"outer": values @ outer @ values, "outer_image": (outer * image).sum()}
-        rows.append({**row, "outer_delta": np.trace(outer), "outer_rho": (outer * same).sum()})
+        run, rule = (np.unique(part[block], return_inverse=True)[1] for part in (levels.run, levels.rule))
+        size, many = np.bincount(run), np.bincount(rule)
+        values, scale = y[block] - (np.bincount(rule, y[block]) / many)[rule], se[block]
+        cells = (np.arange(len(many))[:, None] == rule) / np.sqrt(many)[:, None]
+        beyond = run_basis(cells, run)
+        full = {name: np.trace(part) for name, part in moments(beyond, scale, run, shared).items()}
+        full["rho"] += len(block)  # the projection onto runs: 1 / size within each
+        full["delta"] += len(size)
+        full["image"] += (shared.run - shared.everywhere) * (np.bincount(run, scale) ** 2 / size).sum()
+        full["image"] += (1 - shared.run) * (scale**2 / size[run]).sum()
+        explained = (np.bincount(run, values) ** 2 / size).sum() + ((beyond @ values) ** 2).sum()
+        row = {"inner": (values**2).sum() - explained, "inner_delta": len(block) - full["delta"]}
+        row["inner_image"] = (1 - shared.everywhere) * (scale**2).sum() - full["image"]
+        row["outer"] = explained  # of values freed of their cells
+        outer = {name: full[name] - np.trace(part) for name, part in moments(cells, scale, run, shared).items()}
+        rows.append(row | {f"outer_{name}": number for name, number in outer.items()})
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -106,12 +146,7 @@ def cells(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dic
         averaging = (rule == present[:, None]) / (rule == present[:, None]).sum(axis=1, keepdims=True)
         means[place, present] = averaging @ y[block]
         row = {"count": len(present)}
-        for name, covariance in (
-            ("rho", (run[:, None] == run).astype(float)),
-            ("delta", np.eye(len(block))),
-            ("image", image_covariance(se[block], run, shared)),
-        ):
-            noise = averaging @ covariance @ averaging.T
+        for name, noise in moments(averaging, se[block], np.unique(run, return_inverse=True)[1], shared).items():
             row |= {f"mean_{name}": noise.mean(), f"about_{name}": np.trace(noise) - noise.sum() / len(present)}
         rows.append(row)
     return {"means": means} | {name: np.array([row[name] for row in rows]) for name in rows[0]}

@@ -12,8 +12,8 @@ in cross-validation within the other folds. Statistics: r2, mae (in the outcome'
 outcome), and increment (of r2) over the step named in `over`. Rows with `axis` and `value`: the models with that value
 of the axis are predicted by all others, without that axis' own columns; r2 is about their own mean there.
 
-A model without a measure is predicted without it; the step is undefined where so few configurations have the measure
-that their settings alone could reproduce it.
+A model without a measure is predicted without it, and n of a step with one measure counts the models that have it; the
+step is undefined where so few configurations have the measure that their settings alone could reproduce it.
 """
 
 import itertools
@@ -164,6 +164,7 @@ def rows_of(study: Study, steps: dict, predicted: dict, where: dict) -> list[dic
     rows, y = [], study.table[study.outcome].to_numpy(float)
     inside = study.table[where["axis"]].to_numpy(str) == where["value"] if where else np.full(len(y), True)
     block = np.unique(study.block[inside], return_inverse=True)[1]
+    many = {measure: int(study.table.loc[inside, measure].notna().sum()) for measure in study.measures}
     for learner, base in predicted.items():
         for (name, over, measure), (added, chosen) in steps.items():
             key = {"measure": measure, "step": name, "over": over, "learner": learner, "members": chosen, **where}
@@ -175,7 +176,7 @@ def rows_of(study: Study, steps: dict, predicted: dict, where: dict) -> list[dic
                 estimate, _, parts = sum_error(np.bincount(block, squares)[:, None] / total)
                 found["increment"] = cluster_interval(float(estimate[0]), parts[:, 0])
             for statistic, (estimate_, low, high) in found.items():
-                numbers = {"estimate": estimate_, "low": low, "high": high, "n": int(inside.sum())}
+                numbers = {"estimate": estimate_, "low": low, "high": high, "n": many.get(measure, int(inside.sum()))}
                 rows.append({**key, "statistic": statistic, **numbers, "undefined": int(np.isnan(estimate_))})
     return rows
 

@@ -23,7 +23,8 @@ from scipy import stats
 from analysis.influence import RANK
 from analysis.settings_models import Design
 
-EXACT = 1e-9  # share of a measure's variance below which what is left of it is rounding
+EXACT = 1e-9  # share of the variance of scores below which what is left of them is rounding
+ROUNDING = 1e-11  # share of a measure's largest size below which what is left of it is rounding
 
 
 @dataclass(frozen=True)
@@ -52,30 +53,63 @@ def normal_scores(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, halfway)
 
 
+def fitted(columns: np.ndarray, values: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Least-squares fit of values to the columns (a constant among them), on the rows `train`: (n, k) -> (n, k).
+
+    The value itself where no row is known to fit to.
+    """
+    found, known = values.copy(), ~np.isnan(values)
+    whole = known.all(axis=0)
+    inverse = np.linalg.pinv(columns[train], rcond=RANK)
+    found[:, whole] = columns @ (inverse @ values[train][:, whole])
+    for place in np.flatnonzero(~whole):
+        rows = train & known[:, place]
+        if rows.any():
+            found[:, place] = columns @ np.linalg.lstsq(columns[rows], values[rows, place], rcond=RANK)[0]
+    return found
+
+
 def residuals(columns: np.ndarray, values: np.ndarray, train: np.ndarray) -> np.ndarray:
     """values less their least-squares fit to the columns (a constant among them) on the rows `train`: (n, k) -> (n, k).
 
     0 where a value is missing, and in columns whose fit on those rows is exact.
     """
-    found, known = np.zeros_like(values), ~np.isnan(values)
-    whole = known.all(axis=0)
-    inverse = np.linalg.pinv(columns[train], rcond=RANK)
-    found[:, whole] = values[:, whole] - columns @ (inverse @ values[train][:, whole])
-    for place in np.flatnonzero(~whole):
-        rows = train & known[:, place]
-        if rows.any():
-            fit = np.linalg.lstsq(columns[rows], values[rows, place], rcond=RANK)[0]
-            found[:, place] = np.where(known[:, place], values[:, place] - columns @ fit, 0)
+    known = ~np.isnan(values)
+    found = np.where(known, values - fitted(columns, values, train), 0)
     count = np.maximum(known[train].sum(axis=0), 1)
     centred = np.where(known[train], values[train] - np.where(known[train], values[train], 0).sum(axis=0) / count, 0)
     return np.where((found[train] ** 2).sum(axis=0) > EXACT * (centred**2).sum(axis=0), found, 0)
+
+
+def same_in_cells(cell: np.ndarray, measures: np.ndarray) -> np.ndarray:
+    """Whether all models of a cell (n,) that have a measure have the same value of it: (n, k) -> (k,)."""
+    order = np.argsort(cell, kind="stable")
+    start = np.flatnonzero(np.diff(cell[order], prepend=-1))
+    least, most = (end.reduceat(measures[order], start, axis=0) for end in (np.fmin, np.fmax))
+    return ((least == most) | np.isnan(least)).all(axis=0)
+
+
+def reproduced(design: Design, columns: np.ndarray, measures: np.ndarray) -> np.ndarray:
+    """Which measures (n, k) are exactly a function of the settings' columns: bool (k,).
+
+    Values are asked here, as a sum of functions of settings is none of its ranks. Any difference within a cell of
+    settings says no, so that neither the unit nor a monotone change (values of 1 and 2 under one defense, of 1e5 + 1
+    and 1e5 + 2 under another) makes a function of settings of what is none; the fit allows for rounding alone, which is
+    relative to the largest value.
+    """
+    found = same_in_cells(design.cell, measures)
+    largest = np.nanmax(np.abs(measures[:, found]), axis=0, initial=0)
+    scaled = measures[:, found] / np.where(largest > 0, largest, 1)  # squares of raw values could overflow, or vanish
+    left = scaled - fitted(columns, scaled, np.full(len(columns), True))
+    found[found] = np.nanmax(np.abs(left), axis=0, initial=0) <= ROUNDING
+    return found
 
 
 def beyond_settings(design: Design, y: np.ndarray, measures: np.ndarray, fold: np.ndarray) -> Beyond:
     """What settings leave of each measure and of the outcome, in every fold. y (n,); measures (n, k), NaN: missing."""
     columns = np.column_stack([np.ones(len(y)), design.linear])
     parts = np.unique(fold)
-    exact = ~residuals(columns, measures, np.full(len(y), True)).any(axis=0)
+    exact = reproduced(design, columns, measures)
     kept, outcome = np.zeros((len(parts), *measures.shape)), np.zeros((len(parts), len(y)))
     for place, part in enumerate(parts):
         train = fold != part

@@ -13,7 +13,7 @@ from analysis.labels import measure_label
 from analysis.ledger import Ledger
 
 CEILING_DASHES = {"run": (0, (5, 2)), "configuration": (0, (1, 1.2))}
-LABELS = 2.3  # inches that the names of measures take
+LABELS, COUNTS = 2.3, 0.4  # inches that the names of measures, and the numbers of models, take
 TALL = 40  # rows; a panel of more has its scale at the top too
 
 
@@ -64,6 +64,14 @@ def ceiling_entries(ledger: Ledger) -> list[Line2D]:
 def name_rows(axes: Axes, measures: Sequence[str], ledger: Ledger) -> None:
     """Names of measures at the rows of the leftmost panel."""
     axes.set_yticks(range(len(measures)), [plain(measure_label(name, ledger.columns)) for name in measures])
+
+
+def count_rows(axes: Axes, words: Sequence[str]) -> None:
+    """Words about n at the right of the rows, for the rightmost panel."""
+    counts = axes.secondary_yaxis("right")
+    counts.set_yticks(range(len(words)), words, fontsize=6.5)
+    counts.tick_params(length=0, labelcolor=GREY)
+    counts.spines[:].set_visible(False)
 
 
 def draw_marks(

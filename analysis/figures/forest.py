@@ -16,7 +16,8 @@ CAPTION = (
     "Left: Kendall's τ between each measure and the {kind} generalization gap ({threat}) over {n} models, strongest "
     "first. Then a panel for each axis: π (circle, mean τ among models that share a value of it) and ψ (square, mean τ "
     "within cells of models that differ in it alone). Bars: 95 % intervals (configuration bootstrap, {draws} draws). "
-    "An open mark has no interval, or is a ψ on fewer than {fewest} independent groups of cells. Broken lines: noise "
+    "An open mark has no interval, or is a ψ on fewer than {fewest} independent groups of cells. Right: n, the models "
+    "that have the measure (in the data, n of ψ counts the defined cells). Broken lines: noise "
     "ceilings of τ over all models ({ceilings}), what a perfect measure would reach with these gaps. A measure whose "
     "ψ is near 0 wherever its τ is not may only know the settings. n/a: undefined."
 )
@@ -60,7 +61,7 @@ def draw(ledger: Ledger) -> Figure:
     if marks.empty:
         return empty("this ledger holds no measures")
     measures, axes_names = list(dict.fromkeys(marks["measure"])), ledger.axes
-    width = max(_forest.LABELS + 1.75 * (1 + len(axes_names)), 7)
+    width = max(_forest.LABELS + _forest.COUNTS + 1.75 * (1 + len(axes_names)), 7)
     figure = Figure(figsize=(width, _forest.height(len(measures), 2)), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, 1 + len(axes_names), sharey=True))
     for axes in panels:
@@ -71,6 +72,7 @@ def draw(ledger: Ledger) -> Figure:
     for axes, axis in zip(panels[1:], axes_names, strict=True):
         axes.set_title(axis)
         draw_axis(axes, marks, axis)
+    _forest.count_rows(panels[-1], [f"n = {n:.0f}" for n in marks.loc[marks["statistic"] == "tau", "n"]])
     figure.supxlabel("Kendall's τ-b with the gap", fontsize=9)
     entries = [_forest.entry("τ", (INK, "D"))]
     entries += [_forest.entry(NAMES[name], LOOKS[name]) for name in LOOKS if axes_names]

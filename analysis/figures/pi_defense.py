@@ -14,8 +14,10 @@ CAPTION = (
     "Kendall's τ between each measure and the {kind} generalization gap ({threat}), left over all {n} models, right "
     "among the models that share a value (π in detail). Colour and marker: {group}. Bars: 95 % intervals "
     "(configuration bootstrap, {draws} draws); an open mark has no interval, as it rests on too few configurations; "
-    "n/a: undefined, because the measure is missing or constant there. Broken lines: noise ceilings of τ over all "
-    "models ({ceilings}). A measure that points to opposite sides for two values should not be pooled over them."
+    "n/a: undefined, because the measure is missing or constant there. Right: n, the models that have the measure; "
+    "where it is missing for some, also those of each value, in the order of the legend, which counts all models. "
+    "Broken lines: noise ceilings of τ over all models ({ceilings}). A measure that points to opposite sides for two "
+    "values should not be pooled over them."
 )
 
 
@@ -31,6 +33,15 @@ def data(ledger: Ledger) -> pd.DataFrame:
     chosen = chosen.reindex(pd.MultiIndex.from_tuples(wanted, names=chosen.index.names)).reset_index()
     chosen.insert(2, "axis", np.where(chosen["statistic"] == "pi", axis or "", ""))
     return chosen
+
+
+def counts(ledger: Ledger, marks: pd.DataFrame) -> list[str]:
+    """n of each row: 'n = 128', and where the measure is missing for some models 'n = 40: 0, 16, 16, 8'."""
+    told, whole = [], len(_numbers.models(ledger))
+    for _, rows in marks.groupby("measure", sort=False):
+        n, *parts = (f"{n:.0f}" for n in rows["n"].fillna(0))
+        told.append(f"n = {n}" + (f": {', '.join(parts)}" if parts and int(n) < whole else ""))
+    return told
 
 
 @styled
@@ -49,6 +60,7 @@ def draw(ledger: Ledger) -> Figure:
     left.set(xlabel="τ with the gap", title=f"all {len(_numbers.models(ledger))} models, {_numbers.threat(ledger)}")
     if axis is None:
         say(right, "this study has no axis,\nso no groups of models to compare within", top=True)
+        _forest.count_rows(left, counts(ledger, marks))
         return figure
     _forest.dress_tau(right, len(measures), ledger)
     for place, value in enumerate(values):
@@ -56,6 +68,7 @@ def draw(ledger: Ledger) -> Figure:
         _forest.draw_marks(right, marks[(marks["statistic"] == "pi") & (marks["value"] == value)], offset, look(place))
     what = "of each defense" if axis == "defense" else f"sharing a value of {axis} (no defense axis in this study)"
     right.set(xlabel="τ with the gap", title=f"among the models {what}")
+    _forest.count_rows(right, counts(ledger, marks))
     counted = [f"{label} (n = {len(table)})" for label, table in _numbers.groups(ledger).items()]
     legend(figure, counted, more=_forest.ceiling_entries(ledger))
     return figure

@@ -42,9 +42,6 @@ def draw(ledger: Ledger) -> Figure:
         rows = table[table["statistic"] == statistic]
         _forest.draw_marks(axes, rows, 0, appearance)
         axes.set(title=what, xlabel="reliability")
-        counts = axes.secondary_yaxis("right")
-        counts.set_yticks(range(len(measures)), [f"{n:.0f}" for n in rows["n"].fillna(0)], fontsize=6.5)
-        counts.tick_params(length=0, labelcolor="#6b6b6b")
-        counts.spines[:].set_visible(False)
+        _forest.count_rows(axes, [f"{n:.0f}" for n in rows["n"].fillna(0)])
     _forest.name_rows(panels[0], measures, ledger)
     return figure

@@ -16,14 +16,15 @@ TITLE = "Among models that fit their training data well: τ by threshold"
 CAPTION = (
     "Kendall's τ between each measure and the {kind} generalization gap ({threat}) among the models whose training "
     "loss (named below the panels) is at most c, for c at each tenth of the models (horizontal: the share of the {n} "
-    "models that are at most c, with c and their number n at the bottom). Black with band: all models, 95 % interval "
-    "(configuration bootstrap, {slow_draws} draws); colours with markers: within each defense, wherever there are "
-    "enough configurations for an interval, which is in the data file. Where no defense varies there is the black line "
-    "alone. Broken lines: noise ceilings of τ over all "
-    "models ({ceilings})."
+    "models that are at most c, with c and n at the bottom). n: those of them that have the measure; where they are "
+    "fewer than the bottom says, their numbers at the same c stand over the panel. Black with band: all models, 95 % "
+    "interval (configuration bootstrap, {slow_draws} draws); colours with markers: within each defense, wherever there "
+    "are enough configurations for an interval, which is in the data file. Where no defense varies there is the black "
+    "line alone. Broken lines: noise ceilings of τ over all models ({ceilings})."
 )
 ACROSS = 6
 LETTERS = 27  # in a line of a title
+LABELLED = (0.2, 0.6, 1.0)  # shares of the models
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
@@ -49,14 +50,17 @@ def draw_panel(axes: Axes, ledger: Ledger, rows: pd.DataFrame, values: list[str]
         axes.plot(part["quantile"], part["estimate"], color=colour, marker=marker, markersize=3, lw=0.9, alpha=0.9)
 
 
-def label_cuts(axes: Axes, rows: pd.DataFrame) -> None:
-    """The cuts under a panel of the last row: share, c and the number of models."""
-    whole = rows[rows["value"] == ""].set_index("quantile")
-    chosen = [share for share in (0.2, 0.6, 1.0) if share in whole.index] or list(whole.index[-1:])
-    words = [
-        f"{share:.0%}\nc = {whole.loc[share, 'threshold']:.3g}\nn = {whole.loc[share, 'n']:.0f}" for share in chosen
-    ]
-    axes.set_xticks(chosen, words, fontsize=6.5)
+def labelled_cuts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The cuts that are labelled, by quantile: threshold, and n of the measure that the most models have."""
+    whole = rows[rows["value"] == ""].groupby("quantile").agg({"threshold": "first", "n": "max"})
+    return whole[whole.index.isin(LABELLED)] if whole.index.isin(LABELLED).any() else whole.tail(1)
+
+
+def heading(name: str, rows: pd.DataFrame, cuts: pd.DataFrame) -> str:
+    """The measure's name over its panel, and its own n at the labelled cuts where they are not those of the labels."""
+    n = rows[rows["value"] == ""].set_index("quantile").loc[cuts.index, "n"]
+    told = "" if n.equals(cuts["n"]) else f"\nn = {', '.join(f'{number:.0f}' for number in n)}"
+    return plain(broken(name, LETTERS)) + told
 
 
 @styled
@@ -71,14 +75,17 @@ def draw(ledger: Ledger) -> Figure:
     across = min(ACROSS, len(measures))
     down = -(-len(measures) // across)
     figure = Figure(figsize=(max(1.85 * across, 5.5), 1.45 * down + 1.3), layout="constrained")
+    cuts = labelled_cuts(rows)
+    labels = [f"{share:.0%}\nc = {cut.threshold:.3g}\nn = {cut.n:.0f}" for share, cut in cuts.iterrows()]
     panels = figure.subplots(down, across, squeeze=False)  # shared axes would take time with the square of the panels
     for place, (measure, axes) in enumerate(zip(measures, panels.flat, strict=False)):
         axes.set(ylim=(-1.05, 1.05), xlim=(0, 1.05), yticks=[-1, 0, 1])
-        label_cuts(axes, rows[rows["measure"] == measures[0]])
+        axes.set_xticks(cuts.index, labels, fontsize=6.5)
         axes.tick_params(labelleft=place % across == 0, labelbottom=place + across >= len(measures))
         name = measure_label(measure, ledger.columns).replace("(adversarial)", "(adv.)")
-        axes.set_title(plain(broken(name, LETTERS)), fontsize=7)
-        draw_panel(axes, ledger, rows[rows["measure"] == measure], values)
+        own = rows[rows["measure"] == measure]
+        axes.set_title(heading(name, own, cuts), fontsize=7)
+        draw_panel(axes, ledger, own, values)
     for axes in list(panels.flat)[len(measures) :]:
         axes.axis("off")
     figure.supylabel("τ with the gap", fontsize=9)

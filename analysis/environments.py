@@ -1,7 +1,7 @@
 """Environments of G. K. Dziugaite et al. 2020: pairs of configurations that differ in one axis, all seeds of both."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ import pandas as pd
 from analysis.association import codes, configuration, configurations
 from analysis.ledger import Ledger
 
+PAIRS_AT_ONCE = 2**20  # pairs of models held at a time
+
 
 @dataclass(frozen=True)
 class Environments:
@@ -17,20 +19,32 @@ class Environments:
 
     axis, value: of each environment, text; value is 'u|v', the two values of the axis in sorted order. block: the
     configuration without that axis, a number per axis; ends (environments, 2): the configurations of its two sides
-    (both the same where the axis is the checkpoint rule). left, right (pairs,): rows of the table, one of each side;
-    home (pairs,): the environment of each pair.
+    (both the same where the axis is the checkpoint rule). cell (n,): the cell of each model; sides (environments, 2):
+    the cells of either side.
     """
 
     axis: np.ndarray
     value: np.ndarray
     block: np.ndarray
     ends: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    home: np.ndarray
+    cell: np.ndarray
+    sides: np.ndarray
 
     def __len__(self) -> int:
         return len(self.axis)
+
+    def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """left, right, home of all pairs, PAIRS_AT_ONCE or fewer at a time: rows of the table, one of each side, and
+        the environment. With thousands of seeds there are more pairs than memory holds."""
+        order, size = np.argsort(self.cell, kind="stable"), np.bincount(self.cell)
+        start, other = np.cumsum(size) - size, size[self.sides[:, 1]]
+        last = np.cumsum(size[self.sides[:, 0]] * other)
+        for first in range(0, int(last[-1]) if len(last) else 0, PAIRS_AT_ONCE):
+            number = np.arange(first, min(first + PAIRS_AT_ONCE, last[-1]))
+            home = np.searchsorted(last, number, side="right")
+            place = number - last[home] + (last - np.append(0, last[:-1]))[home]
+            left, right = (start[self.sides[home, side]] for side in (0, 1))
+            yield order[left + place // other[home]], order[right + place % other[home]], home
 
 
 def cell_pairs(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,16 +56,6 @@ def cell_pairs(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts.append(order[(start[size == many, None, None] + where).reshape(-1, 2)])
     pairs = np.concatenate(parts) if parts else np.empty((0, 2), dtype=int)
     return pairs[:, 0], pairs[:, 1]
-
-
-def members(cell: np.ndarray, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of a model of cell left_e and one of cell right_e: (rows, rows, e). cell (n,): of each model."""
-    order, size = np.argsort(cell, kind="stable"), np.bincount(cell)
-    start, many = np.cumsum(size) - size, size[left] * size[right]
-    home = np.repeat(np.arange(len(left)), many)
-    number = np.arange(len(home)) - np.repeat(np.cumsum(many) - many, many)
-    other = size[right][home]
-    return order[start[left][home] + number // other], order[start[right][home] + number % other], home
 
 
 def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
@@ -76,7 +80,7 @@ def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
     none = (np.empty(0, dtype=object), np.empty(0, dtype=object), *[np.empty(0, dtype=int)] * 3)
     axis_of, value_of, block_of, first, second = (np.concatenate(part) for part in zip(none, *found, strict=True))
     ends = np.stack([owner[first], owner[second]], axis=1)
-    return Environments(axis_of, value_of, block_of, ends, *members(cell, first, second))
+    return Environments(axis_of, value_of, block_of, ends, cell, np.stack([first, second], axis=1))
 
 
 def effective_images(ledger: Ledger, models: pd.Series, outcome: str) -> np.ndarray:

@@ -28,7 +28,7 @@ environment had one, so that an interval of width 0 says no more than its n.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -69,12 +69,26 @@ class Sums:
         return np.where(self.weight > 0, self.wrong / np.where(self.weight > 0, self.weight, 1), np.nan)
 
 
-def sums(found: Environments, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Sums:
-    """Add up the pairs of models in which measure x (n,) is known; y (n,); weight (pairs,)."""
-    signs = np.sign(x[found.left] - x[found.right]) * np.sign(y[found.left] - y[found.right])
-    weight = np.where(np.isnan(signs), 0, weight)
-    wrong = weight * (1 - np.where(np.isnan(signs), 0, signs)) / 2
-    return Sums(*(np.bincount(found.home, part, len(found)) for part in (weight, weight**2, wrong, weight > 0)))
+def weights_of(y: np.ndarray, images: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Weight of each pair of models: how surely their outcomes y (n,) differ; 0 where they tie."""
+    if images is None:
+        return (y[left] != y[right]).astype(float)
+    return np.nan_to_num(pair_weight(y, images, left, right))
+
+
+def sums(found: Environments, measures: np.ndarray, y: np.ndarray, images: np.ndarray | None) -> list[Sums]:
+    """Add up the pairs of models in which a measure is known, for each column of measures (n, k), some pairs at a
+    time. y (n,): outcome; images (n,): `effective_images`, or None."""
+    total = np.zeros((measures.shape[1], len(fields(Sums)), len(found)))
+    for left, right, home in found.pairs():
+        order, sure = np.sign(y[left] - y[right]), weights_of(y, images, left, right)
+        for x, sum_of in zip(measures.T, total, strict=True):
+            signs = np.sign(x[left] - x[right]) * order
+            weight = np.where(np.isnan(signs), 0, sure)
+            wrong = weight * (1 - np.where(np.isnan(signs), 0, signs)) / 2
+            for place, part in enumerate((weight, weight**2, wrong, weight > 0)):
+                sum_of[place] += np.bincount(home, part, len(found))
+    return [Sums(*sum_of) for sum_of in total]
 
 
 def upper(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -145,17 +159,14 @@ def pooled(
 
 
 def prepared(
-    table: pd.DataFrame, axes: Sequence[str], outcome: str, images: str | None
-) -> tuple[pd.DataFrame, Environments, np.ndarray]:
-    """The models of the grid, their environments, and the weight of each pair of models (0 where outcomes tie)."""
+    table: pd.DataFrame, axes: Sequence[str], outcome: str, measures: Sequence[str], images: str | None
+) -> tuple[pd.DataFrame, Environments, list[Sums]]:
+    """The models of the grid, their environments, and the sums of each measure."""
     table = known_models(table, outcome, axes)
     table = table[in_grid(table, axes)]
-    found = environments(table, axes)
-    y = table[outcome].to_numpy(float)
-    if images is None:
-        return table, found, (y[found.left] != y[found.right]).astype(float)
-    n = table[images].to_numpy(float)
-    return table, found, np.nan_to_num(pair_weight(y, n, found.left, found.right))
+    found, y = environments(table, axes), table[outcome].to_numpy(float)
+    n = None if images is None else table[images].to_numpy(float)
+    return table, found, sums(found, table[list(measures)].to_numpy(float), y, n)
 
 
 def sign_errors(
@@ -175,16 +186,14 @@ def sign_errors(
     outcome (then in percentage points) is known from (`effective_images`); a model without it has no weight. min_ess:
     see above; which one was used stands in each row. n: environments that survive; undefined: those that were dropped.
     """
-    table, found, weight = prepared(table, axes, outcome, images)
+    table, found, added = prepared(table, axes, outcome, measures, images)
     least = default_min_ess(table, axes) if min_ess is None else min_ess
     bootstrap = Bootstrap(draws, seed)
     rows: list[dict] = []
     whole = bootstrap.weights(np.zeros(found.ends.max(initial=-1) + 1), "sign error")
     sides = {axis: found.block[found.axis == axis].max(initial=-1) + 1 for axis in axes}
     weights = {axis: bootstrap.weights(np.zeros(many), f"sign error {axis}") for axis, many in sides.items()}
-    y = table[outcome].to_numpy(float)
-    for measure in bar(measures, "sign errors"):
-        part = sums(found, table[measure].to_numpy(float), y, weight)
+    for measure, part in zip(bar(measures, "sign errors"), added, strict=True):
         error = np.where(part.ess() >= least - 1e-9, part.error(), np.nan)
         rows += over_environments(measure, "", error, np.full(len(found), True), found.ends, whole)
         for axis in axes:
@@ -206,11 +215,10 @@ def environment_errors(
 
     ess: effective sample size; pairs: pairs of models with weight. Arguments as in `sign_errors`.
     """
-    table, found, weight = prepared(table, axes, outcome, images)
+    table, found, added = prepared(table, axes, outcome, measures, images)
     least = default_min_ess(table, axes) if min_ess is None else min_ess
     parts = []
-    for measure in measures:
-        part = sums(found, table[measure].to_numpy(float), table[outcome].to_numpy(float), weight)
+    for measure, part in zip(measures, added, strict=True):
         columns = {"axis": found.axis, "value": found.value, "estimate": part.error(), "ess": part.ess()}
         frame = pd.DataFrame({"measure": measure, **columns, "pairs": part.pairs.astype(int)})
         parts.append(frame[(part.weight > 0) & (frame["ess"] >= least - 1e-9)])

@@ -147,9 +147,10 @@ def test_draws_are_of_configurations_without_the_axis_and_of_both_configurations
     text = table.astype({"a": str})
     groups, block = environments(text, AXES), configurations(text, AXES)
     x, y = table["m"].to_numpy(), table["gap"].to_numpy()
-    errors = ((x[groups.left] > x[groups.right]) != (y[groups.left] > y[groups.right])).astype(float)
+    ((left, right, _),) = groups.pairs()
+    errors = ((x[left] > x[right]) != (y[left] > y[right])).astype(float)
     whole = Bootstrap(80).weights(np.zeros(8), "sign error")[1:]
-    one, two = block[groups.left], block[groups.right]
+    one, two = block[left], block[right]
     times = whole[:, one] * np.where(one == two, 1, whole[:, two])
     means = (times * errors).sum(axis=1) / times.sum(axis=1)
     row = look(found, "mean")

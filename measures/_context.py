@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from measures._margin import margin, percentile
 from measures._weights import matrices, mean_loss_gradient
 from measures.core import Batch, Missing
 from training.attacks import cross_entropy, input_gradient
@@ -90,11 +89,6 @@ class Context:
     def mean_loss_gradient(self) -> dict[str, Tensor]:
         """Gradient with respect to every parameter of the mean cross-entropy over all images of the variant."""
         return self.once("mean_loss_gradient", lambda: mean_loss_gradient(self.model, self.batches))
-
-    def percentile_margin(self, q: float = 0.1) -> float:
-        """The q-quantile over all images of the logit margin f(x_i)[y_i] - max_{k != y_i} f(x_i)[k]."""
-        margins = torch.cat([margin(self.logits(batch), batch.labels) for batch in self.batches])
-        return percentile(margins.double(), q)[0]
 
     def matrices(self) -> list[Tensor]:
         """The weight of every linear layer and convolution as a float64 matrix (see measures/_weights.py).

@@ -62,7 +62,7 @@ def evaluate(
     (images used), seconds, forwards (of single images; a backward pass counts as two), reason. Where a value is not
     defined or its computation failed, value is NaN and reason says why; a reason beside a value starts with 'note: '.
     Where a few images hold most of a mean, such as the loss of a network that fits nearly all others, samples of a few
-    hundred miss them, and value +- 1.96 se covers less often than 95 % (82 to 92 % seen).
+    hundred miss them, and value +- 1.96 se covers less often than 95 % (83 to 92 % seen).
     Raises LookupError for an unknown name, ValueError for input that is not as above or a model whose output is random
     or depends on the other images of a batch.
     """

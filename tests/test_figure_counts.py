@@ -2,26 +2,12 @@
 
 import numpy as np
 import pytest
-from ledger_cases import CASES
 
 from analysis import figures
 from analysis.figures import _numbers
 from analysis.ladder import ladder
 from analysis.statements import make_study
 from benchmarks.known_answers import AXES, make
-
-
-@pytest.fixture(scope="module")
-def ledger_of(tmp_path_factory):
-    """Ledgers by the name of their case, each made once."""
-    made = {}
-
-    def get(name: str):
-        if name not in made:
-            made[name] = CASES[name](tmp_path_factory.mktemp(name) / "ledger")
-        return made[name]
-
-    return get
 
 
 def counted(axes) -> list[str]:

@@ -67,7 +67,7 @@ class Ledger:
         """Read and check the ledger in folder `path`.
 
         Raises FileNotFoundError or ValueError, naming the file, for a missing, truncated or malformed one, which is
-        removed where the ledger is a study's own, so that the workflow makes it anew.
+        moved aside where the ledger is a study's own, so that the workflow makes it anew.
         """
         folder = Path(path)
         if not folder.is_dir():

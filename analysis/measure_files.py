@@ -65,7 +65,8 @@ def read_measure(path: Path, measure: str, models: dict) -> list[dict]:
 def complete(path: Path, rows: list[dict], models: dict[str, bool], results: Path) -> list[dict]:
     """The rows. Raises ValueError naming the file when it lacks an expected model and is no older than the outcomes of
     its chunk: jobs write rows of all models that were judged, so the file was cut off between two lines."""
-    absent = [model for model, expected in models.items() if expected and model not in {row["model"] for row in rows}]
+    there = {row["model"] for row in rows}
+    absent = [model for model, expected in models.items() if expected and model not in there]
     outcomes = results / "outcomes" / f"{path.stem}.parquet"
     if absent and path.stat().st_mtime_ns >= outcomes.stat().st_mtime_ns:
         raise ValueError(f"{path}: found no row of {absent[0]}, wanted one of each model with outcomes (truncated?)")
@@ -77,7 +78,7 @@ def read_measures(results: Path, names: list[str], chunks: dict[str, dict], cata
 
     Where a model that is expected to have a value (it has outcomes) has no row, there is one without value whose
     reason says so. Variants of a measure: those of its catalogue entry, and those found. A damaged file of a measure of
-    the catalogue is removed; a hand-written rule's is left for its author to see.
+    the catalogue is moved aside; a hand-written rule's is left for its author to see.
     """
     rows: list[dict] = []
     for name in names:

@@ -48,7 +48,7 @@ HOLDS = {  # what `python -m analysis statistics` writes, in the order in which 
 
 def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     """A CSV with every cell as text. Raises FileNotFoundError naming it, or ValueError when its last line is cut off or
-    it lacks a column; where it is a study's own, it is removed then, so that the workflow makes it anew."""
+    it lacks a column; where it is a study's own, it is moved aside then, so that the workflow makes it anew."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     with made_anew(path, path.with_name(ASKED)):

@@ -110,34 +110,36 @@ def cut_between_lines(path: Path) -> None:
         ("measures/ce/000.csv", cut_between_lines, "found no row of r1-best, wanted one of each model with outcomes"),
     ],
 )
-def test_what_a_job_of_ours_made_is_removed_when_damaged(file, damage, told, results, capsys):
+def test_what_a_job_of_ours_made_is_moved_aside_when_damaged(file, damage, told, results, capsys):
     damage(results / file)
     assert main(["ledger", "--results", str(results), "--out", str(results / "ledger")]) == 1
     error = capsys.readouterr().err
     assert f"{results / file}" in error and told in error
-    assert error.endswith("; removed it: run again, and it is made anew\n") and not (results / file).exists()
+    assert error.endswith("; moved it aside: run again, and it is made anew\n") and not (results / file).exists()
 
 
 def test_a_table_that_a_hand_written_rule_made_is_left_for_its_author(results, capsys):
     file = results / "measures" / "rows" / "000.csv"
     cut(file)
     assert main(["ledger", "--results", str(results), "--out", str(results / "ledger")]) == 1
-    assert "removed" not in capsys.readouterr().err and file.exists()
+    assert "aside" not in capsys.readouterr().err and file.exists()
 
 
 @pytest.mark.parametrize(
     "file", ["runs.parquet", "outcomes.parquet", "measures.parquet", "study.json", "catalogue.json"]
 )
-def test_a_damaged_ledger_is_named_and_removed_where_it_is_a_studys_own(results, file, tmp_path):
+def test_a_damaged_ledger_is_named_and_moved_aside_where_it_is_a_studys_own(results, file, tmp_path):
     """With study.json, the one file that the workflow asks for."""
     folder, elsewhere = results / "ledger", tmp_path / "elsewhere" / "far" / "away"
     collect(results, folder)
     cut(folder / file)
     shutil.copytree(folder, elsewhere)
-    with pytest.raises(ValueError, match=rf"{file}: .*; removed it: run again"):
+    with pytest.raises(ValueError, match=rf"{file}: .*; moved it aside: run again"):
         Ledger.load(folder)
     assert not (folder / file).exists() and not (folder / "study.json").exists()
-    with pytest.raises(ValueError, match=f"{file}: (?!.*removed)"):
+    assert (folder / f"{file}.damaged").read_bytes() == (elsewhere / file).read_bytes()  # nothing is lost
+    assert (folder / "study.json.damaged").exists()
+    with pytest.raises(ValueError, match=f"{file}: (?!.*aside)"):
         Ledger.load(elsewhere)
     assert (elsewhere / file).exists() and (elsewhere / "study.json").exists()
     shutil.copytree(elsewhere, folder, dirs_exist_ok=True)

@@ -45,7 +45,7 @@ def test_damaged_files_are_named_and_made_again(finished: Tree, tmp_path: Path):
     stopped = tree.run("digits-tiny", "ledger")
     assert stopped.code != 0 and not table.exists()
     named = f"{table.relative_to(tree.path)}: found no readable parquet"
-    assert named in stopped.text and "removed it: run again" in stopped.text
+    assert named in stopped.text and "moved it aside: run again" in stopped.text
 
     for path in (kept, weights):
         halve(path)
@@ -95,7 +95,7 @@ def test_damaged_tables_are_named_and_made_again(finished: Tree, tmp_path: Path)
             (results / gone).unlink(missing_ok=True)
         stopped = tree.run("digits-tiny")
         assert stopped.code != 0 and f"error: {RESULTS}/{file}" in stopped.text, stopped.text
-        assert "removed it: run again" in stopped.text and not (results / file).exists()
+        assert "moved it aside: run again" in stopped.text and not (results / file).exists()
     mended = tree.run("digits-tiny")
     assert mended.code == 0 and mended.jobs == LAST + Counter(["compute_average_ce"]), mended.text
     pd.testing.assert_frame_equal(pd.read_parquet(results / "ledger" / "measures.parquet"), before)

@@ -1,13 +1,13 @@
 """How much better the outcome is predicted out of fold with a measure than from the settings alone.
 
-A measure is given to the prediction as what the settings do not already say of it. In each fold, from the models of the
-other folds:
+A measure is given to the prediction as what the settings do not already say of it. Outcome and measure are normal
+scores of their ranks over all models, y and z, so that neither a unit nor a monotone change of either matters, as for
+tau. In each fold, from the models of the other folds:
 
-    g(settings)     predicts the outcome, by ridge regression or by boosted trees (analysis.settings_models)
-    r = z - l(settings)   z: normal scores of the measure's ranks among those models; l: least squares on main effects
-                    and two-way interactions; r = 0 where the measure is missing, and everywhere where settings
-                    reproduce it exactly
-    b               slope of the outcome, freed of the settings in the same way, on r
+    g(settings)     predicts y, by ridge regression or by boosted trees (analysis.settings_models)
+    r = z - l(settings)   l: least squares on main effects and two-way interactions; r = 0 where the measure is missing,
+                    and everywhere where settings reproduce it exactly
+    b               slope of y, freed of the settings in the same way, on r
     prediction      g(settings) + b r;   increment = (sum e_g^2 - sum (e_g - b r)^2) / sum (y - mean y)^2, in R2
 
 By the theorem of Frisch, Waugh and Lovell, b is the coefficient that the measure has beside unpenalised settings. Were
@@ -15,70 +15,90 @@ the measure added as a plain column instead, a function of the settings would lo
 shrinks: it says in one number what dozens of penalised columns must learn (docs/claims.md).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from analysis.influence import RANK
-from analysis.settings_models import Design
+from analysis.settings_models import Design, training_weights
 
 EXACT = 1e-9  # share of the variance of scores below which what is left of them is rounding
 ROUNDING = 1e-11  # share of a measure's largest size below which what is left of it is rounding
+RANK = 1e-10  # eigenvalues of X'WX below this share of the largest are 0
 
 
 @dataclass(frozen=True)
 class Beyond:
     """What settings leave of measures and of the outcome, as the models outside each fold see it.
 
-    measures (folds, n, measures), outcome (folds, n); fold (n,): 0, 1, ...
+    measures (folds, n, measures), outcome (folds, n); weight (folds, n): how much each row counts there, 0 in its own
+    fold; fold (n,): 0, 1, ...
     """
 
     measures: np.ndarray
     outcome: np.ndarray
+    weight: np.ndarray
     fold: np.ndarray
 
-
-def normal_scores(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Normal scores of the midranks of the rows `train`; other rows halfway between their neighbours, NaN stays NaN.
-
-    So neither the unit nor a monotone change of a measure matters, as for tau. (n,) -> (n,).
-    """
-    known, count = np.unique(values[train & ~np.isnan(values)], return_counts=True)
-    if not len(known):
-        return np.full(len(values), np.nan)
-    score = stats.norm.ppf((np.cumsum(count) - count / 2) / count.sum())
-    below, above = np.searchsorted(known, values, "right") - 1, np.searchsorted(known, values, "left")
-    halfway = (score[np.maximum(below, 0)] + score[np.minimum(above, len(known) - 1)]) / 2
-    return np.where(np.isnan(values), np.nan, halfway)
+    def own(self, values: np.ndarray) -> np.ndarray:
+        """values (folds, n, ...) of each row in its own fold: (n, ...)."""
+        return values[self.fold, np.arange(len(self.fold))]
 
 
-def fitted(columns: np.ndarray, values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Least-squares fit of values to the columns (a constant among them), on the rows `train`: (n, k) -> (n, k).
-
-    The value itself where no row is known to fit to.
-    """
-    found, known = values.copy(), ~np.isnan(values)
-    whole = known.all(axis=0)
-    inverse = np.linalg.pinv(columns[train], rcond=RANK)
-    found[:, whole] = columns @ (inverse @ values[train][:, whole])
-    for place in np.flatnonzero(~whole):
-        rows = train & known[:, place]
-        if rows.any():
-            found[:, place] = columns @ np.linalg.lstsq(columns[rows], values[rows, place], rcond=RANK)[0]
-    return found
+def normal_scores(values: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Normal scores of midranks: the normal quantile of (weight below + half the weight of the equal) / all weight;
+    NaN stays NaN. (n,) -> (n,); weight (n,): 1 where it is not given."""
+    known = ~np.isnan(values)
+    scores = np.full(len(values), np.nan)
+    _, place = np.unique(values[known], return_inverse=True)
+    count = np.bincount(place, None if weight is None else weight[known])
+    if len(count):
+        scores[known] = stats.norm.ppf((np.cumsum(count) - count / 2) / count.sum())[place]
+    return scores
 
 
-def residuals(columns: np.ndarray, values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """values less their least-squares fit to the columns (a constant among them) on the rows `train`: (n, k) -> (n, k).
+def fits(columns: np.ndarray, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Least squares of values (m, k) on columns (m, p), for each row of weights (fits, m): (fits, m, k), the shortest
+    solution where columns depend on each other."""
+    size, turn = np.linalg.eigh((weight[:, None] * columns.T) @ columns)
+    inverse = np.where(size > RANK * size[:, -1:], 1 / np.where(size > 0, size, 1), 0)
+    towards = (weight[:, None] * columns.T) @ values
+    return columns @ (turn @ (inverse[:, :, None] * (turn.transpose(0, 2, 1) @ towards)))
 
-    0 where a value is missing, and in columns whose fit on those rows is exact.
+
+def fitted(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Least-squares fit of values (n, k) to the settings (with a constant), by the cells `outside` (fits, m) bool, for
+    every row: (fits, n, k). NaN: missing, in no fit."""
+    columns = np.column_stack([np.ones(len(design.weight)), design.linear])
+    made = np.empty((len(outside), *values.shape))
+    known = ~np.isnan(values)
+    patterns, place = np.unique(known, axis=1, return_inverse=True)  # columns known for the same rows: one fit for all
+    for number, rows in enumerate(patterns.T):
+        chosen = np.flatnonzero(place.reshape(-1) == number)
+        weight = np.bincount(design.cell[rows], design.row_weight[rows], len(design.weight))
+        sums = [
+            np.bincount(design.cell[rows], design.row_weight[rows] * values[rows, column], len(design.weight))
+            for column in chosen
+        ]
+        means = np.stack(sums, axis=1) / np.where(weight > 0, weight, 1)[:, None]
+        made[:, :, chosen] = fits(columns, means, np.where(outside, weight, 0))[:, design.cell]
+    return made
+
+
+def residuals(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """values (n, k) less their fit to the settings by the cells `outside` (fits, m): (fits, n, k).
+
+    0 where a value is missing, and in columns whose fit to those cells is exact.
     """
     known = ~np.isnan(values)
-    found = np.where(known, values - fitted(columns, values, train), 0)
-    count = np.maximum(known[train].sum(axis=0), 1)
-    centred = np.where(known[train], values[train] - np.where(known[train], values[train], 0).sum(axis=0) / count, 0)
-    return np.where((found[train] ** 2).sum(axis=0) > EXACT * (centred**2).sum(axis=0), found, 0)
+    left = np.where(known, values - fitted(design, values, outside), 0)
+    weight = np.where(outside[:, design.cell], design.row_weight, 0)[..., None] * known
+    total = np.maximum(weight.sum(axis=1), 1)
+    kept = np.where(known, values, 0)
+    mean = (weight * kept).sum(axis=1) / total
+    centred = (weight * (kept - mean[:, None]) ** 2).sum(axis=1)
+    return np.where(((weight * left**2).sum(axis=1) > EXACT * centred)[:, None], left, 0)
 
 
 def same_in_cells(cell: np.ndarray, measures: np.ndarray) -> np.ndarray:
@@ -89,7 +109,7 @@ def same_in_cells(cell: np.ndarray, measures: np.ndarray) -> np.ndarray:
     return ((least == most) | np.isnan(least)).all(axis=0)
 
 
-def reproduced(design: Design, columns: np.ndarray, measures: np.ndarray) -> np.ndarray:
+def reproduced(design: Design, measures: np.ndarray) -> np.ndarray:
     """Which measures (n, k) are exactly a function of the settings' columns: bool (k,).
 
     Values are asked here, as a sum of functions of settings is none of its ranks. Any difference within a cell of
@@ -100,44 +120,45 @@ def reproduced(design: Design, columns: np.ndarray, measures: np.ndarray) -> np.
     found = same_in_cells(design.cell, measures)
     largest = np.nanmax(np.abs(measures[:, found]), axis=0, initial=0)
     scaled = measures[:, found] / np.where(largest > 0, largest, 1)  # squares of raw values could overflow, or vanish
-    left = scaled - fitted(columns, scaled, np.full(len(columns), True))
+    left = scaled - fitted(design, scaled, np.full((1, len(design.weight)), True))[0]
     found[found] = np.nanmax(np.abs(left), axis=0, initial=0) <= ROUNDING
     return found
 
 
 def beyond_settings(design: Design, y: np.ndarray, measures: np.ndarray, fold: np.ndarray) -> Beyond:
-    """What settings leave of each measure and of the outcome, in every fold. y (n,); measures (n, k), NaN: missing."""
-    columns = np.column_stack([np.ones(len(y)), design.linear])
-    parts = np.unique(fold)
-    exact = reproduced(design, columns, measures)
-    kept, outcome = np.zeros((len(parts), *measures.shape)), np.zeros((len(parts), len(y)))
-    for place, part in enumerate(parts):
-        train = fold != part
-        scores = np.stack([normal_scores(column, train) for column in measures.T], axis=1)
-        kept[place] = np.where(exact, 0, residuals(columns, scores, train))
-        outcome[place] = residuals(columns, y[:, None], train)[:, 0]
-    return Beyond(kept, outcome, np.searchsorted(parts, fold))
+    """What settings leave of each measure and of the outcome, in every fold.
+
+    y (n,): the outcome, or its scores; measures (n, k): raw values, NaN: missing; fold (m,): of each cell, 0, 1, ...
+    """
+    outside = training_weights(design, fold) > 0
+    scores = np.stack([normal_scores(column, design.row_weight) for column in measures.T], axis=1)
+    left = residuals(design, np.column_stack([scores, y]), outside)
+    kept = np.where(reproduced(design, measures), 0, left[..., :-1])
+    weight = np.where(outside[:, design.cell], design.row_weight, 0)
+    return Beyond(kept, left[..., -1], weight, fold[design.cell])
 
 
-def corrections(beyond: Beyond) -> tuple[np.ndarray, np.ndarray]:
-    """What each measure alone adds to the prediction of each model (n, measures), and its mean slope (measures,)."""
-    added = np.zeros(beyond.measures.shape[1:])
-    slopes = np.zeros(beyond.measures.shape[::2])
-    for part, (r, y) in enumerate(zip(beyond.measures, beyond.outcome, strict=True)):
-        train = beyond.fold != part
-        square = (r[train] ** 2).sum(axis=0)
-        slopes[part] = np.where(square > 0, r[train].T @ y[train] / np.where(square > 0, square, 1), 0)
-        added[~train] = slopes[part] * r[~train]
-    return added, slopes.mean(axis=0)
+def corrections(design: Design, y: np.ndarray, measures: np.ndarray, folds: Sequence[np.ndarray]) -> tuple:
+    """What each measure alone adds to the prediction of each row, (n, measures), and its mean slope, (measures,): the
+    means over the deals `folds`."""
+    added, slopes = np.zeros(measures.shape), np.zeros(measures.shape[1])
+    for fold in folds:
+        beyond = beyond_settings(design, y, measures, fold)
+        square = np.einsum("fn,fnk->fk", beyond.weight, beyond.measures**2)
+        along = np.einsum("fn,fnk,fn->fk", beyond.weight, beyond.measures, beyond.outcome)
+        slope = np.where(square > 0, along / np.where(square > 0, square, 1), 0)
+        added += slope[beyond.fold] * beyond.own(beyond.measures) / len(folds)
+        slopes += slope.mean(axis=0) / len(folds)
+    return added, slopes
 
 
-def gains(error: np.ndarray, added: np.ndarray, y: np.ndarray, block: np.ndarray) -> np.ndarray:
+def gains(error: np.ndarray, added: np.ndarray, y: np.ndarray, block: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Each configuration's part of the increment in R2: (blocks, measures); the increment is the sum over blocks.
 
-    error (n,): of the prediction without measures; added (n, measures): `corrections`; block (n,).
+    error (n,): of the prediction without measures; added (n, measures): `corrections`; block, weight (n,).
     """
-    squares = error[:, None] ** 2 - (error[:, None] - added) ** 2
-    total = ((y - y.mean()) ** 2).sum()
+    squares = weight[:, None] * (error[:, None] ** 2 - (error[:, None] - added) ** 2)
+    total = (weight * (y - np.average(y, weights=weight)) ** 2).sum()
     parts = np.zeros((int(block.max()) + 1, added.shape[1]))
     np.add.at(parts, block, squares)
     return parts / total

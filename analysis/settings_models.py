@@ -1,71 +1,85 @@
 """Predicting an outcome from the training settings alone, out of fold, by ridge regression and by boosted trees.
 
-The folds keep the models of a configuration together. What belongs to the settings alone (columns, fits, residual
-makers) is computed once and shared by all measures.
+Settings say the same of all models of a *cell* (configuration and checkpoint rule), so that everything here is about
+cells, weighted by their models. A fold keeps the cells of a configuration together: up to LEAVE_ONE configurations each
+is a fold of its own, and nothing is dealt; of more, DEALS deals into FOLDS folds are made, and a model's prediction is
+the mean over the deals. What belongs to the settings alone is computed once and shared by all measures.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from sklearn import config_context
-from sklearn.ensemble import GradientBoostingRegressor
 
-from analysis.influence import FEWEST_FREE, RANK, interactions, level_codes
+from analysis.boosting import boosted, make_draws
+from analysis.influence import FEWEST_FREE, interactions
 
-FOLDS = 10
+LEAVE_ONE = 100  # configurations
+DEALS, FOLDS = 5, 10
 INNER_FOLDS = 3
 PENALTIES = np.logspace(-3, 3, 13)  # of ridge, times the number of models, for columns of variance 1
-TREES = {"n_estimators": 30, "learning_rate": 0.2, "max_depth": 3, "subsample": 0.7, "max_features": 0.6}
+TREE_DRAWS, INNER_DRAWS = 10, 2  # random draws of the trees that a prediction is the mean of
 LEARNERS = ("ridge", "trees")
 
 
 @dataclass(frozen=True)
 class Design:
-    """The columns that settings are given as, one row per model.
+    """The columns that settings are given as, one row per cell.
 
     order: 2, or less where there are too few configurations for two-way interactions (1), or for any of it (0);
-    linear (n, p): main effects and, with order 2, all two-way interactions; switches (n, q): whether a model has each
-    value of each axis, for trees, which find interactions by themselves; block (n,): configuration of each model, 0, 1,
-    ...; cell (n,): which models have all axes, the checkpoint rule among them, equal.
+    linear (m, p): main effects and, with order 2, all two-way interactions; switches (m, q): whether a cell has each
+    value of each axis, for trees, which find interactions by themselves; block (m,): configuration of each cell, 0, 1,
+    ...; weight (m,): models of each cell; cell (n,), row_weight (n,): each row's cell, and how much it counts there (a
+    model that is both checkpoints stands in two cells, half in each).
     """
 
     order: int
     linear: np.ndarray
     switches: np.ndarray
     block: np.ndarray
+    weight: np.ndarray
     cell: np.ndarray
+    row_weight: np.ndarray
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Weighted means of values (n,) in each cell: (m,)."""
+        return np.bincount(self.cell, self.row_weight * values, len(self.weight)) / self.weight
 
 
-def make_design(settings: pd.DataFrame, block: np.ndarray, held_out: int) -> Design:
-    """settings: one row per model, one column per axis. held_out: configurations in the largest fold; the others must
-    leave FEWEST_FREE degrees of freedom to the columns that differ between configurations."""
-    levels = level_codes(settings)
-    cell = np.unique(levels, axis=0, return_inverse=True)[1].reshape(-1)
-    values = np.concatenate([level[:, None] == np.unique(level)[len(np.unique(level)) == 2 :] for level in levels.T], 1)
+def make_design(codes: np.ndarray, block: np.ndarray, row_weight: np.ndarray, held_out: int) -> Design:
+    """codes (n, axes): numbers of the values of each axis, in an order that no name decides (analysis.canonical).
+    block (n,). held_out: configurations in the largest fold; the others must leave FEWEST_FREE degrees of freedom to
+    the columns that differ between configurations."""
+    _, first, cell = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    cell = cell.reshape(-1)
+    levels, own = codes[first], block[first]
+    rest = np.bincount(cell, row_weight), cell, row_weight
+    values = [level[:, None] == np.unique(level)[len(np.unique(level)) == 2 :] for level in levels.T]
+    switches = np.concatenate(values, axis=1).astype(float) if values else np.zeros((len(levels), 0))
     main, pairs = interactions(levels, 1), interactions(levels, 2)
     for order, columns in ((2, np.concatenate([main, pairs], axis=1)), (1, main)):
-        if train_freedom(columns, block) - held_out >= FEWEST_FREE:
-            return Design(order, columns, values.astype(float), block, cell)
-    return Design(0, main[:, :0], values.astype(float), block, cell)
+        if train_freedom(columns, own) - held_out >= FEWEST_FREE:
+            return Design(order, columns, switches, own, *rest)
+    return Design(0, main[:, :0], switches, own, *rest)
 
 
 def train_freedom(columns: np.ndarray, block: np.ndarray) -> int:
     """Number of blocks less the rank of the blocks' mean columns (and of a constant)."""
+    block = np.unique(block, return_inverse=True)[1]
     size = np.bincount(block)
     means = np.stack([np.bincount(block, column) / size for column in columns.T] + [np.ones(len(size))], axis=1)
     return len(size) - int(np.linalg.matrix_rank(means))
 
 
-def bearable(design: Design, known: np.ndarray, fold: np.ndarray) -> bool:
+def bearable(design: Design, known: np.ndarray, folds: Sequence[np.ndarray]) -> bool:
     """Whether the configurations of the models `known` (n,) bool leave FEWEST_FREE degrees of freedom to the columns
-    outside each fold (n,): of fewer, settings reproduce any numbers."""
-    rows = np.isin(design.block, design.block[known])
-    if not rows.any():
+    outside each fold (m,) of each deal: of fewer, settings reproduce any numbers."""
+    cells = np.isin(design.block, design.block[np.unique(design.cell[known])])
+    if not cells.any():
         return False
-    _, first, block = np.unique(design.block[rows], return_index=True, return_inverse=True)
-    held_out = int(np.bincount(fold[rows][first]).max())
-    return train_freedom(design.linear[rows], block) - held_out >= FEWEST_FREE
+    first = np.unique(design.block[cells], return_index=True)[1]
+    held_out = max(int(np.unique(fold[cells][first], return_counts=True)[1].max()) for fold in folds)
+    return train_freedom(design.linear[cells], design.block[cells]) - held_out >= FEWEST_FREE
 
 
 def folds_of(block: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -75,82 +89,105 @@ def folds_of(block: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return dealt[code]
 
 
-def held_out_errors(
-    left: np.ndarray, shrink: np.ndarray, projected: np.ndarray, y: np.ndarray, block: np.ndarray
-) -> float:
-    """Mean squared error of ridge regression when each block is predicted from all others, in closed form.
+def deals_of(block: np.ndarray, seed: int = 0) -> list[np.ndarray]:
+    """The fold of each row in every deal: one, in which each block is a fold, for at most LEAVE_ONE blocks."""
+    if len(np.unique(block)) <= LEAVE_ONE:
+        return [np.unique(block, return_inverse=True)[1]]
+    return [folds_of(block, FOLDS, DEALS * seed + deal) for deal in range(DEALS)]
 
-    With hat matrix H = 1/n + U diag(shrink) U^T and residuals r, the error of block g is (I - H_gg)^-1 r_g.
+
+def most_held_out(block: np.ndarray, folds: Sequence[np.ndarray]) -> int:
+    """Blocks in the largest fold of all deals; block, folds (rows,)."""
+    first = np.unique(block, return_index=True)[1]
+    return max(int(np.bincount(fold[first]).max()) for fold in folds)
+
+
+def training_weights(design: Design, fold: np.ndarray) -> np.ndarray:
+    """Weights of the cells outside each fold 0, 1, ...: (folds, m)."""
+    return np.where(fold == np.arange(fold.max() + 1)[:, None], 0, design.weight)
+
+
+def padded_blocks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the rows of each block, (blocks, most rows), and which of them are there."""
+    order, size = np.argsort(block, kind="stable"), np.bincount(block)
+    place = (np.cumsum(size) - size)[:, None] + np.arange(size.max())
+    there = np.arange(size.max()) < size[:, None]
+    return order[np.where(there, place, 0)], there
+
+
+def ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge regression on columns scaled to variance 1, fitted with each row of weights: predictions for all rows of x,
+    (fits, rows), and the mean squared error that is expected of each fit, (fits,).
+
+    The penalty of a fit is the one with the least error when each block is predicted from all its other blocks: with
+    hat matrix H = (1/W + Z (Z'WZ + penalty)^-1 Z') W and residuals r, the errors of block g are (I - H_gg)^-1 r_g.
+    x (rows, p), y (rows,); weight (fits, rows): 0 where a fit does not see a row. A. Hoerl, R. Kennard, Ridge
+    regression, Technometrics 1970.
     """
-    residual = y - left @ (shrink * projected)
-    total, size = 0.0, np.bincount(block)
-    order, start = np.argsort(block, kind="stable"), np.cumsum(size) - size
-    for many in np.unique(size[size > 0]):
-        rows = order[start[size == many, None] + np.arange(many)]
-        part = left[rows]
-        leverage = (part * shrink) @ part.transpose(0, 2, 1) + 1 / len(y)
-        total += (np.linalg.solve(np.eye(many) - leverage, residual[rows][..., None]) ** 2).sum()
-    return total / len(y)
+    total = weight.sum(axis=1)
+    middle, mean = weight @ x / total[:, None], weight @ y / total
+    second = (weight[:, None] * x.T) @ x - total[:, None, None] * middle[:, :, None] * middle[:, None]
+    scale = np.sqrt(np.maximum(np.diagonal(second, axis1=1, axis2=2) / total[:, None], 0))
+    scale = np.where(scale > RANK_SCALE, scale, 1)
+    size, turn = np.linalg.eigh(second / (scale[:, :, None] * scale[:, None]))
+    along = ((x - middle[:, None]) / scale[:, None]) @ turn  # (fits, rows, p)
+    towards = np.einsum("fr,frp,fr->fp", weight, along, y - mean[:, None])
+    place, there = padded_blocks(block)
+    counted = np.where(there, weight[:, place], 0)  # (fits, blocks, k)
+    own, errors, fitted = along[:, place], [], []
+    for penalty in PENALTIES:
+        shrink = 1 / (np.maximum(size, 0) + penalty * total[:, None])
+        fitted.append(mean[:, None] + np.einsum("frp,fp->fr", along, shrink * towards))
+        hat = (own * shrink[:, None, None]) @ own.transpose(0, 1, 3, 2) + (1 / total)[:, None, None, None]
+        left = np.eye(place.shape[1]) - hat * counted[:, :, None]
+        residual = np.where(there, y[place] - fitted[-1][:, place], 0)
+        errors.append((counted * np.linalg.solve(left, residual[..., None])[..., 0] ** 2).sum(axis=(1, 2)))
+    best = np.argmin(errors, axis=0)
+    fit = np.arange(len(total))
+    return np.stack(fitted)[best, fit], np.stack(errors)[best, fit] / total
 
 
-def ridge(x: np.ndarray, y: np.ndarray, block: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, float]:
-    """Predictions for the rows `new`, and the error expected of them: ridge regression on columns scaled to variance 1.
-
-    The penalty is the one with the least error when each block of the rows x is predicted from all other blocks.
-    A. Hoerl, R. Kennard, Ridge regression, Technometrics 1970.
-    """
-    middle, scale, mean = x.mean(axis=0), x.std(axis=0), y.mean()
-    scale = np.where(scale > 0, scale, 1)
-    left, size, right = np.linalg.svd((x - middle) / scale, full_matrices=False)
-    kept = size > RANK * max(size.max(initial=0), 1)
-    left, size, right = left[:, kept], size[kept], right[kept]
-    projected, best = left.T @ (y - mean), (np.inf, np.zeros(int(kept.sum())))
-    for penalty in PENALTIES * len(y):
-        shrink = size**2 / (size**2 + penalty)
-        best = min(best, (held_out_errors(left, shrink, projected, y - mean, block), shrink), key=lambda one: one[0])
-    weights = right.T @ (best[1] / size * projected)
-    return (new - middle) / scale @ weights + mean, float(best[0])
+RANK_SCALE = 1e-9  # standard deviations of 0/1 columns below this are rounding
 
 
-def trees(design: Design, y: np.ndarray, train: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Predictions for the rows `new` from gradient boosted trees, fitted to the mean outcome of each cell of settings,
-    weighted by its models (the same splits as from the models themselves, in a fraction of the time).
-
-    Cells come in the order of their settings, so that the random choices (of cells for each tree and of columns for
-    each split) do not depend on the order of models. J. H. Friedman, Stochastic gradient boosting, Computational
-    Statistics & Data Analysis 2002.
-    """
-    _, first, cell, models = np.unique(design.cell[train], return_index=True, return_inverse=True, return_counts=True)
-    means = np.bincount(cell, y[train]) / models
-    with config_context(assume_finite=True, skip_parameter_validation=True):  # checks of each tree take half the time
-        fitted = GradientBoostingRegressor(**TREES, random_state=0).fit(
-            design.switches[train][first], means, sample_weight=models
-        )
-        return fitted.predict(design.switches[new])
+def trees(design: Design, y: np.ndarray, weight: np.ndarray, seed: int, draws: int = TREE_DRAWS) -> np.ndarray:
+    """Predictions for all cells from boosted trees fitted to the mean outcomes y (m,) of the cells with each row of
+    weights: (fits, m), the mean over `draws` draws."""
+    return boosted(design.switches, y, weight, make_draws(draws, *design.switches.shape, seed))
 
 
-def trees_error(design: Design, y: np.ndarray, train: np.ndarray, seed: int) -> float:
-    """Mean squared error of trees within the rows `train`, in INNER_FOLDS grouped folds."""
-    rows = np.flatnonzero(train)
-    fold, total = folds_of(design.block[rows], INNER_FOLDS, seed), 0.0
-    for part in np.unique(fold):
-        inside, outside = (np.isin(np.arange(len(y)), rows[chosen]) for chosen in (fold != part, fold == part))
-        total += ((y[outside] - trees(design, y, inside, outside)) ** 2).sum()
-    return total / len(rows)
+def trees_errors(design: Design, y: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
+    """Mean squared error of trees within the cells that each row of weights sees, in INNER_FOLDS folds: (fits,)."""
+    inner = folds_of(design.block, INNER_FOLDS, seed)
+    parts = np.arange(inner.max() + 1)[:, None]
+    within = np.where(inner == parts, 0, weight[:, None])  # (fits, folds, m)
+    seen = within.sum(axis=2) > 0
+    errors = np.full(len(weight), np.inf)  # of fits whose cells are all in one of the folds
+    able = seen.all(axis=1)
+    if able.any():
+        made = trees(design, y, within[able].reshape(-1, len(y)), seed, INNER_DRAWS).reshape(-1, len(parts), len(y))
+        squares = (made[:, inner, np.arange(len(y))] - y) ** 2
+        errors[able] = (weight[able] * squares).sum(axis=1) / weight[able].sum(axis=1)
+    return errors
 
 
 def out_of_fold(
-    design: Design, y: np.ndarray, fold: np.ndarray, *, choose: bool = False, seed: int = 0
+    design: Design, y: np.ndarray, folds: Sequence[np.ndarray], *, choose: bool = False, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Predictions (n,) of every model from settings, by models of the other folds: {'ridge', 'trees'}, and with
-    `choose` 'better': in each fold the learner with the smaller error in cross-validation within the other folds."""
-    found = {name: np.full(len(y), np.nan) for name in (*LEARNERS, *(["better"] if choose else []))}
-    for part in np.unique(fold):
-        new, train = fold == part, fold != part
-        rows = design.linear[train], y[train], np.unique(design.block[train], return_inverse=True)[1]
-        found["ridge"][new], error = ridge(*rows, design.linear[new])
-        found["trees"][new] = trees(design, y, train, new)
+    """Predictions (m,) of every cell from settings, by the cells of the other folds, the mean over the deals: {'ridge',
+    'trees'}, and with `choose` 'better': in each fold the learner with the smaller error in cross-validation within the
+    other folds. y (m,): mean outcomes; folds: of each deal, (m,)."""
+    names = (*LEARNERS, *(["better"] if choose else []))
+    found = {name: np.zeros(len(y)) for name in names}
+    draws = -(-TREE_DRAWS // len(folds))
+    for deal, fold in enumerate(folds):
+        weight, at = training_weights(design, fold), np.arange(len(y))
+        by_ridge, error = ridge(design.linear, y, weight, design.block)
+        by_trees = trees(design, y, weight, len(folds) * seed + deal, draws)
+        made = {"ridge": by_ridge, "trees": by_trees}
         if choose:
-            wins = "ridge" if error <= trees_error(design, y, train, seed) else "trees"
-            found["better"][new] = found[wins][new]
+            wins = (error <= trees_errors(design, y, weight, seed))[:, None]
+            made["better"] = np.where(wins, by_ridge, by_trees)
+        for name in names:
+            found[name] += made[name][fold, at] / len(folds)
     return found

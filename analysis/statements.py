@@ -31,9 +31,10 @@ from analysis.influence import (
     t_interval,
     tau_influence,
 )
-from analysis.prediction import beyond_settings, corrections, gains, sum_error
+from analysis.canonical import canonical_codes, canonical_rows
+from analysis.prediction import corrections, gains, normal_scores, sum_error
 from analysis.progress import bar
-from analysis.settings_models import FOLDS, LEARNERS, Design, folds_of, make_design, out_of_fold
+from analysis.settings_models import LEARNERS, Design, deals_of, make_design, most_held_out, out_of_fold
 
 KEY = ["measure", "statistic", "axis", "value", "learner"]
 NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "p", "q", "slope", "n", "configurations"]
@@ -59,8 +60,9 @@ class Statement:
 
 @dataclass(frozen=True)
 class Study:
-    """A table ready for statements: models of the grid with an outcome; block (n,): configuration; levels:
-    `level_codes` of each configuration; se (n,) or None: standard error of the outcome from image sampling."""
+    """A table ready for statements: models of the grid with an outcome, in the order of analysis.canonical; block (n,):
+    configuration; levels: codes of each configuration; weight (n,): how much each row counts; se (n,) or None: standard
+    error of the outcome from image sampling."""
 
     table: pd.DataFrame
     axes: list[str]
@@ -68,6 +70,7 @@ class Study:
     measures: list[str]
     block: np.ndarray
     levels: np.ndarray
+    weight: np.ndarray
     se: np.ndarray | None
 
 
@@ -77,10 +80,14 @@ def make_study(
     """Models trained elsewhere (no axis applies to them) are left out: settings say nothing about them."""
     table = known_models(table, outcome, axes)
     table = table[in_grid(table, axes)].reset_index(drop=True)
-    block = configurations(table, axes)
-    first = np.unique(block, return_index=True)[1]
-    levels = level_codes(table.iloc[first][configuration(axes)])
-    return Study(table, list(axes), outcome, list(measures), block, levels, table[se].to_numpy(float) if se else None)
+    y = table[outcome].to_numpy(float)
+    codes = canonical_codes(table[configuration(axes)], y, np.ones(len(table)))
+    order = canonical_rows(codes, y)
+    table, codes = table.iloc[order].reset_index(drop=True), codes[order]
+    levels, block = np.unique(codes, axis=0, return_inverse=True)
+    weight = np.ones(len(table))
+    errors = table[se].to_numpy(float) if se else None
+    return Study(table, list(axes), outcome, list(measures), block.reshape(-1), levels, weight, errors)
 
 
 class Bases:
@@ -134,12 +141,15 @@ def pis(study: Study, bases: Bases) -> list[Statement]:
     return found
 
 
-def design_of(study: Study, seed: int = 0) -> tuple[Design, np.ndarray]:
-    """Columns of the settings, and the fold of each model."""
-    fold = folds_of(study.block, FOLDS, seed)
-    blocks = np.unique(study.block, return_index=True)[1]
-    held_out = int(np.bincount(fold[blocks]).max())
-    return make_design(study.table[study.axes], study.block, held_out), fold
+def design_of(study: Study, seed: int = 0) -> tuple[Design, list[np.ndarray]]:
+    """Columns of the settings, and the fold of each of their cells in every deal."""
+    codes, y = study.table[study.axes], study.table[study.outcome].to_numpy(float)
+    deals = deals_of(study.block, seed)
+    design = make_design(
+        canonical_codes(codes, y, study.weight), study.block, study.weight, most_held_out(study.block, deals)
+    )
+    first = np.unique(design.cell, return_index=True)[1]
+    return design, [fold[first] for fold in deals]
 
 
 def increments(study: Study, seed: int = 0) -> list[Statement]:
@@ -155,7 +165,13 @@ def increments(study: Study, seed: int = 0) -> list[Statement]:
         chosen, block = np.unique(study.block[rows], return_inverse=True)
         names = [study.measures[place] for place in places]
         part = replace(
-            study, table=study.table[rows], measures=names, block=block, levels=study.levels[chosen], se=None
+            study,
+            table=study.table[rows],
+            measures=names,
+            block=block,
+            levels=study.levels[chosen],
+            weight=study.weight[rows],
+            se=None,
         )
         for one in increments_of(part, seed):
             parts = np.zeros(many)
@@ -175,14 +191,16 @@ def increments_of(study: Study, seed: int) -> list[Statement]:
         key = {"measure": study.measures[k], "statistic": "increment", "learner": learner}
         return Statement(key, estimate, se, many - 1, parts, len(y), many, slope=slope)
 
-    design, fold = design_of(study, seed) if varies.any() else (None, np.zeros(0))
+    design, folds = design_of(study, seed) if varies.any() else (None, [])
     if design is None or design.order == 0:
         none = np.nan, np.nan, np.zeros(many), np.nan
         return [made(name, k, *none) for name in LEARNERS for k in range(len(varies))]
-    added, slopes = corrections(beyond_settings(design, y, values, fold))
+    scores = normal_scores(y, study.weight)
+    added, slopes = corrections(design, scores, values, folds)
     found = []
-    for learner, predicted in out_of_fold(design, y, fold, seed=seed).items():
-        estimate, se, parts = sum_error(gains(y - predicted, added, y, study.block))
+    for learner, predicted in out_of_fold(design, design.means(scores), folds, seed=seed).items():
+        error = scores - predicted[design.cell]
+        estimate, se, parts = sum_error(gains(error, added, scores, study.block, study.weight))
         estimate, se = (np.where(varies, numbers, np.nan) for numbers in (estimate, se))
         for k, slope in enumerate(np.sign(slopes)):
             found.append(made(learner, k, float(estimate[k]), float(se[k]), parts[:, k], float(slope)))

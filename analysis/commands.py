@@ -37,9 +37,9 @@ def find_ledger(name: str) -> Path:
 def run_ledger(given: argparse.Namespace) -> None:
     """Write the ledger of a study's results and say how its models fared."""
     ledger = collect(given.results, given.out, given.catalogue)
-    fared = ledger.runs["status"].value_counts()
+    fared = ledger.distinct["status"].value_counts()
     told = ", ".join(f"{fared.get(status, 0)} {status}" for status in ("finished", "collapsed", "failed"))
-    print(f"{given.out}: {len(ledger.runs)} models ({told}), {len(ledger.columns)} measure columns")
+    print(f"{given.out}: {len(ledger.distinct)} models ({told}), {len(ledger.columns)} measure columns")
 
 
 def run_correlate(given: argparse.Namespace) -> None:

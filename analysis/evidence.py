@@ -33,12 +33,12 @@ def resolved(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
-    """How many models were planned, analysed, lost and flagged."""
-    status = ledger.runs["status"].value_counts()
+    """How many models were planned, analysed, lost and flagged; two checkpoints that are the same are one model."""
+    status = ledger.distinct["status"].value_counts()
     flags = pd.Series([flag for text in table["flags"] for flag in split_flags(text)], dtype=str).value_counts()
     grid = table[in_grid(table, ledger.axes)]
     return {
-        "planned": len(ledger.runs),
+        "planned": len(ledger.distinct),
         "trainings": int(ledger.runs.loc[ledger.runs["run"] != NA, "run"].nunique()),
         "models": len(table),
         "failed": int(status.get("failed", 0)),

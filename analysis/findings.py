@@ -9,10 +9,11 @@ import math
 from collections.abc import Iterable, Iterator
 
 from analysis.labels import measure_label, minus, with_interval
+from analysis.ledger import BEST_IS_LAST
 
 MOST = 5  # things named one by one in a sentence
 FLAG_WORDS = {
-    "best_is_last": "whose run's best checkpoint is its last",
+    BEST_IS_LAST: "whose run's best checkpoint is its last (one model, which stands at both)",
     "robust_floor": "with robust accuracy at or below chance",
 }
 COMPONENT_WORDS = {

@@ -5,12 +5,12 @@ import pandas as pd
 
 from analysis.association import RESULT, correlations, tau
 from analysis.inference import Bootstrap
-from analysis.ledger import ROBUST_FLOOR, VARIANTS, Ledger, split_flags
+from analysis.ledger import BEST_IS_LAST, ROBUST_FLOOR, VARIANTS, Ledger, split_flags
 from analysis.reliability import costs
 
 INTERVAL = ["estimate", "low", "high"]
 FLAG_REASONS = {
-    "best_is_last": "the best checkpoint is the last epoch: both models are the same",
+    BEST_IS_LAST: "the best checkpoint is the last epoch: one model, which stands at both checkpoint rules",
     "catastrophic_overfitting": "in training, PGD accuracy on the validation images fell to less than half while FGSM"
     " accuracy stayed (log.csv says when; the best checkpoint may be from before); kept",
     ROBUST_FLOOR: "robust accuracy is at or below chance; kept, and tau is also given without such models",
@@ -94,9 +94,10 @@ def summary_table(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame) -> p
 def issue_table(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
     """One row for every model that failed, collapsed, lacks the outcome, or is flagged, with the reason."""
     settings = {
-        row["model"]: ", ".join(f"{axis}={row[axis]}" for axis in ledger.axes) for row in ledger.runs.to_dict("records")
+        row["model"]: ", ".join(f"{axis}={row[axis]}" for axis in ledger.axes)
+        for row in ledger.distinct.to_dict("records")
     }
-    rows = ledger.runs.loc[ledger.runs["status"] != "finished"].to_dict("records")
+    rows = ledger.distinct.loc[ledger.distinct["status"] != "finished"].to_dict("records")
     issues = [{**row, "issue": row["status"]} for row in rows]
     for row in table.to_dict("records"):
         if np.isnan(row[ledger.outcome]):

@@ -76,7 +76,7 @@ def test_issues_list_every_failed_collapsed_or_flagged_model(made):
         assert set(issues.loc[issues["issue"] == status, "model"]) == set(runs.index[runs["status"] == status])
     assert set(issues.loc[issues["issue"] == "best_is_last", "run"]) == {"Standard-32-true-s0"}
     floor = ledger.outcomes.loc[ledger.outcomes["flags"] != "", "model"]
-    assert set(issues.loc[issues["issue"] == "robust_floor", "model"]) == set(floor)
+    assert set(issues.loc[issues["issue"] == "robust_floor", "model"]) == set(floor) - {"Standard-32-true-s0-best"}
     assert (issues["reason"] != "").all() and issues["settings"].str.contains("defense=").all()
     assert issues["issue"].drop_duplicates().tolist()[:2] == ["failed", "collapsed"]
 
@@ -93,7 +93,7 @@ def test_findings_are_numbers_that_the_sentences_repeat(made):
     assert told == sentences(findings)
     assert findings["sample"]["models"] == len(ledger.models())
     text = " ".join(told)
-    assert "60 models of 15 configurations are analysed, of 64 planned." in text
+    assert "59 models of 15 configurations are analysed, of 63 planned." in text
     assert "not corrected for the number of measures" in text
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import association, evidence
+from analysis.checkpoints import is_both
 from analysis.files import require_columns
-from analysis.ledger import NA, Ledger
+from analysis.ledger import BOTH, NA, Ledger
 from analysis.statistic_files import read_text
 
 ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
@@ -95,7 +96,8 @@ def groups(ledger: Ledger) -> dict[str, pd.DataFrame]:
     table, axis = models(ledger), group_axis(ledger)
     if axis is None:
         return {"all models": table}
-    return {group_label(axis, value): table[table[axis] == value] for value in ledger.values(axis)}
+    values = [*ledger.values(axis), *([BOTH] if is_both(table, [axis]).any() else [])]
+    return {group_label(axis, value): table[table[axis] == value] for value in values}
 
 
 def threat(ledger: Ledger) -> str:

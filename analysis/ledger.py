@@ -136,11 +136,12 @@ class Ledger:
 
     @cached_property
     def distinct(self) -> pd.DataFrame:
-        """`runs` with one row where both checkpoints of a run are the same weights (flag BEST_IS_LAST): that of `last`,
-        unless only `best` came to its end, with the checkpoint rule BOTH."""
+        """`runs` with one row where both checkpoints of a finished run are the same weights (flag BEST_IS_LAST): that
+        of `last`, unless only `best` came to its end, with the checkpoint rule BOTH."""
         flagged = self.runs["flags"].map(lambda flags: BEST_IS_LAST in split_flags(flags)).astype(bool)
         pairs = self.runs[flagged & self.runs[CHECKPOINT].isin(RULES)]
-        pairs = pairs[pairs.duplicated("run", keep=False)]
+        finished = pairs.loc[pairs["status"] == "finished", "run"]
+        pairs = pairs[pairs.duplicated("run", keep=False) & pairs["run"].isin(finished)]
         order = pd.DataFrame({"lost": pairs["status"] != "finished", "rule": pairs[CHECKPOINT].map(RULES.index)})
         first = pairs.loc[order.sort_values(["lost", "rule"]).index].drop_duplicates("run").index
         found = self.runs.drop(pairs.index.difference(first))

@@ -93,11 +93,9 @@ def summary_table(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame) -> p
 
 def issue_table(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
     """One row for every model that failed, collapsed, lacks the outcome, or is flagged, with the reason."""
-    settings = {
-        row["model"]: ", ".join(f"{axis}={row[axis]}" for axis in ledger.axes)
-        for row in ledger.distinct.to_dict("records")
-    }
-    rows = ledger.distinct.loc[ledger.distinct["status"] != "finished"].to_dict("records")
+    every = pd.concat([ledger.runs, ledger.distinct]).to_dict("records")  # the latter tells of models that are both
+    settings = {row["model"]: ", ".join(f"{axis}={row[axis]}" for axis in ledger.axes) for row in every}
+    rows = ledger.runs.loc[ledger.runs["status"] != "finished"].to_dict("records")
     issues = [{**row, "issue": row["status"]} for row in rows]
     for row in table.to_dict("records"):
         if np.isnan(row[ledger.outcome]):

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis import association, evidence
 from analysis.checkpoints import is_both
 from analysis.files import require_columns
+from analysis.flags import model_table
 from analysis.ledger import BOTH, NA, Ledger
 from analysis.statistic_files import read_text
 
@@ -22,11 +23,11 @@ def attack(ledger: Ledger) -> str:
 
 
 def models(ledger: Ledger) -> pd.DataFrame:
-    """`ledger.models()` on the training images that the study's outcome is about; computed once per ledger."""
+    """`analysis.flags.model_table` on the training images that the study's outcome is about; once per ledger."""
     split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
     # vars() is where cached_property keeps its values too: a ledger's tables never change.
     if "_models" not in vars(ledger):
-        vars(ledger)["_models"] = ledger.models(split)
+        vars(ledger)["_models"] = model_table(ledger, split)
     return vars(ledger)["_models"]
 
 

@@ -40,7 +40,8 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 def typical_se(ledger: Ledger) -> tuple[float, float]:
     """Median standard error over models of test and train accuracy, in percentage points."""
-    rows = ledger.outcomes[ledger.outcomes["attack"] == _numbers.attack(ledger)]
+    known = ledger.outcomes["model"].isin(_numbers.models(ledger)["model"])
+    rows = ledger.outcomes[known & (ledger.outcomes["attack"] == _numbers.attack(ledger))]
     split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
     test, train = (100 * rows.loc[rows["split"] == part, "se"].median() for part in ("test", split))
     return test, train

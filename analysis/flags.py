@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.labels import minus
 from analysis.ledger import BEST_IS_LAST, ROBUST_FLOOR, Ledger, split_flags
 from analysis.outliers import residual_bound, residuals
 
@@ -95,4 +96,4 @@ def reason(row: dict, flag: str, outcome: str) -> str:
     if flag != OUTLYING:
         return told
     residual, bound = row[f"residual_{outcome}"], row[f"bound_{outcome}"]
-    return f"{told} (residual {residual:+.1f} points, bound {bound:.1f})".replace("-", "−")
+    return f"{told} (residual {minus(f'{residual:+.1f}')} points, bound {bound:.1f})"

@@ -130,6 +130,7 @@ def test_outlying_models_are_listed_with_residual_and_bound(made):
     issues = pd.read_csv(out / "issues.csv").set_index("model")
     for model, row in odd.iterrows():
         told = issues.loc[[model]].query("issue == 'outlying'")["reason"].item()
+        assert told.startswith(WORDS[OUTLYING].reason)
         assert f"residual +{row['residual_gap_pgd10']:.1f} points, bound {row['bound_gap_pgd10']:.1f}" in told
     text = " ".join(json.loads((out / "findings.json").read_text())["sentences"])
     assert f"{len(odd)} {WORDS[OUTLYING].models}" in text

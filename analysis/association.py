@@ -8,7 +8,9 @@
             unweighted mean over the values where it is defined
 
 The checkpoint rule, an axis called `checkpoint`, is one more axis; but like the seed it is no part of a
-*configuration*, the unit that the bootstrap draws (analysis.inference).
+*configuration*, the unit that the bootstrap draws (analysis.inference). A model that is both checkpoints of its run
+(analysis.checkpoints) counts once in tau, stands in the cells of either rule in psi of the other axes, and under either
+rule in pi of the rule; psi of the rule has no two models there to compare.
 
 A group with fewer than 2 models, or where outcome or measure is constant, is undefined: left out of the mean and
 counted in `undefined`. Models without the measure are left out, and n says how many were used. The value 'NA' (a
@@ -23,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import cell_taus
+from analysis.checkpoints import expanded, standing
 from analysis.inference import Bootstrap, interval, mean, weighted_tau
 from analysis.ledger import CHECKPOINT, NA, text
 from analysis.progress import bar
@@ -123,21 +126,22 @@ def pi(
     design's margins; the mean of a draw is over the values defined in it, and has an interval only where each
     defined value has 3 configurations. n: models used (mean: in the defined values).
     """
-    block, place = configurations(table, axes), table[axis].to_numpy(str)
-    strata = place[np.unique(block, return_index=True)[1]]
+    block, values = configurations(table, axes), standing(table, axis)
+    strata = table[axis].to_numpy(str)[np.unique(block, return_index=True)[1]]
     weights = bootstrap.weights(np.zeros(len(strata)) if axis == CHECKPOINT else strata, f"pi {axis}")
     for measure in measures:
         x, y, kept = paired(table, outcome, measure)
-        groups = {value: kept & (place == value) for value in np.unique(place)}
+        groups = {value: kept & inside for value, inside in values.items()}
         taus = [weighted_tau(x[used], y[used], block[used], weights)[0] for used in groups.values()]
         parts = np.reshape(taus, (len(groups), len(weights)))  # no values where no model has an outcome
         models = np.array([used.sum() for used in groups.values()], dtype=int)
         blocks = np.array([len(np.unique(block[used])) for used in groups.values()], dtype=int)
         defined = ~np.isnan(parts[:, 0])
         found = interval(mean(parts[defined]), blocks[defined].min(initial=block.size))
-        yield row(measure, "pi", found, int(models[defined].sum()), int((~defined).sum()), axis=axis)
+        used = np.reshape([*groups.values()], (len(groups), len(table)))[defined].any(axis=0)
+        yield row(measure, "pi", found, int(used.sum()), int((~defined).sum()), axis=axis)
         for value, part, n, count, known in zip(groups, parts, models, blocks, defined, strict=True):
-            yield row(measure, "pi", interval(part, count), int(n), int(not known), axis=axis, value=str(value))
+            yield row(measure, "pi", interval(part, count), int(n), int(not known), axis=axis, value=value)
 
 
 def psi(
@@ -155,6 +159,7 @@ def psi(
     n: defined cells; undefined: cells with fewer than 2 models or a constant column.
     """
     others = [other for other in axes if other != axis]
+    table = expanded(table, others)
     cell = codes(table, [*others, *([seed_column] if seed_column else [])])
     first = np.unique(cell, return_index=True)[1]
     cells = table.iloc[first]

@@ -1,33 +1,39 @@
 """Views of verdicts and correlations (see analysis.views): what each shows, and what a reader should look for."""
 
 import numpy as np
+import pandas as pd
 
+from analysis.flags import ALL, LEFT_OUT, words
 from analysis.information import notes
 from analysis.views import COUNT, MEASURE, Column, Source, View, spread
 
 SIGNS = {1.0: "+", -1.0: "−"}
-VARIANTS = {  # further forms of tau: heading, meaning, why it may be absent
-    "tau_rest": (
-        "disjoint images",
-        "with the gap computed on the training images that no measure was given",
-        "every training image was given to the measures",
-    ),
-    "tau_no_floor": (
-        "without floor",
-        "without the models whose robust accuracy is at or below chance",
-        "no model, or every model, is one of them",
-    ),
+VARIANTS = {  # further forms of tau: heading, meaning
+    "tau_rest": ("disjoint images", "with the gap computed on the training images that no measure was given"),
+    **{
+        f"tau_without_{flag}": (f"without {flag.replace('_', ' ')}", f"without the models {words(flag)}")
+        for flag in (*LEFT_OUT, ALL)
+    },
 }
 AGREEMENT = {"yes": ", borne out", "no": ", contradicted", "unresolved": ", unresolved", "": ""}
 
 
+def verdict_text(verdict: pd.Series, axis: pd.Series) -> np.ndarray:
+    """Verdicts as shown: 'replicates', 'sign depends on defense'."""
+    return np.where(axis != "", "sign depends on " + axis.astype(str), verdict)
+
+
 def verdicts(source: Source) -> View:
     frame = source.named(source.read("claims"))
-    depends = frame["axis"] != "" if len(frame) else frame["label"] != ""
-    shown = np.where(depends, "sign depends on " + frame["axis"].astype(str), frame["verdict"]) if len(frame) else []
+    shown = verdict_text(frame["verdict"], frame["axis"]) if len(frame) else np.array([])
     signs = frame["sign"].map(SIGNS).fillna("no claim") if len(frame) else []
     for name in ("tau", "increment_ridge", "increment_trees"):  # what verdicts rest on: intervals that hold together
         frame = frame.assign(**{f"{name}_{end}": frame[f"{name}_family_{end}"] for end in ("low", "high")})
+    without: tuple[Column, ...] = ()
+    if len(frame) and (frame["verdict_without_flagged"] != "").any():
+        other = verdict_text(frame["verdict_without_flagged"], frame["axis_without_flagged"])
+        frame = frame.assign(without=np.where(other == shown, "the same", "≠ " + other.astype(object)))
+        without = Column("without", "without flagged"), Column("n_without_flagged", "n without", ".0f")
     columns = (
         MEASURE,
         Column("shown", "verdict"),
@@ -36,35 +42,44 @@ def verdicts(source: Source) -> View:
         Column("increment_ridge", "increment in R², ridge", "+.3f", True),
         Column("increment_trees", "increment in R², trees", "+.3f", True),
         COUNT,
+        *without,
     )
     look = (
         "One verdict per measure, by a fixed rule: the first of sign depends, replicates, proxy of the settings that "
         "holds, else unresolved. In brackets: intervals that hold for all measures together with 95 % "
         "probability. Unresolved says that these data cannot tell, not that the measure is useless."
     )
+    if without:
+        look += " Last columns: the verdict without flagged models, marked ≠ where it differs, and their n."
     return View("verdicts", "Verdicts", look, columns, frame.assign(shown=shown, declared=signs))
 
 
 def tau(source: Source) -> View:
     frame = source.named(source.read("summary")).rename(columns={"low": "tau_low", "high": "tau_high"})
     declared = frame["expected"].map(SIGNS).fillna("no claim") + frame["agrees"].map(AGREEMENT)
-    known = {name: heading for name, (heading, *_) in VARIANTS.items() if frame[name].notna().any()}
+    known = {name: heading for name, (heading, _) in VARIANTS.items() if frame[name].notna().any()}
+    shown = [Column(name, f"τ, {heading}", "+.2f", True) for name, heading in known.items()]
+    counts = [Column(f"{name}_n", f"n, {heading}", ".0f") for name, heading in known.items() if f"{name}_n" in frame]
     columns = (
         MEASURE,
         Column("tau", "τ, all models", "+.2f", True),
         COUNT,
         Column("missing", "missing", ".0f"),
         Column("declared", "expected sign"),
-        *(Column(name, f"τ, {heading}", "+.2f", True) for name, heading in known.items()),
+        *shown,
+        *counts,
         Column("seconds_per_model", "seconds per model", ".2g"),
     )
     look = (
         "A measure that ranks models as their gaps do has τ near ±1, one that knows nothing has τ near 0; no measure "
         "can be expected to pass the noise ceilings. These intervals are about one measure each, uncorrected."
     )
-    for name, (heading, meaning, absent) in VARIANTS.items():
-        gone = "" if name in known else f"; {absent}, so there is no such column"
-        look += f" {heading.capitalize()}: {meaning}{gone}."
+    for name, (heading, meaning) in VARIANTS.items():
+        look += f" {heading.capitalize()}: {meaning}." if name in known else ""
+    if "tau_rest" not in known:
+        look += " Disjoint images: every training image was given to the measures, so there is no such column."
+    if absent := [flag.replace("_", " ") for flag in LEFT_OUT if f"tau_without_{flag}" not in known]:
+        look += f" No model, or every model, is flagged {', '.join(absent)}, so there is no such column."
     return View("tau", "τ of each measure with the gap", look, columns, frame.assign(declared=declared))
 
 

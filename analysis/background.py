@@ -22,7 +22,7 @@ def grid(ledger: Ledger) -> dict:
         for rule in ledger.study.get("excluded", [])
     ]
     seeds = [seed for seed in sorted(set(ledger.runs["seed"])) if seed != NA]
-    sources = ledger.runs["source"].value_counts().to_dict()
+    sources = ledger.distinct["source"].value_counts().to_dict()
     axes = {axis: ledger.values(axis) for axis in ledger.axes}
     return {"axes": axes, "fixed": fixed, "excluded": excluded, "seeds": seeds, "sources": sources}
 

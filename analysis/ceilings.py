@@ -95,14 +95,14 @@ class Blocks:
 
 def arrange(rows: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> Blocks:
     """The blocks of the models rows (configurations, m)."""
-    run, rule = levels.run[rows], levels.rule[rows]
-    same = [(code[:, :, None] == code[:, None]).astype(float) for code in (run, rule)]
-    return Blocks(image_covariance(se[rows], run, shared), *same)
+    run, share = levels.run[rows], np.moveaxis(levels.share()[:, rows], 0, -1)
+    same_run = (run[:, :, None] == run[:, None]).astype(float)
+    return Blocks(image_covariance(se[rows], run, shared), same_run, share @ np.swapaxes(share, 1, 2))
 
 
 def posterior(residual: np.ndarray, prior: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of N(0, prior) given that it plus N(0, noise) was `residual`; (..., m), (..., m, m)."""
-    # A pseudo-inverse: two checkpoints that are one model have the same gap and the same noise.
+    # A pseudo-inverse: models without any noise may have the same expected gap.
     # What is 0 save for rounding, which grows with m, is 0.
     least = max(1e-15, prior.shape[-1] * np.finfo(float).eps)
     gain = prior @ np.linalg.pinv(prior + noise, rcond=least, hermitian=True)
@@ -153,8 +153,7 @@ def ceilings(
     for draw, weight in enumerate(weights):
         beta, alpha, rho, delta = (np.nan_to_num(part[draw]) for part in vars(found).values())
         mine = weight[levels.configuration]
-        sums = np.bincount(levels.rule, mine * y)
-        means = (sums / np.maximum(np.bincount(levels.rule, mine), 1))[levels.rule]
+        means = levels.rule_means(y, mine)
         names = NAMES[:1] if np.isnan(found.rho[draw]) else NAMES
         mean = {name: means.copy() for name in names}
         left_open, fresh = (

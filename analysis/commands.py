@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from analysis.association import correlations
+from analysis.association import correlations, in_grid
 from analysis.collect import collect
 from analysis.files import write_csv
 from analysis.ledger import Ledger
@@ -37,9 +38,9 @@ def find_ledger(name: str) -> Path:
 def run_ledger(given: argparse.Namespace) -> None:
     """Write the ledger of a study's results and say how its models fared."""
     ledger = collect(given.results, given.out, given.catalogue)
-    fared = ledger.runs["status"].value_counts()
+    fared = ledger.distinct["status"].value_counts()
     told = ", ".join(f"{fared.get(status, 0)} {status}" for status in ("finished", "collapsed", "failed"))
-    print(f"{given.out}: {len(ledger.runs)} models ({told}), {len(ledger.columns)} measure columns")
+    print(f"{given.out}: {len(ledger.distinct)} models ({told}), {len(ledger.columns)} measure columns")
 
 
 def run_correlate(given: argparse.Namespace) -> None:
@@ -96,7 +97,9 @@ def read_table(given: argparse.Namespace, *, beside: Sequence[str] = (), state: 
 def run_claims(given: argparse.Namespace) -> None:
     """Verdicts on the measures of a ledger or of any table; says on stdout how they were reached."""
     from analysis import claims
+    from analysis.flags import ALL, left_out
     from analysis.ledger_table import read_ledger_table
+    from analysis.unflagged import beside
 
     signs: dict[str, int | None] = {}
     se = given.se_column
@@ -112,14 +115,13 @@ def run_claims(given: argparse.Namespace) -> None:
     signs = claims.read_signs(given.signs) if given.signs else signs
     for note in [*table.notes, *claims.notes(table.measures, signs, se)]:
         print(note)
-    verdict, found = claims.claims(
-        table.rows,
-        axes=table.axes,
-        outcome=table.outcome,
-        measures=table.measures,
-        signs=signs,
-        se=se,
-    )
+    asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
+    verdict, found = claims.claims(table.rows, **asked, signs=signs, se=se)
+    if is_ledger(given.table):
+        flagged = left_out(table.rows).get(ALL)
+        rest = table.rows.iloc[:0] if flagged is None else table.rows[~flagged]
+        varied = rest.loc[in_grid(rest, table.axes), table.outcome].nunique() > 1
+        verdict = beside(verdict, claims.claims(rest, **asked, signs=signs, se=se)[0] if varied else None)
     paths = claims.write_claims(verdict, found, given.out)
     counted = ", ".join(f"{number} {name}" for name, number in verdict["verdict"].value_counts().items())
     print(f"{paths[0]}: {len(table.rows)} models, {len(verdict)} measures: {counted}")

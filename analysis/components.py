@@ -24,14 +24,43 @@ import numpy as np
 from analysis.reliability import across
 from analysis.shared_images import Sharing
 
+EVERY = -1  # the checkpoint rule of a model that is both checkpoints of its run
+
 
 @dataclass(frozen=True)
 class Levels:
-    """Numbers 0, 1, ... of each model's configuration, run (configuration and seed) and checkpoint rule, each (n,)."""
+    """Numbers 0, 1, ... of each model's configuration, run (configuration and seed) and checkpoint rule, each (n,).
+
+    rule is EVERY of a model that is both checkpoints of its run: one model, with one draw of what seeds, checkpoints
+    and images do. Its outcome is the run's under either rule, so that it counts in the mean of both cells; the mean
+    that it is about is halfway between those of the cells.
+    """
 
     configuration: np.ndarray
     run: np.ndarray
     rule: np.ndarray
+
+    @property
+    def rules(self) -> int:
+        """How many checkpoint rules there are."""
+        return max(int(self.rule.max(initial=0)) + 1, 2 * int((self.rule == EVERY).any()))
+
+    def standing(self) -> np.ndarray:
+        """Whether each model counts under each rule: (rules, n) bool."""
+        return (self.rule == np.arange(self.rules)[:, None]) | (self.rule == EVERY)
+
+    def share(self) -> np.ndarray:
+        """What part of each model's mean is that of each rule: (rules, n), sums of 1."""
+        standing = self.standing()
+        return standing / standing.sum(axis=0)
+
+    def rule_means(self, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """What each model's outcome is about: the weighted mean of y (n,) of its rule; (n,)."""
+        share = self.share()
+        rule, model = np.nonzero(share)
+        part = share[rule, model] * weights[model]
+        total, size = np.bincount(rule, part * y[model]), np.bincount(rule, part)
+        return (total / np.maximum(size, 1)) @ share
 
     @property
     def blocks(self) -> list[np.ndarray]:
@@ -84,13 +113,27 @@ def moments(rows: np.ndarray, se: np.ndarray, run: np.ndarray, shared: Sharing) 
     return {"rho": by_run(rows), "delta": rows @ rows.T, "image": image}
 
 
+def orthonormal(rows: np.ndarray) -> np.ndarray:
+    """Orthonormal rows that span those of `rows` (k, m)."""
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    kept = values > 1e-9
+    return (vectors[:, kept] / np.sqrt(values[kept])).T @ rows
+
+
 def run_basis(rules: np.ndarray, run: np.ndarray) -> np.ndarray:
     """What the rows `rules` (k, m) span beyond the indicators of runs, as orthonormal rows."""
-    size = np.bincount(run)
-    beyond = rules - (sum_by(run, rules) / size)[:, run]
-    values, vectors = np.linalg.eigh(beyond @ beyond.T)
-    kept = values > 1e-9
-    return (vectors[:, kept] / np.sqrt(values[kept])).T @ beyond
+    return orthonormal(rules - (sum_by(run, rules) / np.bincount(run))[:, run])
+
+
+def free_of_cells(y: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal rows that span the shares (rules, m) that a configuration's cells have in its models' means, and the
+    outcomes y (m,) freed of them."""
+    share = share[share.any(axis=1)]
+    if (share.max(axis=0) < 1).any():
+        basis = orthonormal(share)
+        return basis, y - basis.T @ (basis @ y)
+    many, rule = share.sum(axis=1), share.argmax(axis=0)  # each model in one cell: means of cells
+    return share / np.sqrt(many)[:, None], y - (np.bincount(rule, y) / many)[rule]
 
 
 def within(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
@@ -100,12 +143,11 @@ def within(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> di
     projections onto runs, onto what cells span beyond them, and onto cells: inner = I - P_runs - P_beyond, outer =
     P_runs + P_beyond - P_cells.
     """
-    rows = []
+    rows, share = [], levels.share()
     for block in levels.blocks:
-        run, rule = (np.unique(part[block], return_inverse=True)[1] for part in (levels.run, levels.rule))
-        size, many = np.bincount(run), np.bincount(rule)
-        values, scale = y[block] - (np.bincount(rule, y[block]) / many)[rule], se[block]
-        cells = (np.arange(len(many))[:, None] == rule) / np.sqrt(many)[:, None]
+        run = np.unique(levels.run[block], return_inverse=True)[1]
+        size, scale = np.bincount(run), se[block]
+        cells, values = free_of_cells(y[block], share[:, block])
         beyond = run_basis(cells, run)
         full = {name: np.trace(part) for name, part in moments(beyond, scale, run, shared).items()}
         full["rho"] += len(block)  # the projection onto runs: 1 / size within each
@@ -138,12 +180,12 @@ def cells(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dic
     """For each configuration the means of its cells (NaN where there is none), their count, and what seeds (rho = 1),
     checkpoints (delta = 1) and images add to the variance of the mean of the cells (`mean_*`) and to the sum of the
     cells' variances about it (`about_*`)."""
-    rules = levels.rule.max(initial=0) + 1
-    means, rows = np.full((len(levels.blocks), rules), np.nan), []
+    standing = levels.standing()
+    means, rows = np.full((len(levels.blocks), levels.rules), np.nan), []
     for place, block in enumerate(levels.blocks):
-        run, rule = levels.run[block], levels.rule[block]
-        present = np.unique(rule)
-        averaging = (rule == present[:, None]) / (rule == present[:, None]).sum(axis=1, keepdims=True)
+        run, here = levels.run[block], standing[:, block]
+        present = np.flatnonzero(here.any(axis=1))
+        averaging = here[present] / here[present].sum(axis=1, keepdims=True)
         means[place, present] = averaging @ y[block]
         row = {"count": len(present)}
         for name, noise in moments(averaging, se[block], np.unique(run, return_inverse=True)[1], shared).items():

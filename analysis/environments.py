@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import codes, configuration, configurations
-from analysis.ledger import Ledger
+from analysis.ledger import CHECKPOINT, Ledger
 
 PAIRS_AT_ONCE = 2**20  # pairs of models held at a time
 
@@ -19,8 +19,8 @@ class Environments:
 
     axis, value: of each environment, text; value is 'u|v', the two values of the axis in sorted order. block: the
     configuration without that axis, a number per axis; ends (environments, 2): the configurations of its two sides
-    (both the same where the axis is the checkpoint rule). cell (n,): the cell of each model; sides (environments, 2):
-    the cells of either side.
+    (both the same where the axis is the checkpoint rule). cell (n,): the cell of each row; sides (environments, 2):
+    the cells of either side; model (n,): a number for each model, the same in the rows of one that stands in two cells.
     """
 
     axis: np.ndarray
@@ -29,6 +29,7 @@ class Environments:
     ends: np.ndarray
     cell: np.ndarray
     sides: np.ndarray
+    model: np.ndarray
 
     def __len__(self) -> int:
         return len(self.axis)
@@ -44,7 +45,18 @@ class Environments:
             home = np.searchsorted(last, number, side="right")
             place = number - last[home] + (last - np.append(0, last[:-1]))[home]
             left, right = (start[self.sides[home, side]] for side in (0, 1))
-            yield order[left + place // other[home]], order[right + place % other[home]], home
+            left, right = order[left + place // other[home]], order[right + place % other[home]]
+            once = self.once(left, right, home)
+            yield left[once], right[once], home[once]
+
+    def once(self, left: np.ndarray, right: np.ndarray, home: np.ndarray) -> np.ndarray | slice:
+        """Which pairs count: two models of one configuration that are both checkpoints of their runs meet twice in the
+        environment of the checkpoint rule, each on either side."""
+        both = np.bincount(self.model)[self.model] > 1
+        if not both.any():
+            return slice(None)
+        twice = both[left] & both[right] & (self.axis[home] == CHECKPOINT)
+        return ~twice | (self.model[left] < self.model[right])
 
 
 def cell_pairs(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +75,8 @@ def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
 
     The checkpoint rule is an axis like the others where it varies: an environment then compares `last` with `best` of
     one configuration, over all pairs of seeds, the two checkpoints of one run included; and the environments of any
-    other axis hold the rule fixed. 'NA' is a value like any other, equal to itself alone. table: axes as text.
+    other axis hold the rule fixed. 'NA' is a value like any other, equal to itself alone. table: axes as text, with a
+    row for each cell that a model stands in (analysis.checkpoints.expanded).
     """
     cell = codes(table, axes)
     cells = table.iloc[np.unique(cell, return_index=True)[1]]
@@ -80,7 +93,8 @@ def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
     none = (np.empty(0, dtype=object), np.empty(0, dtype=object), *[np.empty(0, dtype=int)] * 3)
     axis_of, value_of, block_of, first, second = (np.concatenate(part) for part in zip(none, *found, strict=True))
     ends = np.stack([owner[first], owner[second]], axis=1)
-    return Environments(axis_of, value_of, block_of, ends, cell, np.stack([first, second], axis=1))
+    sides = np.stack([first, second], axis=1)
+    return Environments(axis_of, value_of, block_of, ends, cell, sides, table.index.to_numpy(int))
 
 
 def effective_images(ledger: Ledger, models: pd.Series, outcome: str) -> np.ndarray:

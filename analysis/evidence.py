@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.association import codes, configuration, configurations, in_grid
 from analysis.claims import SIGN_DEPENDS
+from analysis.flags import ALL, left_out
 from analysis.inference import LEVEL
 from analysis.ledger import NA, Ledger, split_flags
 
@@ -33,12 +34,12 @@ def resolved(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
-    """How many models were planned, analysed, lost and flagged."""
-    status = ledger.runs["status"].value_counts()
+    """How many models were planned, analysed, lost and flagged; two checkpoints that are the same are one model."""
+    status = ledger.distinct["status"].value_counts()
     flags = pd.Series([flag for text in table["flags"] for flag in split_flags(text)], dtype=str).value_counts()
     grid = table[in_grid(table, ledger.axes)]
     return {
-        "planned": len(ledger.runs),
+        "planned": len(ledger.distinct),
         "trainings": int(ledger.runs.loc[ledger.runs["run"] != NA, "run"].nunique()),
         "models": len(table),
         "failed": int(status.get("failed", 0)),
@@ -103,6 +104,15 @@ def changed(found: pd.DataFrame, other: str) -> dict | None:
     return {"largest_difference": None if np.isnan(difference) else float(difference), "lost": lost}
 
 
+def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict]:
+    """How tau changes without the models of each flag, and how many these are; without all of them where there are
+    several flags."""
+    parts = left_out(table)
+    asked = parts if len(parts) > 2 else {flag: rows for flag, rows in parts.items() if flag != ALL}
+    both = {flag: (changed(found, f"tau_without_{flag}"), int(rows.sum())) for flag, rows in asked.items()}
+    return {flag: {**change, "models": models} for flag, (change, models) in both.items() if change}
+
+
 def spread(outcome: str, noise: pd.DataFrame) -> dict:
     """Shares of the outcome's variance, ceilings of tau, and whether it is known what models share of their images."""
     rows = noise[noise["measure"] == outcome]
@@ -127,8 +137,8 @@ def find(
 ) -> dict:
     """The numbers behind the report's sentences, fit for JSON (None instead of NaN).
 
-    table: `ledger.models()`; found: its correlations; summary: its summary table; noise, claims: as analysis.noise and
-    analysis.claims have them.
+    table: `analysis.flags.model_table`; found: its correlations; summary: its summary table; noise, claims: as
+    analysis.noise and analysis.claims have them.
     """
     taus = found[found["statistic"] == "tau"]
     enough = [axis for axis, number in blocks(ledger, table).items() if number >= FEWEST_BLOCKS]
@@ -157,6 +167,6 @@ def find(
         "psi_cells": {"defined": int(cells["n"].sum()), "undefined": int(cells["undefined"].sum())},
         "missing": {row["measure"]: int(row["missing"]) for _, row in summary.iterrows() if row["missing"]},
         "sign_changes": sign_changes(claims),
-        "without_floor": changed(found, "tau_no_floor"),
+        "without": without(table, found),
         "rest": changed(found, "tau_rest"),
     }

@@ -8,13 +8,10 @@ the verdict (analysis.claims) says so: there, single intervals would be looked a
 import math
 from collections.abc import Iterable, Iterator
 
+from analysis.flags import words as flag_words
 from analysis.labels import measure_label, minus, with_interval
 
 MOST = 5  # things named one by one in a sentence
-FLAG_WORDS = {
-    "best_is_last": "whose run's best checkpoint is its last",
-    "robust_floor": "with robust accuracy at or below chance",
-}
 COMPONENT_WORDS = {
     "settings_main": "main effects of the settings",
     "settings_two_way": "their two-way interactions",
@@ -79,7 +76,7 @@ def about_models(found: dict) -> Iterator[str]:
     ]
     if lost:
         yield f"Left out, each listed with its reason: {listed(lost)}."
-    flags = [f"{number:,} {FLAG_WORDS.get(flag, flag)}" for flag, number in sample["flags"].items()]
+    flags = [f"{number:,} {flag_words(flag)}" for flag, number in sample["flags"].items()]
     if flags:
         yield f"Flagged, and kept: {listed(flags)}."
 
@@ -191,16 +188,15 @@ def about_values(found: dict) -> Iterator[str]:
 
 def about_checks(found: dict) -> Iterator[str]:
     """Whether tau changes on other images or other models, and which values are missing."""
-    for key, condition in (
-        ("without_floor", "without the models whose robust accuracy is at or below chance"),
-        ("rest", "with the gap on the training images that no measure was given"),
-    ):
-        if found[key] is None or found[key]["largest_difference"] is None:
+    without = found["without"].items()
+    parts = [(one, f"without the {count(one['models'], 'model')} {flag_words(flag)}") for flag, one in without]
+    for one, condition in [*parts, (found["rest"], "with the gap on the training images that no measure was given")]:
+        if one is None or one["largest_difference"] is None:
             continue
         kept = "; each interval that excludes 0 still does so on the same side" if found["strongest"] else ""
-        lost = measures(found, found[key]["lost"])
+        lost = measures(found, one["lost"])
         told = f"; the interval is no longer on the same side of 0 for {lost}" if lost else kept
-        yield f"Computed {condition}, tau changes by at most {found[key]['largest_difference']:.2f}{told}."
+        yield f"Computed {condition}, tau changes by at most {one['largest_difference']:.2f}{told}."
     if found["missing"]:
         named = listed([f"{measures(found, [name])} ({lost:,})" for name, lost in found["missing"].items()])
         yield f"Values are missing, each with its reason in the tables, for {named}; those models are left out there."

@@ -22,6 +22,7 @@ Decided where the paper leaves it open:
             (b, a) with (u', u) say the same; where u = u' both orders fall into one group, and H there is 1 bit
     NA      a value like any other, equal to itself alone; models to which no axis applies are left out
     missing models without the measure are left out, so that n differs between measures
+    both    a model that is both checkpoints of its run has either value of the rule, with half the weight each
 Undefined where H is 0 (no pair differs in the outcome), and for a set of axes with more than MOST_GROUPS values.
 
 Information estimated from counts is never negative and too high by about (cells - 1) / (2 ln 2 pairs) bits where
@@ -46,6 +47,8 @@ import pandas as pd
 
 from analysis import pair_sample
 from analysis.association import codes, configurations, in_grid, known_models
+from analysis.checkpoints import expanded
+from analysis.checkpoints import shares as shares_of_models
 from analysis.inference import ROWS_AT_ONCE, Bootstrap, interval, untied
 from analysis.pair_sample import PairSample, all_pairs, sampled_shares
 from analysis.progress import bar
@@ -219,25 +222,26 @@ def conditional_information(
     """
     keys = [*axes, *([seed_column] if seed_column else [])]
     table = known_models(table, outcome, keys)
-    table = table[in_grid(table, axes)] if axes else table
-    block = configurations(table, axes)
+    table = expanded(table[in_grid(table, axes)] if axes else table, axes)
+    block, share = configurations(table, axes), shares_of_models(table)
     weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "tau")
     y, sets = codes(table, [outcome]).astype(np.int32), sets_of(table, axes)
     many = all_pairs(len(table)) > pair_sample.MOST_PAIRS
-    sample = draw_sample(table, keys, y, weights[:, block], seed) if many else None
+    sample = draw_sample(table, keys, y, weights[:, block] * share, seed) if many else None
     rows: list[dict] = []
     shared: dict[bytes, list[Groups]] = {}  # by which models are known: most measures are known for all
     for measure in bar(measures, "conditional information"):
         kept = table[measure].notna().to_numpy()
         x = table[measure].rank(method="dense", na_option="top").to_numpy(np.int32)  # order is all that counts
-        pairs = int(untied(y[kept], np.zeros(kept.sum(), dtype=int), np.ones((1, 1)))[0])
+        pairs = int(untied(y[kept], np.arange(kept.sum()), share[kept][None])[0])
         used, part = pairs, table[kept]
         if sample and all_pairs(len(part)) > pair_sample.MOST_PAIRS:
-            drawn = sample.among(kept)
-            found, used = sampled(drawn, table, axes, x), len(drawn.upper)
+            looked_at = sample.among(kept)
+            found, used = sampled(looked_at, table, axes, x), len(looked_at.upper)
         else:
             if kept.tobytes() not in shared:
-                every = [grouped(part, names, y[kept], weights[:, block[kept]]) for names in sets if len(part)]
+                drawn = weights[:, block[kept]] * share[kept]
+                every = [grouped(part, names, y[kept], drawn) for names in sets if len(part)]
                 shared = {kept.tobytes(): every}
             found = per_set(shared[kept.tobytes()], x[kept]) or {(): (np.full(1, np.nan),) * 2}
         rows += rows_of(measure, found, len(np.unique(block[kept])), (pairs, used))

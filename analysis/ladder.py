@@ -31,7 +31,7 @@ from analysis.ledger import CHECKPOINT
 from analysis.prediction import Beyond, beyond_settings, sum_error
 from analysis.progress import bar
 from analysis.settings_models import FOLDS, INNER_FOLDS, Design, bearable, folds_of, make_design, out_of_fold
-from analysis.statements import Study
+from analysis.statements import Study, in_cells
 
 RESULT = [
     *("measure", "statistic", "step", "over", "learner", "axis", "value"),
@@ -164,7 +164,8 @@ def rows_of(study: Study, steps: dict, predicted: dict, where: dict) -> list[dic
     rows, y = [], study.table[study.outcome].to_numpy(float)
     inside = study.table[where["axis"]].to_numpy(str) == where["value"] if where else np.full(len(y), True)
     block = np.unique(study.block[inside], return_inverse=True)[1]
-    many = {measure: int(study.table.loc[inside, measure].notna().sum()) for measure in study.measures}
+    models = study.table[inside]  # an index that occurs twice is one model
+    many = {measure: models.index[models[measure].notna()].nunique() for measure in study.measures}
     for learner, base in predicted.items():
         for (name, over, measure), (added, chosen) in steps.items():
             key = {"measure": measure, "step": name, "over": over, "learner": learner, "members": chosen, **where}
@@ -176,7 +177,8 @@ def rows_of(study: Study, steps: dict, predicted: dict, where: dict) -> list[dic
                 estimate, _, parts = sum_error(np.bincount(block, squares)[:, None] / total)
                 found["increment"] = cluster_interval(float(estimate[0]), parts[:, 0])
             for statistic, (estimate_, low, high) in found.items():
-                numbers = {"estimate": estimate_, "low": low, "high": high, "n": many.get(measure, int(inside.sum()))}
+                n = many.get(measure, models.index.nunique())
+                numbers = {"estimate": estimate_, "low": low, "high": high, "n": n}
                 rows.append({**key, "statistic": statistic, **numbers, "undefined": int(np.isnan(estimate_))})
     return rows
 
@@ -188,6 +190,7 @@ def ladder(study: Study, *, state: Sequence[str] = (), seed: int = 0) -> pd.Data
     not left out: its values share their runs. Empty where the configurations are too few for any settings.
     """
     rows: list[dict] = []
+    study = in_cells(study)
     y = study.table[study.outcome].to_numpy(float)
     fold = folds_of(study.block, FOLDS, seed)
     first = np.unique(study.block, return_index=True)[1]

@@ -18,6 +18,9 @@ from analysis.files import read_json, read_parquet, require_columns, with_number
 
 NA = "NA"  # a setting that does not apply; it matches only itself
 CHECKPOINT = "checkpoint"  # the checkpoint rule: an axis when it varies, but never part of a configuration
+RULES = ("last", "best")  # its values, and what one model that is both has instead (analysis.checkpoints)
+BOTH = "both"
+BEST_IS_LAST = "best_is_last"  # flag of a run whose two checkpoints are the same weights
 ROBUST_FLOOR = "robust_floor"  # flag of a model whose robust accuracy is at or below chance
 ATTACKS = ("clean", "fgsm", "pgd10")
 VALIDATED = {"val_clean": "val_clean", "val_pgd10": "val_robust"}  # column of runs, not in every ledger: of a log
@@ -131,6 +134,20 @@ class Ledger:
         declared = [axis for axis in self.study["axes"] if axis != CHECKPOINT]
         return declared + [CHECKPOINT] * varies
 
+    @cached_property
+    def distinct(self) -> pd.DataFrame:
+        """`runs` with one row where both checkpoints of a finished run are the same weights (flag BEST_IS_LAST): that
+        of `last`, unless only `best` came to its end, with the checkpoint rule BOTH."""
+        flagged = self.runs["flags"].map(lambda flags: BEST_IS_LAST in split_flags(flags)).astype(bool)
+        pairs = self.runs[flagged & self.runs[CHECKPOINT].isin(RULES)]
+        finished = pairs.loc[pairs["status"] == "finished", "run"]
+        pairs = pairs[pairs.duplicated("run", keep=False) & pairs["run"].isin(finished)]
+        order = pd.DataFrame({"lost": pairs["status"] != "finished", "rule": pairs[CHECKPOINT].map(RULES.index)})
+        first = pairs.loc[order.sort_values(["lost", "rule"]).index].drop_duplicates("run").index
+        found = self.runs.drop(pairs.index.difference(first))
+        found.loc[first, CHECKPOINT] = BOTH
+        return found
+
     def values(self, axis: str) -> list[str]:
         """The values of an axis that occur, in the study's order (values it does not list come last, sorted)."""
         settings = self.study["study"]
@@ -163,6 +180,7 @@ class Ledger:
 
     def models(self, split: str = "train") -> pd.DataFrame:
         """One row per model that has outcomes and did not collapse: the wide table behind statistics and figures.
+        Where the best checkpoint of a run is its last, that is one model, named as `last`, with the rule BOTH.
 
         Columns: model, run, checkpoint, seed, source, every setting (text), flags (of the run and of its outcomes),
         then in percent ATTACK_train and ATTACK_test, and in percentage points gap_ATTACK = train - test, se_gap_ATTACK
@@ -171,7 +189,7 @@ class Ledger:
         ledger has validation accuracies, clean_val and pgd10_val too, in percent.
         `split` ('train' or 'train_rest') says on which training images ATTACK_train and gap_ATTACK are computed.
         """
-        finished = self.runs[self.runs["status"] == "finished"]
+        finished = self.distinct[self.distinct["status"] == "finished"]
         table = finished.drop(columns=["status", "reason"]).set_index("model")
         for name in filter(table.columns.__contains__, VALIDATED):
             table[f"{name.removeprefix('val_')}_val"] = 100 * table.pop(name)

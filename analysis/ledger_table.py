@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from analysis.association import in_grid
 from analysis.files import require_columns, with_numbers
+from analysis.flags import model_table
 from analysis.ledger import Ledger
 from analysis.shared_images import of_ledger, ranking_error
 from analysis.table_checks import check_named_once, check_varies
@@ -24,7 +25,7 @@ def read_ledger_table(
     Raises ValueError, in one line, for a column that is not there, is named twice or is no number, an axis with one
     value, or no two models of the grid with different outcomes.
     """
-    rows, outcome, own = ledger.models(), outcome or ledger.outcome, axes is None
+    rows, outcome, own = model_table(ledger), outcome or ledger.outcome, axes is None
     axes, measures, error = list(axes or ledger.axes), list(measures or ledger.columns), se or f"se_{outcome}"
     check_named_once([*axes, outcome, error, *measures], ledger.path)
     require_columns(rows, [*axes, outcome, error, *measures], ledger.path)

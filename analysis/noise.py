@@ -22,7 +22,8 @@ import pandas as pd
 
 from analysis.association import codes, configurations, in_grid, known_models
 from analysis.ceilings import ceilings
-from analysis.components import Components, Levels, components
+from analysis.checkpoints import is_both
+from analysis.components import EVERY, Components, Levels, components
 from analysis.inference import Bootstrap, interval
 from analysis.ledger import CHECKPOINT
 from analysis.reliability import over_images
@@ -36,7 +37,10 @@ def levels_of(table: pd.DataFrame, axes: Sequence[str], seed_column: str | None)
     """Configuration, run and checkpoint rule of each model; without a seed column each configuration is one run."""
     home = configurations(table, axes)
     seed = table[seed_column].to_numpy(str) if seed_column else np.full(len(table), "")
-    rule = codes(table, [CHECKPOINT]) if CHECKPOINT in axes else np.zeros(len(table), dtype=int)
+    rule = np.zeros(len(table), dtype=int)
+    if CHECKPOINT in axes:
+        both = is_both(table, axes)
+        rule[~both], rule[both] = codes(table[~both], [CHECKPOINT]), EVERY
     run = codes(pd.DataFrame({"home": home, "seed": seed}), ["home", "seed"])
     return Levels(home, run, rule)
 

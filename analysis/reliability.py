@@ -4,6 +4,7 @@
             differ in nothing but the seed of training; A: the same over pairs of models of different configurations.
             This is the intraclass correlation of one model's rank, by pairs: 1 where a second training gives the same
             rank, 0 where models of one configuration are no more alike than any two. Ranks, because tau sees no more.
+            A model that is both checkpoints of its run is ranked once, and compared under either rule.
     images  1 - (mean of se^2) / (variance of the values over models). The squared standard error of a value is what
             another sample of images would add to the variance; 1 where images do not matter. Only where a measure
             gives standard errors.
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import codes, configurations
+from analysis.checkpoints import expanded
 from analysis.inference import Bootstrap, interval
 from analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 
@@ -64,15 +66,28 @@ def within(values: np.ndarray, group: np.ndarray, block: np.ndarray, weights: np
 
 
 def over_seeds(
-    values: pd.Series, group: np.ndarray, block: np.ndarray, weights: np.ndarray
+    values: pd.Series, group: np.ndarray, block: np.ndarray, weights: np.ndarray, model: np.ndarray | None = None
 ) -> tuple[tuple[float, float, float], int]:
-    """((estimate, low, high), models used): models whose measure is known, for at least two seeds."""
-    known = values.notna().to_numpy()
-    ranks, group, block = values[known].rank().to_numpy(float), group[known], block[known]
+    """((estimate, low, high), models used): models whose measure is known, for at least two seeds.
+
+    values (n,); block (n,): configuration; group: what differs in the seed alone, of each place in a cell that a model
+    has; model: its row, where some have several places (None: group (n,)).
+    """
+    ranks = values.rank().to_numpy(float)
+    model = np.arange(len(ranks)) if model is None else model
+    known = ~np.isnan(ranks)[model]
+    model, group = model[known], group[known]
     used = np.bincount(group, minlength=1)[group] > 1 if len(group) else known[known]
-    ranks, group, block = ranks[used], group[used], block[used]
-    found = ratio(within(ranks, group, block, weights), across(ranks, block, weights))
-    return interval(found, len(np.unique(block))), int(used.sum())
+    model, group = model[used], group[used]
+    once = np.unique(model)
+    found = ratio(within(ranks[model], group, block[model], weights), across(ranks[once], block[once], weights))
+    return interval(found, len(np.unique(block[once]))), len(once)
+
+
+def seed_cells(table: pd.DataFrame, axes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each place in a cell: the number of the cell (models that differ in the seed alone), and its model's row."""
+    places = expanded(table, axes)
+    return codes(places, axes), places.index.to_numpy(int)
 
 
 def over_images(
@@ -96,14 +111,14 @@ def reliability(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
     n: models used; undefined: models left out (no value, no standard error, or no second seed).
     """
     block = configurations(table, ledger.axes)
-    place = table[CHECKPOINT].to_numpy(str)
-    group = codes(pd.DataFrame({"block": block, "checkpoint": place}), ["block", "checkpoint"])
+    places = pd.DataFrame({"block": block, CHECKPOINT: table[CHECKPOINT].to_numpy(str)})
+    group, model = seed_cells(places, ["block", CHECKPOINT])
     weights = Bootstrap(ledger.draws).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
     errors = per_model(ledger, table["model"], "se")
     rows = []
     for name in ledger.columns:
         for statistic, (found, n) in (
-            ("seeds", over_seeds(table[name], group, block, weights)),
+            ("seeds", over_seeds(table[name], group, block, weights, model)),
             ("images", over_images(table[name], errors[name], block, weights)),
         ):
             row = dict(zip(["estimate", "low", "high"], found, strict=True))

@@ -26,7 +26,7 @@ from analysis.latex import to_latex
 from analysis.ledger import Ledger
 from analysis.sections import SECTIONS, Section
 from analysis.statistic_files import ASKED, HOLDS, read_text
-from analysis.verdict_words import verdict_sentence, why_unresolved
+from analysis.verdict_words import verdict_sentence, why_unresolved, without_sentence
 from analysis.views import View, cell, shown, views
 
 OPEN_ROWS = 12  # longer lists of flagged models are folded
@@ -151,10 +151,10 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     figures, statistics = Path(figures), Path(statistics)
     _numbers.take(ledger, statistics)
     with made_anew(findings := statistics / "findings.json", statistics / ASKED):
-        found = read_json(findings, ["sample", "gap", "strongest", "measures", "sentences"])
+        found = read_json(findings, ["sample", "gap", "strongest", "measures", "sentences", "without_flagged"])
     summary = read_text(statistics / "summary.csv")
     tables = views(ledger, statistics)
-    verdict = tables["verdicts"]
+    verdict, without = tables["verdicts"], found["without_flagged"]
     models = explore.content(ledger)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -178,6 +178,8 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
         verdicts=table_view(verdict, ledger.name),
         reasons=verdict.frame[["label", "shown", "reason"]].to_numpy().tolist(),
         verdict_sentence=verdict_sentence(verdict.frame, verdict.frame["label"].tolist()),
+        verdicts_without=without_sentence(verdict.frame, verdict.frame["label"].tolist(), without),
+        without=without,
         why_unresolved=why_unresolved(verdict.frame),
         missing=missing(summary, ledger),
         sections=blocks(ledger, figures, tables),

@@ -1,7 +1,8 @@
 """Selection: what it costs to pick a model, or the checkpoint of a run, by a measure instead of by its test accuracy.
 
     choice  model       from all models of CANDIDATES configurations drawn at random, the one with the best value
-            checkpoint  in each run, the checkpoint with the best value
+            checkpoint  in each run, the checkpoint with the best value; a run whose two checkpoints are one model
+                        offers no choice and is not judged
 
     statistic  regret           robust test accuracy of the best candidate - that of the picked one, in points
                over_random      regret of picking at random - regret: points won against it

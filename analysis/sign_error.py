@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import codes, in_grid, known_models
+from analysis.checkpoints import expanded
 from analysis.environments import Environments, environments, pair_weight
 from analysis.inference import Bootstrap, interval
 from analysis.inversions import NUMBERS_AT_ONCE
@@ -161,9 +162,9 @@ def pooled(
 def prepared(
     table: pd.DataFrame, axes: Sequence[str], outcome: str, measures: Sequence[str], images: str | None
 ) -> tuple[pd.DataFrame, Environments, list[Sums]]:
-    """The models of the grid, their environments, and the sums of each measure."""
+    """The models of the grid, in each cell that they stand in, their environments, and the sums of each measure."""
     table = known_models(table, outcome, axes)
-    table = table[in_grid(table, axes)]
+    table = expanded(table[in_grid(table, axes)], axes)
     found, y = environments(table, axes), table[outcome].to_numpy(float)
     n = None if images is None else table[images].to_numpy(float)
     return table, found, sums(found, table[list(measures)].to_numpy(float), y, n)

@@ -20,6 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.association import configuration, configurations, in_grid, known_models, paired
+from analysis.checkpoints import expanded, standing
 from analysis.families import adjusted, benjamini_hochberg, critical, z_values
 from analysis.inference import LEVEL
 from analysis.influence import (
@@ -90,6 +91,13 @@ def make_study(
     return Study(table, list(axes), outcome, list(measures), block.reshape(-1), levels, weight, errors)
 
 
+def in_cells(study: Study) -> Study:
+    """The study with a row for each cell of settings that a model stands in (analysis.checkpoints)."""
+    table = expanded(study.table, study.axes)
+    se = None if study.se is None else study.se[table.index]
+    return replace(study, table=table, block=study.block[table.index], se=se)
+
+
 class Bases:
     """Settings bases (analysis.influence) by which configurations are in play: many statements share them."""
 
@@ -132,12 +140,9 @@ def pis(study: Study, bases: Bases) -> list[Statement]:
     """pi of each measure among the models with each value of each axis."""
     found = []
     for axis in bar(study.axes, "pi"):
-        place = study.table[axis].to_numpy(str)
-        for value in np.unique(place):
-            where = {"statistic": "pi", "axis": axis, "value": str(value)}
-            found += [
-                tau_statement(study, bases, place == value, {"measure": measure, **where}) for measure in study.measures
-            ]
+        for value, here in standing(study.table, axis).items():
+            where = {"statistic": "pi", "axis": axis, "value": value}
+            found += [tau_statement(study, bases, here, {"measure": measure, **where}) for measure in study.measures]
     return found
 
 
@@ -155,6 +160,7 @@ def design_of(study: Study, seed: int = 0) -> tuple[Design, list[np.ndarray]]:
 def increments(study: Study, seed: int = 0) -> list[Statement]:
     """The increment of each measure over the settings, under each learner, among the models that have the measure, as
     tau is: the others would dilute it, and would let settings be fitted that the measure's own models cannot bear."""
+    study = in_cells(study)
     values, many = study.table[study.measures].to_numpy(float), len(study.levels)
     groups: dict[bytes, list[int]] = {}  # measures by which models are known: most are known for all
     for place, known in enumerate(~np.isnan(values).T):
@@ -189,7 +195,7 @@ def increments_of(study: Study, seed: int) -> list[Statement]:
 
     def made(learner: str, k: int, estimate: float, se: float, parts: np.ndarray, slope: float) -> Statement:
         key = {"measure": study.measures[k], "statistic": "increment", "learner": learner}
-        return Statement(key, estimate, se, many - 1, parts, len(y), many, slope=slope)
+        return Statement(key, estimate, se, many - 1, parts, study.table.index.nunique(), many, slope=slope)
 
     design, folds = design_of(study, seed) if varies.any() else (None, [])
     if design is None or design.order == 0:

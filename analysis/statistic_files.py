@@ -15,6 +15,8 @@ TEXT |= {
     "choice",
     "direction",
     "verdict",
+    "verdict_without_flagged",
+    "axis_without_flagged",
     "reason",
     "given",
     "given_axis",

@@ -15,6 +15,7 @@ from analysis.environments import effective_images
 from analysis.evidence import find
 from analysis.files import write_csv, write_text
 from analysis.findings import sentences
+from analysis.flags import ALL, left_out, model_table
 from analysis.information import conditional_information
 from analysis.ladder import RESULT as INCREMENT
 from analysis.ladder import ladder
@@ -31,6 +32,7 @@ from analysis.statements import RESULT as STATEMENT
 from analysis.statements import make_study
 from analysis.summary import issue_table, ledger_correlations, summary_table
 from analysis.thresholds import DEFAULT_COLUMN, thresholds
+from analysis.unflagged import beside
 
 GIVEN = ("average_ce",)  # measures that partial tau takes out, beside the training accuracy
 STATE = ("average_ce.adv", "average_ce")  # training loss, as far as the study measured it
@@ -38,11 +40,16 @@ STATE = ("average_ce.adv", "average_ce")  # training loss, as far as the study m
 
 @dataclass(frozen=True)
 class Part:
-    """What a statistic is made from: the ledger, its models, and its correlations."""
+    """What a statistic is made from: the ledger, its models (or some of them), and their correlations where these are
+    known already."""
 
     ledger: Ledger
     models: pd.DataFrame
-    correlations: pd.DataFrame
+    known: pd.DataFrame | None = None
+
+    @cached_property
+    def correlations(self) -> pd.DataFrame:
+        return ledger_correlations(self.ledger, self.models) if self.known is None else self.known
 
     @property
     def asked(self) -> dict:
@@ -59,6 +66,20 @@ class Part:
     def shared(self) -> Sharing | None:
         """How alike the image noise of the models' gaps is, from the ledger's correctness bits; None without them."""
         return of_ledger(self.ledger, self.models, self.ledger.outcome)
+
+    @cached_property
+    def unflagged(self) -> "Part | None":
+        """The same without the models of analysis.flags.LEFT_OUT; None where there are none, or no others."""
+        flagged = left_out(self.models).get(ALL)
+        return None if flagged is None else Part(self.ledger, self.models[~flagged].reset_index(drop=True))
+
+    @cached_property
+    def noise(self) -> pd.DataFrame:
+        return noise_table(self)
+
+    @cached_property
+    def verdicts(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return verdict_tables(self)
 
     @property
     def decidable(self) -> bool:
@@ -149,18 +170,24 @@ def increment_table(part: Part) -> pd.DataFrame:
     return ladder(make_study(part.models, **part.asked), state=[f"{part.attack}_train", *losses[:1]])
 
 
-def claim_tables(part: Part) -> dict[str, pd.DataFrame]:
+def verdict_tables(part: Part) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Verdicts, and the statements they rest on."""
     ledger = part.ledger
     if not part.decidable:
         reason = "The grid has no two models with different outcomes."
         rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in ledger.columns]
-        return {"claims": pd.DataFrame(rows, columns=CLAIM), "statements": pd.DataFrame(columns=STATEMENT)}
+        return pd.DataFrame(rows, columns=CLAIM), pd.DataFrame(columns=STATEMENT)
     error = f"se_{ledger.outcome}"  # takes the place of the plain standard error, as in analysis.ledger_table
     table = part.models.assign(**{error: ranking_error(part.models, ledger.outcome, part.shared)})
     signs = {column: ledger.expects(column) for column in ledger.columns}
-    found = claims(table, **part.asked, signs=signs, se=error)
-    return dict(zip(("claims", "statements"), found, strict=True))
+    return claims(table, **part.asked, signs=signs, se=error)
+
+
+def claim_tables(part: Part) -> dict[str, pd.DataFrame]:
+    """Verdicts, beside those without flagged models, and the statements they rest on."""
+    verdict, statements = part.verdicts
+    other = part.unflagged.verdicts[0] if part.unflagged else None
+    return {"claims": beside(verdict, other), "statements": statements}
 
 
 # Each becomes NAME.csv, or the files that its dictionary names. Beside them: correlations, summary, models and issues
@@ -174,27 +201,34 @@ PARTS: dict[str, Callable[[Part], pd.DataFrame | dict[str, pd.DataFrame]]] = {
     "sign_errors": sign_error_table,
     "environments": environment_table,
     "thresholds": threshold_table,
-    "noise": noise_table,
+    "noise": lambda part: part.noise,
     "selection": selection_table,
     "reliability": lambda part: reliability(part.ledger, part.models),
 }
 
 
+def findings_of(part: Part) -> dict:
+    """The numbers behind the report's sentences, and these."""
+    found = part.correlations
+    given = {"summary": summary_table(part.ledger, part.models, found), "noise": part.noise, "claims": part.verdicts[0]}
+    numbers = find(part.ledger, part.models, found, **given)
+    return {**numbers, "sentences": sentences(numbers)}
+
+
 def write_statistics(ledger: Ledger, out: str | Path) -> list[Path]:
-    """Write every statistic into folder `out`, NAME.csv each, and findings.json (numbers, and sentences made of them);
-    returns the files."""
-    table = ledger.models()
-    found = ledger_correlations(ledger, table)
+    """Write every statistic into folder `out`, NAME.csv each, and findings.json (numbers, and sentences made of them;
+    under `without_flagged` the same without flagged models); returns the files."""
+    part = Part(ledger, model_table(ledger))
+    table, found = part.models, part.correlations
     summary = summary_table(ledger, table, found)
     tables = {"correlations": found, "summary": summary, "models": table, "issues": issue_table(ledger, table)}
-    part = Part(ledger, table, found)
     for name in bar(PARTS, "statistics"):
         made = PARTS[name](part)
         tables |= made if isinstance(made, dict) else {name: made}
     paths = {name: Path(out) / f"{name}.csv" for name in tables}
     for name, content in tables.items():
         write_csv(content, paths[name])
-    findings = find(ledger, table, found, summary=summary, noise=tables["noise"], claims=tables["claims"])
+    findings = {**findings_of(part), "without_flagged": findings_of(part.unflagged) if part.unflagged else None}
     last = Path(out) / "findings.json"
-    write_text(json.dumps({**findings, "sentences": sentences(findings)}, indent=1, allow_nan=False) + "\n", last)
+    write_text(json.dumps(findings, indent=1, allow_nan=False) + "\n", last)
     return [*paths.values(), last]

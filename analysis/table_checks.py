@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import codes
+from analysis.checkpoints import expanded
 
 
 def check_named_once(named: Sequence[str], path: str | Path) -> None:
@@ -26,6 +27,7 @@ def check_varies(rows: pd.DataFrame, axes: Sequence[str], path: str | Path) -> N
 def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None, path: str | Path) -> None:
     """Raise ValueError for an axis with one value, or two models with equal axes and seed."""
     check_varies(rows, axes, path)
+    rows = expanded(rows, axes)
     keys = [*axes, *([seed_column] if seed_column else [])]
     code = codes(rows, keys)
     _, first, count = np.unique(code, return_index=True, return_counts=True)

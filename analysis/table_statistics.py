@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes, configurations, correlations
+from analysis.association import configurations, correlations
 from analysis.claims import claims
 from analysis.files import write_csv
 from analysis.inference import Bootstrap
@@ -26,7 +26,7 @@ from analysis.noise import noise
 from analysis.partial import partial_correlations
 from analysis.progress import bar
 from analysis.reliability import RESULT as RELIABILITY
-from analysis.reliability import over_seeds
+from analysis.reliability import over_seeds, seed_cells
 from analysis.selection import selection
 from analysis.sign_error import environment_errors, sign_errors
 from analysis.simpson import simpson
@@ -54,8 +54,9 @@ def seed_reliability(table: ModelTable, draws: int) -> pd.DataFrame:
     """Test-retest reliability over seeds of every measure (columns: those of analysis.reliability)."""
     block, rows = configurations(table.rows, table.axes), []
     weights = Bootstrap(draws).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
+    group, model = seed_cells(table.rows, table.axes)
     for name in table.measures:
-        numbers, n = over_seeds(table.rows[name], codes(table.rows, table.axes), block, weights)
+        numbers, n = over_seeds(table.rows[name], group, block, weights, model)
         found = dict(zip(["estimate", "low", "high"], numbers, strict=True))
         rows.append({"measure": name, "statistic": "seeds", **found, "n": n, "undefined": len(table.rows) - n})
     return pd.DataFrame(rows, columns=RELIABILITY)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import configurations, in_grid, known_models
+from analysis.checkpoints import standing
 from analysis.inference import Bootstrap, interval, weighted_tau
 from analysis.ledger import CHECKPOINT
 from analysis.progress import bar
@@ -43,10 +44,11 @@ def subsets(table: pd.DataFrame, axes: Sequence[str], within: str | None, bootst
     found = [("", rows, block, bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau"))]
     if within:
         rows = rows[in_grid(table, axes)]
-        block, place = configurations(table.iloc[rows], axes), table[within].to_numpy(str)[rows]
-        strata = place[np.unique(block, return_index=True)[1]]
+        grid = table.iloc[rows]
+        block, strata = configurations(grid, axes), grid[within].to_numpy(str)
+        strata = strata[np.unique(block, return_index=True)[1]]
         weights = bootstrap.weights(np.zeros(len(strata)) if within == CHECKPOINT else strata, f"pi {within}")
-        found += [(str(value), rows[place == value], block[place == value], weights) for value in np.unique(place)]
+        found += [(value, rows[here], block[here], weights) for value, here in standing(grid, within).items()]
     return found
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, UNRESOLVED
 from analysis.settings_models import LEARNERS
 
+UNFLAGGED = "verdict_without_flagged"
 ENDS = [f"increment_{learner}_family" for learner in LEARNERS]
 WORDS = {
     REPLICATES: ("replicates", "replicate"),
@@ -39,6 +40,18 @@ def verdict_sentence(claims: pd.DataFrame, names: Sequence[str]) -> str:
     if not told:
         return "There is no measure to judge."
     return f"Of {len(claims)} measure column{'s' * (len(claims) > 1)}, {'; '.join(told)}."
+
+
+def without_sentence(claims: pd.DataFrame, names: Sequence[str], without: dict | None) -> str:
+    """The same sentence about the verdicts without flagged models; '' where none is flagged. without: the findings
+    about the others."""
+    if without is None or claims.empty:
+        return ""
+    own, other = (claims[name] + claims[name.replace("verdict", "axis")] for name in ("verdict", UNFLAGGED))
+    told = verdict_sentence(claims.assign(verdict=claims[UNFLAGGED]), names)
+    many = int((own != other).sum())
+    changed = f"{many or 'no'} verdict{'s' * (many > 1)} {'differ' if many > 1 else 'differs'}"
+    return f"Without flagged models (n = {without['sample']['models']:,}) {changed}: {told[0].lower()}{told[1:]}"
 
 
 def lacking(claims: pd.DataFrame) -> pd.Series:

@@ -68,6 +68,11 @@ def measure_table(runs: pd.DataFrame, gap: np.ndarray, rng: np.random.Generator)
     return pd.concat(frames, ignore_index=True).assign(forwards=4, code_id="0123456789")
 
 
+def copied(table: pd.DataFrame, model: str, other: str) -> pd.DataFrame:
+    """The table with the rows of one model under the name of another as well, in place of that one's own."""
+    return pd.concat([table[table["model"] != other], table[table["model"] == model].assign(model=other)])
+
+
 def make(
     path: str | Path,
     axes: dict | None = None,
@@ -95,6 +100,8 @@ def make(
         runs.loc[runs["run"] == third, "flags"] = "best_is_last"
         gone = runs.loc[runs["status"] != "finished", "model"]
         outcomes, measures = (table[~table["model"].isin(gone)] for table in (outcomes, measures))
+        if "best" in checkpoints:
+            outcomes, measures = (copied(table, f"{third}-last", f"{third}-best") for table in (outcomes, measures))
     names = [name for name in CATALOGUE if name in set(measures["measure"])]
     settings = {"study": "synthetic", "data": "synthetic", "norm": "Linf", "eps": "3/20", "settings": BASE}
     settings |= {"axes": axes, "seeds": list(range(seeds)), "checkpoints": list(checkpoints), "measures": names}

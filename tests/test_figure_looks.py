@@ -14,7 +14,7 @@ def test_the_best_checkpoint_is_open_and_the_last_is_filled(ledger_of):
     data, cloud = robustness.data(ledger), clouds(robustness.draw(ledger).axes[0])[0]
     first = data[data["group"] == "Standard"]
     opaque = np.asarray(cloud.get_facecolors())[:, 3] > 0
-    assert opaque.tolist() == (first["checkpoint"] == "last").tolist()
+    assert opaque.tolist() == first["checkpoint"].isin(["last", "both"]).tolist()
 
 
 def test_scatter_says_why_a_panel_is_empty(ledger_of):

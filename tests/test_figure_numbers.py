@@ -73,7 +73,7 @@ def test_scatter_panels_hold_their_points_and_state_tau_and_missing(ledger_of):
         assert labels.with_interval(tau["estimate"], tau["low"], tau["high"]) in title
         assert f"n = {len(part)}" in note
         assert ("missing" in note) == (len(part) < total)
-    assert "12 missing" in figure.axes[list(pooled.index).index("boundary_thickness")].get_xlabel()
+    assert "11 missing" in figure.axes[list(pooled.index).index("boundary_thickness")].get_xlabel()
 
 
 def test_forest_holds_every_estimate_and_interval(ledger_of):
@@ -89,7 +89,7 @@ def test_forest_holds_every_estimate_and_interval(ledger_of):
         assert sorted(bars) == sorted(zip(wanted["low"], wanted["high"], strict=True))
         assert [text.get_text() for text in axes.texts].count("n/a") == part["estimate"].isna().sum()
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels[:4] == ["Standard (n = 12)", "AT (n = 16)", "TRADES (n = 16)", "MART (n = 16)"]
+    assert labels[:4] == ["Standard (n = 11)", "AT (n = 16)", "TRADES (n = 16)", "MART (n = 16)"]
     assert labels[4:] == ["run-level ceiling of τ", "configuration-level ceiling of τ"]
 
 

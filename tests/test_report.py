@@ -124,9 +124,11 @@ def test_a_card_shows_formula_proof_cost_and_reliability(made, tmp_path):
 
 def test_a_form_of_tau_without_any_value_has_no_column(made):
     usual, foreign = (page_of(made(case)[1]) for case in ("usual", "robustbench"))
-    assert "τ, without floor" in usual.text and "τ, disjoint images" in foreign.text
-    assert "τ, without floor" not in foreign.text
-    assert "at or below chance; no model, or every model, is one of them, so there is no such column." in foreign.text
+    assert "τ, without robust floor" in usual.text and "τ, disjoint images" in foreign.text
+    assert "τ, without robust floor" not in foreign.text
+    told = "No model, or every model, is flagged diverged, outlying, robust floor, catastrophic overfitting"
+    assert f"{told}, so there is no such column." in foreign.text
+    assert "is flagged diverged, outlying, catastrophic overfitting, so there is no such column." in usual.text
 
 
 def test_reasons_that_differ_in_numbers_alone_are_told_once():

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from analysis import association, evidence
+from analysis.checkpoints import is_both
 from analysis.files import require_columns
-from analysis.ledger import NA, Ledger
+from analysis.flags import model_table
+from analysis.ledger import BOTH, NA, Ledger
 from analysis.statistic_files import read_text
 
 ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
@@ -21,11 +23,11 @@ def attack(ledger: Ledger) -> str:
 
 
 def models(ledger: Ledger) -> pd.DataFrame:
-    """`ledger.models()` on the training images that the study's outcome is about; computed once per ledger."""
+    """`analysis.flags.model_table` on the training images that the study's outcome is about; once per ledger."""
     split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
     # vars() is where cached_property keeps its values too: a ledger's tables never change.
     if "_models" not in vars(ledger):
-        vars(ledger)["_models"] = ledger.models(split)
+        vars(ledger)["_models"] = model_table(ledger, split)
     return vars(ledger)["_models"]
 
 
@@ -95,7 +97,8 @@ def groups(ledger: Ledger) -> dict[str, pd.DataFrame]:
     table, axis = models(ledger), group_axis(ledger)
     if axis is None:
         return {"all models": table}
-    return {group_label(axis, value): table[table[axis] == value] for value in ledger.values(axis)}
+    values = [*ledger.values(axis), *([BOTH] if is_both(table, [axis]).any() else [])]
+    return {group_label(axis, value): table[table[axis] == value] for value in values}
 
 
 def threat(ledger: Ledger) -> str:

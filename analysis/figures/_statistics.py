@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis import statistics
 from analysis.figures import _numbers
+from analysis.flags import model_table
 from analysis.labels import with_interval
 from analysis.ledger import Ledger
 from analysis.statistic_files import read_statistic
@@ -22,7 +23,7 @@ def table(ledger: Ledger, name: str) -> pd.DataFrame:
     if name not in known and (folder := vars(ledger).get("_folder")):
         known[name] = read_statistic(folder, name)
     elif name not in known:
-        part = statistics.Part(ledger, ledger.models(), _numbers.correlations(ledger))
+        part = statistics.Part(ledger, model_table(ledger), _numbers.correlations(ledger))
         made = statistics.PARTS[MADE_WITH.get(name, name)](part)
         known |= made if isinstance(made, dict) else {name: made}
     return known[name]

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from analysis.files import replace
+from analysis.ledger import BOTH, RULES
 
 # M. Okabe, K. Ito, Color universal design, 2008; yellow, too pale on white, comes last.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
@@ -88,7 +89,8 @@ def look(place: int) -> tuple[str, str]:
 
 
 def face(checkpoint: str, colour: str) -> tuple[float, float, float, float]:
-    """Marker face of a checkpoint rule: 'best' is open, so that a 'last' below it shows; all others are filled."""
+    """Marker face of a checkpoint rule: 'best' is open, so that a 'last' below it shows; all others are filled, a last
+    one that is the best as well among them."""
     return to_rgba(colour, 0 if checkpoint == "best" else OPACITY)
 
 
@@ -127,13 +129,15 @@ def broken(text: str, most: int) -> str:
 
 def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = (), more: Sequence[Line2D] = ()) -> None:
     """Legend above a figure: the groups in order, then the checkpoint rules where there are two, then `more`."""
-    rules = sorted(set(checkpoints) & {"last", "best"}, reverse=True)
+    found = set(checkpoints)
+    rules = [rule for rule in RULES if rule in found or (rule == "last" and BOTH in found)]
     entries = []
     for place, label in enumerate(labels):
         colour, marker = look(place)
         entries.append(Line2D([], [], linestyle="", markersize=6, color=colour, marker=marker, label=plain(label)))
     for rule in rules if len(rules) > 1 else []:
-        circle = Line2D([], [], linestyle="", markersize=6, color=GREY, marker="o", label=f"checkpoint {rule}")
+        label = f"checkpoint {rule}{' (or both)' if rule == 'last' and BOTH in found else ''}"
+        circle = Line2D([], [], linestyle="", markersize=6, color=GREY, marker="o", label=label)
         circle.set_fillstyle("none" if rule == "best" else "full")
         entries.append(circle)
     entries += more

@@ -17,7 +17,8 @@ ORDER = 1
 TITLE = "Accuracy on training and test images, and the gap between them"
 CAPTION = (
     "Accuracy ({threat}) on training against test images, one point for each of {n} models, and the gap "
-    "between the two. Colour and marker: {group}; filled: last checkpoint, open: best. On the solid line the gap is 0. "
+    "between the two. Colour and marker: {group}; filled: last checkpoint (or both in one), open: best. On the solid "
+    "line the gap is 0. "
     "Where some models lie far below all others, the others are also shown enlarged. Typical standard error of a gap: "
     "{se} percentage points (median over models; image sampling only). In the rows, the vertical tick is the "
     "median, the thick bar the middle half of the models."
@@ -39,7 +40,8 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 def typical_se(ledger: Ledger) -> tuple[float, float]:
     """Median standard error over models of test and train accuracy, in percentage points."""
-    rows = ledger.outcomes[ledger.outcomes["attack"] == _numbers.attack(ledger)]
+    known = ledger.outcomes["model"].isin(_numbers.models(ledger)["model"])
+    rows = ledger.outcomes[known & (ledger.outcomes["attack"] == _numbers.attack(ledger))]
     split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
     test, train = (100 * rows.loc[rows["split"] == part, "se"].median() for part in ("test", split))
     return test, train

@@ -32,8 +32,8 @@ RANK = 1e-10  # eigenvalues of X'WX below this share of the largest are 0
 class Beyond:
     """What settings leave of measures and of the outcome, as the models outside each fold see it.
 
-    measures (folds, n, measures), outcome (folds, n); weight (folds, n): how much each row counts there, 0 in its own
-    fold; fold (n,): 0, 1, ...
+    measures (folds, rows, measures), outcome (folds, rows); weight (folds, rows): how much each row of the design
+    counts there, 0 in its own fold; fold (rows,): 0, 1, ...
     """
 
     measures: np.ndarray
@@ -42,17 +42,16 @@ class Beyond:
     fold: np.ndarray
 
     def own(self, values: np.ndarray) -> np.ndarray:
-        """values (folds, n, ...) of each row in its own fold: (n, ...)."""
+        """values (folds, rows, ...) of each row in its own fold: (rows, ...)."""
         return values[self.fold, np.arange(len(self.fold))]
 
 
-def normal_scores(values: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Normal scores of midranks: the normal quantile of (weight below + half the weight of the equal) / all weight;
-    NaN stays NaN. (n,) -> (n,); weight (n,): 1 where it is not given."""
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """Normal scores of midranks: the normal quantile of (number below + half the number of equal ones) / number of all;
+    NaN stays NaN. (n,) -> (n,)."""
     known = ~np.isnan(values)
     scores = np.full(len(values), np.nan)
-    _, place = np.unique(values[known], return_inverse=True)
-    count = np.bincount(place, None if weight is None else weight[known])
+    _, place, count = np.unique(values[known], return_inverse=True, return_counts=True)
     if len(count):
         scores[known] = stats.norm.ppf((np.cumsum(count) - count / 2) / count.sum())[place]
     return scores
@@ -68,17 +67,17 @@ def fits(columns: np.ndarray, values: np.ndarray, weight: np.ndarray) -> np.ndar
 
 
 def fitted(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Least-squares fit of values (n, k) to the settings (with a constant), by the cells `outside` (fits, m) bool, for
-    every row: (fits, n, k). NaN: missing, in no fit."""
+    """Least-squares fit of values (rows, k) to the settings (with a constant), by the cells `outside` (fits, m) bool:
+    (fits, rows, k). NaN: missing, in no fit."""
     columns = np.column_stack([np.ones(len(design.weight)), design.linear])
     made = np.empty((len(outside), *values.shape))
     known = ~np.isnan(values)
     patterns, place = np.unique(known, axis=1, return_inverse=True)  # columns known for the same rows: one fit for all
     for number, rows in enumerate(patterns.T):
         chosen = np.flatnonzero(place.reshape(-1) == number)
-        weight = np.bincount(design.cell[rows], design.row_weight[rows], len(design.weight))
+        weight = np.bincount(design.cell[rows], design.share[rows], len(design.weight))
         sums = [
-            np.bincount(design.cell[rows], design.row_weight[rows] * values[rows, column], len(design.weight))
+            np.bincount(design.cell[rows], design.share[rows] * values[rows, column], len(design.weight))
             for column in chosen
         ]
         means = np.stack(sums, axis=1) / np.where(weight > 0, weight, 1)[:, None]
@@ -87,13 +86,13 @@ def fitted(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarra
 
 
 def residuals(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """values (n, k) less their fit to the settings by the cells `outside` (fits, m): (fits, n, k).
+    """values (rows, k) less their fit to the settings by the cells `outside` (fits, m): (fits, rows, k).
 
     0 where a value is missing, and in columns whose fit to those cells is exact.
     """
     known = ~np.isnan(values)
     left = np.where(known, values - fitted(design, values, outside), 0)
-    weight = np.where(outside[:, design.cell], design.row_weight, 0)[..., None] * known
+    weight = np.where(outside[:, design.cell], design.share, 0)[..., None] * known
     total = np.maximum(weight.sum(axis=1), 1)
     kept = np.where(known, values, 0)
     mean = (weight * kept).sum(axis=1) / total
@@ -102,7 +101,7 @@ def residuals(design: Design, values: np.ndarray, outside: np.ndarray) -> np.nda
 
 
 def same_in_cells(cell: np.ndarray, measures: np.ndarray) -> np.ndarray:
-    """Whether all models of a cell (n,) that have a measure have the same value of it: (n, k) -> (k,)."""
+    """Whether all rows of a cell (rows,) that have a measure have the same value of it: (rows, k) -> (k,)."""
     order = np.argsort(cell, kind="stable")
     start = np.flatnonzero(np.diff(cell[order], prepend=-1))
     least, most = (end.reduceat(measures[order], start, axis=0) for end in (np.fmin, np.fmax))
@@ -110,7 +109,7 @@ def same_in_cells(cell: np.ndarray, measures: np.ndarray) -> np.ndarray:
 
 
 def reproduced(design: Design, measures: np.ndarray) -> np.ndarray:
-    """Which measures (n, k) are exactly a function of the settings' columns: bool (k,).
+    """Which measures (rows, k) are exactly a function of the settings' columns: bool (k,).
 
     Values are asked here, as a sum of functions of settings is none of its ranks. Any difference within a cell of
     settings says no, so that neither the unit nor a monotone change (values of 1 and 2 under one defense, of 1e5 + 1
@@ -131,34 +130,35 @@ def beyond_settings(design: Design, y: np.ndarray, measures: np.ndarray, fold: n
     y (n,): the outcome, or its scores; measures (n, k): raw values, NaN: missing; fold (m,): of each cell, 0, 1, ...
     """
     outside = training_weights(design, fold) > 0
-    scores = np.stack([normal_scores(column, design.row_weight) for column in measures.T], axis=1)
-    left = residuals(design, np.column_stack([scores, y]), outside)
-    kept = np.where(reproduced(design, measures), 0, left[..., :-1])
-    weight = np.where(outside[:, design.cell], design.row_weight, 0)
+    columns = np.column_stack([*(normal_scores(column) for column in measures.T), y])
+    left = residuals(design, columns[design.model], outside)
+    kept = np.where(reproduced(design, measures[design.model]), 0, left[..., :-1])
+    weight = np.where(outside[:, design.cell], design.share, 0)
     return Beyond(kept, left[..., -1], weight, fold[design.cell])
 
 
 def corrections(design: Design, y: np.ndarray, measures: np.ndarray, folds: Sequence[np.ndarray]) -> tuple:
-    """What each measure alone adds to the prediction of each row, (n, measures), and its mean slope, (measures,): the
-    means over the deals `folds`."""
+    """What each measure alone adds to the prediction of each model, (n, measures), and its mean slope, (measures,):
+    means over the deals `folds`. y (n,), measures (n, measures): as in `beyond_settings`."""
     added, slopes = np.zeros(measures.shape), np.zeros(measures.shape[1])
     for fold in folds:
         beyond = beyond_settings(design, y, measures, fold)
-        square = np.einsum("fn,fnk->fk", beyond.weight, beyond.measures**2)
-        along = np.einsum("fn,fnk,fn->fk", beyond.weight, beyond.measures, beyond.outcome)
+        weighted = beyond.weight[..., None] * beyond.measures
+        square = (weighted * beyond.measures).sum(axis=1)
+        along = np.einsum("frk,fr->fk", weighted, beyond.outcome)
         slope = np.where(square > 0, along / np.where(square > 0, square, 1), 0)
-        added += slope[beyond.fold] * beyond.own(beyond.measures) / len(folds)
+        added += design.of_models(slope[beyond.fold] * beyond.own(beyond.measures)) / len(folds)
         slopes += slope.mean(axis=0) / len(folds)
     return added, slopes
 
 
-def gains(error: np.ndarray, added: np.ndarray, y: np.ndarray, block: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def gains(error: np.ndarray, added: np.ndarray, y: np.ndarray, block: np.ndarray) -> np.ndarray:
     """Each configuration's part of the increment in R2: (blocks, measures); the increment is the sum over blocks.
 
-    error (n,): of the prediction without measures; added (n, measures): `corrections`; block, weight (n,).
+    error (n,): of the prediction without measures; added (n, measures): `corrections`; block (n,).
     """
-    squares = weight[:, None] * (error[:, None] ** 2 - (error[:, None] - added) ** 2)
-    total = (weight * (y - np.average(y, weights=weight)) ** 2).sum()
+    squares = error[:, None] ** 2 - (error[:, None] - added) ** 2
+    total = ((y - y.mean()) ** 2).sum()
     parts = np.zeros((int(block.max()) + 1, added.shape[1]))
     np.add.at(parts, block, squares)
     return parts / total

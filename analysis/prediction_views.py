@@ -28,7 +28,9 @@ def ladder(source: Source) -> View:
     rows = source.read("increments")
     rows = rows[(rows["axis"] == "") & (rows["measure"] == "")]
     names = rows["statistic"]
-    frame = spread(rows, ["step", "learner", "members"], names)
+    frame = spread(rows, ["step", "learner"], names)
+    chosen = rows.loc[names == "r2", ["step", "learner", "members"]]  # on the raw scale others may have been chosen
+    frame = frame.merge(chosen, on=["step", "learner"], how="left")
     frame = frame.assign(shown=frame["step"].map(STEPS), by=frame["learner"].map(LEARNERS))
     if len(frame):
         place = frame["step"].map({step: number for number, step in enumerate(STEPS)})
@@ -39,7 +41,7 @@ def ladder(source: Source) -> View:
         Column("r2", "R²", ".2f", True),
         Column("increment", "increment in R²", "+.3f", True),
         Column("tau", "τ of prediction with gap", "+.2f", True),
-        Column("mae", "mean absolute error (points)", ".2f", True),
+        Column("mae_raw", "mean absolute error (points)", ".2f", True),
         COUNT,
         Column("members", "chosen, most often first"),
     )

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from analysis.boosting import boosted, make_draws
+from analysis.canonical import canonical_codes
+from analysis.checkpoints import expanded, shares
 from analysis.influence import FEWEST_FREE, interactions
 
 LEAVE_ONE = 100  # configurations
@@ -29,8 +32,8 @@ class Design:
     order: 2, or less where there are too few configurations for two-way interactions (1), or for any of it (0);
     linear (m, p): main effects and, with order 2, all two-way interactions; switches (m, q): whether a cell has each
     value of each axis, for trees, which find interactions by themselves; block (m,): configuration of each cell, 0, 1,
-    ...; weight (m,): models of each cell; cell (n,), row_weight (n,): each row's cell, and how much it counts there (a
-    model that is both checkpoints stands in two cells, half in each).
+    ...; weight (m,): models of each cell. model, cell, share (rows,): a row for each cell that a model (0, 1, ...)
+    stands in, and how much of it counts there: one that is both checkpoints stands in two cells, half in each.
     """
 
     order: int
@@ -38,22 +41,42 @@ class Design:
     switches: np.ndarray
     block: np.ndarray
     weight: np.ndarray
+    model: np.ndarray
     cell: np.ndarray
-    row_weight: np.ndarray
+    share: np.ndarray
 
     def means(self, values: np.ndarray) -> np.ndarray:
-        """Weighted means of values (n,) in each cell: (m,)."""
-        return np.bincount(self.cell, self.row_weight * values, len(self.weight)) / self.weight
+        """Means of the models' values (n,) in each cell: (m,)."""
+        return np.bincount(self.cell, self.share * values[self.model], len(self.weight)) / self.weight
+
+    def of_models(self, rows: np.ndarray) -> np.ndarray:
+        """What is said of each row, (rows,) or (rows, k), as the mean over the rows of each model: (n,) or (n, k)."""
+        found = np.zeros((self.model.max() + 1, *rows.shape[1:]))
+        np.add.at(found, self.model, rows * self.share.reshape(-1, *[1] * (rows.ndim - 1)))
+        return found
 
 
-def make_design(codes: np.ndarray, block: np.ndarray, row_weight: np.ndarray, held_out: int) -> Design:
-    """codes (n, axes): numbers of the values of each axis, in an order that no name decides (analysis.canonical).
-    block (n,). held_out: configurations in the largest fold; the others must leave FEWEST_FREE degrees of freedom to
-    the columns that differ between configurations."""
-    _, first, cell = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+def make_design(
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    outcome: str,
+    block: np.ndarray,
+    held_out: int,
+    *,
+    apart: Sequence[str] = (),
+) -> Design:
+    """table: one row per model, axes as text; block (n,): their configurations, 0, 1, .... held_out: configurations in
+    the largest fold; the others must leave FEWEST_FREE degrees of freedom to the columns that differ between
+    configurations. apart: axes that tell cells apart, so that each is in one fold, but have no columns."""
+    places = expanded(table, [*axes, *apart])
+    model, share = places.index.to_numpy(int), shares(places)
+    y = table[outcome].to_numpy(float)[model]
+    codes = canonical_codes(places[list(axes)], y, share)
+    every = np.column_stack([codes, canonical_codes(places[list(apart)], y, share)])
+    _, first, cell = np.unique(every, axis=0, return_index=True, return_inverse=True)
     cell = cell.reshape(-1)
-    levels, own = codes[first], block[first]
-    rest = np.bincount(cell, row_weight), cell, row_weight
+    levels, own = codes[first], block[model][first]
+    rest = np.bincount(cell, share), model, cell, share
     values = [level[:, None] == np.unique(level)[len(np.unique(level)) == 2 :] for level in levels.T]
     switches = np.concatenate(values, axis=1).astype(float) if values else np.zeros((len(levels), 0))
     main, pairs = interactions(levels, 1), interactions(levels, 2)
@@ -74,7 +97,7 @@ def train_freedom(columns: np.ndarray, block: np.ndarray) -> int:
 def bearable(design: Design, known: np.ndarray, folds: Sequence[np.ndarray]) -> bool:
     """Whether the configurations of the models `known` (n,) bool leave FEWEST_FREE degrees of freedom to the columns
     outside each fold (m,) of each deal: of fewer, settings reproduce any numbers."""
-    cells = np.isin(design.block, design.block[np.unique(design.cell[known])])
+    cells = np.isin(design.block, design.block[np.unique(design.cell[known[design.model]])])
     if not cells.any():
         return False
     first = np.unique(design.block[cells], return_index=True)[1]
@@ -89,17 +112,12 @@ def folds_of(block: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return dealt[code]
 
 
-def deals_of(block: np.ndarray, seed: int = 0) -> list[np.ndarray]:
-    """The fold of each row in every deal: one, in which each block is a fold, for at most LEAVE_ONE blocks."""
-    if len(np.unique(block)) <= LEAVE_ONE:
-        return [np.unique(block, return_inverse=True)[1]]
-    return [folds_of(block, FOLDS, DEALS * seed + deal) for deal in range(DEALS)]
-
-
-def most_held_out(block: np.ndarray, folds: Sequence[np.ndarray]) -> int:
-    """Blocks in the largest fold of all deals; block, folds (rows,)."""
-    first = np.unique(block, return_index=True)[1]
-    return max(int(np.bincount(fold[first]).max()) for fold in folds)
+def deals_of(configurations: int, seed: int = 0) -> list[np.ndarray]:
+    """The fold of each configuration in every deal: one, in which each is a fold, for at most LEAVE_ONE of them."""
+    place = np.arange(configurations)
+    if configurations <= LEAVE_ONE:
+        return [place]
+    return [folds_of(place, FOLDS, DEALS * seed + deal) for deal in range(DEALS)]
 
 
 def training_weights(design: Design, fold: np.ndarray) -> np.ndarray:
@@ -153,7 +171,7 @@ RANK_SCALE = 1e-9  # standard deviations of 0/1 columns below this are rounding
 def trees(design: Design, y: np.ndarray, weight: np.ndarray, seed: int, draws: int = TREE_DRAWS) -> np.ndarray:
     """Predictions for all cells from boosted trees fitted to the mean outcomes y (m,) of the cells with each row of
     weights: (fits, m), the mean over `draws` draws."""
-    return boosted(design.switches, y, weight, make_draws(draws, *design.switches.shape, seed))
+    return boosted(design.switches, y, weight, make_draws(draws, len(y), design.switches.shape[1], seed))
 
 
 def trees_errors(design: Design, y: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:

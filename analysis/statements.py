@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.association import configuration, configurations, in_grid, known_models, paired
-from analysis.checkpoints import expanded, standing
+from analysis.association import configuration, in_grid, known_models, paired
+from analysis.canonical import canonical_codes, canonical_rows
+from analysis.checkpoints import standing
 from analysis.families import adjusted, benjamini_hochberg, critical, z_values
 from analysis.inference import LEVEL
 from analysis.influence import (
-    level_codes,
     of_expected,
     reliability,
     settings_basis,
@@ -32,10 +32,9 @@ from analysis.influence import (
     t_interval,
     tau_influence,
 )
-from analysis.canonical import canonical_codes, canonical_rows
 from analysis.prediction import corrections, gains, normal_scores, sum_error
 from analysis.progress import bar
-from analysis.settings_models import LEARNERS, Design, deals_of, make_design, most_held_out, out_of_fold
+from analysis.settings_models import LEARNERS, Design, deals_of, make_design, out_of_fold
 
 KEY = ["measure", "statistic", "axis", "value", "learner"]
 NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "p", "q", "slope", "n", "configurations"]
@@ -62,8 +61,8 @@ class Statement:
 @dataclass(frozen=True)
 class Study:
     """A table ready for statements: models of the grid with an outcome, in the order of analysis.canonical; block (n,):
-    configuration; levels: codes of each configuration; weight (n,): how much each row counts; se (n,) or None: standard
-    error of the outcome from image sampling."""
+    configuration; levels: codes of each configuration; se (n,) or None: standard error of the outcome from image
+    sampling."""
 
     table: pd.DataFrame
     axes: list[str]
@@ -71,7 +70,6 @@ class Study:
     measures: list[str]
     block: np.ndarray
     levels: np.ndarray
-    weight: np.ndarray
     se: np.ndarray | None
 
 
@@ -86,16 +84,8 @@ def make_study(
     order = canonical_rows(codes, y)
     table, codes = table.iloc[order].reset_index(drop=True), codes[order]
     levels, block = np.unique(codes, axis=0, return_inverse=True)
-    weight = np.ones(len(table))
     errors = table[se].to_numpy(float) if se else None
-    return Study(table, list(axes), outcome, list(measures), block.reshape(-1), levels, weight, errors)
-
-
-def in_cells(study: Study) -> Study:
-    """The study with a row for each cell of settings that a model stands in (analysis.checkpoints)."""
-    table = expanded(study.table, study.axes)
-    se = None if study.se is None else study.se[table.index]
-    return replace(study, table=table, block=study.block[table.index], se=se)
+    return Study(table, list(axes), outcome, list(measures), block.reshape(-1), levels, errors)
 
 
 class Bases:
@@ -148,19 +138,15 @@ def pis(study: Study, bases: Bases) -> list[Statement]:
 
 def design_of(study: Study, seed: int = 0) -> tuple[Design, list[np.ndarray]]:
     """Columns of the settings, and the fold of each of their cells in every deal."""
-    codes, y = study.table[study.axes], study.table[study.outcome].to_numpy(float)
-    deals = deals_of(study.block, seed)
-    design = make_design(
-        canonical_codes(codes, y, study.weight), study.block, study.weight, most_held_out(study.block, deals)
-    )
-    first = np.unique(design.cell, return_index=True)[1]
-    return design, [fold[first] for fold in deals]
+    dealt = deals_of(len(study.levels), seed)
+    most = max(int(np.bincount(fold).max()) for fold in dealt)
+    design = make_design(study.table, study.axes, study.outcome, study.block, most)
+    return design, [fold[design.block] for fold in dealt]
 
 
 def increments(study: Study, seed: int = 0) -> list[Statement]:
     """The increment of each measure over the settings, under each learner, among the models that have the measure, as
     tau is: the others would dilute it, and would let settings be fitted that the measure's own models cannot bear."""
-    study = in_cells(study)
     values, many = study.table[study.measures].to_numpy(float), len(study.levels)
     groups: dict[bytes, list[int]] = {}  # measures by which models are known: most are known for all
     for place, known in enumerate(~np.isnan(values).T):
@@ -172,11 +158,10 @@ def increments(study: Study, seed: int = 0) -> list[Statement]:
         names = [study.measures[place] for place in places]
         part = replace(
             study,
-            table=study.table[rows],
+            table=study.table[rows].reset_index(drop=True),
             measures=names,
             block=block,
             levels=study.levels[chosen],
-            weight=study.weight[rows],
             se=None,
         )
         for one in increments_of(part, seed):
@@ -195,18 +180,18 @@ def increments_of(study: Study, seed: int) -> list[Statement]:
 
     def made(learner: str, k: int, estimate: float, se: float, parts: np.ndarray, slope: float) -> Statement:
         key = {"measure": study.measures[k], "statistic": "increment", "learner": learner}
-        return Statement(key, estimate, se, many - 1, parts, study.table.index.nunique(), many, slope=slope)
+        return Statement(key, estimate, se, many - 1, parts, len(y), many, slope=slope)
 
     design, folds = design_of(study, seed) if varies.any() else (None, [])
     if design is None or design.order == 0:
         none = np.nan, np.nan, np.zeros(many), np.nan
         return [made(name, k, *none) for name in LEARNERS for k in range(len(varies))]
-    scores = normal_scores(y, study.weight)
+    scores = normal_scores(y)
     added, slopes = corrections(design, scores, values, folds)
     found = []
     for learner, predicted in out_of_fold(design, design.means(scores), folds, seed=seed).items():
-        error = scores - predicted[design.cell]
-        estimate, se, parts = sum_error(gains(error, added, scores, study.block, study.weight))
+        error = scores - design.of_models(predicted[design.cell])
+        estimate, se, parts = sum_error(gains(error, added, scores, study.block))
         estimate, se = (np.where(varies, numbers, np.nan) for numbers in (estimate, se))
         for k, slope in enumerate(np.sign(slopes)):
             found.append(made(learner, k, float(estimate[k]), float(se[k]), parts[:, k], float(slope)))
@@ -256,5 +241,6 @@ def statements(study: Study, *, seed: int = 0) -> pd.DataFrame:
     rows += expected_rows(rows, made) if study.se is not None else []
     rows += family_rows(pis(study, bases), two_sided=False, seed=seed)
     for learner in LEARNERS:
-        rows += family_rows([one for one in grown if one.key["learner"] == learner], seed=seed)
+        own = [one for one in grown if one.key["learner"] == learner]
+        rows += family_rows(own, two_sided=False, seed=seed)
     return pd.DataFrame(rows, columns=RESULT)

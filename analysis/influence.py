@@ -11,7 +11,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from analysis.inversions import agreement
 
@@ -125,5 +125,5 @@ def t_interval(estimate: float, se: float, free: int, critical: float) -> tuple[
     it as a standard normal leaves above `critical`."""
     if np.isnan(se):
         return np.nan, np.nan
-    q = float(stats.t.isf(stats.norm.sf(critical), free))
+    q = float(-special.stdtrit(free, special.ndtr(-critical)))
     return estimate - q * se, estimate + q * se

@@ -232,15 +232,25 @@ def expected_rows(rows: list[dict], made: list[Statement]) -> list[dict]:
     return found
 
 
-def statements(study: Study, *, seed: int = 0) -> pd.DataFrame:
-    """All statements of a study as tidy rows (columns: RESULT). The families: tau of all measures; pi of all measures,
-    axes and values; the increments of all measures under each learner."""
-    bases, grown = Bases(study.levels), increments(study, seed)
-    made = taus(study, bases)
-    rows = family_rows(made, seed=seed)
-    rows += expected_rows(rows, made) if study.se is not None else []
-    rows += family_rows(pis(study, bases), two_sided=False, seed=seed)
+def statements_of(study: Study, seed: int = 0) -> list[Statement]:
+    """All statements of a study but `tau_expected`: tau and pi of all measures, then the increments."""
+    bases = Bases(study.levels)
+    return [*taus(study, bases), *pis(study, bases), *increments(study, seed)]
+
+
+def statement_rows(made: Sequence[Statement], study: Study, seed: int = 0) -> list[dict]:
+    """Tidy rows of the statements of a study. The families: tau of all measures; pi of all measures, axes and values;
+    the increments of all measures under each learner."""
+    by_statistic = {name: [one for one in made if one.key["statistic"] == name] for name in ("tau", "pi", "increment")}
+    rows = family_rows(by_statistic["tau"], seed=seed)
+    rows += expected_rows(rows, by_statistic["tau"]) if study.se is not None else []
+    rows += family_rows(by_statistic["pi"], two_sided=False, seed=seed)
     for learner in LEARNERS:
-        own = [one for one in grown if one.key["learner"] == learner]
+        own = [one for one in by_statistic["increment"] if one.key["learner"] == learner]
         rows += family_rows(own, two_sided=False, seed=seed)
-    return pd.DataFrame(rows, columns=RESULT)
+    return rows
+
+
+def statements(study: Study, *, seed: int = 0) -> pd.DataFrame:
+    """All statements of a study as tidy rows (columns: RESULT)."""
+    return pd.DataFrame(statement_rows(statements_of(study, seed), study, seed), columns=RESULT)

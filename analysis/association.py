@@ -13,8 +13,8 @@ The checkpoint rule, an axis called `checkpoint`, is one more axis; but like the
 A group with fewer than 2 models, or where outcome or measure is constant, is undefined: left out of the mean and
 counted in `undefined`. Models without the measure are left out, and n says how many were used. The value 'NA' (a
 setting that does not apply) matches only itself; a model to which no axis applies (one trained elsewhere) counts in
-tau alone. Y. Jiang et al., Fantastic generalization measures, ICLR 2020;
-H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
+tau alone. A missing setting (None) is a value like any other, EMPTY. Y. Jiang et al., Fantastic generalization
+measures, ICLR 2020; H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,6 +32,7 @@ KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
 RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]
 
 Rows = Iterator[dict]
+EMPTY = "(empty)"  # a setting without a value
 
 
 def row(
@@ -76,7 +77,7 @@ def paired(table: pd.DataFrame, outcome: str, measure: str) -> tuple[np.ndarray,
 def known_models(table: pd.DataFrame, outcome: str, keys: Sequence[str]) -> pd.DataFrame:
     """The models that have an outcome, the columns `keys` (axes, seed) as the text under which they are compared."""
     table = table[table[outcome].notna()]
-    return table.assign(**{key: table[key].map(text).astype(str) for key in keys})
+    return table.assign(**{key: table[key].map(text).where(table[key].notna(), EMPTY).astype(str) for key in keys})
 
 
 def tau(

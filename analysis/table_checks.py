@@ -16,6 +16,13 @@ def check_named_once(named: Sequence[str], path: str | Path) -> None:
         raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
 
 
+def check_outcome(known: pd.Series, path: str | Path) -> None:
+    """Raise ValueError unless the values of the outcome that are known differ."""
+    if known.nunique() < 2:
+        found = f"the one value {known.iloc[0]:g}" if len(known) else "no value"
+        raise ValueError(f"{path}: outcome column {known.name!r} has {found}, wanted at least two different ones")
+
+
 def check_varies(rows: pd.DataFrame, axes: Sequence[str], path: str | Path) -> None:
     """Raise ValueError for an axis with one value."""
     for axis in axes:

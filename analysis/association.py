@@ -3,7 +3,8 @@
     tau     Kendall's tau-b over all models, of the outcome against the raw value (no sign flip); tau_a: tau-a;
             spearman: Spearman's rho of the same models
     psi_k   cells fix the seed and every axis but k; tau-b within each cell; unweighted mean over the defined cells.
-            Detail (given_axis, given_value): the same mean over the cells with that value of another axis
+            Detail (given_axis, given_value): the same mean over the cells with that value of another axis. Where each
+            run has a seed of its own, cells of one seed are single models: `own_seeds` are axes whose cells fix none
     pi_k    for each value of axis k, tau-b among the models with that value (detail: column `value`);
             unweighted mean over the values where it is defined
 
@@ -17,7 +18,7 @@ tau alone. A missing setting (None) is a value like any other, EMPTY. Y. Jiang e
 measures, ICLR 2020; H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -192,13 +193,15 @@ def correlations(
     outcome: str,
     measures: Sequence[str],
     seed_column: str | None,
+    own_seeds: Collection[str] = (),
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """tau, tau_a, spearman, psi and pi of the outcome against each measure, with detail: tidy rows (columns: RESULT).
 
     table: one row per model. axes, seed_column: its columns, compared as text. outcome, measures: numeric columns,
-    NaN where missing; models without an outcome are left out. draws, seed: of the bootstrap.
+    NaN where missing; models without an outcome are left out. own_seeds: axes whose cells do not fix the seed. draws,
+    seed: of the bootstrap.
     """
     bootstrap = Bootstrap(draws, seed)
     table = known_models(table, outcome, [*axes, *([seed_column] if seed_column else [])])
@@ -206,7 +209,7 @@ def correlations(
     rows += spearman(table, axes, outcome, measures, bootstrap)
     grid = table[in_grid(table, axes)]
     for axis in bar(axes, "psi"):
-        rows += psi(grid, axis, axes, outcome, measures, seed_column, bootstrap)
+        rows += psi(grid, axis, axes, outcome, measures, None if axis in own_seeds else seed_column, bootstrap)
     for axis in bar(axes, "pi"):
         rows += pi(grid, axis, axes, outcome, measures, bootstrap)
     place = {measure: number for number, measure in enumerate(measures)}

@@ -15,8 +15,8 @@ DRAWS = 2000  # bootstrap draws of a table's statistics; a study file has its ow
 CLAIMED = ["axes", "outcome", "measures", "se_column", "signs"]  # options that `claims` takes for a ledger too
 # Those that are only of a table, by command: what a ledger's figures and report rest on is in its study file alone.
 TABLE_ONLY = {
-    "claims": ["seed_column"],
-    "statistics": [*CLAIMED, "seed_column", "state", "target", "validation", "images_column", "draws"],
+    "claims": ["seed_column", "bins"],
+    "statistics": [*CLAIMED, "seed_column", "bins", "state", "target", "validation", "images_column", "draws"],
 }
 
 
@@ -45,7 +45,12 @@ def run_ledger(given: argparse.Namespace) -> None:
 def run_correlate(given: argparse.Namespace) -> None:
     """Correlations of any table; says on stdout how the table was understood."""
     table = read_models(
-        given.table, axes=given.axes, outcome=given.outcome, measures=given.measures, seed_column=given.seed_column
+        given.table,
+        axes=given.axes,
+        outcome=given.outcome,
+        measures=given.measures,
+        seed_column=given.seed_column,
+        bins=given.bins,
     )
     for note in table.notes:
         print(note)
@@ -55,6 +60,7 @@ def run_correlate(given: argparse.Namespace) -> None:
         outcome=table.outcome,
         measures=table.measures,
         seed_column=table.seed_column,
+        own_seeds=table.own_seeds,
         draws=given.draws,
     )
     path = given.out / "correlations.csv"
@@ -90,6 +96,7 @@ def read_table(given: argparse.Namespace, *, beside: Sequence[str] = (), state: 
         se=given.se_column,
         beside=beside,
         state=state,
+        bins=given.bins,
     )
 
 

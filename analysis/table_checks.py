@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes
+from analysis.association import codes, in_grid
 
 
 def check_named_once(named: Sequence[str], path: str | Path) -> None:
@@ -44,6 +44,24 @@ def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None,
             f"{path}: found {count[count > 1][0]} models with {where}, wanted one (every setting that "
             f"differs must be an axis){hint}"
         )
+
+
+def compared(rows: pd.DataFrame, axis: str, fixed: Sequence[str]) -> int:
+    """How many models have another one with equal columns `fixed` and another value of the axis."""
+    cell = codes(rows, fixed)
+    pairs = np.unique(np.stack([cell, codes(rows, [axis])]), axis=1)
+    return int((np.bincount(pairs[0])[cell] > 1).sum()) if len(rows) else 0
+
+
+def own_seeds(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None) -> list[str]:
+    """Axes whose runs of different values hardly share seeds: fixing the seed leaves less than half of the models that
+    can be compared without it. So it is for all axes where each run has a seed of its own."""
+    grid, found = rows[in_grid(rows, axes)] if axes else rows, []
+    for axis in axes if seed_column else []:
+        others = [other for other in axes if other != axis]
+        if 2 * compared(grid, axis, [*others, str(seed_column)]) < compared(grid, axis, others):
+            found.append(axis)
+    return found
 
 
 def exact(cell: str) -> Decimal | None:

@@ -94,7 +94,8 @@ def write_table_statistics(
     """Write every statistic of the table into folder `out`, NAME.csv each; returns the files."""
     given = given or Columns()
     asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
-    found = correlations(table.rows, **asked, seed_column=table.seed_column, draws=draws)
+    seeds: dict[str, Any] = {"seed_column": table.seed_column, "own_seeds": table.own_seeds}
+    found = correlations(table.rows, **asked, **seeds, draws=draws)
     made = {"correlations": found, "simpson": simpson(found)}
     verdict, statements = claims(table.rows, **asked, signs=given.signs, se=given.se)
     made |= {"claims": verdict, "statements": statements}

@@ -1,7 +1,7 @@
 """Anybody's table with one row per model: read, checked column by column, ready for analysis.association."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import EMPTY
+from analysis.table_bins import cut_axes, proposals
 from analysis.table_cells import NOTHING, numeric
-from analysis.table_checks import check_axes, check_named_once, check_outcome, check_written_once
+from analysis.table_checks import check_axes, check_named_once, check_outcome, check_written_once, own_seeds
 from analysis.table_columns import alike, average_row, default_measures, summary_rows
 from analysis.table_files import read_any
 
@@ -20,6 +21,7 @@ class ModelTable:
     """A checked table: numbers are floats (NaN where missing or infinite), axes and seed are text.
 
     notes: what a reader must know about how the table was understood, a sentence each.
+    own_seeds: axes whose cells do not fix the seed.
     """
 
     rows: pd.DataFrame
@@ -28,6 +30,7 @@ class ModelTable:
     measures: list[str]
     seed_column: str | None
     notes: list[str]
+    own_seeds: Sequence[str] = ()
 
 
 def column(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.Series:
@@ -80,6 +83,12 @@ def keyed_rows(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> 
     return rows, notes
 
 
+def seed_notes(free: Sequence[str]) -> list[str]:
+    """What is said of the axes `own_seeds`, if any."""
+    own = "runs that differ in it have seeds of their own, so that its cells do not fix the seed"
+    return [f"psi of {', '.join(free)}: {own}"] if free else []
+
+
 def read_models(
     path: str | Path,
     *,
@@ -91,11 +100,13 @@ def read_models(
     beside: Sequence[str] = (),
     state: Sequence[str] = (),
     counts: Sequence[str] = (),
+    bins: Mapping[str, int] | None = None,
 ) -> ModelTable:
     """Read and check a table with one row per model; without `measures`, all numeric columns without another role.
 
     se: column of the outcome's standard error; beside: other numeric columns that are no measures, counts: such of
-    images; state: such that may be measures too. All are kept in `rows`.
+    images; state: such that may be measures too. All are kept in `rows`. bins: numeric axes that are cut at quantiles,
+    and into how many classes (analysis.table_bins).
     A model without outcome is left out; an empty cell of an axis is the value EMPTY; a measure that is nowhere defined
     stays, and all its statistics are undefined: each is said in `notes`. Raises FileNotFoundError, LookupError (a
     column that is not there) or ValueError (a constant outcome, an axis with one value, two models with equal axes
@@ -131,4 +142,8 @@ def read_models(
     rows = rows.reset_index(drop=True)
     check_axes(rows, axes, seed_column, path)
     notes += average_row(rows, axes, outcome)
-    return ModelTable(rows, list(axes), outcome, list(measures), seed_column, notes)
+    rows, run, told = cut_axes(rows, axes, bins or {}, seed_column, path)
+    free = own_seeds(rows, axes, run)
+    notes += told + proposals(rows, axes)
+    notes += seed_notes([axis for axis in free if axis not in (bins or {})]) if seed_column else []
+    return ModelTable(rows, list(axes), outcome, list(measures), run, notes, free)

@@ -45,10 +45,13 @@ def row(
 
 
 def codes(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Number the distinct combinations of `columns` 0, 1, ... in sorted order; all rows are 0 where none is given."""
+    """Number the distinct combinations of `columns` 0, 1, ... in sorted order; all rows are 0 where none is given.
+
+    Columns are taken by name: draws and folds go by these numbers, and must not move with the order of the axes.
+    """
     if not columns:
         return np.zeros(len(table), dtype=int)
-    return table.groupby(list(columns), sort=True).ngroup().to_numpy()
+    return table.groupby(sorted(columns), sort=True).ngroup().to_numpy()
 
 
 def configuration(axes: Sequence[str]) -> list[str]:

@@ -14,8 +14,9 @@ Intervals are those of analysis.statements. For *sign depends*, a wrong verdict 
 takes a wrong statement against that sign, so that 5 % may be spent on one side.
 """
 
+import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,14 +148,19 @@ def claims(
     return verdicts(found, signs or {}), found
 
 
-def read_signs(path: str | Path) -> dict[str, int | None]:
+def read_signs(path: str | Path, columns: Collection[str] | None = None) -> dict[str, int | None]:
     """{measure column: +1 | -1 | None} from JSON: either just that, or a catalogue of measures, as `python -m measures
     list --json` prints it, whose adversarial variants are columns NAME.adv.
 
-    Raises ValueError for any other value.
+    columns: those of the table, if known. Raises ValueError for any other value, and LookupError for a name that is
+    none of the columns; a catalogue may have more measures than a table.
     """
     signs: dict[str, int | None] = {}
     for name, entry in read_json(Path(path)).items():
+        if columns is not None and not isinstance(entry, dict) and name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise LookupError(f"{path}: found the sign of {name!r}, wanted columns of the table{hint}")
         expects = (entry.get("expects") or {}) if isinstance(entry, dict) else {"clean": entry}
         if not isinstance(expects, dict):
             raise ValueError(f"{path}: found {json.dumps(expects)} as what {name!r} expects, wanted variants and signs")

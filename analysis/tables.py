@@ -20,7 +20,7 @@ from analysis.table_files import read_any
 class ModelTable:
     """A checked table: numbers are floats (NaN where missing or infinite), axes and seed are text.
 
-    notes: what a reader must know about how the table was understood, a sentence each.
+    notes: what a reader must know about how the table was understood, a sentence each. columns: all of the file.
     own_seeds: axes whose cells do not fix the seed.
     """
 
@@ -30,6 +30,7 @@ class ModelTable:
     measures: list[str]
     seed_column: str | None
     notes: list[str]
+    columns: Sequence[str] = ()
     own_seeds: Sequence[str] = ()
 
 
@@ -146,4 +147,4 @@ def read_models(
     free = own_seeds(rows, axes, run)
     notes += told + proposals(rows, axes)
     notes += seed_notes([axis for axis in free if axis not in (bins or {})]) if seed_column else []
-    return ModelTable(rows, list(axes), outcome, list(measures), run, notes, free)
+    return ModelTable(rows, list(axes), outcome, list(measures), run, notes, list(table.columns), free)

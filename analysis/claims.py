@@ -14,7 +14,6 @@ Intervals are those of analysis.statements. For *sign depends*, a wrong verdict 
 takes a wrong statement against that sign, so that 5 % may be spent on one side.
 """
 
-import difflib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from analysis.files import read_json, write_csv
 from analysis.labels import minus, with_interval
 from analysis.settings_models import LEARNERS
 from analysis.statements import make_study, statements
+from analysis.table_checks import nearest
 
 NEGLIGIBLE = 0.01
 SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED = "sign depends", "replicates", "proxy of the settings", "unresolved"
@@ -158,8 +158,7 @@ def read_signs(path: str | Path, columns: Collection[str] | None = None) -> dict
     signs: dict[str, int | None] = {}
     for name, entry in read_json(Path(path)).items():
         if columns is not None and not isinstance(entry, dict) and name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = nearest(name, columns)
             raise LookupError(f"{path}: found the sign of {name!r}, wanted columns of the table{hint}")
         expects = (entry.get("expects") or {}) if isinstance(entry, dict) else {"clean": entry}
         if not isinstance(expects, dict):

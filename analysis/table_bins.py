@@ -59,7 +59,8 @@ def cut(cells: pd.Series, count: int, path: str | Path) -> tuple[pd.Series, list
     labels = cells.copy()
     labels[known] = np.array(names, dtype=object)[place]
     told = ", ".join(f"{name} ({many})" for name, many in zip(names, np.bincount(place), strict=True))
-    return labels, [f"axis {axis} in {classes} classes (models in each): {told}"]
+    asked = f" ({count} asked for: values repeat)" if classes < count else ""
+    return labels, [f"axis {axis} in {classes} classes{asked}, models in each: {told}"]
 
 
 def cut_axes(

@@ -79,4 +79,4 @@ def numeric(cells: pd.Series, name: str, role: str, path: str | Path) -> tuple[p
         place = int(np.flatnonzero(found.bad)[0])
         told = f"{path}, row {place + 1}: found {cells.iloc[place]!r} in {role} column {name!r}, wanted a number"
         raise ValueError(told + hint(cells.iloc[place]))
-    return found.numbers, [f"{role} {name}: {note}" for note in found.notes]
+    return found.numbers, [f"column {name}: {note}" for note in found.notes]

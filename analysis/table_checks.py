@@ -1,6 +1,7 @@
 """What a table of models must be before its columns mean anything: one clear line for each that it is not."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -8,6 +9,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import codes, in_grid
+
+
+def nearest(name: str, columns: Iterable[str]) -> str:
+    """ "; did you mean 'batch'?" for 'Batchs', whatever its capitals; '' where no column is near."""
+    small = {column.casefold(): column for column in columns}
+    near = difflib.get_close_matches(name.casefold(), small, n=1, cutoff=0.5)
+    quoted = " (in quotes, as it has a comma)" if near and "," in near[0] else ""
+    return f"; did you mean {small[near[0]]!r}{quoted}?" if near else ""
 
 
 def check_named_once(named: Sequence[str], path: str | Path) -> None:

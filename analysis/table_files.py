@@ -8,7 +8,6 @@ import gzip
 import io
 import re
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +49,8 @@ def decoded(content: bytes, path: Path) -> tuple[str, list[str]]:
     for start, (found, wanted) in FOREIGN.items():
         if content.startswith(start):
             raise ValueError(f"{path}: found {found}, wanted CSV or parquet: {wanted}")
+    if content.lstrip()[:1] in (b"{", b"["):
+        raise ValueError(f"{path}: found JSON, wanted CSV or parquet: write the table as CSV")
     wide = content.startswith(WIDE)
     try:
         found, notes = (content.decode("utf-16"), [WIDE_TOLD]) if wide else (content.decode("utf-8-sig"), [])
@@ -116,8 +117,8 @@ def parquet_cells(path: Path) -> pd.DataFrame:
     return pd.concat(cells, axis=1).set_axis(found.columns.map(str), axis=1) if cells else pd.DataFrame()
 
 
-def named_apart(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of columns, the second of one name called NAME.2 and so on, and a note on those that were renamed."""
+def named_apart(names: Sequence[str]) -> list[str]:
+    """Names of columns, the second of one name called NAME.2 and so on."""
     found: list[str] = []
     for place, name in enumerate(names):
         own, number = name, 1
@@ -125,15 +126,12 @@ def named_apart(names: Sequence[str]) -> tuple[list[str], list[str]]:
             number += 1
             own = f"{name}.{number}"
         found.append(own)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    renamed = [own for own, name in zip(found, names, strict=True) if own != name]
-    told = f"columns of one name ({', '.join(twice)}): the later ones are called {', '.join(renamed)}"
-    return found, [told] if twice else []
+    return found
 
 
-def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
-    """A CSV or parquet file, every cell as text, and notes on how it was understood. Columns without a name (a written
-    row index) are called ''.
+def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
+    """A CSV or parquet file, every cell as text, notes on how it was understood, and the names that columns had which
+    were renamed because another is called so. Columns without a name (a written row index) are called ''.
 
     Raises FileNotFoundError, or ValueError when the file is not readable or has no rows.
     """
@@ -149,8 +147,12 @@ def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
         table, notes = read_csv(content, path)
     if table.empty:
         raise ValueError(f"{path}: found 0 rows, wanted one per model")
-    named = table.columns != ""
-    names, told = named_apart(list(table.columns[named]))
-    fresh = iter(names)
-    table.columns = pd.Index([next(fresh) if name else "" for name in table.columns])
-    return table, notes + told
+    names = [str(name) for name in table.columns if name != ""]
+    fresh = named_apart(names)
+    renamed = {own: name for own, name in zip(fresh, names, strict=True) if own != name}
+    if renamed:
+        twice = ", ".join(dict.fromkeys(renamed.values()))
+        notes.append(f"columns of one name ({twice}): the later ones are called {', '.join(renamed)}")
+    order = iter(fresh)
+    table.columns = pd.Index([next(order) if name != "" else "" for name in table.columns])
+    return table, notes, renamed

@@ -1,6 +1,5 @@
 """Anybody's table with one row per model: read, checked column by column, ready for analysis.association."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 from analysis.association import EMPTY
 from analysis.table_bins import cut_axes, proposals
 from analysis.table_cells import NOTHING, numeric
-from analysis.table_checks import check_axes, check_named_once, check_outcome, check_written_once, own_seeds
+from analysis.table_checks import check_axes, check_named_once, check_outcome, check_written_once, nearest, own_seeds
 from analysis.table_columns import alike, average_row, default_measures, summary_rows
 from analysis.table_files import read_any
 
@@ -37,11 +36,8 @@ class ModelTable:
 def column(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.Series:
     """A column by name. Raises LookupError naming the role it was wanted for and the nearest column."""
     if name not in table.columns:
-        near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
-        quoted = " (in quotes, as it has a comma)" if near and "," in near[0] else ""
-        hint = f"; did you mean {near[0]!r}{quoted}?" if near else ""
-        found = ", ".join(f'"{other}"' if "," in other else other for other in table.columns)
-        raise LookupError(f"{path}: wanted {role} column {name!r}{hint} (found: {found})")
+        found = ", ".join(f'"{other}"' if "," in other else other for other in table.columns if other)
+        raise LookupError(f"{path}: wanted {role} column {name!r}{nearest(name, table.columns)} (found: {found})")
     return table[name]
 
 
@@ -63,11 +59,11 @@ class Reader:
         return values
 
 
-def standard_errors(read: Reader, name: str) -> pd.Series:
-    """The column of the outcome's standard errors. Raises ValueError where one is below 0, or all are missing."""
-    if (errors := read(name, "standard error", least=0)).isna().all():
-        raise ValueError(f"{read.path}: standard error column {name!r} has no value, wanted numbers of 0 or more")
-    return errors
+def sizes(read: Reader, name: str, role: str, least: float) -> pd.Series:
+    """A column of numbers of `least` or more. Raises ValueError where one is below, or all are missing."""
+    if (found := read(name, role, least)).isna().all():
+        raise ValueError(f"{read.path}: {role} column {name!r} has no value, wanted numbers of {least:g} or more")
+    return found
 
 
 def keyed_rows(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> tuple[pd.DataFrame, list[str]]:
@@ -114,7 +110,7 @@ def read_models(
     and seed, a setting written in two ways, text in a numeric column, a count of 0 or less, no rows), each one line
     naming file, column, found and wanted.
     """
-    table, notes = read_any(path)
+    table, notes, renamed = read_any(path)
     notes += summary_rows(table)
     roles = dict.fromkeys(axes, "axis") | ({seed_column: "seed"} if seed_column else {})
     used = [outcome, *([se] if se else []), *beside, *counts]
@@ -123,11 +119,12 @@ def read_models(
     keys, told = keyed_rows(table, roles, path)
     read = Reader(table, path)
     outcomes = read(outcome, "outcome")
-    others = {se: standard_errors(read, se)} if se else {}
+    others = {se: sizes(read, se, "standard error", 0)} if se else {}
     others |= {name: read(name, "named") for name in [*beside, *state]}
-    others |= {name: read(name, "count", least=1) for name in counts}
+    others |= {name: sizes(read, name, "count", 1) for name in counts}
     if measures is None:
-        measures, chosen = default_measures(table, [*keys, *used])
+        again = [own for own, name in renamed.items() if name in [*keys, *used]]
+        measures, chosen = default_measures(table, [*keys, *used, *again])
         told.append(chosen)
     if not measures:
         raise ValueError(f"{path}: found no numeric column to be a measure, wanted at least one")

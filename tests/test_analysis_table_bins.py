@@ -26,12 +26,14 @@ def test_classes_are_quantiles_and_named_by_what_is_in_them():
     labels, notes = cut(pd.Series([f"{value:g}" for value in values], name="lr"), 4, "a.csv")
     names = ["0.0001 to 0.001", "0.01 to 0.1", "1 to 10", "100 to 1e+03"]
     assert labels.tolist() == [names[(place + 4) // 2] for place in np.log10(values).round().astype(int)]
-    assert notes == [f"axis lr in 4 classes (models in each): {', '.join(f'{name} (2)' for name in names)}"]
+    assert notes == [f"axis lr in 4 classes, models in each: {', '.join(f'{name} (2)' for name in names)}"]
 
 
 def test_equal_values_share_a_class_and_cells_without_a_number_keep_their_text():
     cells = pd.Series(["1"] * 6 + ["2", "3", "NA", "(empty)"], name="lr")
-    assert cut(cells, 4, "a.csv")[0].tolist() == ["1"] * 6 + ["2 to 3"] * 2 + ["NA", "(empty)"]
+    labels, notes = cut(cells, 4, "a.csv")
+    assert labels.tolist() == ["1"] * 6 + ["2 to 3"] * 2 + ["NA", "(empty)"]
+    assert notes == ["axis lr in 2 classes (4 asked for: values repeat), models in each: 1 (6), 2 to 3 (2)"]
 
 
 def test_names_of_classes_have_the_digits_that_tell_them_apart():
@@ -69,7 +71,7 @@ def test_a_random_search_has_increments_and_psi_once_its_axes_are_cut(tmp_path, 
     cut_now = ["--bins", "lr=4,wd=4"]
     assert main(["claims", *given, *cut_now, "--out", str(tmp_path / "cut")]) == 0
     told = capsys.readouterr().out
-    assert "axis lr in 4 classes (models in each): " in told and "`--bins" not in told
+    assert "axis lr in 4 classes, models in each: " in told and "`--bins" not in told
     assert pd.read_csv(tmp_path / "cut" / "claims.csv")["verdict"].tolist() == ["replicates"]
     assert main(["correlate", *given, *cut_now, "--draws", "20", "--out", str(tmp_path / "cut")]) == 0
     found = pd.read_csv(tmp_path / "cut" / "correlations.csv")

@@ -70,8 +70,8 @@ def test_cells_that_could_mean_two_things_are_named(table, tmp_path, cells, bad)
 def test_what_cells_count_as_is_said_of_each_column(table, tmp_path):
     spoiled = table.assign(m=["inf", "-inf", *["1", "2"] * 3], gap=["inf", *table["gap"][1:]])
     found = read(spoiled, tmp_path)
-    assert "measure m: 2 infinite values count as missing" in found.notes
-    assert "outcome gap: 1 infinite value counts as missing" in found.notes
+    assert "column m: 2 infinite values count as missing" in found.notes
+    assert "column gap: 1 infinite value counts as missing" in found.notes
     assert "outcome gap: 1 of 8 models have none and are left out" in found.notes
 
 

@@ -71,6 +71,7 @@ REFUSED = {
     ),
     "a.csv.bz2": (bz2.compress, "a file packed by bzip2, wanted CSV or parquet: unpack it first"),
     "a.csv.xz": (lzma.compress, "a file packed by xz, wanted CSV or parquet: unpack it first"),
+    "a.json": (lambda csv: b'[{"defense": "AT"}]', "found JSON, wanted CSV or parquet: write the table as CSV"),
     "cut.csv.gz": (lambda csv: gzip.compress(csv)[:-9], "found no readable gzip (cut short?)"),
     "UTF-16 without a mark.csv": (lambda csv: csv.decode().encode("utf-16-le"), "found bytes that are no text"),
     "UTF-32.csv": (lambda csv: csv.decode().encode("utf-32"), "found bytes that are no text"),
@@ -115,6 +116,15 @@ def test_the_later_of_two_columns_of_one_name_is_renamed(table, tmp_path, kind):
     assert "columns of one name (ce): the later ones are called ce.3" in found.notes
     for name, times in {"ce": 1, "ce.3": 2, "ce.2": 3}.items():
         np.testing.assert_allclose(found.rows[name], times * table["ce"])
+
+
+def test_a_second_column_of_the_outcome_or_an_axis_is_no_measure_by_itself(table, tmp_path):
+    """It is that column again; a rank correlation of 1 would say nothing."""
+    pd.concat([table, table[["gap", "seed"]]], axis=1).to_csv(tmp_path / "a.csv", index=False)
+    found = read(tmp_path / "a.csv")
+    assert found.measures == ["ce"]
+    assert "columns of one name (gap, seed): the later ones are called gap.2, seed.2" in found.notes
+    assert read_models(tmp_path / "a.csv", **OPTIONS, measures=["gap.2"]).measures == ["gap.2"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

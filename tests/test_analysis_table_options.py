@@ -63,6 +63,11 @@ def test_names_with_commas_stand_in_quotes(listed, found):
     assert names(listed) == found
 
 
+def test_the_nearest_column_is_named_whatever_its_capitals(table, tmp_path, capsys):
+    assert run("correlate", table.rename(columns=str.upper), tmp_path) == 1
+    assert "wanted axis column 'defense'; did you mean 'DEFENSE'? (found: DEFENSE, " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_column_with_a_comma_in_its_name_can_be_asked_for(table, tmp_path, capsys, command):
     named = table.rename(columns={"m": "top-1, clean", "batch": "batch, size"})
@@ -128,6 +133,7 @@ def test_the_unit_is_told_from_what_fractions_cannot_be(table, tmp_path, columns
     [
         (lambda t: t.assign(images=[8000, -5] * 4), "row 2: count column 'images' has -5, wanted numbers of 1 or more"),
         (lambda t: t.assign(images=0), "row 1: count column 'images' has 0, wanted numbers of 1 or more"),
+        (lambda t: t.assign(images=""), "count column 'images' has no value, wanted numbers of 1 or more"),
         (lambda t: t.assign(images=8000, se=[1, -0.5] * 4), "row 2: standard error column 'se' has -0.5, wanted"),
     ],
 )

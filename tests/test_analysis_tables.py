@@ -77,7 +77,7 @@ def test_missing_values_are_missing_and_settings_are_text(table, tmp_path):
     assert set(read.rows["batch"]) == {"(empty)", "64"}
     assert read.notes == [
         "column batch: 12 empty cells are taken as the value (empty)",
-        "measure ce: 1 infinite value counts as missing",
+        "column ce: 1 infinite value counts as missing",
     ]
 
 

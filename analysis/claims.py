@@ -17,6 +17,7 @@ takes a wrong statement against that sign, so that 5 % may be spent on one side.
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,15 +137,22 @@ def claims(
     measures: Sequence[str],
     signs: Mapping[str, int | None] | None = None,
     se: str | None = None,
+    fine: pd.DataFrame | None = None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Verdicts and the statements they rest on.
 
     table: one row per model. axes: its columns of settings (`checkpoint` is no part of a configuration). se: column of
     the outcome's standard error from image sampling; without one, there is no tau_expected. signs: the sign
-    that is claimed for each measure's relation with the outcome; a measure without one is tested two-sided.
+    that is claimed for each measure's relation with the outcome; a measure without one is tested two-sided. fine: the
+    table with settings as increments take them, where these are finer (analysis.table_bins).
     """
-    found = statements(make_study(table, axes=axes, outcome=outcome, measures=measures, se=se), seed=seed)
+    keys: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures}
+    found = statements(make_study(table, **keys, se=se), seed=seed)
+    if fine is not None:
+        finer = statements(make_study(fine, **keys), seed=seed)
+        parts = [found[found["statistic"] != "increment"], finer[finer["statistic"] == "increment"]]
+        found = pd.concat(parts, ignore_index=True)
     return verdicts(found, signs or {}), found
 
 

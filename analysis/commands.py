@@ -134,6 +134,7 @@ def run_claims(given: argparse.Namespace) -> None:
         measures=table.measures,
         signs=signs,
         se=se,
+        fine=table.fine,
     )
     paths = claims.write_claims(verdict, found, given.out)
     counted = ", ".join(f"{number} {name}" for name, number in verdict["verdict"].value_counts().items())

@@ -93,13 +93,14 @@ def makers(table: ModelTable, given: Columns, draws: int) -> dict[str, Callable[
     rows, axes, measures, few = table.rows, table.axes, table.measures, min(draws, SLOW_DRAWS)
     keys: dict[str, Any] = {"axes": axes, "outcome": table.outcome}
     asked: dict[str, Any] = {**keys, "measures": measures}
+    fine = rows if table.fine is None else table.fine
     points = rows.assign(**{table.outcome: rows[table.outcome] * points_per_unit(table, given)})
     found: dict[str, Callable[[], pd.DataFrame]] = {
         "information": lambda: conditional_information(rows, **asked, seed_column=table.seed_column, draws=few),
         "sign_errors": lambda: sign_errors(points, **asked, images=given.images, draws=few),
         "environments": lambda: environment_errors(points, **asked, images=given.images),
         "noise": lambda: noise(rows, **keys, seed_column=table.seed_column, se=given.se, draws=few),
-        "increments": lambda: ladder(make_study(rows, **asked), state=given.state),
+        "increments": lambda: ladder(make_study(fine, **asked), state=given.state),
         "reliability": lambda: seed_reliability(table, draws),
     }
     if given.state:
@@ -125,7 +126,7 @@ def write_table_statistics(
     seeds: dict[str, Any] = {"seed_column": table.seed_column, "own_seeds": table.own_seeds}
     found = correlations(table.rows, **asked, **seeds, draws=draws)
     made = {"correlations": found, "simpson": simpson(found)}
-    verdict, statements = claims(table.rows, **asked, signs=given.signs, se=given.se)
+    verdict, statements = claims(table.rows, **asked, signs=given.signs, se=given.se, fine=table.fine)
     made |= {"claims": verdict, "statements": statements}
     ways = makers(table, given, draws)
     made |= {name: ways[name]() for name in bar(ways, "statistics")}

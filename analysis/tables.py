@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import EMPTY
-from analysis.table_bins import cut_axes, proposals
+from analysis.table_bins import cut_axes, fine_axes, proposals
 from analysis.table_cells import NOTHING, numeric
 from analysis.table_checks import check_axes, check_named_once, check_outcome, check_written_once, nearest, own_seeds
 from analysis.table_columns import alike, average_row, default_measures, summary_rows
@@ -20,7 +20,7 @@ class ModelTable:
     """A checked table: numbers are floats (NaN where missing or infinite), axes and seed are text.
 
     notes: what a reader must know about how the table was understood, a sentence each. columns: all of the file.
-    own_seeds: axes whose cells do not fix the seed.
+    own_seeds: axes whose cells do not fix the seed. fine: `rows` as increments take their settings, where that differs.
     """
 
     rows: pd.DataFrame
@@ -31,6 +31,7 @@ class ModelTable:
     notes: list[str]
     columns: Sequence[str] = ()
     own_seeds: Sequence[str] = ()
+    fine: pd.DataFrame | None = None
 
 
 def column(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.Series:
@@ -140,8 +141,10 @@ def read_models(
     rows = rows.reset_index(drop=True)
     check_axes(rows, axes, seed_column, path)
     notes += average_row(rows, axes, outcome)
-    rows, run, told = cut_axes(rows, axes, bins or {}, seed_column, path)
+    exact, bins = rows, bins or {}
+    rows, run, told = cut_axes(exact, axes, bins, seed_column, path)
+    fine, finer = fine_axes(exact, bins, path)
     free = own_seeds(rows, axes, run)
-    notes += told + proposals(rows, axes)
-    notes += seed_notes([axis for axis in free if axis not in (bins or {})]) if seed_column else []
-    return ModelTable(rows, list(axes), outcome, list(measures), run, notes, list(table.columns), free)
+    notes += told + finer + proposals(rows, axes)
+    notes += seed_notes([axis for axis in free if axis not in bins]) if seed_column else []
+    return ModelTable(rows, list(axes), outcome, list(measures), run, notes, list(table.columns), free, fine)

@@ -8,8 +8,11 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.association import correlations
+from analysis.claims import claims
 from analysis.table_bins import cut, read_bins
+from analysis.table_statistics import Columns, makers
 from analysis.tables import read_models
+from benchmarks.random_search import AXES, BINS, MEASURES, make_search
 
 
 def random_search(n: int) -> pd.DataFrame:
@@ -77,6 +80,28 @@ def test_a_random_search_has_increments_and_psi_once_its_axes_are_cut(tmp_path, 
     found = pd.read_csv(tmp_path / "cut" / "correlations.csv")
     psi = found[(found["statistic"] == "psi") & found["given_axis"].isna()].set_index("axis")
     assert psi["n"].to_dict() == {"defense": 16, "lr": 8, "wd": 8} and (psi["undefined"] == 0).all()
+
+
+def test_a_setting_in_disguise_knows_nothing_more_than_settings_that_are_cut(tmp_path):
+    """By four classes it would: it knows how the learning rate differs within a class."""
+    make_search("linear", 320, 0).to_csv(tmp_path / "a.csv", index=False)
+    options = {"axes": AXES, "outcome": "gap", "measures": MEASURES}
+    read = read_models(tmp_path / "a.csv", **options, bins=BINS)
+    assert "increments over the settings go by finer classes: learning_rate 20, weight_decay 20" in read.notes
+    (verdict, found), (coarse, alone) = (claims(read.rows, **options, fine=fine) for fine in (read.fine, None))
+    assert dict(zip(MEASURES, verdict["verdict"], strict=True))["genuine"] == "replicates"
+    for name in ("increment_ridge", "increment_trees"):
+        assert (coarse[name][:2] > 0.01).all() and (verdict[name][:2] < 0.005).all()  # a percent of R2 is negligible
+    others = found["statistic"] != "increment"  # tau and pi are of the classes that were asked for
+    pd.testing.assert_frame_equal(found[others], alone[others])
+
+
+def test_increments_of_statistics_go_by_the_finer_classes(tmp_path):
+    make_search("linear", 60, 0).to_csv(tmp_path / "a.csv", index=False)
+    read = read_models(tmp_path / "a.csv", axes=AXES, outcome="gap", measures=["lr"], bins=BINS)
+    found = makers(read, Columns(), 0)["increments"]()
+    assert read.rows["learning_rate"].nunique() == 4
+    assert len(set(found.loc[found["axis"] == "learning_rate", "value"])) == read.fine["learning_rate"].nunique() == 6
 
 
 def test_models_of_one_class_are_different_runs_and_checkpoints_of_one_run_are_one(tmp_path):

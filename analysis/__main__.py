@@ -1,11 +1,13 @@
 """Statistics, figures and the report of a study, or correlations of anybody's table with one row per model."""
 
 import argparse
+import csv
 import sys
 from pathlib import Path
 from typing import Any
 
 from analysis import commands as does  # `commands` below are the parsers
+from analysis.table_bins import read_bins
 
 LEDGER: dict[str, Any] = {
     "metavar": "STUDY|LEDGER",
@@ -16,12 +18,31 @@ AXES = (
     "columns of settings that vary; one named `checkpoint` is taken for the checkpoint rule: its values are of one "
     "trained network, and like seeds no configurations of their own"
 )
+MEASURES = (
+    "default: all other numeric columns but ids, times, and true or false; a name with a comma stands in quotes "
+    "('\"a, b\",c')"
+)
+SEEDS = "column of the training seed"
+BINS = "numeric axes, cut at quantiles of the models into so many classes"
 TABLE_ONLY = "only of a table (a ledger knows its own, and none of these is taken for it)"
 
 
 def names(listed: str) -> list[str]:
-    """'a, b' -> ['a', 'b']."""
-    return [name.strip() for name in listed.split(",") if name.strip()]
+    """'a, b' -> ['a', 'b']; a name with a comma stands in quotes: '"a, b", c' -> ['a, b', 'c']."""
+    try:
+        found = next(csv.reader([listed], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        wanted = 'wanted names with commas between them, quotes around a name with a comma: "a, b",c'
+        raise argparse.ArgumentTypeError(f"found {listed!r}, {wanted}") from error
+    return [name.strip() for name in found if name.strip()]
+
+
+def bins(listed: str) -> dict[str, int]:
+    """'lr=4,wd=3' -> {'lr': 4, 'wd': 3}, or argparse's own complaint."""
+    try:
+        return read_bins(names(listed))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def positive(number: str) -> int:
@@ -39,11 +60,12 @@ def add_table_options(one: argparse.ArgumentParser, own: str = "") -> argparse._
     alone = one.add_argument_group(TABLE_ONLY) if own else both
     both.add_argument("--axes", type=names, metavar="A,B", help=AXES)
     both.add_argument("--outcome", metavar="COLUMN", help="what is to be explained")
-    both.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
+    both.add_argument("--measures", type=names, metavar="X,Y", help=MEASURES)
     both.add_argument("--se-column", metavar="SE", help="column of the outcome's standard error from image sampling")
-    signs = 'JSON {"MEASURE": 1, -1 or null}, or a catalogue.json (default: none)'
+    signs = 'JSON {"MEASURE": 1, -1 or null} with columns of the table, or a catalogue.json (default: none)'
     both.add_argument("--signs", type=Path, metavar="FILE", help=signs)
-    alone.add_argument("--seed-column", metavar="S", help="column of the training seed")
+    alone.add_argument("--seed-column", metavar="S", help=SEEDS)
+    alone.add_argument("--bins", type=bins, metavar="A=4,B=3", help=BINS)
     return alone
 
 
@@ -61,12 +83,13 @@ def parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=does.run_ledger)
 
-    one = commands.add_parser("correlate", help="tau, psi and pi of any CSV or parquet table with one row per model")
+    one = commands.add_parser("correlate", help="tau, psi and pi of any table (CSV, parquet) with one row per model")
     one.add_argument("table", type=Path)
     one.add_argument("--axes", type=names, required=True, metavar="A,B", help=AXES)
     one.add_argument("--outcome", required=True, metavar="COLUMN", help="what is to be explained, such as the gap")
-    one.add_argument("--measures", type=names, metavar="X,Y", help="default: all other numeric columns")
-    one.add_argument("--seed-column", metavar="S", help="column of the training seed")
+    one.add_argument("--measures", type=names, metavar="X,Y", help=MEASURES)
+    one.add_argument("--seed-column", metavar="S", help=SEEDS)
+    one.add_argument("--bins", type=bins, metavar="A=4,B=3", help=BINS)
     one.add_argument("--draws", type=positive, default=2000, metavar="N", help="bootstrap draws (default 2000)")
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="where correlations.csv goes")
     one.set_defaults(run=does.run_correlate)
@@ -82,6 +105,8 @@ def parser() -> argparse.ArgumentParser:
     alone.add_argument("--target", metavar="COLUMN", help="robust test accuracy, by which selection is judged")
     alone.add_argument("--validation", metavar="COLUMN", help="accuracy on validation images, a rival way to select")
     alone.add_argument("--images-column", metavar="N", help="1 / (1 / n_train + 1 / n_test) of each model")
+    unit = "unit of the outcome, which --images-column needs (default: told from its values, and said)"
+    alone.add_argument("--outcome-unit", choices=["fractions", "points"], help=unit)
     alone.add_argument("--draws", type=positive, metavar="N", help=f"bootstrap draws (default {does.DRAWS})")
     one.add_argument("--out", type=Path, required=True, metavar="DIR")
     one.set_defaults(run=does.run_statistics)

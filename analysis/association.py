@@ -3,7 +3,8 @@
     tau     Kendall's tau-b over all models, of the outcome against the raw value (no sign flip); tau_a: tau-a;
             spearman: Spearman's rho of the same models
     psi_k   cells fix the seed and every axis but k; tau-b within each cell; unweighted mean over the defined cells.
-            Detail (given_axis, given_value): the same mean over the cells with that value of another axis
+            Detail (given_axis, given_value): the same mean over the cells with that value of another axis. Where each
+            run has a seed of its own, cells of one seed are single models: `own_seeds` are axes whose cells fix none
     pi_k    for each value of axis k, tau-b among the models with that value (detail: column `value`);
             unweighted mean over the values where it is defined
 
@@ -15,11 +16,11 @@ rule in pi of the rule; psi of the rule has no two models there to compare.
 A group with fewer than 2 models, or where outcome or measure is constant, is undefined: left out of the mean and
 counted in `undefined`. Models without the measure are left out, and n says how many were used. The value 'NA' (a
 setting that does not apply) matches only itself; a model to which no axis applies (one trained elsewhere) counts in
-tau alone. Y. Jiang et al., Fantastic generalization measures, ICLR 2020;
-H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
+tau alone. A missing setting (None) is a value like any other, EMPTY. Y. Jiang et al., Fantastic generalization
+measures, ICLR 2020; H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
 RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]
 
 Rows = Iterator[dict]
+EMPTY = "(empty)"  # a setting without a value
 
 
 def row(
@@ -46,10 +48,13 @@ def row(
 
 
 def codes(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Number the distinct combinations of `columns` 0, 1, ... in sorted order; all rows are 0 where none is given."""
+    """Number the distinct combinations of `columns` 0, 1, ... in sorted order; all rows are 0 where none is given.
+
+    Columns are taken by name: draws and folds go by these numbers, and must not move with the order of the axes.
+    """
     if not columns:
         return np.zeros(len(table), dtype=int)
-    return table.groupby(list(columns), sort=True).ngroup().to_numpy()
+    return table.groupby(sorted(columns), sort=True).ngroup().to_numpy()
 
 
 def configuration(axes: Sequence[str]) -> list[str]:
@@ -79,7 +84,7 @@ def paired(table: pd.DataFrame, outcome: str, measure: str) -> tuple[np.ndarray,
 def known_models(table: pd.DataFrame, outcome: str, keys: Sequence[str]) -> pd.DataFrame:
     """The models that have an outcome, the columns `keys` (axes, seed) as the text under which they are compared."""
     table = table[table[outcome].notna()]
-    return table.assign(**{key: table[key].map(text).astype(str) for key in keys})
+    return table.assign(**{key: table[key].map(text).where(table[key].notna(), EMPTY).astype(str) for key in keys})
 
 
 def tau(
@@ -196,13 +201,15 @@ def correlations(
     outcome: str,
     measures: Sequence[str],
     seed_column: str | None,
+    own_seeds: Collection[str] = (),
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """tau, tau_a, spearman, psi and pi of the outcome against each measure, with detail: tidy rows (columns: RESULT).
 
     table: one row per model. axes, seed_column: its columns, compared as text. outcome, measures: numeric columns,
-    NaN where missing; models without an outcome are left out. draws, seed: of the bootstrap.
+    NaN where missing; models without an outcome are left out. own_seeds: axes whose cells do not fix the seed. draws,
+    seed: of the bootstrap.
     """
     bootstrap = Bootstrap(draws, seed)
     table = known_models(table, outcome, [*axes, *([seed_column] if seed_column else [])])
@@ -210,7 +217,7 @@ def correlations(
     rows += spearman(table, axes, outcome, measures, bootstrap)
     grid = table[in_grid(table, axes)]
     for axis in bar(axes, "psi"):
-        rows += psi(grid, axis, axes, outcome, measures, seed_column, bootstrap)
+        rows += psi(grid, axis, axes, outcome, measures, None if axis in own_seeds else seed_column, bootstrap)
     for axis in bar(axes, "pi"):
         rows += pi(grid, axis, axes, outcome, measures, bootstrap)
     place = {measure: number for number, measure in enumerate(measures)}

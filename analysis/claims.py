@@ -15,8 +15,9 @@ takes a wrong statement against that sign, so that 5 % may be spent on one side.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from analysis.files import read_json, write_csv
 from analysis.labels import minus, with_interval
 from analysis.settings_models import LEARNERS
 from analysis.statements import make_study, statements
+from analysis.table_checks import nearest
 
 NEGLIGIBLE = 0.01
 SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED = "sign depends", "replicates", "proxy of the settings", "unresolved"
@@ -135,26 +137,34 @@ def claims(
     measures: Sequence[str],
     signs: Mapping[str, int | None] | None = None,
     se: str | None = None,
+    fine: pd.DataFrame | None = None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Verdicts and the statements they rest on.
 
     table: one row per model. axes: its columns of settings (`checkpoint` is no part of a configuration). se: column of
     the outcome's standard error from image sampling; without one, there is no tau_expected. signs: the sign
-    that is claimed for each measure's relation with the outcome; a measure without one is tested two-sided.
+    that is claimed for each measure's relation with the outcome; a measure without one is tested two-sided. fine: the
+    table with settings as increments take them, where these are finer (analysis.table_bins).
     """
-    found = statements(make_study(table, axes=axes, outcome=outcome, measures=measures, se=se), seed=seed)
+    keys: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures}
+    finer = None if fine is None else make_study(fine, **keys)
+    found = statements(make_study(table, **keys, se=se), finer=finer, seed=seed)
     return verdicts(found, signs or {}), found
 
 
-def read_signs(path: str | Path) -> dict[str, int | None]:
+def read_signs(path: str | Path, columns: Collection[str] | None = None) -> dict[str, int | None]:
     """{measure column: +1 | -1 | None} from JSON: either just that, or a catalogue of measures, as `python -m measures
     list --json` prints it, whose adversarial variants are columns NAME.adv.
 
-    Raises ValueError for any other value.
+    columns: those of the table, if known. Raises ValueError for any other value, and LookupError for a name that is
+    none of the columns; a catalogue may have more measures than a table.
     """
     signs: dict[str, int | None] = {}
     for name, entry in read_json(Path(path)).items():
+        if columns is not None and not isinstance(entry, dict) and name not in columns:
+            hint = nearest(name, columns)
+            raise LookupError(f"{path}: found the sign of {name!r}, wanted columns of the table{hint}")
         expects = (entry.get("expects") or {}) if isinstance(entry, dict) else {"clean": entry}
         if not isinstance(expects, dict):
             raise ValueError(f"{path}: found {json.dumps(expects)} as what {name!r} expects, wanted variants and signs")

@@ -9,6 +9,7 @@ from analysis.association import correlations, in_grid
 from analysis.collect import collect
 from analysis.files import write_csv
 from analysis.ledger import Ledger
+from analysis.table_summary import summary
 from analysis.tables import ModelTable, read_models
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -16,8 +17,11 @@ DRAWS = 2000  # bootstrap draws of a table's statistics; a study file has its ow
 CLAIMED = ["axes", "outcome", "measures", "se_column", "signs"]  # options that `claims` takes for a ledger too
 # Those that are only of a table, by command: what a ledger's figures and report rest on is in its study file alone.
 TABLE_ONLY = {
-    "claims": ["seed_column"],
-    "statistics": [*CLAIMED, "seed_column", "state", "target", "validation", "images_column", "draws"],
+    "claims": ["seed_column", "bins"],
+    "statistics": [
+        *CLAIMED,
+        *("seed_column", "bins", "state", "target", "validation", "images_column", "outcome_unit", "draws"),
+    ],
 }
 
 
@@ -46,7 +50,12 @@ def run_ledger(given: argparse.Namespace) -> None:
 def run_correlate(given: argparse.Namespace) -> None:
     """Correlations of any table; says on stdout how the table was understood."""
     table = read_models(
-        given.table, axes=given.axes, outcome=given.outcome, measures=given.measures, seed_column=given.seed_column
+        given.table,
+        axes=given.axes,
+        outcome=given.outcome,
+        measures=given.measures,
+        seed_column=given.seed_column,
+        bins=given.bins,
     )
     for note in table.notes:
         print(note)
@@ -56,11 +65,13 @@ def run_correlate(given: argparse.Namespace) -> None:
         outcome=table.outcome,
         measures=table.measures,
         seed_column=table.seed_column,
+        own_seeds=table.own_seeds,
         draws=given.draws,
     )
     path = given.out / "correlations.csv"
     write_csv(found, path)
     print(f"{path}: {len(table.rows)} models, {len(table.measures)} measures, {len(found)} rows")
+    print(summary(table, found))
 
 
 def is_ledger(path: Path) -> bool:
@@ -78,7 +89,9 @@ def refuse_for_ledger(given: argparse.Namespace, command: str) -> None:
         )
 
 
-def read_table(given: argparse.Namespace, *, beside: Sequence[str] = (), state: Sequence[str] = ()) -> ModelTable:
+def read_table(
+    given: argparse.Namespace, *, beside: Sequence[str] = (), state: Sequence[str] = (), counts: Sequence[str] = ()
+) -> ModelTable:
     """The table that a command was given, with the options of `add_table_options`."""
     if not given.axes or not given.outcome:
         raise ValueError(f"{given.table}: wanted --axes and --outcome (only a ledger knows its own)")
@@ -91,6 +104,8 @@ def read_table(given: argparse.Namespace, *, beside: Sequence[str] = (), state: 
         se=given.se_column,
         beside=beside,
         state=state,
+        counts=counts,
+        bins=given.bins,
     )
 
 
@@ -112,11 +127,11 @@ def run_claims(given: argparse.Namespace) -> None:
         signs = {column: ledger.expects(column) for column in table.measures}
     else:
         table = read_table(given)
-    signs = claims.read_signs(given.signs) if given.signs else signs
+    signs = claims.read_signs(given.signs, table.columns) if given.signs else signs
     for note in [*table.notes, *claims.notes(table.measures, signs, se)]:
         print(note)
     asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
-    verdict, found = claims.claims(table.rows, **asked, signs=signs, se=se)
+    verdict, found = claims.claims(table.rows, **asked, signs=signs, se=se, fine=table.fine)
     if is_ledger(given.table):
         flagged = left_out(table.rows).get(ALL)
         rest = table.rows.iloc[:0] if flagged is None else table.rows[~flagged]
@@ -125,6 +140,7 @@ def run_claims(given: argparse.Namespace) -> None:
     paths = claims.write_claims(verdict, found, given.out)
     counted = ", ".join(f"{number} {name}" for name, number in verdict["verdict"].value_counts().items())
     print(f"{paths[0]}: {len(table.rows)} models, {len(verdict)} measures: {counted}")
+    print(summary(table))
 
 
 def run_statistics(given: argparse.Namespace) -> None:
@@ -137,29 +153,32 @@ def run_statistics(given: argparse.Namespace) -> None:
 
         ledger = Ledger.load(find_ledger(str(given.table)))
         refuse_for_ledger(given, "statistics")
-        paths = write_statistics(ledger, given.out)
+        paths, last = write_statistics(ledger, given.out), list[str]()
     else:
         from analysis.claims import read_signs
-        from analysis.table_statistics import Columns, write_table_statistics
+        from analysis.table_statistics import Columns, unit_notes, write_table_statistics
 
         if given.validation and not given.target:
             raise ValueError(f"{given.table}: --validation: wanted --target too, by which selection is judged")
+        beside = [name for name in (given.target, given.validation) if name]
+        counts, state = [given.images_column] if given.images_column else [], given.state or []
+        table = read_table(given, beside=beside, state=state, counts=counts)
         columns = Columns(
-            state=given.state or [],
+            state=state,
             target=given.target,
             validation=given.validation,
             images=given.images_column,
             se=given.se_column,
-            signs=read_signs(given.signs) if given.signs else {},
+            unit=given.outcome_unit,
+            signs=read_signs(given.signs, table.columns) if given.signs else {},
         )
-        beside = [name for name in (given.target, given.validation, given.images_column) if name]
-        table = read_table(given, beside=beside, state=columns.state)
-        for note in table.notes:
+        for note in [*table.notes, *unit_notes(table, columns)]:
             print(note)
         paths = write_table_statistics(table, given.out, columns, draws=given.draws or DRAWS)
+        last = [summary(table, read_statistic(given.out, "correlations"))]
     for path in paths:
         print(path)
-    for note in notes(read_statistic(given.out, "information")):
+    for note in [*notes(read_statistic(given.out, "information")), *last]:
         print(note)
 
 

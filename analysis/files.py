@@ -23,7 +23,8 @@ def read_parquet(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        table = pq.read_table(path).to_pandas()
+        with pq.ParquetFile(path) as file:  # pq.read_table knows columns by name: two of one name would be an error
+            table = file.read().to_pandas()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: found no readable parquet (truncated or not parquet?): {reason}") from error

@@ -39,4 +39,4 @@ def read_ledger_table(
         check_varies(known, axes, ledger.path)
     if not se:
         rows[error] = ranking_error(rows, outcome, of_ledger(ledger, rows, outcome))
-    return ModelTable(rows, axes, outcome, measures, "seed", []), error
+    return ModelTable(rows, axes, outcome, measures, "seed", [], list(rows.columns)), error

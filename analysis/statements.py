@@ -232,10 +232,11 @@ def expected_rows(rows: list[dict], made: list[Statement]) -> list[dict]:
     return found
 
 
-def statements_of(study: Study, seed: int = 0) -> list[Statement]:
-    """All statements of a study but `tau_expected`: tau and pi of all measures, then the increments."""
+def statements_of(study: Study, seed: int = 0, finer: Study | None = None) -> list[Statement]:
+    """All statements of a study but `tau_expected`: tau and pi of all measures, then the increments, which are over the
+    settings of `finer` where that is given: the same models, with finer classes of their settings."""
     bases = Bases(study.levels)
-    return [*taus(study, bases), *pis(study, bases), *increments(study, seed)]
+    return [*taus(study, bases), *pis(study, bases), *increments(finer or study, seed)]
 
 
 def statement_rows(made: Sequence[Statement], study: Study, seed: int = 0) -> list[dict]:
@@ -251,6 +252,6 @@ def statement_rows(made: Sequence[Statement], study: Study, seed: int = 0) -> li
     return rows
 
 
-def statements(study: Study, *, seed: int = 0) -> pd.DataFrame:
-    """All statements of a study as tidy rows (columns: RESULT)."""
-    return pd.DataFrame(statement_rows(statements_of(study, seed), study, seed), columns=RESULT)
+def statements(study: Study, *, finer: Study | None = None, seed: int = 0) -> pd.DataFrame:
+    """All statements of a study as tidy rows (columns: RESULT); finer: as in `statements_of`."""
+    return pd.DataFrame(statement_rows(statements_of(study, seed, finer), study, seed), columns=RESULT)

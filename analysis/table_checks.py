@@ -1,20 +1,36 @@
 """What a table of models must be before its columns mean anything: one clear line for each that it is not."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes
+from analysis.association import codes, in_grid
 from analysis.checkpoints import expanded
+
+
+def nearest(name: str, columns: Iterable[str]) -> str:
+    """ "; did you mean 'batch'?" for 'Batchs', whatever its capitals; '' where no column is near."""
+    small = {column.casefold(): column for column in columns}
+    near = difflib.get_close_matches(name.casefold(), small, n=1, cutoff=0.5)
+    quoted = " (in quotes, as it has a comma)" if near and "," in near[0] else ""
+    return f"; did you mean {small[near[0]]!r}{quoted}?" if near else ""
 
 
 def check_named_once(named: Sequence[str], path: str | Path) -> None:
     """Raise ValueError where one column is named for two things."""
     if twice := [name for place, name in enumerate(named) if name in named[:place]]:
         raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
+
+
+def check_outcome(known: pd.Series, path: str | Path) -> None:
+    """Raise ValueError unless the values of the outcome that are known differ."""
+    if known.nunique() < 2:
+        found = f"the one value {known.iloc[0]:g}" if len(known) else "no value"
+        raise ValueError(f"{path}: outcome column {known.name!r} has {found}, wanted at least two different ones")
 
 
 def check_varies(rows: pd.DataFrame, axes: Sequence[str], path: str | Path) -> None:
@@ -39,6 +55,24 @@ def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None,
             f"{path}: found {count[count > 1][0]} models with {where}, wanted one (every setting that "
             f"differs must be an axis){hint}"
         )
+
+
+def compared(rows: pd.DataFrame, axis: str, fixed: Sequence[str]) -> int:
+    """How many models have another one with equal columns `fixed` and another value of the axis."""
+    cell = codes(rows, fixed)
+    pairs = np.unique(np.stack([cell, codes(rows, [axis])]), axis=1)
+    return int((np.bincount(pairs[0])[cell] > 1).sum()) if len(rows) else 0
+
+
+def own_seeds(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None) -> list[str]:
+    """Axes whose runs of different values hardly share seeds: fixing the seed leaves less than half of the models that
+    can be compared without it. So it is for all axes where each run has a seed of its own."""
+    grid, found = rows[in_grid(rows, axes)] if axes else rows, []
+    for axis in axes if seed_column else []:
+        others = [other for other in axes if other != axis]
+        if 2 * compared(grid, axis, [*others, str(seed_column)]) < compared(grid, axis, others):
+            found.append(axis)
+    return found
 
 
 def exact(cell: str) -> Decimal | None:

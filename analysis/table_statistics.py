@@ -4,8 +4,8 @@ What a statistic needs beyond settings, outcome and measures are columns that ar
 out: `state` (robust training accuracy, training loss) for partial tau, the threshold sweep and the training state of
 the increment ladder; `target` (robust test accuracy) for selection, and `validation` (accuracy on validation images)
 for what that would have picked. Without `images` (of how many images an outcome is known, 1 / (1 / n_train + 1 /
-n_test)) all pairs of models with different outcomes weigh the same in sign errors; without `se` image noise is part of
-the seeds' noise.
+n_test)) all pairs of models with different outcomes weigh the same in sign errors, for which outcomes count in
+percentage points (`points_per_unit`); without `se` image noise is part of the seeds' noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +35,7 @@ from analysis.tables import ModelTable
 from analysis.thresholds import thresholds
 
 SLOW_DRAWS = 200  # most draws of the statistics that take long
+UNITS = {"fractions": 100, "points": 1}  # of outcomes: percentage points in one unit
 DEFENSE = "defense"  # the axis within which thresholds are swept, where there is one
 
 
@@ -48,6 +49,32 @@ class Columns:
     images: str | None = None
     se: str | None = None
     signs: Mapping[str, int | None] = field(default_factory=dict)
+    unit: str | None = None  # of the outcome: one of UNITS, or None: by its values
+
+
+def points_per_unit(table: ModelTable, given: Columns) -> int:
+    """100 where the outcome is a fraction, 1 where it is in percentage points.
+
+    Fractions and their accuracies are nowhere above 1, and the standard error of a fraction known from n images is at
+    most 1 / (2 sqrt(n)); all that is larger is in points.
+    """
+    if given.unit:
+        return UNITS[given.unit]
+    rows = table.rows
+    sizes = [rows[name].abs().max() for name in (table.outcome, given.target, given.validation) if name]
+    noisy = given.se and given.images and (rows[given.se] > 0.5001 / np.sqrt(rows[given.images])).any()
+    return UNITS["points"] if max(sizes) > 1 or noisy else UNITS["fractions"]
+
+
+def unit_notes(table: ModelTable, given: Columns) -> list[str]:
+    """In what unit the outcome was taken to be, where that matters: with numbers of images."""
+    if not given.images or given.unit:
+        return []
+    unit = next(name for name, points in UNITS.items() if points == points_per_unit(table, given))
+    other = next(name for name in UNITS if name != unit)
+    values = table.rows[table.outcome]
+    told = f"outcome {table.outcome} ({values.min():.3g} to {values.max():.3g}) is taken to be in {unit}"
+    return [f"{told}, for the weights of sign errors; if not, say `--outcome-unit {other}`"]
 
 
 def seed_reliability(table: ModelTable, draws: int) -> pd.DataFrame:
@@ -67,12 +94,14 @@ def makers(table: ModelTable, given: Columns, draws: int) -> dict[str, Callable[
     rows, axes, measures, few = table.rows, table.axes, table.measures, min(draws, SLOW_DRAWS)
     keys: dict[str, Any] = {"axes": axes, "outcome": table.outcome}
     asked: dict[str, Any] = {**keys, "measures": measures}
+    fine = rows if table.fine is None else table.fine
+    points = rows.assign(**{table.outcome: rows[table.outcome] * points_per_unit(table, given)})
     found: dict[str, Callable[[], pd.DataFrame]] = {
         "information": lambda: conditional_information(rows, **asked, seed_column=table.seed_column, draws=few),
-        "sign_errors": lambda: sign_errors(rows, **asked, images=given.images, draws=few),
-        "environments": lambda: environment_errors(rows, **asked, images=given.images),
+        "sign_errors": lambda: sign_errors(points, **asked, images=given.images, draws=few),
+        "environments": lambda: environment_errors(points, **asked, images=given.images),
         "noise": lambda: noise(rows, **keys, seed_column=table.seed_column, se=given.se, draws=few),
-        "increments": lambda: ladder(make_study(rows, **asked), state=given.state),
+        "increments": lambda: ladder(make_study(fine, **asked), state=given.state),
         "reliability": lambda: seed_reliability(table, draws),
     }
     if given.state:
@@ -95,9 +124,10 @@ def write_table_statistics(
     """Write every statistic of the table into folder `out`, NAME.csv each; returns the files."""
     given = given or Columns()
     asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
-    found = correlations(table.rows, **asked, seed_column=table.seed_column, draws=draws)
+    seeds: dict[str, Any] = {"seed_column": table.seed_column, "own_seeds": table.own_seeds}
+    found = correlations(table.rows, **asked, **seeds, draws=draws)
     made = {"correlations": found, "simpson": simpson(found)}
-    verdict, statements = claims(table.rows, **asked, signs=given.signs, se=given.se)
+    verdict, statements = claims(table.rows, **asked, signs=given.signs, se=given.se, fine=table.fine)
     made |= {"claims": verdict, "statements": statements}
     ways = makers(table, given, draws)
     made |= {name: ways[name]() for name in bar(ways, "statistics")}

@@ -33,7 +33,8 @@ def test_a_table_has_the_statistics_that_its_columns_allow(table, tmp_path, caps
     assert run("statistics", table, tmp_path, *more, *columns) == 0
     found = read(tmp_path / "statistics")
     assert set(found) == ALWAYS | {"partial", "thresholds", "selection"}
-    assert len(capsys.readouterr().out.splitlines()) == len(found)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("outcome gap (") and "taken to be in points" in told[0] and len(told) == len(found) + 2
     assert run("correlate", table, tmp_path, *more[:2], *more[4:]) == 0
     assert run("claims", table, tmp_path, *more[:4]) == 0
     pd.testing.assert_frame_equal(read(tmp_path / "correlate")["correlations"], found["correlations"])
@@ -112,5 +113,5 @@ def test_pairs_that_were_sampled_are_told(table, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("analysis.pair_sample.MOST_PAIRS", 50)
     assert run("statistics", table[::7], tmp_path, "--seed-column", "seed", "--draws", "10") == 0
     told = "conditional information of 2 measures: estimated from up to 50 of 91 pairs of models, the same for all"
-    assert capsys.readouterr().out.splitlines()[-1] == told
+    assert capsys.readouterr().out.splitlines()[-2] == told
     assert set(read(tmp_path / "statistics")["information"]["pairs"]) == {50}

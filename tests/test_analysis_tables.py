@@ -74,8 +74,11 @@ def test_missing_values_are_missing_and_settings_are_text(table, tmp_path):
     options = {"axes": ["defense", "batch", "lr"], "outcome": "gap", "measures": ["ce"], "seed_column": "seed"}
     read = read_models(tmp_path / "a.csv", **options)
     assert read.rows["ce"].isna().sum() == 3
-    assert set(read.rows["batch"]) == {"NA", "64"}
-    assert read.notes == ["column batch: 12 empty cells are taken as the value NA"]
+    assert set(read.rows["batch"]) == {"(empty)", "64"}
+    assert read.notes == [
+        "column batch: 12 empty cells are taken as the value (empty)",
+        "column ce: 1 infinite value counts as missing",
+    ]
 
 
 def test_an_all_missing_measure_is_said_and_undefined_not_an_error(table, tmp_path, capsys):
@@ -161,7 +164,6 @@ RAGGED = {
     "a cell too many in each row": (lambda lines: [lines[0], *(f"{line}," for line in lines[1:])], "row 1: found 9"),
     "a row cut short": (lambda lines: [*lines[:-1], ",".join(lines[-1].split(",")[:5])], "row 24: found 5 cells"),
     "an open quote": (lambda lines: [*lines[:3], '"' + lines[3], *lines[4:]], "found no readable CSV"),
-    "two columns of one name": (lambda lines: [f"{lines[0]},ce", *(f"{line},1" for line in lines[1:])], "columns 'ce'"),
 }
 
 

@@ -1,0 +1,82 @@
+"""Cells of a table as numbers: what counts as missing, and what else than a plain number is understood.
+
+missing     blank cells, words for nothing (NA, None, #N/A, <NA>, ...), faults of a spreadsheet (#DIV/0!) and
+            infinite values; the last two are told
+62.5%       a column of nothing but percentages: 62.5
+1,234.5     thousands separators, in a column where no comma can be a decimal one
+true        a column of nothing but true and false: 1 and 0, but no measure unless it is asked for
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+NOTHING = ("<na>", "#n/a", "#na")  # which no table has as the name of a setting
+MISSING = ("", "na", "n/a", "nan", "none", "null", "nil", "missing", "-", "--", ".", "?", *NOTHING)  # in small letters
+FAULTS = ("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "#error!", "#spill!", "#calc!", "#getting_data")
+THOUSANDS = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"
+SURELY_THOUSANDS = r"[+-]?\d{1,3}(,\d{3}){2,}|.*\..*"  # of those: 1,234 alone could be a decimal comma
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Cells as numbers (NaN: missing, or no number), which of them are text instead, and what a reader must know."""
+
+    numbers: pd.Series
+    bad: pd.Series
+    notes: list[str]
+    true_or_false: bool = False
+
+
+def counted(many: int, what: str) -> str:
+    """'1 cell counts', '3 cells count'."""
+    return f"{many} {what}{'s' if many > 1 else ''} count{'' if many > 1 else 's'}"
+
+
+def parsed(cells: pd.Series) -> Numbers:
+    """Cells (text) as numbers, by the rules above."""
+    cells = cells.str.strip().str.replace("−", "-")
+    small, notes = cells.str.lower(), []
+    faulty = small.isin(FAULTS)
+    blank = small.isin(MISSING) | faulty
+    if faulty.any():
+        notes.append(f"{counted(int(faulty.sum()), 'cell')} as missing ({cells[faulty].iloc[0]})")
+    filled = cells[~blank]
+    if len(filled) and small[~blank].isin(("true", "false")).all():
+        values = (small == "true").astype(float).where(~blank)
+        return Numbers(values, blank & False, [*notes, "true is taken as 1, false as 0"], true_or_false=True)
+    if len(filled) and filled.str.endswith("%").all():
+        filled = filled.str.removesuffix("%").str.rstrip()
+        notes.append("percentages are taken as numbers in percent (62.5% is 62.5)")
+    commas = filled[filled.str.contains(",", regex=False)]
+    if len(commas) and commas.str.fullmatch(THOUSANDS).all() and commas.str.fullmatch(SURELY_THOUSANDS).any():
+        filled = filled.str.replace(",", "")
+        notes.append("commas are taken as thousands separators")
+    values = pd.to_numeric(filled, errors="coerce").astype(float).reindex(cells.index)
+    bad, infinite = values.isna() & ~blank, values.abs() == math.inf
+    if infinite.any():
+        notes.append(f"{counted(int(infinite.sum()), 'infinite value')} as missing")
+    return Numbers(values.where(~infinite), bad, notes)
+
+
+def hint(cell: str) -> str:
+    """What to do about a cell that is no number, where that is known."""
+    if cell.strip().endswith("%"):
+        return " (% in some cells only)"
+    if re.fullmatch(r"[+-]?\d[\d.,' ]*", cell.strip()):
+        return " (decimals with a point, no thousands separators: 1234.5)"
+    return ""
+
+
+def numeric(cells: pd.Series, name: str, role: str, path: str | Path) -> tuple[pd.Series, list[str]]:
+    """A numeric column, NaN where it is missing, and notes on it. Raises ValueError naming the first text cell."""
+    found = parsed(cells)
+    if found.bad.any():
+        place = int(np.flatnonzero(found.bad)[0])
+        told = f"{path}, row {place + 1}: found {cells.iloc[place]!r} in {role} column {name!r}, wanted a number"
+        raise ValueError(told + hint(cells.iloc[place]))
+    return found.numbers, [f"column {name}: {note}" for note in found.notes]

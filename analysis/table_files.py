@@ -1,0 +1,158 @@
+"""The file of a table, as people have them, to text cells: packed or not, UTF-8 or older, comma or semicolon, parquet.
+
+A file is known by its first bytes, not by its name. What cannot be read is refused in one line that says what to do.
+"""
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.files import read_parquet
+from analysis.ledger import text
+
+GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+SAVE_AS = "save the sheet as CSV (UTF-8) and name that file"
+UNPACK = "unpack it first"
+FOREIGN = {  # first bytes of files that are no table of text: what they are, and what to do
+    b"PK\x03\x04": ("an Excel workbook or a zip archive", f"{SAVE_AS}, or {UNPACK}"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", SAVE_AS),
+    b"BZh": ("a file packed by bzip2", UNPACK),
+    b"\xfd7zXZ": ("a file packed by xz", UNPACK),
+    b"\x28\xb5\x2f\xfd": ("a file packed by zstd", UNPACK),
+    b"\x89HDF": ("an HDF5 file", "write it as parquet or CSV"),
+    b"ARROW1": ("a feather file", "write it as parquet or CSV"),
+}
+WIDE = (b"\xff\xfe", b"\xfe\xff")  # byte order marks of UTF-16
+WIDE_TOLD = "the file is read as UTF-16"
+LATIN_TOLD = "the file is no UTF-8 and is read as Latin-1: look at names that are not plain English"
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+
+def unpacked(content: bytes, path: Path) -> bytes:
+    """Content of a file, without gzip. Raises ValueError for one cut short."""
+    if not content.startswith(GZIP):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: found no readable gzip (cut short?): {error}") from error
+
+
+def decoded(content: bytes, path: Path) -> tuple[str, list[str]]:
+    """Text of a file, and how it was understood where it is not UTF-8. Raises ValueError where it is no text."""
+    for start, (found, wanted) in FOREIGN.items():
+        if content.startswith(start):
+            raise ValueError(f"{path}: found {found}, wanted CSV or parquet: {wanted}")
+    if content.lstrip()[:1] in (b"{", b"["):
+        raise ValueError(f"{path}: found JSON, wanted CSV or parquet: write the table as CSV")
+    wide = content.startswith(WIDE)
+    try:
+        found, notes = (content.decode("utf-16"), [WIDE_TOLD]) if wide else (content.decode("utf-8-sig"), [])
+    except UnicodeDecodeError as error:
+        if wide:
+            raise ValueError(f"{path}: found no readable UTF-16 (cut short?): {error.reason}") from error
+        found, notes = content.decode("latin-1"), [LATIN_TOLD]
+    if "\0" in found:
+        raise ValueError(f"{path}: found bytes that are no text, wanted CSV (UTF-8) or parquet")
+    return found, notes
+
+
+def cells_of(content: str, separator: str, path: Path) -> list[list[str]]:
+    """The lines of a CSV in which not all cells are blank, as cells. Raises ValueError where quotes do not close."""
+    lines = csv.reader(io.StringIO(content, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    try:
+        return [cells for cells in lines if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise ValueError(f"{path}: found no readable CSV: {' '.join(str(error).split())}") from error
+
+
+def separator_of(content: str) -> tuple[str, str]:
+    """What separates the cells, and the content without Excel's line `sep=;`: what it says, else what cuts the first
+    line into most cells."""
+    first, *rest = re.split(r"\r\n|\r|\n", content.lstrip("\r\n"), maxsplit=1)
+    if first.lower().startswith("sep=") and first[4:] in SEPARATORS:
+        return first[4:], "".join(rest)
+    many = {}
+    for separator in SEPARATORS:
+        try:
+            many[separator] = len(
+                next(csv.reader([first], delimiter=separator, skipinitialspace=True, strict=True), [])
+            )
+        except csv.Error:  # a quoted name with text after it: cells are separated by something else
+            many[separator] = 0
+    return max(SEPARATORS, key=many.__getitem__), content
+
+
+def read_csv(content: bytes, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """A CSV, every cell as text, and notes on how it was read; blank lines are left out.
+
+    Raises ValueError for a row that has not one cell for each column: a file cut short, or cells in wrong columns.
+    """
+    decoded_text, notes = decoded(content, path)
+    separator, decoded_text = separator_of(decoded_text)
+    lines = cells_of(decoded_text, separator, path)
+    if separator != ",":
+        notes.append(f"cells are separated by {SEPARATORS[separator]}")
+    header, rows = (lines[0], lines[1:]) if lines else ([], [])
+    for place, cells in enumerate(rows, start=1):
+        if len(cells) != len(header):
+            wanted = f"{len(header)}, one for each column"
+            raise ValueError(f"{path}, row {place}: found {len(cells)} cells, wanted {wanted}")
+    return pd.DataFrame(rows, columns=[name.strip() for name in header], dtype=str), notes
+
+
+def parquet_cells(path: Path) -> pd.DataFrame:
+    """A parquet file, every cell as text ('' where one is missing); named indices are columns like the others."""
+    found = read_parquet(path)
+    if any(name is not None for name in found.index.names):
+        found = found.reset_index()
+    columns = [found.iloc[:, place].reset_index(drop=True) for place in range(found.shape[1])]
+    cells = [one.map(text).where(one.notna(), "").astype(str) for one in columns]
+    return pd.concat(cells, axis=1).set_axis(found.columns.map(str), axis=1) if cells else pd.DataFrame()
+
+
+def named_apart(names: Sequence[str]) -> list[str]:
+    """Names of columns, the second of one name called NAME.2 and so on."""
+    found: list[str] = []
+    for place, name in enumerate(names):
+        own, number = name, 1
+        while own in found or (number > 1 and own in names[place:]):
+            number += 1
+            own = f"{name}.{number}"
+        found.append(own)
+    return found
+
+
+def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
+    """A CSV or parquet file, every cell as text, notes on how it was understood, and the names that columns had which
+    were renamed because another is called so. Columns without a name (a written row index) are called ''.
+
+    Raises FileNotFoundError, or ValueError when the file is not readable or has no rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    content = unpacked(packed := path.read_bytes(), path)
+    if content.startswith(PARQUET) and content is not packed:
+        raise ValueError(f"{path}: found a packed parquet file, wanted one as it is: {UNPACK}")
+    if content.startswith(PARQUET) or path.suffix in (".parquet", ".pq"):
+        table, notes = parquet_cells(path), list[str]()
+    else:
+        table, notes = read_csv(content, path)
+    if table.empty:
+        raise ValueError(f"{path}: found 0 rows, wanted one per model")
+    names = [str(name) for name in table.columns if name != ""]
+    fresh = named_apart(names)
+    renamed = {own: name for own, name in zip(fresh, names, strict=True) if own != name}
+    if renamed:
+        twice = ", ".join(dict.fromkeys(renamed.values()))
+        notes.append(f"columns of one name ({twice}): the later ones are called {', '.join(renamed)}")
+    order = iter(fresh)
+    table.columns = pd.Index([next(order) if name != "" else "" for name in table.columns])
+    return table, notes, renamed

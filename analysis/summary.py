@@ -6,6 +6,7 @@ import pandas as pd
 from analysis.association import RESULT, correlations, tau
 from analysis.inference import Bootstrap
 from analysis.ledger import ROBUST_FLOOR, VARIANTS, Ledger, split_flags
+from analysis.origins import OTHER_ARITHMETIC
 from analysis.reliability import costs
 
 INTERVAL = ["estimate", "low", "high"]
@@ -13,6 +14,8 @@ FLAG_REASONS = {
     "best_is_last": "the best checkpoint is the last epoch: both models are the same",
     "catastrophic_overfitting": "in training, PGD accuracy on the validation images fell to less than half while FGSM"
     " accuracy stayed (log.csv says when; the best checkpoint may be from before); kept",
+    OTHER_ARITHMETIC: "trained with other instructions, versions or threads than most runs (column arithmetic of runs):"
+    " the same settings and seed give other weights there; kept",
     ROBUST_FLOOR: "robust accuracy is at or below chance; kept, and tau is also given without such models",
 }
 GRAVEST = ("failed", "collapsed", "no outcome")  # listed first

@@ -13,6 +13,7 @@ from analysis.labels import measure_label, minus, with_interval
 MOST = 5  # things named one by one in a sentence
 FLAG_WORDS = {
     "best_is_last": "whose run's best checkpoint is its last",
+    "diverged": "whose training broke down",
     "other_arithmetic": "trained in other arithmetic than most",
     "robust_floor": "with robust accuracy at or below chance",
 }

@@ -14,6 +14,8 @@ FLAG_REASONS = {
     "best_is_last": "the best checkpoint is the last epoch: both models are the same",
     "catastrophic_overfitting": "in training, PGD accuracy on the validation images fell to less than half while FGSM"
     " accuracy stayed (log.csv says when; the best checkpoint may be from before); kept",
+    "diverged": "the last clean training accuracy of log.csv is below three quarters of the highest: the training broke"
+    " down and has not recovered (the best checkpoint is from after the first drop of the rate as well); kept",
     OTHER_ARITHMETIC: "trained with other instructions, versions or threads than most runs (column arithmetic of runs):"
     " the same settings and seed give other weights there; kept",
     ROBUST_FLOOR: "robust accuracy is at or below chance; kept, and tau is also given without such models",

@@ -16,6 +16,7 @@ from training.checkpoint import (
     read_log,
     read_record,
 )
+from training.divergence import DIVERGED, diverged
 from training.loop import Progress
 from training.overfitting import FLAG
 from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
@@ -88,6 +89,7 @@ def make_record(
     flags = {
         "best_is_last": progress.best_epoch == progress.epoch,
         FLAG: any(row.get("catastrophic") for row in progress.log),
+        DIVERGED: diverged(progress.log, len(splits.val), splits.num_classes),
     }
     files = [f"{c}.safetensors" for c in ("init", *CHECKPOINTS)] + [LOG] * bool(progress.log)
     return {

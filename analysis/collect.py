@@ -2,11 +2,13 @@
 
 import datetime
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.damage import made_anew
+from analysis.extension import extended, extended_bits
 from analysis.files import read_json, read_parquet, write_parquet
 from analysis.ledger import CHECKPOINT, COLUMNS, MADE, NA, NO_CLAIM, VALIDATED, Ledger, text
 from analysis.measure_files import read_measures
@@ -144,10 +146,16 @@ def versions() -> dict:
     return {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "pyarrow")}
 
 
-def collect(results: str | Path, out: str | Path, catalogue: str | Path | None = None) -> Ledger:
+def collect(
+    results: str | Path,
+    out: str | Path,
+    catalogue: str | Path | None = None,
+    find: Callable[[str], Path] = Path,
+) -> Ledger:
     """Read plan.json, runs/, outcomes/, measures/ and the catalogue of `results`; write the ledger into `out`.
 
     catalogue: file written by `python -m measures list --json` (default: catalogue.json in `results`).
+    find: the folder of the ledger that the study extends, by what it calls it.
     Beside the ledger's own files it writes bits.parquet: per model, split and attack the packed correctness bits, so
     that paired tests can be redone. Raises FileNotFoundError or ValueError naming the file at fault; nothing is
     written then.
@@ -155,9 +163,9 @@ def collect(results: str | Path, out: str | Path, catalogue: str | Path | None =
     results, out = Path(results), Path(out)
     plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
     names = plan["study"]["measures"]
+    base = Ledger.load(find(plan["study"]["extends"])) if "extends" in plan["study"] else None
     outcomes = read_outcomes(plan, results)
-    runs = without_outcomes(run_table(plan, results), outcomes, plan, results)
-    runs = flag_other_arithmetic(runs)
+    runs = flag_other_arithmetic(without_outcomes(run_table(plan, results), outcomes, plan, results))
     outcomes = outcomes[outcomes["model"].isin(runs.loc[runs["status"] == "finished", "model"])]
     judged = set(outcomes["model"])
     chunks: dict[str, dict] = {chunk: {} for chunk in plan["chunks"]}
@@ -175,8 +183,10 @@ def collect(results: str | Path, out: str | Path, catalogue: str | Path | None =
     }
     tables = {"runs": runs, "outcomes": outcomes.drop(columns=[*BITS, "reason"]), "measures": measures}
     ledger = Ledger(**tables, catalogue=of_study(entries, names, measures), study=study | made, path=out)
-    ledger.check()
     bits = outcomes.loc[outcomes["bits"].map(len) > 0, ["model", "split", "attack", "n", *BITS]]
+    if base:
+        ledger, bits = extended(ledger, base), extended_bits(bits, base.path)
+    ledger.check()
     write_parquet(bits, out / "bits.parquet")
     ledger.write(out)
     return ledger

@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -26,10 +26,11 @@ import torch
 from training import loop
 from training.architectures import build
 from training.carried import begin
-from training.checkpoint import read_json, read_log, write_atomically
+from training.checkpoint import load_model, read_json, read_log, write_atomically
 from training.data import load
 from training.divergence import DIVERGED, diverged
 from training.outcomes import attacked
+from training.provenance import cpu_name
 from training.run import judge, make_optimizer
 from training.settings import REPRODUCIBLE, number, run_id
 from training.splits import Splits
@@ -42,6 +43,11 @@ ARITHMETIC = {
     "native": {},
     "no vectors": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"},
 }
+WIDTH = "PGD-10 gap of the last weights of seed 0, in standard errors, of the adversarially trained models:"
+ROWS = (
+    "A row per configuration: lowest clean accuracy on all training images, highest training loss of the last epoch and"
+    " flags, over the seeds; gap of seed 0, with the standard error from the sampling of images, in percentage points."
+)
 COLUMNS = ["run", "arithmetic", "seed", "clean", "highest", "loss", "flag", "seconds", "gap", "se"]
 
 
@@ -93,8 +99,12 @@ def of_study(results: Path, splits: Splits) -> Iterator[dict]:
         kind = "reproducible" if parts[0]["reproducible"] else kinds.get(parts[0]["instructions"], "native")
         log = read_log(file.with_name("log.csv"))
         row = {"run": record["run"], "arithmetic": kind, "seed": record["settings"]["seed"]}
-        accuracy = record["accuracy"]["train_clean"]
-        yield row | {"clean": accuracy, **ended(log, splits, record["status"] == "collapsed")}
+        row |= {"clean": record["accuracy"]["train_clean"], **ended(log, splits, record["status"] == "collapsed")}
+        if row["seed"] == 0:
+            model = build(record["settings"], splits)
+            load_model(file.with_name("last.safetensors"), model, record["files"]["last.safetensors"])
+            row |= gap(model.eval(), record["settings"], splits)
+        yield row
 
 
 def kept(runs: Path) -> list[dict]:
@@ -145,60 +155,76 @@ def started(given: argparse.Namespace, kind: str) -> None:
             raise subprocess.CalledProcessError(worker.returncode, command)
 
 
-def table(rows: list[dict], cells: dict[str, dict], axes: list[str]) -> Iterator[str]:
-    """The lines of the report."""
-    settings = {run_id({**cell, "seed": seed}): name for name, cell in cells.items() for seed in range(100)}
-    by_cell: dict[str, dict[str, list[dict]]] = {name: {kind: [] for kind in ARITHMETIC} for name in cells}
+def by_configuration(rows: list[dict], cells: dict[str, dict]) -> dict[str, dict[str, list[dict]]]:
+    """{configuration: {kind of arithmetic: its rows}}; rows of runs that the study does not have are left out."""
+    seeds = range(1 + max((int(row["seed"]) for row in rows), default=0))
+    of_run = {run_id({**settings, "seed": seed}): name for name, settings in cells.items() for seed in seeds}
+    found: dict[str, dict[str, list[dict]]] = {name: {kind: [] for kind in ARITHMETIC} for name in cells}
     for row in rows:
-        if row["run"] in settings:
-            by_cell[settings[row["run"]]][row["arithmetic"]].append(row)
-    yield from ("| | " + " | ".join(ARITHMETIC) + " |", "|---|" + "--:|" * len(ARITHMETIC))
-    every = {kind: [row for kinds in by_cell.values() for row in kinds[kind]] for kind in ARITHMETIC}
-    for word, tell in (
-        ("trainings", lambda part: str(len(part))),
-        ("collapsed", lambda part: str(sum(row["flag"] == "collapsed" for row in part))),
-        ("diverged", lambda part: str(sum(row["flag"] == DIVERGED for row in part))),
-        ("lowest clean training accuracy", lambda part: f"{min(float(row['clean']) for row in part):.3f}"),
-        ("CPU seconds a training, mean", lambda part: f"{mean_of(part, 'seconds'):.2f}"),
-    ):
-        yield f"| {word} | " + " | ".join(tell(part) if part else "" for part in every.values()) + " |"
-    measured = [
-        row for part in every.values() for row in part if row["gap"] and cells_of(row, settings, cells) != "Standard"
-    ]
+        if row["run"] in of_run:
+            found[of_run[row["run"]]][row["arithmetic"]].append(row)
+    return found
+
+
+def totals(found: dict[str, dict[str, list[dict]]]) -> Iterator[str]:
+    """The table with a column per kind of arithmetic."""
+    every = {kind: [row for kinds in found.values() for row in kinds[kind]] for kind in ARITHMETIC}
+    yield f"| | {' | '.join(ARITHMETIC)} |"
+    yield "|---|" + "--:|" * len(ARITHMETIC)
+    tell: dict[str, Callable[[list[dict]], str]] = {
+        "trainings": lambda part: str(len(part)),
+        "collapsed": lambda part: str(sum(row["flag"] == "collapsed" for row in part)),
+        "diverged": lambda part: str(sum(row["flag"] == DIVERGED for row in part)),
+        "lowest clean training accuracy": lambda part: worst(part, "clean", min),
+        "highest final loss": lambda part: worst(part, "loss", max),
+        "CPU seconds of a training, mean": lambda part: mean(part, "seconds"),
+    }
+    for words, told in tell.items():
+        yield f"| {words} | {' | '.join(told(part) for part in every.values())} |"
+
+
+def widths(found: dict[str, dict[str, list[dict]]], cells: dict[str, dict]) -> Iterator[str]:
+    """How many standard errors wide the gaps are of the adversarially trained models, a line per kind of arithmetic."""
     for kind in ARITHMETIC:
-        ratios = sorted(float(row["gap"]) / float(row["se"]) for row in measured if row["arithmetic"] == kind)
+        trained = [kinds[kind] for name, kinds in found.items() if cells[name]["defense"] != "Standard"]
+        ratios = sorted(float(row["gap"]) / float(row["se"]) for part in trained for row in part if row["gap"])
         if ratios:
-            quarters = ", ".join(f"{ratios[round(q * (len(ratios) - 1))]:.1f}" for q in (0, 0.25, 0.5, 0.75, 1))
-            wide = sum(ratio > 4 for ratio in ratios)
-            yield ""
-            yield (
-                f"Gap in standard errors, {kind}, {len(ratios)} adversarially trained models of seed 0 (minimum,"
-                f" quartiles, maximum): {quarters}; above 4: {wide}."
-            )
-    yield ""
+            quarters = ", ".join(f"{ratios[round(share * (len(ratios) - 1))]:.1f}" for share in (0, 0.25, 0.5, 0.75, 1))
+            wide = f"{sum(ratio > 4 for ratio in ratios)} above 4, {sum(ratio > 2 for ratio in ratios)} above 2"
+            yield f"- {kind}: {len(ratios)} models; minimum, quartiles and maximum {quarters}; {wide}"
+
+
+def each(found: dict[str, dict[str, list[dict]]], cells: dict[str, dict], axes: list[str]) -> Iterator[str]:
+    """The table with a row per configuration."""
     heads = [*axes, *(f"{kind}: {what}" for kind in ARITHMETIC for what in ("clean", "loss", "flags")), "gap", "se"]
-    yield "| " + " | ".join(heads) + " |"
+    yield f"| {' | '.join(heads)} |"
     yield "|" + "---|" * len(axes) + "--:|" * (len(heads) - len(axes))
-    for name, kinds in by_cell.items():
-        cells_told = [str(cells[name][axis]).lower() if axis == "awp" else str(cells[name][axis]) for axis in axes]
+    for name, kinds in found.items():
+        row = [str(cells[name][axis]) for axis in axes]
         for part in kinds.values():
-            flags = ", ".join(f"{row['flag']} (seed {row['seed']})" for row in part if row["flag"]) or "none"
-            lowest, loss = (f"{pick(float(row[key]) for row in part):.3f}" if part else "" for pick, key in WORST)
-            cells_told += [lowest, loss, flags]
-        first = next((row for part in kinds.values() for row in part if row["gap"]), {"gap": "", "se": ""})
-        yield "| " + " | ".join([*cells_told, first["gap"], first["se"]]) + " |"
+            flags = ", ".join(f"{one['flag']} (seed {one['seed']})" for one in part if one["flag"])
+            row += [worst(part, "clean", min), worst(part, "loss", max), flags or "none"]
+        first = next((one for part in kinds.values() for one in part if one["gap"]), {"gap": "", "se": ""})
+        yield f"| {' | '.join([*row, first['gap'], first['se']])} |"
 
 
-WORST = ((min, "clean"), (max, "loss"))
+def worst(part: list[dict], column: str, pick: Callable[[Iterable[float]], float]) -> str:
+    return f"{pick(float(row[column]) for row in part):.3f}" if part else ""
 
 
-def cells_of(row: dict, settings: dict[str, str], cells: dict[str, dict]) -> str:
-    return str(cells[settings[row["run"]]]["defense"])
-
-
-def mean_of(part: list[dict], column: str) -> float:
+def mean(part: list[dict], column: str) -> str:
     told = [float(row[column]) for row in part if row[column]]
-    return sum(told) / len(told) if told else math.nan
+    return f"{sum(told) / len(told):.2f}" if told else ""
+
+
+def report(rows: list[dict], cells: dict[str, dict], axes: list[str], seeds: int) -> str:
+    """What is printed, as Markdown."""
+    found = by_configuration(rows, cells)
+    machine = f"{cpu_name()}, torch {torch.__version__}"
+    said = f"Every configuration, seeds 0 to {seeds - 1}; {machine}. Made by `python -m benchmarks.digits_recipe`."
+    head = [["# The recipe of the digits"], [said], list(totals(found))]
+    parts = [*head, [WIDTH], list(widths(found, cells)), [ROWS], list(each(found, cells, axes))]
+    return "\n\n".join("\n".join(part) for part in parts)
 
 
 def share(text: str) -> tuple[int, int]:
@@ -231,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
                 append(given.runs, row)
     for kind in given.arithmetic or ARITHMETIC:
         started(given, kind)
-    text = "\n".join(["# The recipe of the digits", "", *table(kept(given.runs), cells, list(study["axes"]))])
+    text = report(kept(given.runs), cells, list(study["axes"]), given.seeds)
     print(text)
     if given.out:
         write_atomically(given.out, text + "\n")

@@ -37,6 +37,12 @@ def trainings(plan: dict, results: Path) -> list[dict]:
     return [{"runs": number, **json.loads(part)} for part, number in counts.most_common()]
 
 
+def told(part: dict) -> str:
+    """An entry of `trainings` in words: '128 runs: AVX2, reproducible, torch 2.13.0; CPU ..., commit ...'."""
+    number = f"{part['runs']:,} run{'' if part['runs'] == 1 else 's'}"
+    return f"{number}: {arithmetic([part])}; CPU {part['cpu']}, commit {part['commit'] or 'not recorded'}"
+
+
 def flag_other_arithmetic(runs: pd.DataFrame) -> pd.DataFrame:
     """`runs` with the flag on every model whose run was trained in other arithmetic than most runs were. Runs that do
     not say are not flagged."""

@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 
+from analysis.background import provenance
 from analysis.collect import collect
 from analysis.findings import FLAG_WORDS
 from analysis.ledger import Ledger
@@ -36,8 +37,9 @@ def test_a_mixture_is_flagged_listed_and_kept(results):
     flagged = runs.index[runs["flags"].str.contains(OTHER_ARITHMETIC)]
     assert list(flagged) == ["r2-last", "r2-best"]
     assert runs.loc["r2-last", "arithmetic"] == arithmetic([NATIVE]) and runs.loc["r4-last", "arithmetic"] == ""
-    told = [(part["runs"], part["cpu"], part["commit"]) for part in ledger.study["trainings"]]
-    assert sorted(told) == [(1, "Epyc", "c0ffee"), (1, "Xeon", "c0ffee"), (1, "Xeon", "c0ffee")]
+    found = [(part["runs"], part["cpu"], part["commit"]) for part in ledger.study["trainings"]]
+    assert sorted(found) == [(1, "Epyc", "c0ffee"), (1, "Xeon", "c0ffee"), (1, "Xeon", "c0ffee")]
+    assert {"1 run: AVX2, reproducible, torch 2.13.0; CPU Xeon, commit c0ffee"} < set(provenance(ledger)["trained"])
     issues = issue_table(ledger, ledger.models())
     assert set(issues.loc[issues["issue"] == OTHER_ARITHMETIC, "model"]) == set(flagged)
     assert OTHER_ARITHMETIC in FLAG_REASONS and OTHER_ARITHMETIC in FLAG_WORDS

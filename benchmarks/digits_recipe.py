@@ -43,6 +43,22 @@ ARITHMETIC = {
     "native": {},
     "no vectors": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"},
 }
+CHOSEN = """\
+How it was chosen, by pilots of few configurations that this program does not repeat (MART on batches of 32 without AWP
+and crop, which breaks down first; seeds 0 to 4, both weight decays, two kinds of arithmetic: 20 trainings each):
+
+| rate | inner steps, epochs, width, eps | ended below 0.5 | lowest clean training accuracy | highest final loss |
+|---|---|--:|--:|--:|
+| 0.1, drops at 1/2 and 3/4 | 10, 40, 128, 0.1 | 3 | 0.10 | 2.41 |
+| 0.05, drops at 1/2 and 3/4 | 10, 40, 128, 0.1 | 0 | 0.96 | 0.78 |
+| onecycle, peak 0.1 | 5, 40, 256, 0.1 | 0 | 0.99 | 0.35 |
+| onecycle, peak 0.06 | 5, 40, 256, 0.1 | 0 | 1.00 | 0.08 |
+
+An epoch of AT in batches of 32 takes 0.127 s with 10 inner steps and 0.094 s with 5, and test accuracy under PGD-10 is
+the same (0.79 to 0.80). It is the models trained with crop whose gaps are hard to tell from 0: of those 24 of seed 0, 2
+have gaps of more than 4 standard errors and 16 of more than 2 with eps 0.1; 7 and 22 with eps 0.075. The training of
+all 128 runs takes 371 CPU seconds, that of the 64 of the earlier recipe (60 epochs of 10 inner steps, batches of 32 and
+128) 367, measured in turns."""
 WIDTH = "PGD-10 gap of the last weights of seed 0, in standard errors, of the adversarially trained models:"
 ROWS = (
     "A row per configuration: lowest clean accuracy on all training images, highest training loss of the last epoch and"
@@ -223,7 +239,7 @@ def report(rows: list[dict], cells: dict[str, dict], axes: list[str], seeds: int
     machine = f"{cpu_name()}, torch {torch.__version__}"
     said = f"Every configuration, seeds 0 to {seeds - 1}; {machine}. Made by `python -m benchmarks.digits_recipe`."
     head = [["# The recipe of the digits"], [said], list(totals(found))]
-    parts = [*head, [WIDTH], list(widths(found, cells)), [ROWS], list(each(found, cells, axes))]
+    parts = [*head, [CHOSEN], [WIDTH], list(widths(found, cells)), [ROWS], list(each(found, cells, axes))]
     return "\n\n".join("\n".join(part) for part in parts)
 
 

@@ -9,7 +9,7 @@ What is computed, and how, stands in training/, measures/ and analysis/; here is
 from snakemake.utils import min_version
 
 from workflow.grid import plan_or_exit
-from workflow.jobs import Jobs, code_id, figure_names, shell_prefix, source_digest
+from workflow.jobs import Jobs, code_id, figure_names, source_digest
 
 min_version("9.27")
 
@@ -31,7 +31,7 @@ pathvars:
     benchmarks="<results>/benchmarks",
 
 
-shell.prefix(shell_prefix(workflow.deployment_settings.deployment_method))
+shell.prefix(JOBS.shell_prefix(workflow.deployment_settings.deployment_method))
 
 
 onstart:

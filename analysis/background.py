@@ -1,6 +1,7 @@
 """What a report tells about a study besides its statistics: the grid, and what made the ledger."""
 
 from analysis.ledger import NA, Ledger, text
+from analysis.origins import told
 
 
 def either(value: object) -> str:
@@ -38,12 +39,13 @@ def provenance(ledger: Ledger) -> dict:
     """What made the ledger."""
     codes = ledger.measures.groupby("measure")["code_id"].agg(lambda ids: ", ".join(sorted(set(map(str, ids)))))
     images = ledger.outcomes.groupby("split")["n"].max().to_dict()
+    trained = [told(part) for part in ledger.study.get("trainings", [])]
     devices = [device for device in sorted(set(ledger.runs["device"].astype(str))) if device]
     return {
         "created": ledger.study.get("created", "not recorded"),
         "code": ledger.study.get("code", {}),
         "packages": ledger.study.get("packages", {}),
-        "devices": devices,
+        "trained": trained or devices,
         "seconds": seconds(ledger),
         "codes": codes.to_dict(),
         "images": images,

@@ -2,14 +2,17 @@
 
 import datetime
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.damage import made_anew
+from analysis.extension import extended, extended_bits
 from analysis.files import read_json, read_parquet, write_parquet
-from analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, VALIDATED, Ledger, text
+from analysis.ledger import CHECKPOINT, COLUMNS, MADE, NA, NO_CLAIM, VALIDATED, Ledger, text
 from analysis.measure_files import read_measures
+from analysis.origins import arithmetic, flag_other_arithmetic, trainings
 
 BITS = ["bits", "index_sha"]
 LOOKED_AT = {"last": "epochs", "best": "best_epoch"}  # which number of run.json is the epoch of a checkpoint
@@ -50,7 +53,11 @@ def grid_row(entry: dict, plan: dict, results: Path) -> dict:
     # The column `epochs` tells how many were trained, unless the number of epochs is an axis of the study.
     epochs = settings["epochs"] if "epochs" in plan["axes"] else text(record["epochs"])
     judged = validated(path.with_name("log.csv"), record.get(LOOKED_AT[entry["checkpoint"]], record["epochs"]))
-    return {**row, **done, **judged, "flags": ";".join(record["flags"]), "epochs": epochs}
+    made = {
+        "arithmetic": arithmetic(record.get("made_by", [])),
+        "weights_sha256": record.get("weights_sha256", {}).get(entry["checkpoint"], ""),
+    }
+    return {**row, **done, **judged, **made, "flags": ";".join(record["flags"]), "epochs": epochs}
 
 
 def train_again(entry: dict, plan: dict, results: Path) -> None:
@@ -78,11 +85,11 @@ def run_table(plan: dict, results: Path) -> pd.DataFrame:
         rows.append({"model": model, **row})
     settings = dict.fromkeys(key for run in plan["runs"].values() for key in run["settings"]) or FEWEST_SETTINGS
     first = ["run", "model", CHECKPOINT, "seed", "source"]
-    last = ["status", "flags", "reason", "epochs", "seconds", "device", *VALIDATED]
+    last = ["status", "flags", "reason", "epochs", "seconds", "device", *VALIDATED, *MADE]
     middle = [key for key in settings if key not in [*first, *last]]
     # object: a column that no row fills would be a column of floats, which takes no text
     table = pd.DataFrame(rows, columns=[*first, *middle, *last], dtype=object)
-    blank = {key: "" for key in ("flags", "reason", "device")}
+    blank = {key: "" for key in ("flags", "reason", "device", *MADE)}
     table = table.fillna({**dict.fromkeys([*first, *middle, "epochs"], NA), **blank})
     numbers = dict.fromkeys(["seconds", *VALIDATED], float)
     return table.astype({**dict.fromkeys(table.columns, str), **numbers})
@@ -139,10 +146,16 @@ def versions() -> dict:
     return {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "pyarrow")}
 
 
-def collect(results: str | Path, out: str | Path, catalogue: str | Path | None = None) -> Ledger:
+def collect(
+    results: str | Path,
+    out: str | Path,
+    catalogue: str | Path | None = None,
+    find: Callable[[str], Path] = Path,
+) -> Ledger:
     """Read plan.json, runs/, outcomes/, measures/ and the catalogue of `results`; write the ledger into `out`.
 
     catalogue: file written by `python -m measures list --json` (default: catalogue.json in `results`).
+    find: the folder of the ledger that the study extends, by what it calls it.
     Beside the ledger's own files it writes bits.parquet: per model, split and attack the packed correctness bits, so
     that paired tests can be redone. Raises FileNotFoundError or ValueError naming the file at fault; nothing is
     written then.
@@ -150,8 +163,9 @@ def collect(results: str | Path, out: str | Path, catalogue: str | Path | None =
     results, out = Path(results), Path(out)
     plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
     names = plan["study"]["measures"]
+    base = Ledger.load(find(plan["study"]["extends"])) if "extends" in plan["study"] else None
     outcomes = read_outcomes(plan, results)
-    runs = without_outcomes(run_table(plan, results), outcomes, plan, results)
+    runs = flag_other_arithmetic(without_outcomes(run_table(plan, results), outcomes, plan, results))
     outcomes = outcomes[outcomes["model"].isin(runs.loc[runs["status"] == "finished", "model"])]
     judged = set(outcomes["model"])
     chunks: dict[str, dict] = {chunk: {} for chunk in plan["chunks"]}
@@ -162,11 +176,17 @@ def collect(results: str | Path, out: str | Path, catalogue: str | Path | None =
         entries = read_json(path)
     measures = read_measures(results, names, chunks, entries)
     study = {key: value for key, value in plan.items() if key not in ("runs", "models", "batches", "chunks")}
-    made = {"packages": versions(), "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    made = {
+        "trainings": trainings(plan, results),
+        "packages": versions(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
     tables = {"runs": runs, "outcomes": outcomes.drop(columns=[*BITS, "reason"]), "measures": measures}
     ledger = Ledger(**tables, catalogue=of_study(entries, names, measures), study=study | made, path=out)
-    ledger.check()
     bits = outcomes.loc[outcomes["bits"].map(len) > 0, ["model", "split", "attack", "n", *BITS]]
+    if base:
+        ledger, bits = extended(ledger, base), extended_bits(bits, base.path)
+    ledger.check()
     write_parquet(bits, out / "bits.parquet")
     ledger.write(out)
     return ledger

@@ -41,7 +41,7 @@ def find_ledger(name: str) -> Path:
 
 def run_ledger(given: argparse.Namespace) -> None:
     """Write the ledger of a study's results and say how its models fared."""
-    ledger = collect(given.results, given.out, given.catalogue)
+    ledger = collect(given.results, given.out, given.catalogue, find_ledger)
     fared = ledger.distinct["status"].value_counts()
     told = ", ".join(f"{fared.get(status, 0)} {status}" for status in ("finished", "collapsed", "failed"))
     print(f"{given.out}: {len(ledger.distinct)} models ({told}), {len(ledger.columns)} measure columns")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.labels import minus
 from analysis.ledger import BEST_IS_LAST, ROBUST_FLOOR, Ledger, split_flags
+from analysis.origins import OTHER_ARITHMETIC
 from analysis.outliers import residual_bound, residuals
 
 DIVERGED, OUTLYING, OVERFITTED = "diverged", "outlying", "catastrophic_overfitting"
@@ -38,8 +39,14 @@ WORDS = {
     ),
     DIVERGED: Words(
         "whose training broke down",
-        "the last clean training accuracy of log.csv is far below the highest: the training broke down and has not"
-        " recovered; kept, and headlines are also given without such models",
+        "the last clean training accuracy of log.csv is below three quarters of the highest: the training broke down and"
+        " has not recovered (the best checkpoint is from after the first drop of the rate as well); kept, and headlines"
+        " are also given without such models",
+    ),
+    OTHER_ARITHMETIC: Words(
+        "trained in other arithmetic than most",
+        "trained with other instructions, versions or threads than most runs (column arithmetic of runs): the same"
+        " settings and seed give other weights there; kept",
     ),
     OUTLYING: Words(
         "with a gap far from what main effects and two-way interactions of the settings give",

@@ -23,6 +23,8 @@ BOTH = "both"
 BEST_IS_LAST = "best_is_last"  # flag of a run whose two checkpoints are the same weights
 ROBUST_FLOOR = "robust_floor"  # flag of a model whose robust accuracy is at or below chance
 ATTACKS = ("clean", "fgsm", "pgd10")
+# columns of runs, not in every ledger: what computed the training, and the digest of the model's weights
+MADE = ("arithmetic", "weights_sha256")
 VALIDATED = {"val_clean": "val_clean", "val_pgd10": "val_robust"}  # column of runs, not in every ledger: of a log
 VARIANTS = {"clean": "", "none": "", "adversarial": ".adv"}  # suffix of a measure's column
 NO_CLAIM: dict = {"family": "", "needs": [], "variants": [], "expects": {}, "paper": "", "formula": "", "summary": ""}

@@ -19,8 +19,8 @@ from measures.core import Measure, select
 from training import planned
 from training.checkpoint import FileFault, read_json, write_atomically
 from training.damage import made_anew
-from training.device import pick_device
 from training.memory_format import channels_last
+from training.provenance import study_device
 from training.settings import number
 
 COLUMN_TEXT = "model measure variant value se n_images split seed seconds forwards code_id reason"
@@ -72,9 +72,10 @@ def run(
     if chunk not in plan["chunks"]:
         raise LookupError(f"chunk {chunk!r} is not in the plan (known: {', '.join(plan['chunks'])})")
     tasks = open_tasks(select(asked), str(out or results / OUT.replace("{chunk}", chunk)), target_se)
+    device = study_device(plan["study"])
     planned.frozen_images(plan["study"])  # raises what is wrong with the data set, for which no model is to blame
     models = finished_models(plan, results, chunk)
-    progress, device = Progress(tasks, len(models)), pick_device()
+    progress = Progress(tasks, len(models))
     tables: dict[str, list[dict]] = {task.measured.name: [] for task in tasks}
     for model in models:
         with made_anew(plan, results, model):

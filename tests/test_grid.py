@@ -50,7 +50,7 @@ def test_run_ids_are_those_of_their_settings_and_are_pinned():
 @pytest.mark.parametrize(
     ("name", "trainings", "models"),
     [
-        ("digits", 64, 128),
+        ("digits", 128, 256),
         ("digits-quick", 16, 32),
         ("digits-tiny", 4, 8),
         ("digits-full", 672, 1344),
@@ -65,15 +65,16 @@ def test_shipped_grids_have_the_sizes_they_promise(name: str, trainings: int, mo
 
 def test_the_default_study_keeps_its_bounds():
     plan = planned("digits")
-    assert len(plan["runs"]) // len(plan["study"]["seeds"]) >= 30
+    assert len(plan["runs"]) // len(plan["study"]["seeds"]) == 64
     assert len(plan["study"]["measures"]) <= 20
-    assert plan["axes"] == ["defense", "batch_size", "awp", "augmentation"]
+    assert plan["axes"] == ["defense", "batch_size", "awp", "augmentation", "weight_decay"]
+    assert plan["study"]["reproducible"]
 
 
 def test_the_whole_catalogue_is_measured_on_the_models_of_the_default_study():
     plan, default = planned("digits-measures"), planned("digits")
     assert plan["models"] == default["models"]
-    same = ("data", "norm", "eps", "measure_images", "outcomes")
+    same = ("data", "norm", "eps", "measure_images", "outcomes", "reproducible")
     assert [plan["study"][key] for key in same] == [default["study"][key] for key in same]
     assert set(plan["study"]["measures"]) > set(default["study"]["measures"]) and len(plan["study"]["measures"]) >= 45
 

@@ -37,9 +37,9 @@ def test_every_study_plans_the_jobs_that_grid_announces(name: str, tmp_path: Pat
 
 def test_the_default_study_is_digits_and_is_not_mixed_into_another(tmp_path: Path):
     text = snakemake(tmp_path, "--dry-run", "--quiet", "rules").stdout
-    assert "compute_num_params" in text
+    assert "compute_measures" in text
     other = ("--configfile", str(ROOT / "workflow/config/digits-tiny.yaml"))
-    assert "compute_num_params" not in snakemake(tmp_path, *other, "--dry-run", "--quiet", "rules").stdout
+    assert "compute_measures" not in snakemake(tmp_path, *other, "--dry-run", "--quiet", "rules").stdout
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -9,13 +9,13 @@ import torch
 
 from training import outcomes
 from training.checkpoint import read_json, write_json
-from training.device import pick_device
 from training.extra import extra_images, pseudo_label, save_extra
 from training.extra_sets import extra_file
 from training.files import fetch
 from training.lock import take_turns
 from training.planned import data_dir, splits_of
 from training.processes import Job, side_by_side, trainer
+from training.provenance import study_device
 from training.sources import FILES
 
 
@@ -81,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; default: a GPU where there is one")
     given = parser.parse_args(arguments)
     try:
-        plan, device = read_json(given.plan), pick_device(given.device)
+        plan = read_json(given.plan)
+        device = study_device(plan["study"], given.device)
         results = given.results or given.plan.parent
         if given.stage == "data":
             prepare_data(plan, given.out, device)

@@ -48,6 +48,7 @@ class Progress:
     best_score: float = -1.0
     seconds: float = 0.0
     log: list[dict] = field(default_factory=list)
+    made_by: list[dict] = field(default_factory=list)  # distinct `provenance.made_by` of the processes that trained it
 
 
 def train(

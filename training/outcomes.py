@@ -6,7 +6,6 @@ standard error sqrt(p (1 - p) / n), from image sampling only. Split `train_rest`
 no measure sees. The adversarial images that measures see are training ones and are kept, so they are made once.
 """
 
-import importlib.metadata
 import json
 import sys
 import time
@@ -23,13 +22,13 @@ from training.data import Splits
 from training.modes import frozen, full_precision
 from training.outcome_table import failure, lines, summary, write_table
 from training.planned import ATTACKED, cache_file, collapsed, frozen_images, load_planned_model, splits_of
+from training.provenance import made_by
 from training.registry import Registry
 from training.settings import number
 
 # f(model, x, y, index, eps, norm) -> x_adv, in the names of study.outcomes.attacks
 OUTCOME_ATTACKS = Registry("outcome attack")
 SEED = 0  # of the attacks' starts: the same for all models, whatever the seed of their training
-PACKAGES = ("torch", "numpy")
 
 
 @OUTCOME_ATTACKS.register()
@@ -105,7 +104,6 @@ def model_outcomes(
             print(f"{error}: outcomes of {model_id} are made again", file=sys.stderr)
     model = load_planned_model(plan, results, model_id, device)
     tensors, seconds = evaluate(model, splits_of(plan["study"]), plan["study"])
-    packages = json.dumps({name: importlib.metadata.version(name) for name in PACKAGES})
     save_tensors(
         file,
         tensors,
@@ -113,7 +111,7 @@ def model_outcomes(
         seconds=json.dumps(seconds),
         seed=str(SEED),
         device=str(device),
-        packages=packages,
+        made_by=json.dumps(made_by(torch.device(device))),
     )
     return tensors, seconds
 

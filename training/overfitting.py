@@ -23,11 +23,14 @@ def catastrophic(log: list[dict], images: int, classes: int) -> bool:
         return False
     peak, now = max(earlier, key=lambda row: row["val_robust"]), log[-1]
     high, low = peak["val_robust"], now["val_robust"]
+    below_half = low < high / 2 and fallen(high, low, images)
+    return above_chance(high, images, classes) and below_half and not fallen(peak["val_fgsm"], now["val_fgsm"], images)
+
+
+def above_chance(accuracy: float, images: int, classes: int) -> bool:
+    """Whether an accuracy is above 1 / classes by more than 3 standard errors."""
     chance = 1 / classes
-    above = high - chance > 3 * math.sqrt(chance * (1 - chance) / images)
-    return (
-        above and low < high / 2 and fallen(high, low, images) and not fallen(peak["val_fgsm"], now["val_fgsm"], images)
-    )
+    return accuracy - chance > 3 * math.sqrt(chance * (1 - chance) / images)
 
 
 def fallen(before: float, after: float, images: int) -> bool:

@@ -25,6 +25,8 @@ import torch
 from training.extra import extra_images
 from training.lock import RunLock, take_turns
 from training.planned import splits_of
+from training.provenance import require_reproducible
+from training.record import require_same_arithmetic
 from training.run import train_run
 
 GRACE = 20.0  # seconds in which children end in order, before they are killed
@@ -45,7 +47,10 @@ class Job(NamedTuple):
 
 def trainer(job: Job, report: Report) -> Callable[[str], None]:
     """work(run), which trains a run, or picks up what is there, and reports what becomes of it. It raises Held while
-    another process is at that run. Loads the data set."""
+    another process is at that run, ValueError where it was trained in other arithmetic than the study wants.
+
+    Loads the data set. Raises ValueError where this process is not as reproducible as the study wants."""
+    require_reproducible(job.study)
     splits, runs = splits_of(job.study), list(job.settings)
     locks, announced = {run: RunLock(job.results / "runs" / run) for run in runs}, set[str]()
 
@@ -54,6 +59,7 @@ def trainer(job: Job, report: Report) -> Callable[[str], None]:
         if run not in announced:
             print(f"run {runs.index(run) + 1} of {len(runs)}: {run} {settings}", file=sys.stderr)
             announced.add(run)
+        require_same_arithmetic(job.study, job.results / "runs" / run)
         extra = extra_images(settings["extra_data"], splits, job.study, job.results)
         record = train_run(settings, splits, extra, job.results / "runs" / run, job.device, locks[run])
         report(run, {key: record[key] for key in ("status", "reason", "files")})

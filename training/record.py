@@ -1,21 +1,27 @@
 """run.json: what made a run and what became of it; and whether it need not be trained again."""
 
-import importlib.metadata
+import json
 import math
-import platform
 import sys
 from pathlib import Path
 
-import torch
-
 from training.architectures import shapes
-from training.checkpoint import FileFault, check_shapes, digest, load_shapes, read_log, read_record
+from training.checkpoint import (
+    FileFault,
+    check_shapes,
+    content_digest,
+    digest,
+    load_shapes,
+    load_tensors,
+    read_log,
+    read_record,
+)
+from training.divergence import DIVERGED, diverged
 from training.loop import Progress
 from training.overfitting import FLAG
 from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
 from training.splits import Splits
 
-PACKAGES = ("torch", "numpy", "safetensors")
 LOG = "log.csv"
 
 
@@ -46,13 +52,44 @@ def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
         return None
 
 
+def require_same_arithmetic(study: dict, folder: Path) -> None:
+    """Raises ValueError when the study is to be reproducible and the run of that folder was trained, or begun, in other
+    arithmetic: its weights are others, and are not overwritten. (A damaged file is for those who read it to name.)"""
+    if not study.get("reproducible"):
+        return
+    for name, parts in (("run.json", _made_by_record), ("resume.safetensors", _made_by_sidecar)):
+        if not (folder / name).exists():
+            continue
+        try:
+            made = parts(folder / name)
+        except (FileFault, ValueError, LookupError):
+            continue
+        other = [part for part in made or [{}] if not part.get("reproducible")]
+        if other:
+            found = " on ".join(str(other[0][key]) for key in ("instructions", "cpu") if key in other[0])
+            raise ValueError(
+                f"{folder / name}: found a run trained in other arithmetic ({found or 'not recorded'}), wanted that of"
+                f" reproducible: true; give the study another name, or remove {folder}"
+            )
+
+
+def _made_by_record(path: Path) -> list[dict]:
+    return read_record(path).get("made_by", [])
+
+
+def _made_by_sidecar(path: Path) -> list[dict]:
+    return json.loads(load_tensors(path)[1]["progress"]).get("made_by", [])
+
+
 def make_record(
-    run: str, settings: dict, progress: Progress, accuracy: float, reason: str, folder: Path, device: torch.device
+    run: str, settings: dict, progress: Progress, accuracy: float, reason: str, folder: Path, splits: Splits
 ) -> dict:
     """What run.json says: status, reason, flags and everything that made the run."""
+    last = progress.made_by[-1]
     flags = {
         "best_is_last": progress.best_epoch == progress.epoch,
         FLAG: any(row.get("catastrophic") for row in progress.log),
+        DIVERGED: diverged(progress.log, len(splits.val), splits.num_classes),
     }
     files = [f"{c}.safetensors" for c in ("init", *CHECKPOINTS)] + [LOG] * bool(progress.log)
     return {
@@ -66,7 +103,9 @@ def make_record(
         "best_epoch": progress.best_epoch,
         "seconds": round(progress.seconds, 3),
         "accuracy": {"train_clean": accuracy if math.isfinite(accuracy) else None},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": last["device"],
+        "packages": last["packages"],
+        "made_by": progress.made_by,
         "files": {name: digest(folder / name) for name in files},
+        "weights_sha256": {c: content_digest(load_tensors(folder / f"{c}.safetensors")[0], {}) for c in CHECKPOINTS},
     }

@@ -30,6 +30,7 @@ from training.data import Split, Splits
 from training.lock import RunLock
 from training.memory_format import channels_last
 from training.modes import evaluating, full_precision
+from training.provenance import made_by
 from training.record import LOG, finished, make_record
 from training.settings import TRAINING_VERSION, run_id
 from training.sidecar import load_resume, save_resume
@@ -113,6 +114,8 @@ def train_alone(
             print(f"{run}: resumed after epoch {progress.epoch}", file=sys.stderr)
         except FileFault as error:
             print(f"{error}: run {run} starts again", file=sys.stderr)
+    if (this := made_by(device)) not in progress.made_by:
+        progress.made_by.append(this)
 
     def after_epoch(weights: dict | None) -> None:
         lock.check()
@@ -135,7 +138,7 @@ def train_alone(
     lock.check()
     if progress.log:  # as the sidecar has it: what lies there may have been damaged since
         write_log(folder / LOG, progress.log)
-    record = make_record(run, settings, progress, accuracy, reason, folder, device)
+    record = make_record(run, settings, progress, accuracy, reason, folder, splits)
     lock.check()
     write_json(folder / "run.json", record)
     return record

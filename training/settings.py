@@ -12,6 +12,10 @@ from fractions import Fraction
 TRAINING_VERSION = 2
 OUTCOMES_VERSION = 2
 
+# What the environment holds when torch starts in a job of a study with `reproducible: true`: the kernels of ATen,
+# oneDNN and MKL are those for AVX2, whatever the CPU offers beyond. One without AVX2 cannot do it.
+REPRODUCIBLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+
 DAMAGED = 1  # time of a table, in seconds since 1970, that marks it as made from a damaged file
 
 NA = "NA"  # a setting that does not apply (inner steps of Standard); it matches only itself

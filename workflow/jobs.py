@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from measures._code import code_id
-from training.settings import DAMAGED
+from training.settings import DAMAGED, REPRODUCIBLE
 from workflow.grid import write_plan
 from workflow.study import ROOT, measure_rules
 
 
-def shell_prefix(environments: Collection[Any] = ()) -> str:
+def shell_prefix(environments: Collection[Any] = (), reproducible: bool = False) -> str:
     """Of every job: one thread per process, this repository's code whatever the working directory is, and the Python
-    that Snakemake itself runs on, since PBS and others hand no PATH on to their jobs. Where Snakemake brings
-    environments of its own (`environments`: its deployment methods), what they have put into PATH stays first."""
+    that Snakemake itself runs on, since PBS and others hand no PATH on to their jobs; the instructions of a
+    reproducible study. Where Snakemake brings environments of its own (`environments`: its deployment methods), what
+    they have put into PATH stays first."""
     variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": shlex.quote(str(ROOT))}
+    variables |= REPRODUCIBLE if reproducible else {}
     if not environments:
         variables["PATH"] = f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
     return "export " + " ".join(f"{name}={value}" for name, value in variables.items()) + "; "
@@ -66,6 +68,10 @@ class Jobs:
             self._models[entry["chunk"]].append(model)
         for entry in plan["runs"].values():
             self._batches[entry["chunk"]][entry["batch"]] = True
+
+    def shell_prefix(self, environments: Collection[Any]) -> str:
+        """`shell_prefix` of the jobs of this study."""
+        return shell_prefix(environments, self.study["reproducible"])
 
     def write_plan(self) -> None:
         """Write plan.json, which every job reads. It is no job's output: Snakemake checks no parameters below a job
@@ -129,19 +135,25 @@ class Jobs:
         named = [self.study["data_dir"], self.study["extra_sha256"]]
         return digest(self.study["data"], named, self.extra_data(), self.plan["code"]["training"])
 
+    def arithmetic(self) -> list[str]:
+        """Of the digests of what is computed: nothing, save in a reproducible study."""
+        return ["reproducible"] if self.study["reproducible"] else []
+
     def batch_digest(self, wildcards: Any) -> str:
-        """Changes with the runs of a training job (a run's id stands for its settings) and the training's version."""
-        return digest(sorted(self.plan["batches"][wildcards.batch]), self.plan["code"]["training"])
+        """Changes with the runs of a training job (a run's id stands for its settings), the training's version, and
+        `reproducible`."""
+        return digest(sorted(self.plan["batches"][wildcards.batch]), self.plan["code"]["training"], *self.arithmetic())
 
     def chunk_digest(self, wildcards: Any) -> str:
-        """Changes with the models of a chunk, the threat model, the images asked for and the outcomes' version."""
+        """Changes with the models of a chunk, the threat model, the images asked for, the outcomes' version, and
+        `reproducible`."""
         asked = {key: value for key, value in self.study["outcomes"].items() if key != "batch_size"}
         threat = [self.study["data"], self.study["norm"], self.study["eps"], self.study["model_dir"]]
         images, version = self.study["measure_images"], self.plan["code"]["outcomes"]
         models = sorted(self._models[wildcards.chunk])
         # the id of any other model says how it is loaded
         files = [self.plan["models"][model] for model in models if self.plan["models"][model]["source"] == "file"]
-        return digest(models, threat, asked, images, version, *files)
+        return digest(models, threat, asked, images, version, *files, *self.arithmetic())
 
 
-__all__ = ["Jobs", "code_id", "figure_names", "shell_prefix", "source_digest"]
+__all__ = ["Jobs", "code_id", "figure_names", "source_digest"]

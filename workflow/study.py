@@ -135,6 +135,12 @@ def meaning_faults(study: dict) -> Iterator[str]:
     yield from outcome_faults(study["outcomes"], study, images)
     if study["train_jobs"] == "run" and study["train_processes"] > 1:
         yield f"train_processes: found {study['train_processes']}, wanted 1 with train_jobs: run, one run a job"
+    if study.get("extends") == study["study"]:
+        yield f"extends: found the study's own name, {study['study']}, wanted another, or the folder of a ledger"
+    for place, value in setting_values(study, "precision"):
+        if study["reproducible"] and value == "bfloat16":
+            slow = "with instructions for AVX2 it takes many times as long"
+            yield f"{place}: found 'bfloat16' with reproducible: true, wanted float32: {slow}"
     yield from measure_faults(study)
 
 

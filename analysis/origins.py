@@ -1,0 +1,55 @@
+"""What the trainings of a ledger were computed by: CPU, instruction set, threads, versions and commit.
+
+Weights trained in other arithmetic (other instructions, versions or threads) are other weights. So each run has its
+own in words, and where a study has several, those runs are flagged that differ from most.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.files import read_json
+from analysis.ledger import split_flags
+
+OTHER_ARITHMETIC = "other_arithmetic"  # flag
+
+
+def arithmetic(made_by: list[dict]) -> str:
+    """What a run was trained in, in words, from `made_by` of its run.json: 'AVX2, reproducible, torch 2.13.0'; else
+    with CPU and device. '' for one that does not say; joined by ' + ' for one that went on elsewhere."""
+    told = []
+    for part in made_by:
+        where = "reproducible" if part["reproducible"] else f"{part['cpu']}, {part['device']}"
+        told.append(f"{part['instructions']}, {where}, torch {part['packages']['torch']}")
+    return " + ".join(dict.fromkeys(told))
+
+
+def trainings(plan: dict, results: Path) -> list[dict]:
+    """What the study's runs were computed by, each once, with the number of its runs; most runs first. A run that does
+    not say counts under none."""
+    counts: Counter[str] = Counter()
+    for run in plan["runs"]:
+        path = results / "runs" / run / "run.json"
+        if path.is_file():
+            counts.update(json.dumps(part, sort_keys=True) for part in read_json(path).get("made_by", []))
+    return [{"runs": number, **json.loads(part)} for part, number in counts.most_common()]
+
+
+def told(part: dict) -> str:
+    """An entry of `trainings` in words: '128 runs: AVX2, reproducible, torch 2.13.0; CPU ..., commit ...'."""
+    number = f"{part['runs']:,} run{'' if part['runs'] == 1 else 's'}"
+    return f"{number}: {arithmetic([part])}; CPU {part['cpu']}, commit {part['commit'] or 'not recorded'}"
+
+
+def flag_other_arithmetic(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` with the flag on every model whose run was trained in other arithmetic than most runs were. Runs that do
+    not say are not flagged."""
+    known = runs["arithmetic"] != ""
+    if runs.loc[known, "arithmetic"].nunique() < 2:
+        return runs
+    most = runs.loc[known].drop_duplicates("run")["arithmetic"].value_counts().index[0]
+    other = known & (runs["arithmetic"] != most)
+    flagged = [";".join([*split_flags(flags), OTHER_ARITHMETIC]) for flags in runs.loc[other, "flags"]]
+    return runs.assign(flags=runs["flags"].mask(other, pd.Series(flagged, index=runs.index[other], dtype=object)))

@@ -1,0 +1,25 @@
+"""Divergence: a training that had learned breaks down, as at a high learning rate, and ends far below what it was."""
+
+from training.overfitting import above_chance, fallen
+
+DIVERGED = "diverged"  # flag of a run
+LEFT = 0.75
+
+
+def diverged(log: list[dict], images: int, classes: int) -> bool:
+    """Whether a training log shows it: with c the clean accuracy of its last line on `images` training images, and c*
+    the highest of any line,
+
+        c < 3/4 c*,    c* - c > 3 se(c*, c),    c* > q + 3 sqrt(q (1 - q) / images) with q = 1 / classes,
+
+    where se(a, b) = sqrt((a (1 - a) + b (1 - b)) / images).
+
+    Clean accuracy, as no defense gives that much of it up for robustness: of 380 trainings on digits those that kept
+    their course had .88 or more of c* at the end, those that broke down .63 or less. Not the loss: that of MART with
+    strong regularisation stays above ln(classes) while the network learns. A training that breaks down and comes back,
+    or is late to start, has not diverged by this; one that never gets above chance has collapsed.
+    """
+    if not log:
+        return False
+    highest, last = max(row["train_clean"] for row in log), log[-1]["train_clean"]
+    return above_chance(highest, images, classes) and last < LEFT * highest and fallen(highest, last, images)

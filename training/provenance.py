@@ -1,0 +1,90 @@
+"""What computed a result: CPU, instruction set, threads, versions and commit; and whether it may compute a
+reproducible study.
+
+On CPUs with other instructions the same sums are rounded otherwise, and a few epochs of training make another network
+of that. A study with `reproducible: true` holds every job to the instructions for AVX2 and to one thread.
+"""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from training.device import pick_device
+from training.settings import REPRODUCIBLE
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "numpy", "safetensors")
+
+
+@cache
+def cpu_name() -> str:
+    """Model of the CPU, as the system calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+@cache
+def commit() -> str:
+    """Commit of this code, with '-dirty' where files of it were changed since; '' outside a git checkout."""
+    if not (ROOT / ".git").exists():  # installed below somebody else's checkout, say
+        return ""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def unpinned() -> str:
+    """What keeps this process from the arithmetic of a reproducible study; '' when nothing does."""
+    values = {name: os.environ.get(name, "not set") for name in REPRODUCIBLE}
+    if other := [name for name, value in REPRODUCIBLE.items() if values[name].lower() != value.lower()]:
+        return f"found {', '.join(f'{name} {values[name]}' for name in other)}"
+    if not torch.cpu.get_capabilities().get("avx2"):
+        return f"found a CPU without AVX2 ({cpu_name()})"
+    if (capability := torch.backends.cpu.get_cpu_capability()) != "AVX2":  # torch had started before it was set
+        return f"found kernels for {capability}"
+    return "" if torch.get_num_threads() == 1 else f"found {torch.get_num_threads()} threads"
+
+
+def require_reproducible(study: dict) -> None:
+    """Raises ValueError when the study is to be reproducible and this process is not so."""
+    if study.get("reproducible") and (found := unpinned()):
+        wanted = " ".join(f"{name}={value}" for name, value in REPRODUCIBLE.items())
+        raise ValueError(
+            f"reproducible: {found}, wanted {wanted} OMP_NUM_THREADS=1 before torch starts, on a CPU with AVX2"
+        )
+
+
+def study_device(study: dict, name: str = "auto") -> torch.device:
+    """Where a job of the study computes: the device of that name, 'auto' as `pick_device` says, and the CPU where the
+    study is to be reproducible. Raises ValueError when it is, and another is named or this process is not so."""
+    if not study.get("reproducible"):
+        return pick_device(name)
+    if name not in ("auto", "cpu"):
+        raise ValueError(f"--device: found {name} with reproducible: true, wanted cpu: only there are bits promised")
+    require_reproducible(study)
+    return torch.device("cpu")
+
+
+def made_by(device: torch.device) -> dict:
+    """What computes on `device` in this process, to be kept beside what it makes."""
+    on_gpu = device.type == "cuda"
+    return {
+        "cpu": cpu_name(),
+        "device": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "reproducible": not on_gpu and not unpinned(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "commit": commit(),
+    }

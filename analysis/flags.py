@@ -39,9 +39,9 @@ WORDS = {
     ),
     DIVERGED: Words(
         "whose training broke down",
-        "the last clean training accuracy of log.csv is below three quarters of the highest: the training broke down and"
-        " has not recovered (the best checkpoint is from after the first drop of the rate as well); kept, and headlines"
-        " are also given without such models",
+        "the last clean training accuracy of log.csv is below three quarters of the highest: the training broke down"
+        " and has not recovered (the best checkpoint is from after the first drop of the rate as well); kept, and"
+        " headlines are also given without such models",
     ),
     OTHER_ARITHMETIC: Words(
         "trained in other arithmetic than most",

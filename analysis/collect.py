@@ -8,18 +8,20 @@ import pandas as pd
 
 from analysis.damage import made_anew
 from analysis.files import read_json, read_parquet, write_parquet
-from analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, VALIDATED, Ledger, text
+from analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, TRAIN_LOSS, VALIDATED, Ledger, text
 from analysis.measure_files import read_measures
 
 BITS = ["bits", "index_sha"]
 LOOKED_AT = {"last": "epochs", "best": "best_epoch"}  # which number of run.json is the epoch of a checkpoint
+LOGGED = {**VALIDATED, TRAIN_LOSS: TRAIN_LOSS}  # columns of runs, by what a log calls them
 READ = [*COLUMNS["outcomes"], *BITS, "reason"]
 # Settings that the tables of a study without runs of its own still have (NA unless the model's entry tells).
 FEWEST_SETTINGS = ("data", "architecture", "defense", "norm", "eps")
 
 
-def validated(log: Path, epoch: int) -> dict[str, float]:
-    """Accuracy on the validation images after an epoch, clean and under PGD-10, as fractions; {} without a log.
+def logged(log: Path, epoch: int) -> dict[str, float]:
+    """Of an epoch, accuracy on the validation images, clean and under PGD-10, as fractions, and the training loss; {}
+    without a log.
 
     Raises ValueError, naming the file, when it does not hold them.
     """
@@ -27,9 +29,9 @@ def validated(log: Path, epoch: int) -> dict[str, float]:
         return {}
     try:
         lines = pd.read_csv(log).set_index("epoch")
-        return {name: float(lines.loc[epoch, told]) for name, told in VALIDATED.items()}
+        return {name: float(lines.loc[epoch, told]) for name, told in LOGGED.items()}
     except (KeyError, ValueError, TypeError) as error:
-        wanted = ", ".join(VALIDATED.values())
+        wanted = ", ".join(LOGGED.values())
         raise ValueError(f"{log}: found no {wanted} of epoch {epoch}, wanted a whole training log") from error
 
 
@@ -49,7 +51,7 @@ def grid_row(entry: dict, plan: dict, results: Path) -> dict:
     done = {key: record[key] for key in ("status", "reason", "seconds", "device")}
     # The column `epochs` tells how many were trained, unless the number of epochs is an axis of the study.
     epochs = settings["epochs"] if "epochs" in plan["axes"] else text(record["epochs"])
-    judged = validated(path.with_name("log.csv"), record.get(LOOKED_AT[entry["checkpoint"]], record["epochs"]))
+    judged = logged(path.with_name("log.csv"), record.get(LOOKED_AT[entry["checkpoint"]], record["epochs"]))
     return {**row, **done, **judged, "flags": ";".join(record["flags"]), "epochs": epochs}
 
 
@@ -78,13 +80,13 @@ def run_table(plan: dict, results: Path) -> pd.DataFrame:
         rows.append({"model": model, **row})
     settings = dict.fromkeys(key for run in plan["runs"].values() for key in run["settings"]) or FEWEST_SETTINGS
     first = ["run", "model", CHECKPOINT, "seed", "source"]
-    last = ["status", "flags", "reason", "epochs", "seconds", "device", *VALIDATED]
+    last = ["status", "flags", "reason", "epochs", "seconds", "device", *LOGGED]
     middle = [key for key in settings if key not in [*first, *last]]
     # object: a column that no row fills would be a column of floats, which takes no text
     table = pd.DataFrame(rows, columns=[*first, *middle, *last], dtype=object)
     blank = {key: "" for key in ("flags", "reason", "device")}
     table = table.fillna({**dict.fromkeys([*first, *middle, "epochs"], NA), **blank})
-    numbers = dict.fromkeys(["seconds", *VALIDATED], float)
+    numbers = dict.fromkeys(["seconds", *LOGGED], float)
     return table.astype({**dict.fromkeys(table.columns, str), **numbers})
 
 

@@ -29,10 +29,11 @@ from analysis.statements import make_study, statements
 NEGLIGIBLE = 0.01
 SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED = "sign depends", "replicates", "proxy of the settings", "unresolved"
 INTERVAL = ["estimate", "low", "high"]
+ENDS = ["low", "high", "family_low", "family_high", "family_p", "fdr_q"]
 FAMILY = ["estimate", "family_low", "family_high"]
 RESULT = [
     *("measure", "verdict", "axis", "reason", "sign"),
-    *("tau", "tau_low", "tau_high", "tau_family_low", "tau_family_high", "tau_p", "tau_q"),
+    *("tau", "tau_low", "tau_high", "tau_family_low", "tau_family_high", "tau_family_p", "tau_fdr_q"),
     *("tau_expected", "tau_expected_low", "tau_expected_high"),
     *(f"increment_{name}{end}" for name in LEARNERS for end in ("", "_low", "_high", "_family_low", "_family_high")),
     *("n", "configurations"),
@@ -120,7 +121,7 @@ def verdicts(found: pd.DataFrame, signs: Mapping[str, int | None]) -> pd.DataFra
             if one["statistic"] != "pi":
                 name = "_".join(filter(None, (one["statistic"], one["learner"])))
                 row |= {name: one["estimate"]}
-                row |= {f"{name}_{end}": one[end] for end in ("low", "high", "family_low", "family_high", "p", "q")}
+                row |= {f"{name}_{end}": one[end] for end in ENDS}
             if one["statistic"] == "tau":
                 row |= {"n": one["n"], "configurations": one["configurations"]}
         rows.append(row)

@@ -8,8 +8,9 @@
 
 low, high: 95 % interval of the statement alone. family_low, family_high: with 95 % probability they hold together for
 the statements of one kind about all measures (max-T, analysis.families); those of pi do so on each side, as no more
-than one side can be wrong about a measure of one sign (docs/claims.md), and on both sides with at least 90 %. p:
-adjusted for that family; q: adjusted for the false discovery rate (Benjamini-Hochberg) instead.
+than one side can be wrong about a measure of one sign (docs/claims.md), and on both sides with at least 90 %. family_p:
+adjusted for that family (the probability of *any* wrong statement); fdr_q: adjusted for the false discovery rate (the
+share of wrong ones among those made, Benjamini-Hochberg), which is less to ask, so that it is usually the smaller one.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ from analysis.progress import bar
 from analysis.settings_models import FOLDS, LEARNERS, Design, folds_of, make_design, out_of_fold
 
 KEY = ["measure", "statistic", "axis", "value", "learner"]
-NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "p", "q", "slope", "n", "configurations"]
+NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "family_p", "fdr_q", "slope", "n", "configurations"]
 RESULT = [*KEY, *NUMBERS, "undefined"]
 ALONE = float(stats.norm.isf((1 - LEVEL) / 2))
 
@@ -209,7 +210,8 @@ def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: in
         if one.key["statistic"] != "increment":
             ends = list(np.clip(ends, -1, 1))
         row = {**dict.fromkeys(KEY, ""), **one.key, **dict(zip(NUMBERS[:5], [one.estimate, *ends], strict=True))}
-        row |= {"p": p[place], "q": q[place], "slope": one.slope, "n": one.n, "configurations": one.configurations}
+        row |= {"family_p": p[place], "fdr_q": q[place], "slope": one.slope}
+        row |= {"n": one.n, "configurations": one.configurations}
         rows.append({**row, "undefined": int(np.isnan(one.estimate))})
     return rows
 
@@ -223,14 +225,17 @@ def expected_rows(rows: list[dict], made: list[Statement]) -> list[dict]:
     return found
 
 
-def statements(study: Study, *, seed: int = 0) -> pd.DataFrame:
+def statements(study: Study, *, seed: int = 0, alone: bool = False) -> pd.DataFrame:
     """All statements of a study as tidy rows (columns: RESULT). The families: tau of all measures; pi of all measures,
-    axes and values; the increments of all measures under each learner."""
+    axes and values; the increments of all measures under each learner. alone: each measure makes its own families."""
     bases, grown = Bases(study.levels), increments(study, seed)
-    made = taus(study, bases)
-    rows = family_rows(made, seed=seed)
-    rows += expected_rows(rows, made) if study.se is not None else []
-    rows += family_rows(pis(study, bases), two_sided=False, seed=seed)
-    for learner in LEARNERS:
-        rows += family_rows([one for one in grown if one.key["learner"] == learner], seed=seed)
+    made, within = taus(study, bases), pis(study, bases)
+    rows: list[dict] = []
+    for family in [[name] for name in study.measures] if alone else [study.measures]:
+        own, inside, added = ([one for one in part if one.key["measure"] in family] for part in (made, within, grown))
+        found = family_rows(own, seed=seed)
+        rows += [*found, *(expected_rows(found, own) if study.se is not None else [])]
+        rows += family_rows(inside, two_sided=False, seed=seed) if inside else []
+        for learner in LEARNERS:
+            rows += family_rows([one for one in added if one.key["learner"] == learner], seed=seed)
     return pd.DataFrame(rows, columns=RESULT)

@@ -94,7 +94,7 @@ def test_statements_are_tidy_and_verdicts_follow_from_them(family):
     assert (known["family_low"] <= known["low"]).all() and (known["family_high"] >= known["high"]).all()
     assert (known["low"] <= known["estimate"]).all() and (known["estimate"] <= known["high"]).all()
     empty = found[found["measure"].isin(["constant", "missing"])]
-    assert empty[["estimate", "low", "p", "q"]].isna().all(axis=None) and (empty["undefined"] == 1).all()
+    assert empty[["estimate", "low", "family_p", "fdr_q"]].isna().all(axis=None) and (empty["undefined"] == 1).all()
     assert dict(zip(measures, verdict["verdict"], strict=True)) == {
         "genuine": "replicates",
         "axis_proxy": "proxy of the settings",

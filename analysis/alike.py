@@ -15,8 +15,8 @@ SHARED = 0.5  # share of the models that must have both measures
 
 
 def between(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """|tau-b| of every two columns over the models that have both: (k, k), ones on the diagonal; 0 where it is undefined
-    or fewer than SHARED of the models have both."""
+    """|tau-b| of every two columns over the models that have both: (k, k), ones on the diagonal; 0 where it is
+    undefined or fewer than SHARED of the models have both."""
     values = table[list(columns)].to_numpy(float)
     found = np.eye(len(columns))
     for a in range(len(columns)):
@@ -31,8 +31,8 @@ def between(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 
 def groups(table: pd.DataFrame, *, outcome: str, measures: Sequence[str]) -> dict[str, str]:
-    """{measure: the group it belongs to, '' where it is alone}; a group is named after its member with the largest |tau|
-    with the outcome.
+    """{measure: the group it belongs to, '' where it is alone}; a group is named after its member with the largest
+    |tau| with the outcome.
 
     Complete linkage on 1 - |tau| between measures: in a group, *each* two have |tau| >= ALIKE. Neither the order of
     columns and rows nor a strictly monotone change of a measure, falling ones among them, moves a measure to another

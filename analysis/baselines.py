@@ -83,9 +83,7 @@ def controls(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> dict[str
     """{RANDOM, FITTED: the column}; NaN where a model has no outcome."""
     known = known_models(table, outcome, axes)
     made = {RANDOM: random_numbers(known, axes, outcome), FITTED: settings_fit(known, axes, outcome)}
-    return {
-        name: pd.Series(values, known.index).reindex(table.index).to_numpy(float) for name, values in made.items()
-    }
+    return {name: pd.Series(values, known.index).reindex(table.index).to_numpy(float) for name, values in made.items()}
 
 
 def beside_table(

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.association import correlations
 from analysis.collect import collect
 from analysis.files import write_csv
 from analysis.ledger import Ledger
@@ -44,19 +43,16 @@ def run_ledger(given: argparse.Namespace) -> None:
 
 def run_correlate(given: argparse.Namespace) -> None:
     """Correlations of any table; says on stdout how the table was understood."""
+    from analysis.baselines import beside_table
+    from analysis.table_statistics import table_correlations
+
     table = read_models(
         given.table, axes=given.axes, outcome=given.outcome, measures=given.measures, seed_column=given.seed_column
     )
     for note in table.notes:
         print(note)
-    found = correlations(
-        table.rows,
-        axes=table.axes,
-        outcome=table.outcome,
-        measures=table.measures,
-        seed_column=table.seed_column,
-        draws=given.draws,
-    )
+    beside = beside_table(table.rows, table.axes, table.outcome, table.measures)
+    found = table_correlations(table, beside, given.draws)
     path = given.out / "correlations.csv"
     write_csv(found, path)
     print(f"{path}: {len(table.rows)} models, {len(table.measures)} measures, {len(found)} rows")
@@ -96,6 +92,9 @@ def read_table(given: argparse.Namespace, *, beside: Sequence[str] = (), state: 
 def run_claims(given: argparse.Namespace) -> None:
     """Verdicts on the measures of a ledger or of any table; says on stdout how they were reached."""
     from analysis import claims
+    from analysis.baselines import MEASURE, beside_ledger, beside_table
+    from analysis.beside_words import check_sentences
+    from analysis.judged import judged
     from analysis.ledger_table import read_ledger_table
 
     signs: dict[str, int | None] = {}
@@ -107,22 +106,20 @@ def run_claims(given: argparse.Namespace) -> None:
             ledger, axes=given.axes, outcome=given.outcome, measures=given.measures, se=given.se_column
         )
         signs = {column: ledger.expects(column) for column in table.measures}
+        beside = beside_ledger(ledger, table.rows, table.axes, table.outcome)
     else:
         table = read_table(given)
+        beside = beside_table(table.rows, table.axes, table.outcome, table.measures)
     signs = claims.read_signs(given.signs) if given.signs else signs
     for note in [*table.notes, *claims.notes(table.measures, signs, se)]:
         print(note)
-    verdict, found = claims.claims(
-        table.rows,
-        axes=table.axes,
-        outcome=table.outcome,
-        measures=table.measures,
-        signs=signs,
-        se=se,
-    )
-    paths = claims.write_claims(verdict, found, given.out)
-    counted = ", ".join(f"{number} {name}" for name, number in verdict["verdict"].value_counts().items())
-    print(f"{paths[0]}: {len(table.rows)} models, {len(verdict)} measures: {counted}")
+    made = judged(beside, axes=table.axes, outcome=table.outcome, measures=table.measures, signs=signs, se=se)
+    paths = claims.write_claims(made, given.out)
+    for sentence in check_sentences(made["claims"]):
+        print(sentence)
+    own = made["claims"].loc[made["claims"]["kind"] == MEASURE, "verdict"]
+    counted = ", ".join(f"{number} {name}" for name, number in own.value_counts().items())
+    print(f"{paths[0]}: {len(table.rows)} models, {len(own)} measures: {counted}")
 
 
 def run_statistics(given: argparse.Namespace) -> None:

@@ -10,8 +10,8 @@ taus hang on the same configurations, so that the influence of a configuration o
 (analysis.influence), freed of what the settings explain, and its spread gives the standard error, as for tau itself.
 
 low, high: 95 % interval of one difference alone. family_low, family_high: with 95 % probability they hold together for
-all pairs of measures (max-T), so that they hold for the best one although the data chose it. Pairs with a baseline are a
-family for each baseline. Where a tau is not clear of 0, its size is overestimated, and a difference from a larger one
+all pairs of measures (max-T), so that they hold for the best one although the data chose it. Pairs with a baseline are
+a family for each baseline. Where a tau is not clear of 0, its size is overestimated, and a difference from a larger one
 underestimated.
 """
 

@@ -42,7 +42,8 @@ def judged(
     claims and statements have the column `kind`; claims has `group` too: the measures that order the models alike
     (analysis.alike), '' for one that is alone, and for baselines and controls.
     """
-    table, keys = beside.table, {"axes": axes, "outcome": outcome}
+    table: pd.DataFrame = beside.table
+    keys: dict[str, Any] = {"axes": axes, "outcome": outcome}
     verdict, found = claims(table, **keys, measures=measures, signs=signs, se=se, seed=seed, **more)
     others = statements(make_study(table, **keys, measures=list(beside.kinds), se=se), seed=seed, alone=True)
     alike = groups(table, outcome=outcome, measures=measures)

@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.association import in_grid
+from analysis.baselines import Beside, beside_ledger, free_name, with_kinds
 from analysis.claims import RESULT as CLAIM
-from analysis.claims import UNRESOLVED, claims
+from analysis.claims import UNRESOLVED
+from analysis.comparisons import RESULT as COMPARISON
 from analysis.environments import effective_images
 from analysis.evidence import find
 from analysis.files import write_csv, write_text
 from analysis.findings import sentences
 from analysis.information import conditional_information
+from analysis.judged import judged
 from analysis.ladder import RESULT as INCREMENT
 from analysis.ladder import ladder
 from analysis.ledger import Ledger
@@ -50,6 +53,16 @@ class Part:
         ledger = self.ledger
         return {"axes": ledger.axes, "outcome": ledger.outcome, "measures": ledger.columns}
 
+    @cached_property
+    def beside(self) -> Beside:
+        """The models with baselines and controls."""
+        return beside_ledger(self.ledger, self.models, self.ledger.axes, self.ledger.outcome)
+
+    @property
+    def rows(self) -> dict:
+        """Arguments of statistics with a row for each measure, baseline and control."""
+        return {**self.asked, "measures": [*self.ledger.columns, *self.beside.kinds]}
+
     @property
     def attack(self) -> str:
         """The attack of the outcome."""
@@ -70,11 +83,10 @@ class Part:
     def judged(self) -> tuple[pd.DataFrame, str]:
         """The models, and the column that says from how many images their gaps are known: a name that no measure has
         (one of a hand-written rule may have any)."""
-        name = "images"
-        while name in self.models:
-            name += "_"
-        images = effective_images(self.ledger, self.models["model"], self.ledger.outcome)
-        return self.models.assign(**{name: images}), name
+        table = self.beside.table
+        name = free_name("images", table.columns)
+        images = effective_images(self.ledger, table["model"], self.ledger.outcome)
+        return table.assign(**{name: images}), name
 
 
 def noise_table(part: Part) -> pd.DataFrame:
@@ -97,16 +109,17 @@ def selection_table(part: Part) -> pd.DataFrame:
     """Regret of picking by each measure; by validation accuracy too where the ledger has it."""
     ledger, validation = part.ledger, f"{part.attack}_val"
     known = validation in part.models and part.models[validation].notna().any()
-    return selection(
-        part.models,
+    found = selection(
+        part.beside.table,
         axes=ledger.axes,
         target=f"{part.attack}_test",
-        measures=ledger.columns,
+        measures=part.rows["measures"],
         seed_column="seed",
         signs={column: ledger.expects(column) for column in ledger.columns},
         validation=validation if known else None,
         draws=ledger.slow_draws,
     )
+    return with_kinds(found, part.beside.kinds)
 
 
 def threshold_table(part: Part) -> pd.DataFrame:
@@ -123,12 +136,14 @@ def threshold_table(part: Part) -> pd.DataFrame:
 def partial_table(part: Part) -> pd.DataFrame:
     """Partial tau given the training accuracy under the outcome's attack, and given the measures of GIVEN."""
     given = [f"{part.attack}_train", *(column for column in GIVEN if column in part.ledger.columns)]
-    return partial_correlations(part.models, **part.asked, given=given, draws=part.ledger.draws)
+    found = partial_correlations(part.beside.table, **part.rows, given=given, draws=part.ledger.draws)
+    return with_kinds(found, part.beside.kinds)
 
 
 def sign_error_table(part: Part) -> pd.DataFrame:
     ledger, (table, images) = part.ledger, part.judged
-    return sign_errors(table, **part.asked, images=images, min_ess=ledger.min_ess, draws=ledger.slow_draws)
+    found = sign_errors(table, **part.rows, images=images, min_ess=ledger.min_ess, draws=ledger.slow_draws)
+    return with_kinds(found, part.beside.kinds)
 
 
 def environment_table(part: Part) -> pd.DataFrame:
@@ -137,7 +152,9 @@ def environment_table(part: Part) -> pd.DataFrame:
 
 
 def information_table(part: Part) -> pd.DataFrame:
-    return conditional_information(part.models, **part.asked, seed_column="seed", draws=part.ledger.slow_draws)
+    table, draws = part.beside.table, part.ledger.slow_draws
+    found = conditional_information(table, **part.rows, seed_column="seed", draws=draws)
+    return with_kinds(found, part.beside.kinds)
 
 
 def increment_table(part: Part) -> pd.DataFrame:
@@ -150,17 +167,20 @@ def increment_table(part: Part) -> pd.DataFrame:
 
 
 def claim_tables(part: Part) -> dict[str, pd.DataFrame]:
-    """Verdicts, and the statements they rest on."""
-    ledger = part.ledger
+    """Verdicts on measures, baselines and controls, the statements they rest on, and measures compared in pairs."""
+    ledger, beside = part.ledger, part.beside
     if not part.decidable:
         reason = "The grid has no two models with different outcomes."
-        rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in ledger.columns]
-        return {"claims": pd.DataFrame(rows, columns=CLAIM), "statements": pd.DataFrame(columns=STATEMENT)}
+        names = part.rows["measures"]
+        rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in names]
+        verdict = with_kinds(pd.DataFrame(rows, columns=CLAIM), beside.kinds)
+        verdict.insert(3, "group", "")
+        statement = with_kinds(pd.DataFrame(columns=STATEMENT), beside.kinds)
+        return {"claims": verdict, "statements": statement, "comparisons": pd.DataFrame(columns=COMPARISON)}
     error = f"se_{ledger.outcome}"  # takes the place of the plain standard error, as in analysis.ledger_table
-    table = part.models.assign(**{error: ranking_error(part.models, ledger.outcome, part.shared)})
+    ranked = beside.table.assign(**{error: ranking_error(part.models, ledger.outcome, part.shared)})
     signs = {column: ledger.expects(column) for column in ledger.columns}
-    found = claims(table, **part.asked, signs=signs, se=error)
-    return dict(zip(("claims", "statements"), found, strict=True))
+    return judged(replace(beside, table=ranked), **part.asked, signs=signs, se=error)
 
 
 # Each becomes NAME.csv, or the files that its dictionary names. Beside them: correlations, summary, models and issues
@@ -169,7 +189,7 @@ PARTS: dict[str, Callable[[Part], pd.DataFrame | dict[str, pd.DataFrame]]] = {
     "claims": claim_tables,
     "increments": increment_table,
     "partial": partial_table,
-    "simpson": lambda part: simpson(part.correlations),
+    "simpson": lambda part: with_kinds(simpson(part.correlations), part.beside.kinds),
     "information": information_table,
     "sign_errors": sign_error_table,
     "environments": environment_table,
@@ -184,8 +204,9 @@ def write_statistics(ledger: Ledger, out: str | Path) -> list[Path]:
     """Write every statistic into folder `out`, NAME.csv each, and findings.json (numbers, and sentences made of them);
     returns the files."""
     table = ledger.models()
-    found = ledger_correlations(ledger, table)
-    summary = summary_table(ledger, table, found)
+    beside = beside_ledger(ledger, table, ledger.axes, ledger.outcome)
+    found = ledger_correlations(ledger, beside)
+    summary = summary_table(ledger, beside, found)
     tables = {"correlations": found, "summary": summary, "models": table, "issues": issue_table(ledger, table)}
     part = Part(ledger, table, found)
     for name in bar(PARTS, "statistics"):
@@ -194,7 +215,8 @@ def write_statistics(ledger: Ledger, out: str | Path) -> list[Path]:
     paths = {name: Path(out) / f"{name}.csv" for name in tables}
     for name, content in tables.items():
         write_csv(content, paths[name])
-    findings = find(ledger, table, found, summary=summary, noise=tables["noise"], claims=tables["claims"])
+    shown = {name: tables[name] for name in ("noise", "claims", "comparisons")}
+    findings = find(ledger, beside, found, summary=summary, **shown)
     last = Path(out) / "findings.json"
     write_text(json.dumps({**findings, "sentences": sentences(findings)}, indent=1, allow_nan=False) + "\n", last)
     return [*paths.values(), last]

@@ -8,7 +8,7 @@ from analysis.labels import with_interval
 from analysis.ledger import Ledger
 from analysis.statistic_files import read_statistic
 
-MADE_WITH = {"statements": "claims"}  # tables that come with another one
+MADE_WITH = {"statements": "claims", "comparisons": "claims"}  # tables that come with another one
 SHOWN = ("noise", "thresholds", "sign_errors", "environments", "increments", "selection", "reliability")
 CEILINGS = {"run": "run-level ceiling", "configuration": "configuration-level ceiling"}
 

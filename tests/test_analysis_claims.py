@@ -92,7 +92,8 @@ def test_sentences_carry_the_numbers_of_the_verdict():
         ),
         (
             [ABOVE[0], NOTHING[1]],
-            "clearly above 0, but +0.000 [−0.010, +0.009] by boosted trees, clearly below 0.01, so not clearly above 0.",
+            "clearly above 0, but +0.000 [−0.010, +0.009] by boosted trees, clearly below 0.01, so not clearly above "
+            "0.",
         ),
         (
             [NOTHING[0], VAGUE[1]],

@@ -67,9 +67,9 @@ def name_rows(axes: Axes, measures: Sequence[str], ledger: Ledger) -> None:
 
 
 def set_apart(axes: Axes, names: Sequence[str], ledger: Ledger) -> None:
-    """Names of baselines and controls in italics, and a line between them and the measures."""
+    """Names of baselines and controls, at the ticks of a panel that has any, in italics, and a line above them."""
     kinds = _numbers.beside(ledger).kinds
-    for label, name in zip(axes.get_yticklabels(), names, strict=True):
+    for label, name in zip(axes.get_yticklabels(), names, strict=False):
         label.set_fontstyle("italic" if name in kinds else "normal")
     first = sum(name not in kinds for name in names)
     if first < len(names):

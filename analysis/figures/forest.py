@@ -73,6 +73,7 @@ def draw(ledger: Ledger) -> Figure:
     for axes, axis in zip(panels[1:], axes_names, strict=True):
         axes.set_title(axis)
         draw_axis(axes, marks, axis)
+        _forest.set_apart(axes, measures, ledger)
     _forest.count_rows(panels[-1], [f"n = {n:.0f}" for n in marks.loc[marks["statistic"] == "tau", "n"]])
     figure.supxlabel("Kendall's τ-b with the gap", fontsize=9)
     entries = [_forest.entry("τ", (INK, "D"))]

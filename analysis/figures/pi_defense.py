@@ -63,6 +63,7 @@ def draw(ledger: Ledger) -> Figure:
         _forest.count_rows(left, counts(ledger, marks))
         return figure
     _forest.dress_tau(right, len(measures), ledger)
+    _forest.set_apart(right, measures, ledger)
     for place, value in enumerate(values):
         offset = 0.8 * ((place + 0.5) / len(values) - 0.5)
         _forest.draw_marks(right, marks[(marks["statistic"] == "pi") & (marks["value"] == value)], offset, look(place))

@@ -96,7 +96,9 @@ def parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("claims", help="a verdict on each measure of a ledger, or of any table (CSV, parquet)")
     add_table_options(one, "of a table, or of a ledger in place of its own")
-    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="where claims.csv and statements.csv go")
+    one.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where claims.csv, statements.csv and comparisons.csv go"
+    )
     one.set_defaults(run=does.run_claims)
 
     one = commands.add_parser("statistics", help="every statistic of a ledger, or of any table, as tables")

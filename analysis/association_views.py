@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from analysis.baselines import BASELINE
 from analysis.flags import ALL, LEFT_OUT, words
 from analysis.information import notes
-from analysis.views import COUNT, MEASURE, Column, Source, View, spread
+from analysis.views import COUNT, LABEL, Column, Source, View, spread
 
 SIGNS = {1.0: "+", -1.0: "−"}
 VARIANTS = {  # further forms of tau: heading, meaning
@@ -23,35 +24,81 @@ def verdict_text(verdict: pd.Series, axis: pd.Series) -> np.ndarray:
     return np.where(axis != "", "sign depends on " + axis.astype(str), verdict)
 
 
+def resting(row: dict) -> str:
+    """'defense=AT, awp=true', or '≠ proxy of the settings without run 1a2b (defense=AT, awp=true)' where leaving that
+    out turns the verdict (without the run alone, or without the whole configuration)."""
+    if not row["rests_on"] or row["rests_on_verdict"] == row["verdict"]:
+        return row["rests_on"]
+    if row["rests_on_run_verdict"] not in ("", row["verdict"]):
+        return f"≠ {row['rests_on_run_verdict']} without run {row['rests_on_run']} ({row['rests_on']})"
+    return f"≠ {row['rests_on_verdict']} without {row['rests_on']}"
+
+
 def verdicts(source: Source) -> View:
     frame = source.named(source.read("claims"))
     shown = verdict_text(frame["verdict"], frame["axis"]) if len(frame) else np.array([])
     signs = frame["sign"].map(SIGNS).fillna("no claim") if len(frame) else []
-    for name in ("tau", "increment_ridge", "increment_trees"):  # what verdicts rest on: intervals that hold together
-        frame = frame.assign(**{f"{name}_{end}": frame[f"{name}_family_{end}"] for end in ("low", "high")})
+    alike = frame["group"].map(lambda name: source.label(name) if name else "") if len(frame) else []
     without: tuple[Column, ...] = ()
     if len(frame) and (frame["verdict_without_flagged"] != "").any():
         other = verdict_text(frame["verdict_without_flagged"], frame["axis_without_flagged"])
         frame = frame.assign(without=np.where(other == shown, "the same", "≠ " + other.astype(object)))
         without = Column("without", "without flagged"), Column("n_without_flagged", "n without", ".0f")
+    rests: tuple[Column, ...] = ()
+    if len(frame) and frame["left_out"].notna().any():
+        frame = frame.assign(rests=[resting(row) for row in frame.to_dict("records")])
+        rests = (Column("rests", "rests on"),)
     columns = (
-        MEASURE,
+        LABEL,
         Column("shown", "verdict"),
-        Column("tau", "τ", "+.2f", True),
+        Column("tau", "τ", "+.2f", True, True),
         Column("declared", "declared sign"),
-        Column("increment_ridge", "increment in R², ridge", "+.3f", True),
-        Column("increment_trees", "increment in R², trees", "+.3f", True),
+        Column("increment_ridge", "increment in R², ridge", "+.3f", True, True),
+        Column("increment_trees", "increment in R², trees", "+.3f", True, True),
         COUNT,
+        Column("alike", "orders models alike with"),
+        *rests,
         *without,
     )
     look = (
         "One verdict per measure, by a fixed rule: the first of sign depends, replicates, proxy of the settings that "
-        "holds, else unresolved. In brackets: intervals that hold for all measures together with 95 % "
-        "probability. Unresolved says that these data cannot tell, not that the measure is useless."
+        "holds, else unresolved. Unresolved says that these data cannot tell, not that the measure is useless. "
+        "Baselines need no measure; the controls are the check of this study: a random number, and a fit of the "
+        "settings. Measures that order the models alike (|τ| of each two at least 0.9) are named after the strongest."
     )
+    if rests:
+        look += (
+            " Rests on: everything is judged again without each configuration; named is the one without which the "
+            "verdict comes nearest to another, marked ≠ where it becomes another, and the run that suffices for that."
+        )
     if without:
         look += " Last columns: the verdict without flagged models, marked ≠ where it differs, and their n."
-    return View("verdicts", "Verdicts", look, columns, frame.assign(shown=shown, declared=signs))
+    return View("verdicts", "Verdicts", look, columns, frame.assign(shown=shown, declared=signs, alike=alike))
+
+
+def comparisons(source: Source) -> View:
+    rows = source.read("comparisons")
+    best = rows["measure"].iloc[0] if len(rows) else ""
+    rows = rows[(rows["measure"] == best) | (rows["kind"] == BASELINE)].rename(
+        columns={end: f"difference_{end}" for end in ("low", "high", "family_low", "family_high")}
+    )
+    frame = rows.assign(label=[source.label(name) for name in rows["measure"]])
+    frame = frame.assign(against=[source.label(name) for name in rows["other"]], kind=rows["kind"])
+    columns = (
+        LABEL,
+        Column("against", "against"),
+        Column("difference", "difference of |τ|", "+.2f", True, True),
+        Column("tau", "τ", "+.2f"),
+        Column("tau_other", "τ of the other", "+.2f"),
+        COUNT,
+    )
+    look = (
+        "The measure with the largest |τ| against every other one, then every measure against each baseline, over the "
+        "models that have both. Where the interval is right of 0, the first ranks the models better; every pair of "
+        "measures is in comparisons.csv. The intervals hold for all pairs of measures together, or for all measures "
+        "against one baseline."
+    )
+    return View("comparisons", "Is one measure better than another?", look, columns, frame)
 
 
 def tau(source: Source) -> View:
@@ -61,7 +108,7 @@ def tau(source: Source) -> View:
     shown = [Column(name, f"τ, {heading}", "+.2f", True) for name, heading in known.items()]
     counts = [Column(f"{name}_n", f"n, {heading}", ".0f") for name, heading in known.items() if f"{name}_n" in frame]
     columns = (
-        MEASURE,
+        LABEL,
         Column("tau", "τ, all models", "+.2f", True),
         COUNT,
         Column("missing", "missing", ".0f"),
@@ -72,7 +119,7 @@ def tau(source: Source) -> View:
     )
     look = (
         "A measure that ranks models as their gaps do has τ near ±1, one that knows nothing has τ near 0; no measure "
-        "can be expected to pass the noise ceilings. These intervals are about one measure each, uncorrected."
+        "can be expected to pass the noise ceilings."
     )
     for name, (heading, meaning) in VARIANTS.items():
         look += f" {heading.capitalize()}: {meaning}." if name in known else ""
@@ -87,7 +134,7 @@ def partial(source: Source) -> View:
     rows = source.read("partial")
     given = list(dict.fromkeys(rows["given_axis"]))
     frame = source.named(spread(rows, ["measure"], rows["given_axis"]))
-    columns = (MEASURE, *(Column(name, f"τ given {name}", "+.2f", True) for name in given), COUNT)
+    columns = (LABEL, *(Column(name, f"τ given {name}", "+.2f", True) for name in given), COUNT)
     look = (
         "Kendall's partial τ takes a column out of the correlation: what the measure still says about the gap among "
         "models alike in it. A value near 0 where τ is large means that the measure says what that column says."
@@ -104,7 +151,7 @@ def information(source: Source) -> View:
         given=frame["measure"].map(known["given"].str.replace("|", " and ")), pairs=frame["measure"].map(known["pairs"])
     )
     columns = (
-        MEASURE,
+        LABEL,
         Column("cmi", "least information (bits)", ".3f", True),
         Column("cmi_normalised", "as a share of the gap's", ".3f", True),
         Column("given", "settings held"),
@@ -124,16 +171,16 @@ def simpson(source: Source) -> View:
     rows = rows.rename(columns={"low": "within_low", "high": "within_high"})
     where = rows["axis"] + np.where(rows["value"] == "", " (mean)", " = " + rows["value"]) if len(rows) else []
     columns = (
-        MEASURE,
+        LABEL,
         Column("where", "within"),
         Column("pooled", "τ, all models", "+.2f", True),
         Column("within", "τ within", "+.2f", True),
-        Column("told", "both intervals exclude 0"),
+        Column("told", "both single intervals exclude 0"),
         COUNT,
     )
     look = (
         "Every place where τ within a value of a setting has the other sign than τ over all models. Only where both "
-        "intervals exclude 0 is the reversal more than noise."
+        "single intervals exclude 0 is the reversal more than noise."
     )
     told = np.where(rows["resolved"], "yes", "no")
     return View(
@@ -150,7 +197,7 @@ def thresholds(source: Source) -> View:
     names = rows["quantile"].map("at_{:.1f}".format)
     frame = source.named(spread(rows, ["measure"], names))
     columns = (
-        MEASURE,
+        LABEL,
         *(
             Column(f"at_{share:.1f}", f"c = {c:.3g} ({share:.0%} of the models)", "+.2f", True)
             for share, c in cuts.to_numpy()
@@ -174,7 +221,7 @@ def sign_errors(source: Source) -> View:
     if len(means):
         frame = frame.merge(spread(means, ["measure"], means["axis"]).drop(columns="n"), on="measure", how="left")
     columns = (
-        MEASURE,
+        LABEL,
         Column("sign_error_mean", "mean error", ".2f", True),
         Column("sign_error_p90", "90th percentile", ".2f", True),
         Column("sign_error_max", "maximum", ".2f"),

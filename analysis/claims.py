@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.files import read_json, write_csv
+from analysis.increment_words import unmet
 from analysis.labels import minus, with_interval
 from analysis.settings_models import LEARNERS
 from analysis.statements import make_study, statements
@@ -31,10 +32,11 @@ from analysis.table_checks import nearest
 NEGLIGIBLE = 0.01
 SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED = "sign depends", "replicates", "proxy of the settings", "unresolved"
 INTERVAL = ["estimate", "low", "high"]
+ENDS = ["low", "high", "family_low", "family_high", "family_p", "fdr_q"]
 FAMILY = ["estimate", "family_low", "family_high"]
 RESULT = [
     *("measure", "verdict", "axis", "reason", "sign"),
-    *("tau", "tau_low", "tau_high", "tau_family_low", "tau_family_high", "tau_p", "tau_q"),
+    *("tau", "tau_low", "tau_high", "tau_family_low", "tau_family_high", "tau_family_p", "tau_fdr_q"),
     *("tau_expected", "tau_expected_low", "tau_expected_high"),
     *(f"increment_{name}{end}" for name in LEARNERS for end in ("", "_low", "_high", "_family_low", "_family_high")),
     *("n", "configurations"),
@@ -86,7 +88,9 @@ def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | No
     if sign not in (None, side(tau)):
         return UNRESOLVED, f"{start}, on the side opposite to the declared sign ({'+' if sign == 1 else '−'})."
     if not all(row["family_low"] > 0 for row in increments):
-        return UNRESOLVED, f"{start}, but {told}: neither clearly above 0 nor clearly below {NEGLIGIBLE}."
+        each = [increment_words([row]) for row in increments]
+        failed = unmet(increments, each, NEGLIGIBLE)
+        return UNRESOLVED, f"{start}, but the increment in R2 over the settings is {failed}."
     if any(row["slope"] != side(tau) for row in increments):
         return UNRESOLVED, f"{start}, but beyond the settings the relation has the other sign ({told})."
     declared = "as declared" if sign else "no sign was declared: two-sided"
@@ -104,7 +108,7 @@ def judge(rows: Sequence[Mapping], sign: int | None) -> tuple[str, str, str]:
     if np.isnan(tau["estimate"]):
         return UNRESOLVED, "", "Tau is undefined: the measure is constant or has no values."
     if np.isnan(tau["family_low"]):
-        return UNRESOLVED, "", f"Too few configurations ({tau['configurations']}) for an interval of tau."
+        return UNRESOLVED, "", f"Too few configurations ({tau['configurations']}) for a family-wise interval of tau."
     if not side(tau):
         return UNRESOLVED, "", f"The interval of tau includes 0: {about(tau)}."
     verdict, reason = judge_increments(tau, [row for row in rows if row["statistic"] == "increment"], sign)
@@ -122,7 +126,7 @@ def verdicts(found: pd.DataFrame, signs: Mapping[str, int | None]) -> pd.DataFra
             if one["statistic"] != "pi":
                 name = "_".join(filter(None, (one["statistic"], one["learner"])))
                 row |= {name: one["estimate"]}
-                row |= {f"{name}_{end}": one[end] for end in ("low", "high", "family_low", "family_high", "p", "q")}
+                row |= {f"{name}_{end}": one[end] for end in ENDS}
             if one["statistic"] == "tau":
                 row |= {"n": one["n"], "configurations": one["configurations"]}
         rows.append(row)
@@ -182,12 +186,16 @@ def notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | No
         told.append(f"no declared sign, so tested two-sided: {', '.join(free)}")
     if se is None:
         told.append("no standard error of the outcome is named: tau with expected outcomes (tau_expected) is left out")
+    told.append(
+        "columns: low, high and *_low, *_high are single 95 % intervals; family_low, family_high and family_p are "
+        "family-wise (no wrong statement at all); fdr_q bounds the share of wrong ones, so it may be below family_p"
+    )
     return told
 
 
-def write_claims(verdict: pd.DataFrame, found: pd.DataFrame, out: str | Path) -> list[Path]:
-    """Write claims.csv and statements.csv into folder `out`; returns the files."""
-    paths = [Path(out) / "claims.csv", Path(out) / "statements.csv"]
-    for table, path in zip((verdict, found), paths, strict=True):
+def write_claims(made: Mapping[str, pd.DataFrame], out: str | Path) -> list[Path]:
+    """Write each table (analysis.judged) into folder `out`, NAME.csv; returns the files."""
+    paths = [Path(out) / f"{name}.csv" for name in made]
+    for table, path in zip(made.values(), paths, strict=True):
         write_csv(table, path)
     return paths

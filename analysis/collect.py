@@ -10,19 +10,21 @@ import pandas as pd
 from analysis.damage import made_anew
 from analysis.extension import extended, extended_bits
 from analysis.files import read_json, read_parquet, write_parquet
-from analysis.ledger import CHECKPOINT, COLUMNS, MADE, NA, NO_CLAIM, VALIDATED, Ledger, text
+from analysis.ledger import CHECKPOINT, COLUMNS, MADE, NA, NO_CLAIM, TRAIN_LOSS, VALIDATED, Ledger, text
 from analysis.measure_files import read_measures
 from analysis.origins import arithmetic, flag_other_arithmetic, trainings
 
 BITS = ["bits", "index_sha"]
 LOOKED_AT = {"last": "epochs", "best": "best_epoch"}  # which number of run.json is the epoch of a checkpoint
+LOGGED = {**VALIDATED, TRAIN_LOSS: TRAIN_LOSS}  # columns of runs, by what a log calls them
 READ = [*COLUMNS["outcomes"], *BITS, "reason"]
 # Settings that the tables of a study without runs of its own still have (NA unless the model's entry tells).
 FEWEST_SETTINGS = ("data", "architecture", "defense", "norm", "eps")
 
 
-def validated(log: Path, epoch: int) -> dict[str, float]:
-    """Accuracy on the validation images after an epoch, clean and under PGD-10, as fractions; {} without a log.
+def logged(log: Path, epoch: int) -> dict[str, float]:
+    """Of an epoch, accuracy on the validation images, clean and under PGD-10, as fractions, and the training loss; {}
+    without a log.
 
     Raises ValueError, naming the file, when it does not hold them.
     """
@@ -30,9 +32,9 @@ def validated(log: Path, epoch: int) -> dict[str, float]:
         return {}
     try:
         lines = pd.read_csv(log).set_index("epoch")
-        return {name: float(lines.loc[epoch, told]) for name, told in VALIDATED.items()}
+        return {name: float(lines.loc[epoch, told]) for name, told in LOGGED.items()}
     except (KeyError, ValueError, TypeError) as error:
-        wanted = ", ".join(VALIDATED.values())
+        wanted = ", ".join(LOGGED.values())
         raise ValueError(f"{log}: found no {wanted} of epoch {epoch}, wanted a whole training log") from error
 
 
@@ -52,7 +54,7 @@ def grid_row(entry: dict, plan: dict, results: Path) -> dict:
     done = {key: record[key] for key in ("status", "reason", "seconds", "device")}
     # The column `epochs` tells how many were trained, unless the number of epochs is an axis of the study.
     epochs = settings["epochs"] if "epochs" in plan["axes"] else text(record["epochs"])
-    judged = validated(path.with_name("log.csv"), record.get(LOOKED_AT[entry["checkpoint"]], record["epochs"]))
+    judged = logged(path.with_name("log.csv"), record.get(LOOKED_AT[entry["checkpoint"]], record["epochs"]))
     made = {
         "arithmetic": arithmetic(record.get("made_by", [])),
         "weights_sha256": record.get("weights_sha256", {}).get(entry["checkpoint"], ""),
@@ -85,13 +87,13 @@ def run_table(plan: dict, results: Path) -> pd.DataFrame:
         rows.append({"model": model, **row})
     settings = dict.fromkeys(key for run in plan["runs"].values() for key in run["settings"]) or FEWEST_SETTINGS
     first = ["run", "model", CHECKPOINT, "seed", "source"]
-    last = ["status", "flags", "reason", "epochs", "seconds", "device", *VALIDATED, *MADE]
+    last = ["status", "flags", "reason", "epochs", "seconds", "device", *LOGGED, *MADE]
     middle = [key for key in settings if key not in [*first, *last]]
     # object: a column that no row fills would be a column of floats, which takes no text
     table = pd.DataFrame(rows, columns=[*first, *middle, *last], dtype=object)
     blank = {key: "" for key in ("flags", "reason", "device", *MADE)}
     table = table.fillna({**dict.fromkeys([*first, *middle, "epochs"], NA), **blank})
-    numbers = dict.fromkeys(["seconds", *VALIDATED], float)
+    numbers = dict.fromkeys(["seconds", *LOGGED], float)
     return table.astype({**dict.fromkeys(table.columns, str), **numbers})
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.association import correlations, in_grid
+from analysis.association import in_grid
 from analysis.collect import collect
 from analysis.files import write_csv
 from analysis.ledger import Ledger
@@ -49,6 +49,9 @@ def run_ledger(given: argparse.Namespace) -> None:
 
 def run_correlate(given: argparse.Namespace) -> None:
     """Correlations of any table; says on stdout how the table was understood."""
+    from analysis.baselines import beside_table
+    from analysis.table_statistics import table_correlations
+
     table = read_models(
         given.table,
         axes=given.axes,
@@ -59,15 +62,8 @@ def run_correlate(given: argparse.Namespace) -> None:
     )
     for note in table.notes:
         print(note)
-    found = correlations(
-        table.rows,
-        axes=table.axes,
-        outcome=table.outcome,
-        measures=table.measures,
-        seed_column=table.seed_column,
-        own_seeds=table.own_seeds,
-        draws=given.draws,
-    )
+    beside = beside_table(table.rows, table.axes, table.outcome, table.measures)
+    found = table_correlations(table, beside, given.draws)
     path = given.out / "correlations.csv"
     write_csv(found, path)
     print(f"{path}: {len(table.rows)} models, {len(table.measures)} measures, {len(found)} rows")
@@ -112,9 +108,12 @@ def read_table(
 def run_claims(given: argparse.Namespace) -> None:
     """Verdicts on the measures of a ledger or of any table; says on stdout how they were reached."""
     from analysis import claims
+    from analysis.baselines import MEASURE, beside_ledger, beside_table
+    from analysis.beside_words import check_sentences
     from analysis.flags import ALL, left_out
+    from analysis.judged import judged
     from analysis.ledger_table import read_ledger_table
-    from analysis.unflagged import beside
+    from analysis.unflagged import with_unflagged
 
     signs: dict[str, int | None] = {}
     se = given.se_column
@@ -125,21 +124,28 @@ def run_claims(given: argparse.Namespace) -> None:
             ledger, axes=given.axes, outcome=given.outcome, measures=given.measures, se=given.se_column
         )
         signs = {column: ledger.expects(column) for column in table.measures}
+        beside = beside_ledger(ledger, table.rows, table.axes, table.outcome)
     else:
         table = read_table(given)
+        beside = beside_table(table.rows, table.axes, table.outcome, table.measures)
     signs = claims.read_signs(given.signs, table.columns) if given.signs else signs
     for note in [*table.notes, *claims.notes(table.measures, signs, se)]:
         print(note)
     asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
-    verdict, found = claims.claims(table.rows, **asked, signs=signs, se=se, fine=table.fine)
+    made = judged(beside, **asked, signs=signs, se=se, fine=table.fine)
     if is_ledger(given.table):
         flagged = left_out(table.rows).get(ALL)
-        rest = table.rows.iloc[:0] if flagged is None else table.rows[~flagged]
+        rest = table.rows.iloc[:0] if flagged is None else table.rows[~flagged].reset_index(drop=True)
         varied = rest.loc[in_grid(rest, table.axes), table.outcome].nunique() > 1
-        verdict = beside(verdict, claims.claims(rest, **asked, signs=signs, se=se)[0] if varied else None)
-    paths = claims.write_claims(verdict, found, given.out)
-    counted = ", ".join(f"{number} {name}" for name, number in verdict["verdict"].value_counts().items())
-    print(f"{paths[0]}: {len(table.rows)} models, {len(verdict)} measures: {counted}")
+        others = beside_ledger(ledger, rest, table.axes, table.outcome) if varied else None
+        other = judged(others, **asked, signs=signs, se=se)["claims"] if others else None
+        made["claims"] = with_unflagged(made["claims"], other)
+    paths = claims.write_claims(made, given.out)
+    for sentence in check_sentences(made["claims"]):
+        print(sentence)
+    own = made["claims"].loc[made["claims"]["kind"] == MEASURE, "verdict"]
+    counted = ", ".join(f"{number} {name}" for name, number in own.value_counts().items())
+    print(f"{paths[0]}: {len(table.rows)} models, {len(own)} measures: {counted}")
     print(summary(table))
 
 

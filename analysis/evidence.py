@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import codes, configuration, configurations, in_grid
+from analysis.baselines import BASELINE, MEASURE, Beside
+from analysis.beside_words import check_sentences
 from analysis.claims import SIGN_DEPENDS
 from analysis.flags import ALL, left_out
 from analysis.inference import LEVEL
@@ -126,20 +128,60 @@ def spread(outcome: str, noise: pd.DataFrame) -> dict:
     return {"share": {}, "ceiling": {}, **told, "shared_images": shared}
 
 
+def of_measures(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of measures, without baselines and controls."""
+    return rows[rows["kind"] == MEASURE]
+
+
+def standing(found: pd.DataFrame, beside: Beside) -> dict:
+    """tau of the baselines, and what of them is not known."""
+    taus = found[found["statistic"] == "tau"].set_index("measure")
+    known = [name for name, kind in beside.kinds.items() if kind == BASELINE]
+    return {"tau": {name: record(taus.loc[name]) for name in known}, "absent": beside.absent}
+
+
+def compared(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict | None:
+    """The measure with the largest |tau| against each other one and each baseline: difference with its family-wise
+    interval, and the side of 0 on which that lies; the group of the best. None without two to compare."""
+    rows = comparisons[comparisons["undefined"] == 0]
+    if rows.empty:
+        return None
+    best = rows["measure"].iloc[0]
+    own = rows.loc[rows["measure"] == best, ["other", "kind", "difference", "family_low", "family_high", "n"]]
+    told: dict = {"best": best, "group": next((own for own in groups if best in own), []), MEASURE: [], BASELINE: []}
+    for _, row in own.set_axis(["other", "kind", "estimate", "low", "high", "n"], axis=1).iterrows():
+        told[row["kind"]].append({"other": row["other"], "side": side(row["low"], row["high"]), **record(row)})
+    return told
+
+
+def alike(claims: pd.DataFrame) -> list[list[str]]:
+    """Groups of measures that order the models alike, the one that a group is named after first."""
+    rows = claims[claims["group"] != ""]
+    return [
+        [str(name), *(one for one in part["measure"] if one != name)]
+        for name, part in rows.groupby("group", sort=False)
+    ]
+
+
 def find(
     ledger: Ledger,
-    table: pd.DataFrame,
+    beside: Beside,
     found: pd.DataFrame,
     *,
     summary: pd.DataFrame,
     noise: pd.DataFrame,
     claims: pd.DataFrame,
+    comparisons: pd.DataFrame,
 ) -> dict:
     """The numbers behind the report's sentences, fit for JSON (None instead of NaN).
 
-    table: `analysis.flags.model_table`; found: its correlations; summary: its summary table; noise, claims: as
-    analysis.noise and analysis.claims have them.
+    beside: its models with baselines and controls; found: their correlations; summary: its summary table; noise,
+    claims, comparisons: as analysis.noise and analysis.judged have them.
     """
+    table, about = beside.table, standing(found, beside)
+    groups = alike(claims)
+    about |= {"compared": compared(comparisons, groups), "groups": groups, "check": check_sentences(claims)}
+    found, summary, claims = (of_measures(rows) for rows in (found, summary, claims))
     taus = found[found["statistic"] == "tau"]
     enough = [axis for axis, number in blocks(ledger, table).items() if number >= FEWEST_BLOCKS]
     strongest = []
@@ -169,4 +211,5 @@ def find(
         "sign_changes": sign_changes(claims),
         "without": without(table, found),
         "rest": changed(found, "tau_rest"),
+        "beside": about,
     }

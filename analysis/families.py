@@ -61,6 +61,7 @@ def adjusted(z: np.ndarray, parts: np.ndarray, *, draws: int = DRAWS, seed: int 
     largest statement is at least |z|. NaN where z is."""
     top = largest(parts, draws=draws, seed=seed)
     beyond = len(top) - np.searchsorted(top, np.abs(z), side="left")
+    beyond[z == 0] = len(top)  # also where no statement of the family has any error (two names of one order)
     return np.where(np.isnan(z), np.nan, (1 + beyond) / (1 + len(top)))
 
 

@@ -1,13 +1,15 @@
 """What a study found, in sentences made from numbers (analysis.evidence) that claim no more than intervals bear out.
 
-A statement about one measure rests on the interval of that measure alone; that intervals are not corrected for the
-number of measures looked at is said where measures are compared. That a sign depends on a setting is said only where
-the verdict (analysis.claims) says so: there, single intervals would be looked at for every measure, axis and value.
+A statement about one measure rests on the single interval of that measure; that it is not corrected for the number of
+measures looked at is said where measures are compared. Each sentence says which kind of interval it holds. That a sign
+depends on a setting is said only where the verdict (analysis.claims) says so: there, single intervals would be looked
+at for every measure, axis and value.
 """
 
 import math
 from collections.abc import Iterable, Iterator
 
+from analysis.beside_words import beside_sentences
 from analysis.flags import words as flag_words
 from analysis.labels import measure_label, minus, with_interval
 
@@ -106,7 +108,7 @@ def about_noise(found: dict) -> Iterator[str]:
         yield f"What sets the gaps of the models apart (estimated shares of their variance): {parts}."
     reached = [f"{number(ceiling[name])} {words}" for name, words in CEILING_WORDS.items() if name in ceiling]
     if reached:
-        yield f"Noise bounds tau: the largest to be expected is {listed(reached)}."
+        yield f"Noise bounds tau: the largest to be expected is {listed(reached)} (single 95% intervals)."
     if (share or ceiling) and not found["noise"]["shared_images"]:
         yield (
             "For this the image noise of different models was taken to be independent, as their answers to single"
@@ -119,7 +121,7 @@ def about_strength(found: dict) -> Iterator[str]:
     many, strongest, level = found["measures"], found["strongest"], found["level"]
     if not many or not found["gap"]["n"]:
         return
-    words = f"{level:.0%} interval"
+    words = f"single {level:.0%} interval"
     if not strongest:
         yield f"No measure's tau has a {words} that excludes 0: this study does not show that any tracks the gap."
     else:
@@ -130,9 +132,9 @@ def about_strength(found: dict) -> Iterator[str]:
             f" 0; {most}: {named}."
         )
         yield (
-            "Each interval is about its own measure and is not corrected for the number of measures looked at: of"
-            f" {many} measures unrelated to the gap, about {(1 - level) * many:.1f} would be expected to"
-            " exclude 0 by chance."
+            "Each of these single intervals is about its own measure and is not corrected for the number of "
+            f"measures looked at: of {many} measures unrelated to the gap, about {(1 - level) * many:.1f} would be "
+            "expected to exclude 0 by chance."
         )
     if found["undefined_tau"]:
         yield f"Tau is undefined (constant, or no values) for {measures(found, found['undefined_tau'])}."
@@ -141,9 +143,9 @@ def about_strength(found: dict) -> Iterator[str]:
         left = claims["declared"] - len(claims["yes"]) - len(claims["no"])
         against = f" ({measures(found, claims['no'])})" if claims["no"] else ""
         yield (
-            f"The literature claims a sign for {count(claims['declared'], 'column')}: the interval of tau lies on the"
-            f" claimed side for {len(claims['yes'])}, on the opposite side for {len(claims['no'])}{against}, and"
-            f" settles nothing for {left}."
+            f"The literature claims a sign for {count(claims['declared'], 'column')}: the single interval of tau "
+            f"lies on the claimed side for {len(claims['yes'])}, on the opposite side for "
+            f"{len(claims['no'])}{against}, and settles nothing for {left}."
         )
 
 
@@ -154,18 +156,21 @@ def about_settings(found: dict) -> Iterator[str]:
     nowhere = [one["measure"] for one in found["strongest"] if not one["psi"]["same"]]
     if nowhere:
         yield (
-            f"For {measures(found, nowhere)} no axis has a psi whose interval lies on the side of tau: with all"
+            f"For {measures(found, nowhere)} no axis has a psi whose single interval lies on the side of tau: with all"
             " settings but one and the seed held fixed, this study does not show the correlation. It may come from the"
             " settings rather than from what the measure sees (or the cells are too few to tell)."
         )
     everywhere = [one["measure"] for one in found["strongest"] if set(one["psi"]["same"]) == set(found["axes"])]
     if everywhere:
-        yield f"For {measures(found, everywhere)} psi lies on the side of tau, clear of 0, for every axis."
+        yield (
+            f"For {measures(found, everywhere)} psi lies on the side of tau, its single interval clear of 0, for every"
+            " axis."
+        )
     for one in found["strongest"]:
         if one["psi"]["opposite"]:
             yield (
                 f"{measures(found, [one['measure']])}: tau is {number(one)}, but psi lies on the other side of 0 for"
-                f" {listed(one['psi']['opposite'])}."
+                f" {listed(one['psi']['opposite'])} (single 95% intervals)."
             )
     if cells := found["psi_cells"]["undefined"]:
         total = cells + found["psi_cells"]["defined"]
@@ -182,7 +187,7 @@ def about_values(found: dict) -> Iterator[str]:
     if not found["sign_changes"] and found["measures"] and found["axes"] and found["strongest"]:
         yield (
             "For no measure does the verdict say that its sign depends on a setting: nowhere do two values of one have"
-            " pi on opposite sides of 0, by intervals that hold for all measures together."
+            " pi on opposite sides of 0, by family-wise intervals, which hold for all measures together."
         )
 
 
@@ -193,16 +198,22 @@ def about_checks(found: dict) -> Iterator[str]:
     for one, condition in [*parts, (found["rest"], "with the gap on the training images that no measure was given")]:
         if one is None or one["largest_difference"] is None:
             continue
-        kept = "; each interval that excludes 0 still does so on the same side" if found["strongest"] else ""
+        kept = "; each single interval that excludes 0 still does so on the same side" if found["strongest"] else ""
         lost = measures(found, one["lost"])
-        told = f"; the interval is no longer on the same side of 0 for {lost}" if lost else kept
+        told = f"; the single interval is no longer on the same side of 0 for {lost}" if lost else kept
         yield f"Computed {condition}, tau changes by at most {one['largest_difference']:.2f}{told}."
     if found["missing"]:
         named = listed([f"{measures(found, [name])} ({lost:,})" for name, lost in found["missing"].items()])
         yield f"Values are missing, each with its reason in the tables, for {named}; those models are left out there."
 
 
+def about_beside(found: dict) -> Iterator[str]:
+    """Baselines, the best measure against others, groups of measures, and the study's own check."""
+    if found["gap"]["n"]:
+        yield from beside_sentences(found["beside"], lambda column: measures(found, [column]))
+
+
 def sentences(found: dict) -> list[str]:
     """The findings of a study in words. found: the dictionary of `analysis.evidence.find` (or findings.json)."""
-    parts = (about_models, about_gap, about_noise, about_strength, about_settings, about_values, about_checks)
-    return [sentence for part in parts for sentence in part(found)]
+    parts = [about_models, about_gap, about_noise, about_strength, about_beside, about_settings, about_values]
+    return [sentence for part in (*parts, about_checks) for sentence in part(found)]

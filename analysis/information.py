@@ -183,6 +183,8 @@ def notes(found: pd.DataFrame) -> list[str]:
     part = found[found["pairs"] < found["n"]]
     if part.empty:
         return []
+    if "kind" in part and (part["kind"] == "measure").any():  # not those that stand beside them
+        part = part[part["kind"] == "measure"]
     most = part.loc[part["n"].idxmax()]
     told = f"up to {most['pairs']:,.0f} of {most['n']:,.0f} pairs of models, the same for all"
     return [f"conditional information of {part['measure'].nunique()} measures: estimated from {told}"]

@@ -43,7 +43,7 @@ def to_latex(view: View, study: str) -> str:
     for place, column in enumerate(view.columns):
         long = max((len(row[place]) for row in rows), default=0) > WIDE
         kinds.append(r"p{0.3\linewidth}" if long and column.form == "text" else "l" if column.form == "text" else "r")
-    heading = " & ".join(escape(column.heading) for column in view.columns)
+    heading = " & ".join(escape(column.told) for column in view.columns)
     body = [" & ".join(escape(told) for told in row) + r" \\" for row in rows]
     empty = rf"\multicolumn{{{len(view.columns)}}}{{l}}{{nothing to list}} \\"
     label = "".join(letter if letter.isalnum() or letter == "-" else "-" for letter in f"{study}-{view.name}")

@@ -26,6 +26,7 @@ ATTACKS = ("clean", "fgsm", "pgd10")
 # columns of runs, not in every ledger: what computed the training, and the digest of the model's weights
 MADE = ("arithmetic", "weights_sha256")
 VALIDATED = {"val_clean": "val_clean", "val_pgd10": "val_robust"}  # column of runs, not in every ledger: of a log
+TRAIN_LOSS = "train_loss"  # column of runs and of a log, not in every ledger: what the defense minimises, epoch's mean
 VARIANTS = {"clean": "", "none": "", "adversarial": ".adv"}  # suffix of a measure's column
 NO_CLAIM: dict = {"family": "", "needs": [], "variants": [], "expects": {}, "paper": "", "formula": "", "summary": ""}
 COLUMN_TEXT = {
@@ -125,6 +126,11 @@ class Ledger:
         return int(self.study["study"].get("analysis", {}).get("slow_draws", 200))
 
     @property
+    def removals(self) -> bool:
+        """Whether the study asks what its verdicts rest on (yes, unless it says otherwise)."""
+        return bool(self.study["study"].get("analysis", {}).get("removals", True))
+
+    @property
     def min_ess(self) -> float | None:
         """Least effective sample size of an environment of sign errors, where the study names one."""
         return self.study["study"].get("analysis", {}).get("min_ess")
@@ -188,7 +194,7 @@ class Ledger:
         then in percent ATTACK_train and ATTACK_test, and in percentage points gap_ATTACK = train - test, se_gap_ATTACK
         (image sampling only) and gap_ATTACK_rest, se_gap_ATTACK_rest (train part on the images disjoint from
         measure_images) for ATTACK in clean, fgsm, pgd10; then one column per measure, NaN where undefined. Where the
-        ledger has validation accuracies, clean_val and pgd10_val too, in percent.
+        ledger has validation accuracies, clean_val and pgd10_val too, in percent; `train_loss` too, where it has that.
         `split` ('train' or 'train_rest') says on which training images ATTACK_train and gap_ATTACK are computed.
         """
         finished = self.distinct[self.distinct["status"] == "finished"]
@@ -203,6 +209,9 @@ class Ledger:
         values = self.measures.assign(column=self.measures["measure"] + self.measures["variant"].map(VARIANTS))
         values = values.pivot_table(index="model", columns="column", values="value", dropna=False)
         gaps = gap_columns(wide.reindex(table.index), split)
+        if twice := [name for name in self.columns if name in {*table, *gaps}]:
+            file = self.path / "measures.parquet"
+            raise ValueError(f"{file}: found a measure {twice[0]!r}, wanted a name that no other column of models has")
         return table.join(gaps).join(values.reindex(table.index, columns=self.columns)).reset_index()
 
     def write(self, folder: str | Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from analysis.selection import LAST, RANDOM, VALIDATION
-from analysis.views import COUNT, MEASURE, Column, Source, View, spread
+from analysis.views import COUNT, LABEL, Column, Source, View, spread
 
 COMPONENTS = {
     "settings_main": "settings, main effects",
@@ -63,7 +63,7 @@ def increments(source: Source) -> View:
     frame = frame.assign(held=frame["measure"].map(held).fillna("n/a"))
     bases = [("settings", "the settings"), ("state", "settings and state")]
     columns = (
-        MEASURE,
+        LABEL,
         *(
             Column(f"{over}_{learner}", f"over {words}, {learner}", "+.3f", True)
             for over, words in bases
@@ -111,7 +111,7 @@ def selection(source: Source) -> View:
     ways = {RANDOM: "(random choice)", VALIDATION: "(validation accuracy)", LAST: "(always the last checkpoint)"}
     frame = frame.assign(label=frame["measure"].map(ways).fillna(frame["label"]))
     columns = (
-        MEASURE,
+        LABEL,
         Column("model_learned", "model, learned sign", ".2f", True),
         Column("model_declared", "model, declared sign", ".2f", True),
         Column("n_model", "models", ".0f"),
@@ -171,7 +171,7 @@ def reliability(source: Source) -> View:
     for name in ("seeds", "images"):
         frame[f"n_{name}"] = frame["measure"].map(counts[name]) if name in counts else np.nan
     columns = (
-        MEASURE,
+        LABEL,
         Column("seeds", "over seeds", ".2f", True),
         Column("n_seeds", "n", ".0f"),
         Column("images", "over images", ".2f", True),

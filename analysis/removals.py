@@ -31,9 +31,10 @@ EXACT = 64  # configurations of which each is left out
 MOST = 32  # that are left out of more
 FURTHEST = 10.0  # margins are cut here: an increment of exactly 0 has no width
 RESULT = [
-    *("measure", "margin", "configuration", "configuration_margin", "configuration_verdict"),
-    *("run", "run_margin", "run_verdict", "turning", "left_out", "configurations"),
+    *("measure", "margin", "rests_on", "rests_on_margin", "rests_on_verdict"),
+    *("rests_on_run", "rests_on_run_margin", "rests_on_run_verdict", "turning", "left_out"),
 ]
+TEXT = ["rests_on", "rests_on_verdict", "rests_on_run", "rests_on_run_verdict"]
 
 
 def beyond(bound: float, estimate: float) -> float:
@@ -134,16 +135,17 @@ def removals(
     measures: Sequence[str],
     signs: Mapping[str, int | None] | None = None,
     se: str | None = None,
-    run: str | Sequence[str] | None = None,
+    run: str | None = None,
     seed: int = 0,
     exact: int = EXACT,
     most: int = MOST,
 ) -> pd.DataFrame:
     """What each verdict of `analysis.claims.claims` rests on, one row per measure (columns: RESULT).
 
-    run: columns that tell the runs of a configuration apart (a seed, or the run's id); without, runs are not left out.
-    configuration, run: what leaves the least margin; *_verdict: the verdict without it; turning: how many of the
-    configurations left out turn it; left_out: how many were; '' or 0 where the verdict has no numbers to move.
+    run: column that tells the runs of a configuration apart (a seed, or the run's id); without, runs are not left out.
+    rests_on (settings of a configuration), rests_on_run: what leaves the least margin; *_verdict: the verdict without
+    it; turning: how many of the configurations left out turn it; left_out: how many were; '' or 0 where the verdict has
+    no numbers to move.
     """
     signs = signs or {}
     asked: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures, "se": se}
@@ -176,28 +178,27 @@ def removals(
         margin(part, signs.get(name), verdict)
         for name, part, verdict in zip(measures, by_measure(rows, measures), verdicts, strict=True)
     ]
-    found = summarised(measures, verdicts, own, names, left, many)
+    found = summarised(measures, verdicts, own, names, left)
     if run is None or not len(chosen):
         return found
     return with_runs(found, study, chosen, names, verdicts, without, run)
 
 
 def summarised(
-    measures: Sequence[str], verdicts: Sequence[str], own: Sequence[float], names: Sequence[str], left: list, many: int
+    measures: Sequence[str], verdicts: Sequence[str], own: Sequence[float], names: Sequence[str], left: list
 ) -> pd.DataFrame:
     """One row per measure from what was found without each configuration."""
     rows = []
     for k, (measure, verdict) in enumerate(zip(measures, verdicts, strict=True)):
         margins = np.array([part[k][0] for part in left])
-        row = {"measure": measure, "margin": own[k], "left_out": len(left), "configurations": many}
-        if len(left) and np.isfinite(margins).any() and own[k] > -FURTHEST:
+        row = {"measure": measure, "margin": own[k], "left_out": len(left)}
+        if len(left) and np.isfinite(margins).any() and abs(own[k]) < FURTHEST:
             worst = int(np.nanargmin(margins))
-            row |= {"configuration": names[worst], "configuration_margin": margins[worst]}
-            row |= {"configuration_verdict": left[worst][k][1]}
+            row |= {"rests_on": names[worst], "rests_on_margin": margins[worst], "rests_on_verdict": left[worst][k][1]}
             row |= {"turning": sum(part[k][1] not in (verdict, "") for part in left)}
         rows.append(row)
-    text = {name: "" for name in ("configuration", "configuration_verdict", "run", "run_verdict")}
-    return pd.DataFrame(rows, columns=RESULT).fillna({**text, "turning": 0}).astype({"turning": int})
+    found = pd.DataFrame(rows, columns=RESULT).fillna({**dict.fromkeys(TEXT, ""), "turning": 0})
+    return found.astype({"turning": int})
 
 
 def with_runs(
@@ -207,23 +208,27 @@ def with_runs(
     names: Sequence[str],
     verdicts: Sequence[str],
     without: Callable,
-    run: str | Sequence[str],
+    run: str,
 ) -> pd.DataFrame:
     """The same with the run, of the configuration that a verdict rests on, that leaves it the least margin: where the
     configuration turns the verdict."""
-    keys = [run] if isinstance(run, str) else list(run)
     place = dict(zip(names, chosen, strict=True))
-    turned = (found["configuration_verdict"] != "") & (found["configuration_verdict"] != verdicts)
-    for name in bar(list(dict.fromkeys(found.loc[turned, "configuration"])), "runs left out"):
-        models = study.table[study.block == place[name]]
-        runs = list(models.groupby(keys, sort=True).groups.items())
-        made = []
-        for label, index in runs:
-            rows = np.zeros(len(study.table), dtype=bool)
-            rows[index] = True
-            made.append((label if isinstance(label, str) else str(label[0]), without(rows)))
-        for k in np.flatnonzero((turned & (found["configuration"] == name)).to_numpy()):
-            label, (least_, verdict) = min(((label, part[k]) for label, part in made), key=lambda one: one[1][0])
-            found.loc[k, ["run", "run_verdict"]] = label, verdict
-            found.loc[k, "run_margin"] = least_
+    turned = (found["rests_on_verdict"] != "") & (found["rests_on_verdict"] != list(verdicts))
+    for name in bar(list(dict.fromkeys(found.loc[turned, "rests_on"])), "runs left out"):
+        inside = study.block == place[name]
+        runs = study.table[run].astype(str).to_numpy()
+        made = [(label, without(inside & (runs == label))) for label in np.unique(runs[inside])]
+        for k in np.flatnonzero((turned & (found["rests_on"] == name)).to_numpy()):
+            label, part = min(made, key=lambda one: one[1][k][0])
+            found.loc[k, ["rests_on_run", "rests_on_run_verdict"]] = label, part[k][1]
+            found.loc[k, "rests_on_run_margin"] = part[k][0]
     return found
+
+
+def with_removals(verdict: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame:
+    """Verdicts (`analysis.judged.judged`) with what they rest on; empty where that was not asked for (None), and for
+    baselines and controls."""
+    rows = pd.DataFrame(columns=RESULT) if found is None else found
+    rows = verdict[["measure"]].merge(rows, on="measure", how="left").fillna(dict.fromkeys(TEXT, ""))
+    added = {name: rows[name].to_numpy() for name in RESULT[1:]}
+    return verdict.assign(**added).astype({"turning": "Int64", "left_out": "Int64"})

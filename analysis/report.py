@@ -15,6 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from analysis import explore
 from analysis import figures as drawn
 from analysis.background import grid, provenance
+from analysis.baselines import MEASURE
+from analysis.beside_words import check_sentences
 from analysis.cards import cards
 from analysis.damage import made_anew
 from analysis.embedding import archive, file_link, link, picture
@@ -26,7 +28,7 @@ from analysis.latex import to_latex
 from analysis.ledger import Ledger
 from analysis.sections import SECTIONS, Section
 from analysis.statistic_files import ASKED, HOLDS, read_text
-from analysis.verdict_words import verdict_sentence, why_unresolved, without_sentence
+from analysis.verdict_words import removal_sentence, verdict_sentence, why_unresolved, without_sentence
 from analysis.views import View, cell, shown, views
 
 OPEN_ROWS = 12  # longer lists of flagged models are folded
@@ -58,8 +60,9 @@ def table_view(view: View, study: str) -> dict:
         "name": view.name,
         "heading": view.heading,
         "look": view.look,
-        "columns": [{"heading": column.heading, "number": column.form != "text"} for column in view.columns],
+        "columns": [{"heading": column.told, "number": column.form != "text"} for column in view.columns],
         "rows": [[cell(row, column) for column in view.columns] for row in rows],
+        "kinds": view.frame["kind"].tolist() if "kind" in view.frame else [MEASURE] * len(rows),
         "files": [link(*file) for file in as_files(view, study).items()],
     }
 
@@ -137,7 +140,9 @@ def key_numbers(found: dict) -> list[tuple[str, str]]:
     if gap.get("adversarially_trained"):
         share = f"{gap['above_2_se']:,} of {gap['adversarially_trained']:,}"
         tiles.append((share, "adversarially trained models with a gap above 2 of its standard errors"))
-    tiles.append((f"{len(found['strongest'])} of {found['measures']}", "measure columns whose τ interval excludes 0"))
+    tiles.append(
+        (f"{len(found['strongest'])} of {found['measures']}", "measure columns whose single τ interval excludes 0")
+    )
     tiles.append((f"{sample['failed'] + sample['collapsed']:,}", "models failed or collapsed"))
     return tiles
 
@@ -155,6 +160,7 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     summary = read_text(statistics / "summary.csv")
     tables = views(ledger, statistics)
     verdict, without = tables["verdicts"], found["without_flagged"]
+    own = verdict.frame[verdict.frame["kind"] == MEASURE]
     models = explore.content(ledger)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -177,10 +183,12 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
         sentences=found["sentences"],
         verdicts=table_view(verdict, ledger.name),
         reasons=verdict.frame[["label", "shown", "reason"]].to_numpy().tolist(),
-        verdict_sentence=verdict_sentence(verdict.frame, verdict.frame["label"].tolist()),
-        verdicts_without=without_sentence(verdict.frame, verdict.frame["label"].tolist(), without),
+        verdict_sentence=verdict_sentence(own, own["label"].tolist()),
+        removals=removal_sentence(own),
+        verdicts_without=without_sentence(own, own["label"].tolist(), without),
         without=without,
-        why_unresolved=why_unresolved(verdict.frame),
+        why_unresolved=why_unresolved(own),
+        checks=check_sentences(verdict.frame),
         missing=missing(summary, ledger),
         sections=blocks(ledger, figures, tables),
         everything=everything(ledger.name, statistics, tables.values()),

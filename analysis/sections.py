@@ -31,7 +31,7 @@ SECTIONS = (
         "that such a number is easy to come by: a column that is a function of the training settings can have it too. "
         "The next sections ask what is left of it.",
         ("heatmap", "scatter"),
-        ("tau",),
+        ("tau", "comparisons"),
     ),
     Section(
         "settings",
@@ -54,8 +54,8 @@ SECTIONS = (
         "prediction",
         "Does it tell more than the training settings already do?",
         "The settings of a run are free to know. A measure earns its cost only by what it adds to them, judged on "
-        "configurations that the prediction has never seen. Look for increments whose interval is right of 0 under "
-        "ridge regression and boosted trees alike, and for how much of the gap a few measures together predict.",
+        "configurations that the prediction has never seen. Look for increments whose single interval is right of 0 "
+        "under ridge regression and boosted trees alike, and for how much of the gap a few measures together predict.",
         ("increments", "frontier"),
         ("ladder", "increments", "left_out"),
     ),

@@ -8,8 +8,9 @@
 
 low, high: 95 % interval of the statement alone. family_low, family_high: with 95 % probability they hold together for
 the statements of one kind about all measures (max-T, analysis.families); those of pi do so on each side, as no more
-than one side can be wrong about a measure of one sign (docs/claims.md), and on both sides with at least 90 %. p:
-adjusted for that family; q: adjusted for the false discovery rate (Benjamini-Hochberg) instead.
+than one side can be wrong about a measure of one sign (docs/claims.md), and on both sides with at least 90 %. family_p:
+adjusted for that family (the probability of *any* wrong statement); fdr_q: adjusted for the false discovery rate (the
+share of wrong ones among those made, Benjamini-Hochberg), which is less to ask, so that it is usually the smaller one.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ from analysis.progress import bar
 from analysis.settings_models import LEARNERS, Design, deals_of, make_design, out_of_fold
 
 KEY = ["measure", "statistic", "axis", "value", "learner"]
-NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "p", "q", "slope", "n", "configurations"]
+NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "family_p", "fdr_q", "slope", "n", "configurations"]
 RESULT = [*KEY, *NUMBERS, "undefined"]
 ALONE = float(stats.norm.isf((1 - LEVEL) / 2))
 
@@ -218,7 +219,8 @@ def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: in
         if one.key["statistic"] != "increment":
             ends = list(np.clip(ends, -1, 1))
         row = {**dict.fromkeys(KEY, ""), **one.key, **dict(zip(NUMBERS[:5], [one.estimate, *ends], strict=True))}
-        row |= {"p": p[place], "q": q[place], "slope": one.slope, "n": one.n, "configurations": one.configurations}
+        row |= {"family_p": p[place], "fdr_q": q[place], "slope": one.slope}
+        row |= {"n": one.n, "configurations": one.configurations}
         rows.append({**row, "undefined": int(np.isnan(one.estimate))})
     return rows
 
@@ -239,19 +241,24 @@ def statements_of(study: Study, seed: int = 0, finer: Study | None = None) -> li
     return [*taus(study, bases), *pis(study, bases), *increments(finer or study, seed)]
 
 
-def statement_rows(made: Sequence[Statement], study: Study, seed: int = 0) -> list[dict]:
+def statement_rows(made: Sequence[Statement], study: Study, seed: int = 0, *, alone: bool = False) -> list[dict]:
     """Tidy rows of the statements of a study. The families: tau of all measures; pi of all measures, axes and values;
-    the increments of all measures under each learner."""
-    by_statistic = {name: [one for one in made if one.key["statistic"] == name] for name in ("tau", "pi", "increment")}
-    rows = family_rows(by_statistic["tau"], seed=seed)
-    rows += expected_rows(rows, by_statistic["tau"]) if study.se is not None else []
-    rows += family_rows(by_statistic["pi"], two_sided=False, seed=seed)
-    for learner in LEARNERS:
-        own = [one for one in by_statistic["increment"] if one.key["learner"] == learner]
-        rows += family_rows(own, two_sided=False, seed=seed)
+    the increments of all measures under each learner. alone: each measure makes its own families."""
+    rows: list[dict] = []
+    for family in [[name] for name in study.measures] if alone else [study.measures]:
+        own = [one for one in made if one.key["measure"] in family]
+        taus_, inside = ([one for one in own if one.key["statistic"] == name] for name in ("tau", "pi"))
+        found = family_rows(taus_, seed=seed)
+        rows += [*found, *(expected_rows(found, taus_) if study.se is not None else [])]
+        rows += family_rows(inside, two_sided=False, seed=seed) if inside else []
+        for learner in LEARNERS:
+            added = [one for one in own if one.key.get("learner") == learner]
+            rows += family_rows(added, two_sided=False, seed=seed)
     return rows
 
 
-def statements(study: Study, *, finer: Study | None = None, seed: int = 0) -> pd.DataFrame:
-    """All statements of a study as tidy rows (columns: RESULT); finer: as in `statements_of`."""
-    return pd.DataFrame(statement_rows(statements_of(study, seed, finer), study, seed), columns=RESULT)
+def statements(study: Study, *, finer: Study | None = None, seed: int = 0, alone: bool = False) -> pd.DataFrame:
+    """All statements of a study as tidy rows (columns: RESULT); finer: as in `statements_of`; alone: as in
+    `statement_rows`."""
+    made = statements_of(study, seed, finer)
+    return pd.DataFrame(statement_rows(made, study, seed, alone=alone), columns=RESULT)

@@ -17,6 +17,10 @@ TEXT |= {
     "verdict",
     "verdict_without_flagged",
     "axis_without_flagged",
+    "rests_on",
+    "rests_on_verdict",
+    "rests_on_run",
+    "rests_on_run_verdict",
     "reason",
     "given",
     "given_axis",
@@ -24,12 +28,17 @@ TEXT |= {
     "family",
     "reasons",
     "agrees",
+    "kind",
+    "other",
+    "group",
 }
 YES_NO = {"reversed", "resolved"}
 ASKED = "correlations.csv"  # which of these files the other jobs of a study ask for
 HOLDS = {  # what `python -m analysis statistics` writes, in the order in which a reader wants it
-    "claims": "the verdict on each measure, with its reason",
-    "statements": "what verdicts rest on: τ, π and increments, with intervals that hold for all measures together",
+    "claims": "the verdict on each measure, baseline and control, with its reason, and the configuration and run that it rests on;"
+    " measures that order models alike",
+    "statements": "what verdicts rest on: τ, π and increments, with single and with family-wise intervals",
+    "comparisons": "is one measure better than another: the difference of their |τ|, for every pair",
     "summary": "one row per measure: τ, what its paper claims, missing values with reasons, seconds",
     "correlations": "τ-b, τ-a, Spearman's ρ, ψ and π, with detail by the values of each setting",
     "partial": "τ once a column is given, such as the training accuracy",

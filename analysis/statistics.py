@@ -2,21 +2,24 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.association import in_grid
+from analysis.baselines import Beside, beside_ledger, free_name, with_kinds
 from analysis.claims import RESULT as CLAIM
-from analysis.claims import UNRESOLVED, claims
+from analysis.claims import UNRESOLVED
+from analysis.comparisons import RESULT as COMPARISON
 from analysis.environments import effective_images
 from analysis.evidence import find
 from analysis.files import write_csv, write_text
 from analysis.findings import sentences
 from analysis.flags import ALL, left_out, model_table
 from analysis.information import conditional_information
+from analysis.judged import judged
 from analysis.ladder import RESULT as INCREMENT
 from analysis.ladder import ladder
 from analysis.ledger import Ledger
@@ -24,6 +27,7 @@ from analysis.noise import measure_noise, noise
 from analysis.partial import partial_correlations
 from analysis.progress import bar
 from analysis.reliability import per_model, reliability
+from analysis.removals import removals, with_removals
 from analysis.selection import selection
 from analysis.shared_images import Sharing, of_ledger, ranking_error
 from analysis.sign_error import environment_errors, sign_errors
@@ -32,7 +36,7 @@ from analysis.statements import RESULT as STATEMENT
 from analysis.statements import make_study
 from analysis.summary import issue_table, ledger_correlations, summary_table
 from analysis.thresholds import DEFAULT_COLUMN, thresholds
-from analysis.unflagged import beside
+from analysis.unflagged import with_unflagged
 
 GIVEN = ("average_ce",)  # measures that partial tau takes out, beside the training accuracy
 STATE = ("average_ce.adv", "average_ce")  # training loss, as far as the study measured it
@@ -49,13 +53,23 @@ class Part:
 
     @cached_property
     def correlations(self) -> pd.DataFrame:
-        return ledger_correlations(self.ledger, self.models) if self.known is None else self.known
+        return ledger_correlations(self.ledger, self.beside) if self.known is None else self.known
 
     @property
     def asked(self) -> dict:
         """Arguments that most statistics take."""
         ledger = self.ledger
         return {"axes": ledger.axes, "outcome": ledger.outcome, "measures": ledger.columns}
+
+    @cached_property
+    def beside(self) -> Beside:
+        """The models with baselines and controls."""
+        return beside_ledger(self.ledger, self.models, self.ledger.axes, self.ledger.outcome)
+
+    @property
+    def rows(self) -> dict:
+        """Arguments of statistics with a row for each measure, baseline and control."""
+        return {**self.asked, "measures": [*self.ledger.columns, *self.beside.kinds]}
 
     @property
     def attack(self) -> str:
@@ -78,8 +92,8 @@ class Part:
         return noise_table(self)
 
     @cached_property
-    def verdicts(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return verdict_tables(self)
+    def verdicts(self) -> dict[str, pd.DataFrame]:
+        return judged_tables(self)
 
     @property
     def decidable(self) -> bool:
@@ -91,11 +105,10 @@ class Part:
     def judged(self) -> tuple[pd.DataFrame, str]:
         """The models, and the column that says from how many images their gaps are known: a name that no measure has
         (one of a hand-written rule may have any)."""
-        name = "images"
-        while name in self.models:
-            name += "_"
-        images = effective_images(self.ledger, self.models["model"], self.ledger.outcome)
-        return self.models.assign(**{name: images}), name
+        table = self.beside.table
+        name = free_name("images", table.columns)
+        images = effective_images(self.ledger, table["model"], self.ledger.outcome)
+        return table.assign(**{name: images}), name
 
 
 def noise_table(part: Part) -> pd.DataFrame:
@@ -118,16 +131,17 @@ def selection_table(part: Part) -> pd.DataFrame:
     """Regret of picking by each measure; by validation accuracy too where the ledger has it."""
     ledger, validation = part.ledger, f"{part.attack}_val"
     known = validation in part.models and part.models[validation].notna().any()
-    return selection(
-        part.models,
+    found = selection(
+        part.beside.table,
         axes=ledger.axes,
         target=f"{part.attack}_test",
-        measures=ledger.columns,
+        measures=part.rows["measures"],
         seed_column="seed",
         signs={column: ledger.expects(column) for column in ledger.columns},
         validation=validation if known else None,
         draws=ledger.slow_draws,
     )
+    return with_kinds(found, part.beside.kinds)
 
 
 def threshold_table(part: Part) -> pd.DataFrame:
@@ -144,12 +158,14 @@ def threshold_table(part: Part) -> pd.DataFrame:
 def partial_table(part: Part) -> pd.DataFrame:
     """Partial tau given the training accuracy under the outcome's attack, and given the measures of GIVEN."""
     given = [f"{part.attack}_train", *(column for column in GIVEN if column in part.ledger.columns)]
-    return partial_correlations(part.models, **part.asked, given=given, draws=part.ledger.draws)
+    found = partial_correlations(part.beside.table, **part.rows, given=given, draws=part.ledger.draws)
+    return with_kinds(found, part.beside.kinds)
 
 
 def sign_error_table(part: Part) -> pd.DataFrame:
     ledger, (table, images) = part.ledger, part.judged
-    return sign_errors(table, **part.asked, images=images, min_ess=ledger.min_ess, draws=ledger.slow_draws)
+    found = sign_errors(table, **part.rows, images=images, min_ess=ledger.min_ess, draws=ledger.slow_draws)
+    return with_kinds(found, part.beside.kinds)
 
 
 def environment_table(part: Part) -> pd.DataFrame:
@@ -158,7 +174,9 @@ def environment_table(part: Part) -> pd.DataFrame:
 
 
 def information_table(part: Part) -> pd.DataFrame:
-    return conditional_information(part.models, **part.asked, seed_column="seed", draws=part.ledger.slow_draws)
+    table, draws = part.beside.table, part.ledger.slow_draws
+    found = conditional_information(table, **part.rows, seed_column="seed", draws=draws)
+    return with_kinds(found, part.beside.kinds)
 
 
 def increment_table(part: Part) -> pd.DataFrame:
@@ -170,24 +188,32 @@ def increment_table(part: Part) -> pd.DataFrame:
     return ladder(make_study(part.models, **part.asked), state=[f"{part.attack}_train", *losses[:1]])
 
 
-def verdict_tables(part: Part) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Verdicts, and the statements they rest on."""
-    ledger = part.ledger
+def judged_tables(part: Part) -> dict[str, pd.DataFrame]:
+    """Verdicts on measures, baselines and controls, the statements they rest on, and measures compared in pairs."""
+    ledger, beside = part.ledger, part.beside
     if not part.decidable:
         reason = "The grid has no two models with different outcomes."
-        rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in ledger.columns]
-        return pd.DataFrame(rows, columns=CLAIM), pd.DataFrame(columns=STATEMENT)
+        names = part.rows["measures"]
+        rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in names]
+        verdict = with_kinds(pd.DataFrame(rows, columns=CLAIM), beside.kinds)
+        verdict.insert(3, "group", "")
+        statement = with_kinds(pd.DataFrame(columns=STATEMENT), beside.kinds)
+        return {"claims": verdict, "statements": statement, "comparisons": pd.DataFrame(columns=COMPARISON)}
     error = f"se_{ledger.outcome}"  # takes the place of the plain standard error, as in analysis.ledger_table
-    table = part.models.assign(**{error: ranking_error(part.models, ledger.outcome, part.shared)})
+    ranked = beside.table.assign(**{error: ranking_error(part.models, ledger.outcome, part.shared)})
     signs = {column: ledger.expects(column) for column in ledger.columns}
-    return claims(table, **part.asked, signs=signs, se=error)
+    return judged(replace(beside, table=ranked), **part.asked, signs=signs, se=error)
 
 
 def claim_tables(part: Part) -> dict[str, pd.DataFrame]:
-    """Verdicts, beside those without flagged models, and the statements they rest on."""
-    verdict, statements = part.verdicts
-    other = part.unflagged.verdicts[0] if part.unflagged else None
-    return {"claims": beside(verdict, other), "statements": statements}
+    """The same, with what each verdict rests on (where the study asks for it), and beside those without flagged
+    models."""
+    ledger, found = part.ledger, None
+    if part.decidable and ledger.removals:
+        signs = {column: ledger.expects(column) for column in ledger.columns}
+        found = removals(part.models, **part.asked, signs=signs, run="run")
+    other = part.unflagged.verdicts["claims"] if part.unflagged else None
+    return {**part.verdicts, "claims": with_unflagged(with_removals(part.verdicts["claims"], found), other)}
 
 
 # Each becomes NAME.csv, or the files that its dictionary names. Beside them: correlations, summary, models and issues
@@ -196,7 +222,7 @@ PARTS: dict[str, Callable[[Part], pd.DataFrame | dict[str, pd.DataFrame]]] = {
     "claims": claim_tables,
     "increments": increment_table,
     "partial": partial_table,
-    "simpson": lambda part: simpson(part.correlations),
+    "simpson": lambda part: with_kinds(simpson(part.correlations), part.beside.kinds),
     "information": information_table,
     "sign_errors": sign_error_table,
     "environments": environment_table,
@@ -210,8 +236,9 @@ PARTS: dict[str, Callable[[Part], pd.DataFrame | dict[str, pd.DataFrame]]] = {
 def findings_of(part: Part) -> dict:
     """The numbers behind the report's sentences, and these."""
     found = part.correlations
-    given = {"summary": summary_table(part.ledger, part.models, found), "noise": part.noise, "claims": part.verdicts[0]}
-    numbers = find(part.ledger, part.models, found, **given)
+    given = {"summary": summary_table(part.ledger, part.beside, found), "noise": part.noise}
+    given |= {name: part.verdicts[name] for name in ("claims", "comparisons")}
+    numbers = find(part.ledger, part.beside, found, **given)
     return {**numbers, "sentences": sentences(numbers)}
 
 
@@ -220,7 +247,7 @@ def write_statistics(ledger: Ledger, out: str | Path) -> list[Path]:
     under `without_flagged` the same without flagged models); returns the files."""
     part = Part(ledger, model_table(ledger))
     table, found = part.models, part.correlations
-    summary = summary_table(ledger, table, found)
+    summary = summary_table(ledger, part.beside, found)
     tables = {"correlations": found, "summary": summary, "models": table, "issues": issue_table(ledger, table)}
     for name in bar(PARTS, "statistics"):
         made = PARTS[name](part)

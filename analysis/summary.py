@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import RESULT, correlations, tau
+from analysis.baselines import MEASURE, Beside, with_kinds
 from analysis.flags import ALL, LEFT_OUT, left_out, reason
 from analysis.inference import Bootstrap
 from analysis.ledger import VARIANTS, Ledger, split_flags
@@ -11,24 +12,26 @@ from analysis.reliability import costs
 
 INTERVAL = ["estimate", "low", "high"]
 GRAVEST = ("failed", "collapsed", "no outcome")  # listed first
-SUMMARY = ["measure", "family", "tau", "low", "high", "n", "missing", "reasons", "expected", "agrees"]
+SUMMARY = ["measure", "kind", "family", "tau", "low", "high", "n", "missing", "reasons", "expected", "agrees"]
 VARIANT_ENDS = {"tau_rest": ["", "_low", "_high"]}
 VARIANT_ENDS |= {f"tau_without_{flag}": ["", "_low", "_high", "_n"] for flag in (*LEFT_OUT, ALL)}
 SUMMARY += [f"{name}{end}" for name, ends in VARIANT_ENDS.items() for end in ends]
 ISSUE = ["model", "run", "checkpoint", "seed", "issue", "reason", "settings"]
 
 
-def ledger_correlations(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
-    """tau, tau_a, psi and pi of the study's outcome against every measure, and variants of tau:
+def ledger_correlations(ledger: Ledger, beside: Beside) -> pd.DataFrame:
+    """tau, tau_a, psi and pi of the study's outcome against every measure, baseline and control (column `kind`), and
+    variants of tau:
 
         tau_rest             with the gap computed on the training images that no measure was given
         tau_without_FLAG     without the models that have a flag of analysis.flags.LEFT_OUT
         tau_without_flagged  without those that have any of them
 
-    table: `analysis.flags.model_table`. Rows of a variant that cannot be computed (no such images, no such models) are
-    left out.
+    beside: of `analysis.flags.model_table`. Rows of a variant that cannot be computed (no such images, no such models)
+    are left out.
     """
-    axes, outcome, measures = ledger.axes, ledger.outcome, ledger.columns
+    axes, outcome, table = ledger.axes, ledger.outcome, beside.table
+    measures = [*ledger.columns, *beside.kinds]
     found = correlations(
         table, axes=axes, outcome=outcome, measures=measures, seed_column="seed", draws=ledger.draws, seed=0
     )
@@ -40,7 +43,8 @@ def ledger_correlations(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
     for flag, rows in left_out(table).items():
         kept = table[~rows & table[outcome].notna()]
         more += tau(kept, axes, outcome, measures, bootstrap, names=[f"tau_without_{flag}"])
-    return pd.concat([found, pd.DataFrame(more, columns=RESULT)]) if more else found
+    found = pd.concat([found, pd.DataFrame(more, columns=RESULT)], ignore_index=True) if more else found
+    return with_kinds(found, beside.kinds)
 
 
 def reasons(measures: pd.DataFrame, models: pd.Series) -> dict[str, str]:
@@ -63,19 +67,21 @@ def agreement(expected: int | None, low: float, high: float) -> str:
     return "yes" if expected * low > 0 else "no"
 
 
-def summary_table(ledger: Ledger, table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """One row per measure column: tau with interval and n, missing values with reasons, declared sign and whether the
-    interval bears it out, tau on the rest of the training images and without flagged models (and n), seconds."""
+def summary_table(ledger: Ledger, beside: Beside, found: pd.DataFrame) -> pd.DataFrame:
+    """One row per measure column, then one per baseline and control: tau with interval and n, missing values with
+    reasons, declared sign and whether the interval bears it out, tau on the rest of the training images and without
+    flagged models (and n), seconds."""
+    table = beside.table
     why = reasons(ledger.measures, table["model"])
     cost = costs(ledger)
     taus = {name: part.set_index("measure") for name, part in found.groupby("statistic") if name.startswith("tau")}
     rows = []
-    for column in ledger.columns:
-        main = taus["tau"].loc[column]
-        row = {"measure": column, "family": ledger.entry(column)["family"]}
+    for column in [*ledger.columns, *beside.kinds]:
+        main, kind = taus["tau"].loc[column], beside.kinds.get(column, MEASURE)
+        row = {"measure": column, "kind": kind, "family": ledger.entry(column)["family"] if kind == MEASURE else ""}
         row |= {"tau": main["estimate"], "low": main["low"], "high": main["high"], "n": main["n"]}
         row |= {"missing": int(table[column].isna().sum()), "reasons": why.get(column, "")}
-        expected = ledger.expects(column)
+        expected = ledger.expects(column) if kind == MEASURE else None
         row |= {"expected": expected, "agrees": agreement(expected, main["low"], main["high"])}
         for name, ends in VARIANT_ENDS.items():
             values = taus[name].loc[column, [*INTERVAL, "n"]] if name in taus else [np.nan] * 4

@@ -1,15 +1,16 @@
 """The statistics of anybody's table with one row per model, as `analysis.statistics` has them for a ledger.
 
 What a statistic needs beyond settings, outcome and measures are columns that are named; where they are not, it is left
-out: `state` (robust training accuracy, training loss) for partial tau, the threshold sweep and the training state of
-the increment ladder; `target` (robust test accuracy) for selection, and `validation` (accuracy on validation images)
-for what that would have picked. Without `images` (of how many images an outcome is known, 1 / (1 / n_train + 1 /
-n_test)) all pairs of models with different outcomes weigh the same in sign errors, for which outcomes count in
+out: `state` (robust training accuracy, training loss) for baselines, partial tau, the threshold sweep and the training
+state of the increment ladder; `target` (robust test accuracy) for selection, and `validation` (accuracy on validation
+images) for what that would have picked. Without `images` (of how many images an outcome is known, 1 / (1 / n_train +
+1 / n_test)) all pairs of models with different outcomes weigh the same in sign errors, for which outcomes count in
 percentage points (`points_per_unit`); without `se` image noise is part of the seeds' noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.association import configurations, correlations
-from analysis.claims import claims
+from analysis.baselines import Beside, beside_table, with_kinds
 from analysis.files import write_csv
 from analysis.inference import Bootstrap
 from analysis.information import conditional_information
+from analysis.judged import judged
 from analysis.ladder import ladder
 from analysis.noise import noise
 from analysis.partial import partial_correlations
@@ -89,32 +91,51 @@ def seed_reliability(table: ModelTable, draws: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=RELIABILITY)
 
 
-def makers(table: ModelTable, given: Columns, draws: int) -> dict[str, Callable[[], pd.DataFrame]]:
-    """How each table of statistics is made, by name; `correlations`, `simpson`, `claims` and `statements` apart."""
-    rows, axes, measures, few = table.rows, table.axes, table.measures, min(draws, SLOW_DRAWS)
+def table_correlations(table: ModelTable, beside: Beside, draws: int) -> pd.DataFrame:
+    """Correlations of every measure, baseline and control (column `kind`)."""
+    found = correlations(
+        beside.table,
+        axes=table.axes,
+        outcome=table.outcome,
+        measures=[*table.measures, *beside.kinds],
+        seed_column=table.seed_column,
+        own_seeds=table.own_seeds,
+        draws=draws,
+    )
+    return with_kinds(found, beside.kinds)
+
+
+def makers(table: ModelTable, beside: Beside, given: Columns, draws: int) -> dict[str, Callable[[], pd.DataFrame]]:
+    """How each table of statistics is made, by name; `correlations`, `simpson`, and those of analysis.judged apart."""
+    rows, axes, few = beside.table, table.axes, min(draws, SLOW_DRAWS)
+    everything = [*table.measures, *beside.kinds]
     keys: dict[str, Any] = {"axes": axes, "outcome": table.outcome}
-    asked: dict[str, Any] = {**keys, "measures": measures}
+    asked: dict[str, Any] = {**keys, "measures": everything}
+    kinds = partial(with_kinds, kinds=beside.kinds)
     fine = rows if table.fine is None else table.fine
     points = rows.assign(**{table.outcome: rows[table.outcome] * points_per_unit(table, given)})
     found: dict[str, Callable[[], pd.DataFrame]] = {
-        "information": lambda: conditional_information(rows, **asked, seed_column=table.seed_column, draws=few),
-        "sign_errors": lambda: sign_errors(points, **asked, images=given.images, draws=few),
-        "environments": lambda: environment_errors(points, **asked, images=given.images),
+        "information": lambda: kinds(conditional_information(rows, **asked, seed_column=table.seed_column, draws=few)),
+        "sign_errors": lambda: kinds(sign_errors(points, **asked, images=given.images, draws=few)),
+        "environments": lambda: environment_errors(points, **keys, measures=table.measures, images=given.images),
         "noise": lambda: noise(rows, **keys, seed_column=table.seed_column, se=given.se, draws=few),
-        "increments": lambda: ladder(make_study(fine, **asked), state=given.state),
+        "increments": lambda: ladder(make_study(fine, **keys, measures=table.measures), state=given.state),
         "reliability": lambda: seed_reliability(table, draws),
     }
     if given.state:
         within = DEFENSE if DEFENSE in axes else None
-        found["partial"] = lambda: partial_correlations(rows, **asked, given=given.state, draws=draws)
+        found["partial"] = lambda: kinds(partial_correlations(rows, **asked, given=given.state, draws=draws))
         found["thresholds"] = lambda: pd.concat(
-            [thresholds(rows, **asked, column=column, within=within, draws=few) for column in given.state],
+            [
+                thresholds(rows, **keys, measures=table.measures, column=column, within=within, draws=few)
+                for column in given.state
+            ],
             ignore_index=True,
         )
     if target := given.target:
         options: dict[str, Any] = {"seed_column": table.seed_column, "signs": given.signs, "draws": few}
         options["validation"] = given.validation
-        found["selection"] = lambda: selection(rows, axes=axes, target=target, measures=measures, **options)
+        found["selection"] = lambda: kinds(selection(rows, axes=axes, target=target, measures=everything, **options))
     return found
 
 
@@ -124,12 +145,11 @@ def write_table_statistics(
     """Write every statistic of the table into folder `out`, NAME.csv each; returns the files."""
     given = given or Columns()
     asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
-    seeds: dict[str, Any] = {"seed_column": table.seed_column, "own_seeds": table.own_seeds}
-    found = correlations(table.rows, **asked, **seeds, draws=draws)
-    made = {"correlations": found, "simpson": simpson(found)}
-    verdict, statements = claims(table.rows, **asked, signs=given.signs, se=given.se, fine=table.fine)
-    made |= {"claims": verdict, "statements": statements}
-    ways = makers(table, given, draws)
+    beside = beside_table(table.rows, table.axes, table.outcome, table.measures, given.state)
+    found = table_correlations(table, beside, draws)
+    made = {"correlations": found, "simpson": with_kinds(simpson(found), beside.kinds)}
+    made |= judged(beside, **asked, signs=given.signs, se=given.se, fine=table.fine)
+    ways = makers(table, beside, given, draws)
     made |= {name: ways[name]() for name in bar(ways, "statistics")}
     paths = [Path(out) / f"{name}.csv" for name in made]
     for path, content in zip(paths, made.values(), strict=True):

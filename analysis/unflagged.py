@@ -5,7 +5,7 @@ import pandas as pd
 COLUMNS = ["verdict_without_flagged", "axis_without_flagged", "n_without_flagged"]
 
 
-def beside(verdict: pd.DataFrame, other: pd.DataFrame | None) -> pd.DataFrame:
+def with_unflagged(verdict: pd.DataFrame, other: pd.DataFrame | None) -> pd.DataFrame:
     """The verdicts (`analysis.claims.claims`) with those on the same measures without flagged models in COLUMNS; empty
     where no model is flagged (None)."""
     if other is None:

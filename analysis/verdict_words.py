@@ -18,12 +18,14 @@ WORDS = {
 }
 LACKS = {  # what keeps a measure unresolved, in the order of the rule
     "tau": "no τ (constant, or without values)",
-    "few": "values in too few configurations for an interval of τ",
-    "zero": "an interval of τ that includes 0",
+    "few": "values in too few configurations for a family-wise interval of τ",
+    "zero": "a family-wise interval of τ that includes 0",
     "settings": "τ clear of 0, but too few configurations for an increment over the settings",
     "against": "τ clear of 0, but on the side opposite to the declared sign",
-    "increment": "τ clear of 0, but an increment over the settings that is neither surely above 0 (as it must be for "
-    f"replicates) nor surely below {NEGLIGIBLE} in R² (for a proxy)",
+    "increment": "τ clear of 0, but an increment over the settings that is clearly above 0 by neither learner (as it "
+    f"must be by both for replicates), nor clearly below {NEGLIGIBLE} in R² by both (for a proxy)",
+    "increment_ridge": "τ clear of 0 and an increment clearly above 0 by boosted trees, but not by ridge regression",
+    "increment_trees": "τ clear of 0 and an increment clearly above 0 by ridge regression, but not by boosted trees",
     "turned": "τ clear of 0, but the other sign beyond the settings",
 }
 TELLING = 0.1  # in R2: the increment that a larger study is to tell from 0
@@ -54,6 +56,21 @@ def without_sentence(claims: pd.DataFrame, names: Sequence[str], without: dict |
     return f"Without flagged models (n = {without['sample']['models']:,}) {changed}: {told[0].lower()}{told[1:]}"
 
 
+def removal_sentence(claims: pd.DataFrame) -> str:
+    """How many verdicts hang on one configuration, or one run; '' where that was not asked for."""
+    rows = claims[claims["left_out"].notna()]
+    if rows.empty:
+        return ""
+    turned = (rows["rests_on_verdict"] != "") & (rows["rests_on_verdict"] != rows["verdict"])
+    alone = turned & (rows["rests_on_run_verdict"] != "") & (rows["rests_on_run_verdict"] != rows["verdict"])
+    if not turned.any():
+        return "No verdict turns when any one configuration is left out."
+    told = f"{turned.sum()} verdict{'s' * (turned.sum() > 1)} of {len(rows)} would be another without one configuration"
+    runs = rows.loc[alone, "rests_on_run"]
+    named = f" ({', '.join(runs.unique()[:5])})" if len(runs) else ""
+    return f"{told}, {int(alone.sum())} of them without a single run{named}."
+
+
 def lacking(claims: pd.DataFrame) -> pd.Series:
     """The key of LACKS that applies to each unresolved measure (index: rows of claims)."""
     rows = claims[claims["verdict"] == UNRESOLVED]
@@ -64,7 +81,8 @@ def lacking(claims: pd.DataFrame) -> pd.Series:
         "zero": (rows["tau_family_low"] <= 0) & (rows["tau_family_high"] >= 0),
         "settings": lows.isna().any(axis=1) | highs.isna().any(axis=1),
         "against": rows["sign"].astype(float) * rows["tau"] < 0,
-        "increment": ~(lows > 0).all(axis=1),
+        "increment": ~(lows > 0).any(axis=1),
+        **{f"increment_{name}": ~(lows[f"{end}_low"] > 0) for name, end in zip(LEARNERS, ENDS, strict=True)},
     }
     return pd.Series(np.select(list(tests.values()), list(tests), "turned"), index=rows.index, dtype=object)
 
@@ -78,13 +96,14 @@ def why_unresolved(claims: pd.DataFrame) -> list[str]:
     told = "; ".join(f"{words}: {counts[name]}" for name, words in LACKS.items() if name in counts)
     many = f"{len(lacks)} {'is' if len(lacks) == 1 else 'are'} unresolved"
     sentences = [f"Why {many}, by the part of the rule that failed: {told}."]
-    rows = claims.loc[lacks.index[lacks == "increment"]]
+    rows = claims.loc[lacks.index[lacks.str.startswith("increment")]]
     if rows.empty:
         return sentences
     widths = [(rows[f"{end}_high"] - rows[f"{end}_low"]) / 2 for end in ENDS]
     width, configurations = pd.concat(widths, axis=1).max(axis=1).median(), rows["configurations"].max()
     reach = (
-        f"With {configurations:.0f} configurations, the interval of an increment reaches {width:.2f} in R² to either"
+        f"With {configurations:.0f} configurations, the family-wise interval of an increment reaches {width:.2f} in R²"
+        " to either"
     )
     if width <= TELLING:
         return [*sentences, f"{reach} side (median): increments smaller than that cannot be told from 0."]

@@ -10,25 +10,49 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.baselines import BASELINE, CONTROL, MEASURE
 from analysis.files import write_csv, write_text
 from analysis.labels import measure_label, minus
 from analysis.ledger import Ledger
 from analysis.statistic_files import read_statistic
 
 ENDS = ["estimate", "low", "high"]
+SINGLE, FAMILY = "single", "family-wise"
+BRACKETS = {
+    SINGLE: "single: 95 % intervals of one number each, not corrected for how many are looked at",
+    FAMILY: "family-wise: intervals that hold for all measures together with 95 % probability (of a baseline or a "
+    "control: for that row alone)",
+}
+
+
+KINDS = [MEASURE, BASELINE, CONTROL]  # in the order of their rows
 
 
 @dataclass(frozen=True)
 class Column:
     """A column as shown: `name` in the frame, and how its cells are written.
 
-    form: 'text'; or a format such as '.2f' ('+.2f': with its sign). interval: NAME_low and NAME_high stand beside it.
+    form: 'text'; or a format such as '.2f' ('+.2f': with its sign). interval: NAME_low and NAME_high stand beside it,
+    or with family NAME_family_low and NAME_family_high; the heading says which of the two is in the brackets.
     """
 
     name: str
     heading: str
     form: str = "text"
     interval: bool = False
+    family: bool = False
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Names of the columns that hold the ends of its interval; none where it has none."""
+        kind = "family_" if self.family else ""
+        return tuple(f"{self.name}_{kind}{end}" for end in ENDS[1:]) if self.interval else ()
+
+    @property
+    def told(self) -> str:
+        """The heading as it is shown."""
+        kind = f" [{FAMILY if self.family else SINGLE}]" if self.interval else ""
+        return f"{self.heading}{kind}"
 
 
 @dataclass(frozen=True)
@@ -56,8 +80,8 @@ def cell(row: dict, column: Column) -> tuple[str, str | float]:
     if column.form == "text":
         return str(value), str(value)
     told, key = number(value, column.form), float("nan") if pd.isna(value) else float(value)
-    if column.interval and not pd.isna(row[f"{column.name}_low"]):
-        low, high = (minus(format(round(row[f"{column.name}_{end}"], 9) + 0.0, column.form)) for end in ENDS[1:])
+    if column.interval and not pd.isna(row[column.ends[0]]):
+        low, high = (minus(format(round(row[end], 9) + 0.0, column.form)) for end in column.ends)
         told = f"{told} [{low}, {high}]"
     return told, key
 
@@ -80,22 +104,31 @@ class Source:
         self.ledger, self.folder = ledger, folder
         summary = self.read("summary")
         strength = summary["tau"].abs().sort_values(ascending=False, kind="stable").index
-        self.order = {name: place for place, name in enumerate(summary.loc[strength, "measure"])}
+        ranked = summary.loc[strength].sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
+        self.order = {name: place for place, name in enumerate(ranked["measure"])}
+        self.kinds = dict(zip(summary["measure"], summary["kind"], strict=True))
 
     def read(self, name: str) -> pd.DataFrame:
         return read_statistic(self.folder, name)
 
     def named(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows in the order of the measures, with their labels in the column `label`."""
+        """Rows in the order of the measures, then baselines, then controls; their labels in the column `label`."""
         if frame.empty:
-            return frame.assign(label="")
+            return frame.assign(label="", kind="")
         place = frame["measure"].map(self.order).fillna(-1)  # ways of picking without a measure come first
         frame = frame.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
-        frame.insert(1, "label", [measure_label(name, self.ledger.columns) for name in frame["measure"]])
+        kinds = [self.kinds.get(name, MEASURE) for name in frame["measure"]]
+        frame = frame.assign(kind=kinds)
+        frame.insert(1, "label", [self.label(name) for name in frame["measure"]])
         return frame
 
+    def label(self, name: str) -> str:
+        """How a row is named: 'training loss (baseline)'."""
+        kind = self.kinds.get(name, MEASURE)
+        return measure_label(name, self.ledger.columns) if kind == MEASURE else f"{name} ({kind})"
 
-MEASURE = Column("label", "measure")
+
+LABEL = Column("label", "measure")
 COUNT = Column("n", "n", ".0f")
 
 
@@ -103,19 +136,21 @@ def complete(view: View) -> View:
     """The view with a column of undefined numbers for everything that its statistics lack; says what brackets hold."""
     frame = view.frame.copy()
     for column in view.columns:
-        for name in [column.name, *(f"{column.name}_{end}" for end in ("low", "high") if column.interval)]:
+        for name in (column.name, *column.ends):
             if name not in frame:
                 frame[name] = "" if column.form == "text" else np.nan
-    look = view.look
-    if "In brackets" not in look and any(column.interval for column in view.columns):
-        look += " In brackets: 95 % intervals."
+    held = [SINGLE, FAMILY]
+    used = {held[column.family] for column in view.columns if column.interval}
+    told = "; ".join(BRACKETS[kind] for kind in held if kind in used)
+    look = f"{view.look} In brackets: {told}." if told else view.look
     return View(view.name, view.heading, look, view.columns, frame)
 
 
 def shown(view: View) -> pd.DataFrame:
-    """The columns that a view shows, with their intervals, as numbers."""
-    ends = {True: ("", "_low", "_high"), False: ("",)}
-    return view.frame[[f"{column.name}{end}" for column in view.columns for end in ends[column.interval]]]
+    """The columns that a view shows, with their intervals, as numbers; whether a row is of a measure, where some are of
+    none."""
+    kind = ["kind"] if "kind" in view.frame else []
+    return view.frame[[*kind, *(name for column in view.columns for name in (column.name, *column.ends))]]
 
 
 def views(ledger: Ledger, folder: str | Path) -> dict[str, View]:
@@ -124,7 +159,15 @@ def views(ledger: Ledger, folder: str | Path) -> dict[str, View]:
     from analysis import prediction_views as two
 
     makers: list[Callable[[Source], View]] = [one.verdicts, one.tau, two.ceilings, two.noise, one.simpson, one.partial]
-    makers += [one.information, one.thresholds, one.sign_errors, two.ladder, two.increments, two.left_out]
+    makers += [
+        one.comparisons,
+        one.information,
+        one.thresholds,
+        one.sign_errors,
+        two.ladder,
+        two.increments,
+        two.left_out,
+    ]
     makers += [two.selection, two.reliability]
     source = Source(ledger, Path(folder))
     return {view.name: complete(view) for view in (make(source) for make in makers)}

@@ -105,7 +105,7 @@ def make(
     names = [name for name in CATALOGUE if name in set(measures["measure"])]
     settings = {"study": "synthetic", "data": "synthetic", "norm": "Linf", "eps": "3/20", "settings": BASE}
     settings |= {"axes": axes, "seeds": list(range(seeds)), "checkpoints": list(checkpoints), "measures": names}
-    settings |= {"analysis": {"draws": 200, "slow_draws": 100, "outcome": "gap_pgd10"}}
+    settings |= {"analysis": {"draws": 200, "slow_draws": 100, "outcome": "gap_pgd10", "removals": False}}
     study = {"study": settings, "axes": list(axes), "excluded": [], "created": "2026-01-01T00:00:00+00:00"}
     Ledger(runs, outcomes, measures, CATALOGUE, study, Path(path)).write(path)
     return Ledger.load(path)

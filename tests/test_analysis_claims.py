@@ -47,6 +47,7 @@ CLEAR, ABOVE, NOTHING, VAGUE = tau(0.5, 0.3, 0.7), grown(0.05, 0.01, 0.09), grow
         ([CLEAR, *NOTHING], 1, "proxy of the settings"),
         ([CLEAR, *NOTHING], -1, "proxy of the settings"),
         ([CLEAR, NOTHING[0], VAGUE[1]], 1, "unresolved"),
+        ([CLEAR, ABOVE[0], NOTHING[1]], 1, "unresolved"),
         ([CLEAR, *grown(NAN, NAN, NAN)], 1, "unresolved"),
         ([tau(0.1, -0.1, 0.3), *ABOVE], 1, "unresolved"),
         ([tau(0.1, -0.1, 0.3), *NOTHING], 1, "unresolved"),
@@ -75,6 +76,37 @@ def test_sentences_carry_the_numbers_of_the_verdict():
     assert judge(rows, 1)[1:] == ("b", "Pi is +0.90 [+0.80, +1.00] at b = u but −0.90 [−1.00, −0.80] at b = v.")
 
 
+@pytest.mark.parametrize(
+    ("increments", "told"),
+    [
+        (VAGUE, "0.000 [−0.100, +0.100] by boosted trees: neither clearly above 0 nor clearly below 0.01."),
+        (
+            [ABOVE[0], VAGUE[1]],
+            "is +0.050 [+0.010, +0.090] by ridge regression, clearly above 0, but +0.000 [−0.100, +0.100] by boosted "
+            "trees, neither clearly above 0 nor clearly below 0.01.",
+        ),
+        (
+            [VAGUE[0], ABOVE[1]],
+            "is +0.050 [+0.010, +0.090] by boosted trees, clearly above 0, but +0.000 [−0.100, +0.100] by ridge "
+            "regression, neither clearly above 0 nor clearly below 0.01.",
+        ),
+        (
+            [ABOVE[0], NOTHING[1]],
+            "clearly above 0, but +0.000 [−0.010, +0.009] by boosted trees, clearly below 0.01, so not clearly above "
+            "0.",
+        ),
+        (
+            [NOTHING[0], VAGUE[1]],
+            "by ridge regression, clearly below 0.01, so not clearly above 0 and +0.000 [−0.100, +0.100] by boosted "
+            "trees, neither clearly above 0 nor clearly below 0.01.",
+        ),
+    ],
+)
+def test_only_the_part_that_failed_is_said_to_have_failed(increments, told):
+    verdict, _, reason = judge([CLEAR, *increments], 1)
+    assert verdict == "unresolved" and reason.endswith(told)
+
+
 @pytest.fixture(scope="module")
 def family() -> tuple[pd.DataFrame, list[str]]:
     table = make_family(64, 1).table.assign(constant=1.0, missing=np.nan)
@@ -94,7 +126,7 @@ def test_statements_are_tidy_and_verdicts_follow_from_them(family):
     assert (known["family_low"] <= known["low"]).all() and (known["family_high"] >= known["high"]).all()
     assert (known["low"] <= known["estimate"]).all() and (known["estimate"] <= known["high"]).all()
     empty = found[found["measure"].isin(["constant", "missing"])]
-    assert empty[["estimate", "low", "p", "q"]].isna().all(axis=None) and (empty["undefined"] == 1).all()
+    assert empty[["estimate", "low", "family_p", "fdr_q"]].isna().all(axis=None) and (empty["undefined"] == 1).all()
     assert dict(zip(measures, verdict["verdict"], strict=True)) == {
         "genuine": "replicates",
         "axis_proxy": "proxy of the settings",
@@ -153,14 +185,16 @@ def test_a_table_gives_its_verdicts_and_says_how(path, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "no declared sign, so tested two-sided: m" in told and "tau_expected" in told and "96 models" in told
     verdict = pd.read_csv(tmp_path / "out" / "claims.csv", keep_default_na=False)
-    assert verdict["verdict"].tolist() == ["proxy of the settings"] and verdict["tau_expected"].tolist() == [""]
+    assert verdict["kind"].tolist() == ["measure", "control", "control"]
+    assert verdict["verdict"][0] == "proxy of the settings" and set(verdict["tau_expected"]) == {""}
+    assert "Check passed: a random number" in told and "fdr_q bounds the share of wrong ones" in told
     assert (tmp_path / "out" / "statements.csv").is_file()
     signs = tmp_path / "signs.json"
     signs.write_text('{"m": 1}')
     assert run(path, tmp_path / "out", "--signs", str(signs), "--se-column", "se_gap") == 0
     assert "two-sided" not in capsys.readouterr().out
     verdict = pd.read_csv(tmp_path / "out" / "claims.csv")
-    assert verdict["sign"].tolist() == [1] and verdict["tau_expected"].notna().all()
+    assert verdict["sign"][0] == 1 and verdict["tau_expected"].notna().all()
 
 
 def test_signs_come_from_a_plain_file_or_a_catalogue(tmp_path):
@@ -205,6 +239,8 @@ def test_a_ledger_knows_its_axes_outcome_and_signs(tmp_path, capsys):
     folder = "analysis/published/digits"
     assert main(["claims", folder, "--measures", "path_norm,num_params", "--out", str(tmp_path)]) == 0
     ledger, verdict = Ledger.load(folder), pd.read_csv(tmp_path / "claims.csv")
+    assert set(verdict["kind"]) == {"measure", "baseline", "control"}
+    verdict = verdict[verdict["kind"] == "measure"]
     assert verdict["measure"].tolist() == ["path_norm", "num_params"]
     assert verdict["sign"].fillna(0).tolist() == [ledger.expects(name) or 0 for name in verdict["measure"]]
     assert "104 models" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """A study's results become its ledger whole: nothing planned is lost, and what is missing has a reason."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -34,16 +35,26 @@ def test_everything_planned_is_in_the_ledger(results):
     assert ledger.study["excluded"][0]["count"] == 4 and "runs" not in ledger.study
 
 
-def test_validation_accuracy_comes_from_the_epoch_of_each_checkpoint(results):
-    log = "epoch,lr,val_clean,val_robust\n" + "".join(f"{epoch},0.1,0.5,{epoch / 100}\n" for epoch in range(1, 31))
+def test_validation_accuracy_and_training_loss_come_from_the_epoch_of_each_checkpoint(results):
+    rows = [f"{epoch},0.1,{1 / epoch},0.5,{epoch / 100}" for epoch in range(1, 31)]
+    log = "\n".join(["epoch,lr,train_loss,val_clean,val_robust", *rows, ""])
     (results / "runs" / "r1" / "log.csv").write_text(log)
     record = json.loads((results / "runs" / "r1" / "run.json").read_text())
     (results / "runs" / "r1" / "run.json").write_text(json.dumps({**record, "best_epoch": 17}))
     table = collect(results, results / "ledger").models().set_index("model")
     assert table.loc[["r1-last", "r1-best"], "pgd10_val"].tolist() == [30, 17]
     assert table.loc[["r1-last", "r1-best"], "clean_val"].tolist() == [50, 50]
-    assert table.loc["r2-last", ["pgd10_val", "clean_val"]].isna().all(), "no log was kept"
+    assert table.loc[["r1-last", "r1-best"], "train_loss"].tolist() == [1 / 30, 1 / 17]
+    assert table.loc["r2-last", ["pgd10_val", "clean_val", "train_loss"]].isna().all(), "no log was kept"
     assert "val_pgd10" not in table
+
+
+@pytest.mark.parametrize("name", ["train_loss", "gap_clean"])
+def test_a_measure_named_like_a_column_of_models_is_one_line(results, name):
+    ledger = collect(results, results / "ledger")
+    named = replace(ledger, measures=ledger.measures.replace({"measure": {"rows": name}}))
+    with pytest.raises(ValueError, match=rf"measures\.parquet: found a measure '{name}', wanted a name that no other"):
+        named.models()
 
 
 def test_missing_values_keep_their_reasons(results):

@@ -11,15 +11,15 @@ from analysis.__main__ import main
 from analysis.collect import collect
 from analysis.ledger import Ledger
 
-WHOLE = "epoch,val_clean,val_robust\n"
+WHOLE = "epoch,val_clean,val_robust,train_loss\n"
 
 
 @pytest.mark.parametrize(
-    "log", ["epoch,val_clean\n30,0.5\n", WHOLE + "1,0.5,0.4\n", WHOLE + "30,0.5,a\n", "", "a\n\x00"]
+    "log", ["epoch,val_clean\n30,0.5\n", WHOLE + "1,0.5,0.4,1\n", WHOLE + "30,0.5,0.4,a\n", "", "a\n\x00"]
 )
 def test_a_training_log_that_is_not_whole_is_named(results, log):
     (results / "runs" / "r1" / "log.csv").write_text(log)
-    with pytest.raises(ValueError, match=r"r1/log\.csv: found no val_clean, val_robust of epoch 30"):
+    with pytest.raises(ValueError, match=r"r1/log\.csv: found no val_clean, val_robust, train_loss of epoch 30"):
         collect(results, results / "ledger")
 
 

@@ -26,9 +26,10 @@ def noisy(folder, noise: float) -> Ledger:
 def test_a_sign_is_said_to_depend_on_a_setting_where_the_verdict_says_so(tmp_path, noise, depends):
     """In both ledgers the plain intervals of pi lie on opposite sides of 0."""
     write_statistics(noisy(tmp_path / "ledger", noise), tmp_path)
-    pi = read_statistic(tmp_path, "correlations").query("statistic == 'pi' and axis == 'defense'").set_index("value")
+    wanted = "kind == 'measure' and statistic == 'pi' and axis == 'defense'"
+    pi = read_statistic(tmp_path, "correlations").query(wanted).set_index("value")
     assert pi.loc["TRADES", "low"] > 0 > pi.loc["AT", "high"]
-    (verdict,) = read_statistic(tmp_path, "claims").to_dict("records")
+    (verdict,) = read_statistic(tmp_path, "claims").query("kind == 'measure'").to_dict("records")
     assert (verdict["verdict"] == "sign depends") == depends
     told = " ".join(json.loads((tmp_path / "findings.json").read_text())["sentences"])
     assert (f"{DEPENDS}. {verdict['reason']}" in told) == depends

@@ -7,9 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.figures import _statistics
+from analysis.figures import _numbers, _statistics
 from analysis.figures._style import GREY, INK, PALE, plain
-from analysis.labels import measure_label
 from analysis.ledger import Ledger
 
 CEILING_DASHES = {"run": (0, (5, 2)), "configuration": (0, (1, 1.2))}
@@ -63,7 +62,18 @@ def ceiling_entries(ledger: Ledger) -> list[Line2D]:
 
 def name_rows(axes: Axes, measures: Sequence[str], ledger: Ledger) -> None:
     """Names of measures at the rows of the leftmost panel."""
-    axes.set_yticks(range(len(measures)), [plain(measure_label(name, ledger.columns)) for name in measures])
+    axes.set_yticks(range(len(measures)), [plain(_numbers.row_label(ledger, name)) for name in measures])
+    set_apart(axes, measures, ledger)
+
+
+def set_apart(axes: Axes, names: Sequence[str], ledger: Ledger) -> None:
+    """Names of baselines and controls, at the ticks of a panel that has any, in italics, and a line above them."""
+    kinds = _numbers.beside(ledger).kinds
+    for label, name in zip(axes.get_yticklabels(), names, strict=False):
+        label.set_fontstyle("italic" if name in kinds else "normal")
+    first = sum(name not in kinds for name in names)
+    if first < len(names):
+        axes.axhline(first - 0.5, color=GREY, linewidth=1.2, zorder=1, clip_on=False)
 
 
 def count_rows(axes: Axes, words: Sequence[str]) -> None:

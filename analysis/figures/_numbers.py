@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 
 from analysis import association, evidence
+from analysis.baselines import MEASURE, Beside, beside_ledger
 from analysis.checkpoints import is_both
 from analysis.files import require_columns
 from analysis.flags import model_table
+from analysis.labels import measure_label
 from analysis.ledger import BOTH, NA, Ledger
 from analysis.statistic_files import read_text
+from analysis.summary import ledger_correlations
 
 ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
 NORM_LABELS = {"Linf": "L∞", "L2": "L2"}
@@ -31,17 +34,17 @@ def models(ledger: Ledger) -> pd.DataFrame:
     return vars(ledger)["_models"]
 
 
+def beside(ledger: Ledger) -> Beside:
+    """`models` with baselines and controls; computed once per ledger."""
+    if "_beside" not in vars(ledger):
+        vars(ledger)["_beside"] = beside_ledger(ledger, models(ledger), ledger.axes, ledger.outcome)
+    return vars(ledger)["_beside"]
+
+
 def correlations(ledger: Ledger) -> pd.DataFrame:
-    """The tidy table of `analysis.association.correlations` for all models of a ledger; computed once per ledger."""
+    """The tidy table of `analysis.summary.ledger_correlations`; computed once per ledger."""
     if "_correlations" not in vars(ledger):
-        vars(ledger)["_correlations"] = association.correlations(
-            models(ledger),
-            axes=ledger.axes,
-            outcome=ledger.outcome,
-            measures=ledger.columns,
-            seed_column="seed",
-            draws=ledger.draws,
-        )
+        vars(ledger)["_correlations"] = ledger_correlations(ledger, beside(ledger))
     return vars(ledger)["_correlations"]
 
 
@@ -51,7 +54,7 @@ def read_correlations(path: Path) -> pd.DataFrame:
     Raises FileNotFoundError, or ValueError naming a missing column.
     """
     table = read_text(path)
-    require_columns(table, association.RESULT, path)
+    require_columns(table, [*association.RESULT, "kind"], path)
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column].replace("", np.nan))
     return table.astype({"n": int, "undefined": int})
@@ -75,9 +78,22 @@ def take(ledger: Ledger, folder: Path) -> None:
 def pooled(ledger: Ledger) -> pd.DataFrame:
     """tau of each measure (columns estimate, low, high, n, undefined), strongest first, undefined ones last."""
     table = correlations(ledger)
-    table = table[table["statistic"] == "tau"].set_index("measure")[[*NUMBERS, "n", "undefined"]]
+    table = table[(table["statistic"] == "tau") & (table["kind"] == MEASURE)].set_index("measure")
+    table = table[[*NUMBERS, "n", "undefined"]]
     strength = table["estimate"].abs().sort_values(ascending=False, na_position="last", kind="stable")
     return table.loc[strength.index]
+
+
+def rows(ledger: Ledger) -> list[str]:
+    """What has a row: the measures, strongest tau first, then baselines and controls in their own order."""
+    measures = list(pooled(ledger).index)
+    return [*measures, *beside(ledger).kinds] if measures else []
+
+
+def row_label(ledger: Ledger, name: str) -> str:
+    """How a row is named: 'training loss (baseline)'."""
+    kind = beside(ledger).kinds.get(name)
+    return f"{name} ({kind})" if kind else measure_label(name, ledger.columns)
 
 
 def group_axis(ledger: Ledger) -> str | None:

@@ -9,7 +9,7 @@ from analysis.labels import with_interval
 from analysis.ledger import Ledger
 from analysis.statistic_files import read_statistic
 
-MADE_WITH = {"statements": "claims"}  # tables that come with another one
+MADE_WITH = {"statements": "claims", "comparisons": "claims"}  # tables that come with another one
 SHOWN = ("noise", "thresholds", "sign_errors", "environments", "increments", "selection", "reliability")
 CEILINGS = {"run": "run-level ceiling", "configuration": "configuration-level ceiling"}
 
@@ -49,7 +49,8 @@ def ceilings(ledger: Ledger) -> dict[str, tuple[float, float, float]]:
 
 
 def ceiling_words(ledger: Ledger) -> str:
-    """'run-level 0.82 [0.73, 0.85], configuration-level 0.80 [0.70, 0.82]', or that they are undefined."""
+    """'run-level 0.82 [0.73, 0.85], configuration-level 0.80 [0.70, 0.82], single 95 % intervals', or that they are
+    undefined."""
     found = ceilings(ledger)
     told = [f"{name}-level {with_interval(*numbers).replace('+', '')}" for name, numbers in found.items()]
-    return ", ".join(told) or "undefined here"
+    return ", ".join([*told, "single 95 % intervals"]) if told else "undefined here"

@@ -14,12 +14,13 @@ ORDER = 5
 TITLE = "With everything else held fixed: ψ and π of every axis"
 CAPTION = (
     "Left: Kendall's τ between each measure and the {kind} generalization gap ({threat}) over {n} models, strongest "
-    "first. Then a panel for each axis: π (circle, mean τ among models that share a value of it) and ψ (square, mean τ "
-    "within cells of models that differ in it alone). Bars: 95 % intervals (configuration bootstrap, {draws} draws). "
-    "An open mark has no interval, or is a ψ on fewer than {fewest} independent groups of cells. Right: n, the models "
-    "that have the measure (in the data, n of ψ counts the defined cells). Broken lines: noise "
-    "ceilings of τ over all models ({ceilings}), what a perfect measure would reach with these gaps. A measure whose "
-    "ψ is near 0 wherever its τ is not may only know the settings. n/a: undefined."
+    "first; below them, in italics, baselines and controls. Then a panel for each axis: π (circle, mean τ among "
+    "models that share a value of it) and ψ (square, mean τ within cells of models that differ in it alone). Bars: "
+    "single 95 % intervals (uncorrected; configuration bootstrap, {draws} draws). An open mark has no interval, or "
+    "is a ψ on fewer than {fewest} independent groups of cells. Right: n, the models that have the measure (in the "
+    "data, n of ψ counts the defined cells). Broken lines: noise ceilings of τ over all models ({ceilings}), what a "
+    "perfect measure would reach with these gaps. A measure whose ψ is near 0 wherever its τ is not may only know "
+    "the settings. n/a: undefined."
 )
 LOOKS = {"pi": look(0), "psi": look(1)}
 NAMES = {"pi": "π (sharing the axis' value)", "psi": "ψ (differing in the axis alone)"}
@@ -34,7 +35,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
     table = table[(table["value"] == "") & (table["given_axis"] == "")]
     table = table.set_index(["measure", "statistic", "axis"])[[*_numbers.NUMBERS, "n", "undefined"]]
     panels = [("tau", ""), *((statistic, axis) for axis in ledger.axes for statistic in LOOKS)]
-    wanted = [(measure, *panel) for panel in panels for measure in _numbers.pooled(ledger).index]
+    wanted = [(measure, *panel) for panel in panels for measure in _numbers.rows(ledger)]
     marks = table.reindex(pd.MultiIndex.from_tuples(wanted, names=table.index.names)).reset_index()
     groups = evidence.blocks(ledger, _numbers.models(ledger))
     few = [axis for axis, number in groups.items() if number < evidence.FEWEST_BLOCKS]
@@ -72,6 +73,7 @@ def draw(ledger: Ledger) -> Figure:
     for axes, axis in zip(panels[1:], axes_names, strict=True):
         axes.set_title(axis)
         draw_axis(axes, marks, axis)
+        _forest.set_apart(axes, measures, ledger)
     _forest.count_rows(panels[-1], [f"n = {n:.0f}" for n in marks.loc[marks["statistic"] == "tau", "n"]])
     figure.supxlabel("Kendall's τ-b with the gap", fontsize=9)
     entries = [_forest.entry("τ", (INK, "D"))]

@@ -10,20 +10,21 @@ from matplotlib.patches import Rectangle
 from analysis import evidence
 from analysis.figures import _forest, _numbers, _statistics
 from analysis.figures._style import GREY, INK, empty, styled
-from analysis.labels import measure_label, signed
+from analysis.labels import signed
 from analysis.ledger import Ledger
 
 ORDER = 2
 TITLE = "Which measures track the gap: τ, ψ and π"
 CAPTION = (
     "Kendall's τ between each measure and the {kind} generalization gap ({threat}) over {n} models of "
-    "{configurations} configurations, strongest first. ψ of an axis: mean τ within cells of models that differ in "
-    "that axis only; π of an axis: mean τ among the models that share a value of that axis. A frame and bold type "
-    "mark cells whose 95 % interval (configuration bootstrap, {draws} draws) excludes 0 (ψ: where at least {fewest} "
-    "independent groups of cells could have disagreed). Hatched, n/a: undefined, because the measure is missing or "
-    "constant in every group. The colour scale is fixed from −1 to +1; the broken lines across it are the noise "
-    "ceilings of τ over all models ({ceilings}): a perfect measure would not be expected to lie beyond them. n: "
-    "models in which the measure is defined (in the data, n of ψ counts the defined cells)."
+    "{configurations} configurations, strongest first; below them, in italics, baselines and controls. ψ of an axis: "
+    "mean τ within cells of models that differ in that axis only; π of an axis: mean τ among the models that share a "
+    "value of that axis. A frame and bold type mark cells whose single 95 % interval (uncorrected; configuration "
+    "bootstrap, {draws} draws) excludes 0 (ψ: where at least {fewest} independent groups of cells could have "
+    "disagreed). Hatched, n/a: undefined, because the measure is missing or constant in every group. The colour "
+    "scale is fixed from −1 to +1; the broken lines across it are the noise ceilings of τ over all models "
+    "({ceilings}): a perfect measure would not be expected to lie beyond them. n: models in which the measure is "
+    "defined (in the data, n of ψ counts the defined cells)."
 )
 COLOURMAP = "RdBu_r"
 CELL = (0.64, 0.3)  # inches
@@ -46,7 +47,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
     table = table[(table["value"] == "") & (table["given_axis"] == "")]
     table = table.set_index(["measure", "statistic", "axis"])[[*_numbers.NUMBERS, "n", "undefined"]]
     columns = [(statistic, axis) for statistic, axes in blocks(ledger).items() for axis in axes]
-    wanted = [(measure, *column) for measure in _numbers.pooled(ledger).index for column in columns]
+    wanted = [(measure, *column) for measure in _numbers.rows(ledger) for column in columns]
     cells = table.reindex(pd.MultiIndex.from_tuples(wanted, names=table.index.names)).reset_index()
     blocks_of = evidence.blocks(ledger, _numbers.models(ledger))
     few = [axis for axis, number in blocks_of.items() if number < evidence.FEWEST_BLOCKS]
@@ -98,7 +99,9 @@ def draw(ledger: Ledger) -> Figure:
     for axes, (statistic, names) in zip(panels, parts.items(), strict=True):
         image = draw_block(axes, cells[cells["statistic"] == statistic], names)
         axes.set_title(HEADINGS[statistic], loc="center" if statistic == "tau" else "left", pad=8)
-    panels[0].set_yticks(range(len(measures)), [measure_label(measure, ledger.columns) for measure in measures])
+    panels[0].set_yticks(range(len(measures)), [_numbers.row_label(ledger, name) for name in measures])
+    for axes in panels:
+        _forest.set_apart(axes, measures, ledger)
     counts = panels[-1].secondary_yaxis("right")
     defined = cells.loc[cells["statistic"] == "tau", "n"]
     counts.set_yticks(range(len(measures)), [f"n = {n:.0f}" for n in defined], color=GREY)
@@ -108,7 +111,7 @@ def draw(ledger: Ledger) -> Figure:
     bar.set_label("Kendall's τ-b with the gap")
     bar.outline.set_visible(False)
     _forest.draw_ceilings(bar.ax, ledger, along="y")
-    title = f"{len(_numbers.models(ledger))} models, {_numbers.threat(ledger)}; framed: 95 % interval excludes 0"
+    title = f"{len(_numbers.models(ledger))} models, {_numbers.threat(ledger)}; framed: single 95 % interval excludes 0"
     title += f"\nnoise ceilings of τ (lines on the colour bar): {_statistics.ceiling_words(ledger)}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     return figure

@@ -15,14 +15,15 @@ from analysis.ledger import Ledger
 ORDER = 8
 TITLE = "Beyond the settings: out-of-fold prediction of the gap, step by step"
 CAPTION = (
-    "Prediction of the {kind} generalization gap ({threat}) of {n} models of {configurations} configurations, in folds "
-    "that keep seeds and checkpoints of a configuration together. Top: R² of each step (settings; with the training "
-    "state; with one measure more, here the best of {measures} as found afterwards and so too favourable; with the "
-    "pair, or the sparse combination, that was chosen inside the training folds). Bottom: the increment in R² that "
-    "each measure alone brings over the settings (left), and over settings and training state (right). Settings are "
-    "predicted by ridge regression with all two-way interactions (circle) and by boosted trees (square). Bars: 95 % "
-    "intervals over configurations. Broken line: 0.01, below which an increment is called negligible. An increment "
-    "that holds is right of 0 under both. Arrow heads: beyond the panel. n/a: undefined."
+    "Prediction of the {kind} generalization gap ({threat}) of {n} models of {configurations} configurations, in "
+    "folds that keep seeds and checkpoints of a configuration together. Top: R² of each step (settings; with the "
+    "training state; with one measure more, here the best of {measures} as found afterwards and so too favourable; "
+    "with the pair, or the sparse combination, that was chosen inside the training folds). Bottom: the increment in "
+    "R² that each measure alone brings over the settings (left), and over settings and training state (right). "
+    "Settings are predicted by ridge regression with all two-way interactions (circle) and by boosted trees "
+    "(square). Bars: single 95 % intervals over configurations (uncorrected; those of the verdicts are family-wise). "
+    "Broken line: 0.01, below which an increment is called negligible. An increment that holds is right of 0 under "
+    "both. Arrow heads: beyond the panel. n/a: undefined."
 )
 LOOKS = {"ridge": look(0), "trees": ("#D55E00", "s")}
 NAMES = {"ridge": "settings by ridge regression", "trees": "settings by boosted trees"}

@@ -12,12 +12,12 @@ ORDER = 4
 TITLE = "Does a measure work under every defense?"
 CAPTION = (
     "Kendall's τ between each measure and the {kind} generalization gap ({threat}), left over all {n} models, right "
-    "among the models that share a value (π in detail). Colour and marker: {group}. Bars: 95 % intervals "
-    "(configuration bootstrap, {draws} draws); an open mark has no interval, as it rests on too few configurations; "
-    "n/a: undefined, because the measure is missing or constant there. Right: n, the models that have the measure; "
-    "where it is missing for some, also those of each value, in the order of the legend, which counts all models. "
-    "Broken lines: noise ceilings of τ over all models ({ceilings}). A measure that points to opposite sides for two "
-    "values should not be pooled over them."
+    "among the models that share a value (π in detail); in italics, baselines and controls. Colour and marker: "
+    "{group}. Bars: single 95 % intervals (uncorrected; configuration bootstrap, {draws} draws); an open mark has no "
+    "interval, as it rests on too few configurations; n/a: undefined, because the measure is missing or constant "
+    "there. Right: n, the models that have the measure; where it is missing for some, also those of each value, in "
+    "the order of the legend, which counts all models. Broken lines: noise ceilings of τ over all models "
+    "({ceilings}). A measure that points to opposite sides for two values should not be pooled over them."
 )
 
 
@@ -29,7 +29,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
     chosen = pd.concat([table[table["statistic"] == "tau"], by_value])
     chosen = chosen.set_index(["measure", "statistic", "value"])[[*_numbers.NUMBERS, "n", "undefined"]]
     marks = [("tau", ""), *(("pi", value) for value in values)]
-    wanted = [(measure, *mark) for measure in _numbers.pooled(ledger).index for mark in marks]
+    wanted = [(measure, *mark) for measure in _numbers.rows(ledger) for mark in marks]
     chosen = chosen.reindex(pd.MultiIndex.from_tuples(wanted, names=chosen.index.names)).reset_index()
     chosen.insert(2, "axis", np.where(chosen["statistic"] == "pi", axis or "", ""))
     return chosen
@@ -63,6 +63,7 @@ def draw(ledger: Ledger) -> Figure:
         _forest.count_rows(left, counts(ledger, marks))
         return figure
     _forest.dress_tau(right, len(measures), ledger)
+    _forest.set_apart(right, measures, ledger)
     for place, value in enumerate(values):
         offset = 0.8 * ((place + 0.5) / len(values) - 0.5)
         _forest.draw_marks(right, marks[(marks["statistic"] == "pi") & (marks["value"] == value)], offset, look(place))

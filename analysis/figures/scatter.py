@@ -17,9 +17,9 @@ CAPTION = (
     "Each of {measures} measures (horizontal) against the {kind} generalization gap ({threat}; vertical, percentage "
     "points), strongest pooled τ first; clean and adversarial forms have a panel each. One point per model ({n}); "
     "colour and marker: {group}; filled: last checkpoint (or both in one), open: best. Titles: Kendall's τ-b with its "
-    "95 % interval (configuration bootstrap, {draws} draws); to be read beside the noise ceilings of τ ({ceilings}). "
-    "Typical standard error of a gap: {se} points (image sampling only). Logarithmic axes, where values span more than "
-    "a factor of 30, say so."
+    "single 95 % interval (configuration bootstrap, {draws} draws); to be read beside the noise ceilings of τ "
+    "({ceilings}). Typical standard error of a gap: {se} points (image sampling only). Logarithmic axes, where values "
+    "span more than a factor of 30, say so."
 )
 ACROSS = (5, 4)  # panels in a row: as leave the fewest places empty
 LETTERS = 28  # in a line of a title

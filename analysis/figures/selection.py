@@ -18,10 +18,11 @@ TITLE = "Picking a model by the measure: accuracy lost against the oracle"
 CAPTION = (
     "Regret: {kind} test accuracy ({threat}) lost against the best candidate, in percentage points, by picking "
     "by each measure. Left: one of all models of " + str(CANDIDATES) + " configurations drawn at random; right: the "
-    "checkpoint of each run. Circle: the direction is learned on other configurations; diamond: the direction that the "
-    "measure's paper declares, where it does. Bars: 95 % intervals (configuration bootstrap, {slow_draws} draws). "
-    "Vertical lines with bands: picking at random, by validation accuracy, or always the last checkpoint, with their "
-    "intervals. A measure is of use where its mark lies left of these lines. {n} models; n of each mark is in the data."
+    "checkpoint of each run. Circle: the direction is learned on other configurations; diamond: the direction that "
+    "the measure's paper declares, where it does. Bars: single 95 % intervals (configuration bootstrap, {slow_draws} "
+    "draws). Vertical lines with bands: picking at random, by validation accuracy, or always the last checkpoint, "
+    "with their intervals. A measure is of use where its mark lies left of these lines. {n} models; n of each mark "
+    "is in the data."
 )
 LOOKS = {"learned": look(0), "declared": ("#D55E00", "D")}
 BASELINES: dict[str, tuple[str, Any]] = {

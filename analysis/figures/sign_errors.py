@@ -13,13 +13,14 @@ from analysis.ledger import Ledger
 ORDER = 7
 TITLE = "One setting changes: does the measure order the two configurations rightly?"
 CAPTION = (
-    "Sign error of each measure: an environment is a pair of configurations that differ in one axis; its error is the "
-    "share of seed pairs that the measure orders otherwise than the {kind} generalization gap ({threat}), weighted by "
-    "how surely the gaps differ. Left: environments of all axes; then each axis. Circle: mean, with its 95 % interval "
-    "(bootstrap of environments by configuration, {slow_draws} draws); triangle: 90th percentile; square: maximum, "
-    "which has no interval; pale bar: from the least to the largest error. An environment counts where its effective "
-    "sample size is at least {min_ess} (headings: how many of how many survive). Signs are raw: a measure that "
-    "falls with the gap belongs at the right, and its worst case is the left end of its bar. 1/2 is chance. {n} models."
+    "Sign error of each measure: an environment is a pair of configurations that differ in one axis; its error is "
+    "the share of seed pairs that the measure orders otherwise than the {kind} generalization gap ({threat}), "
+    "weighted by how surely the gaps differ. Left: environments of all axes; then each axis. Circle: mean, with its "
+    "single 95 % interval (bootstrap of environments by configuration, {slow_draws} draws); triangle: 90th "
+    "percentile; square: maximum, which has no interval; pale bar: from the least to the largest error. An "
+    "environment counts where its effective sample size is at least {min_ess} (headings: how many of how many "
+    "survive). Signs are raw: a measure that falls with the gap belongs at the right, and its worst case is the left "
+    "end of its bar. 1/2 is chance. {n} models."
 )
 LOOKS = {"sign_error_mean": look(0), "sign_error_p90": ("#009E73", "^"), "sign_error_max": ("#D55E00", "s")}
 NAMES = {"sign_error_mean": "mean", "sign_error_p90": "90th percentile", "sign_error_max": "maximum"}

@@ -17,10 +17,10 @@ CAPTION = (
     "Kendall's τ between each measure and the {kind} generalization gap ({threat}) among the models whose training "
     "loss (named below the panels) is at most c, for c at each tenth of the models (horizontal: the share of the {n} "
     "models that are at most c, with c and n at the bottom). n: those of them that have the measure; where they are "
-    "fewer than the bottom says, their numbers at the same c stand over the panel. Black with band: all models, 95 % "
-    "interval (configuration bootstrap, {slow_draws} draws); colours with markers: within each defense, wherever there "
-    "are enough configurations for an interval, which is in the data file. Where no defense varies there is the black "
-    "line alone. Broken lines: noise ceilings of τ over all models ({ceilings})."
+    "fewer than the bottom says, their numbers at the same c stand over the panel. Black with band: all models, "
+    "single 95 % interval (configuration bootstrap, {slow_draws} draws); colours with markers: within each defense, "
+    "wherever there are enough configurations for a single interval, which is in the data file. Where no defense "
+    "varies there is the black line alone. Broken lines: noise ceilings of τ over all models ({ceilings})."
 )
 ACROSS = 6
 LETTERS = 27  # in a line of a title

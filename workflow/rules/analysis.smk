@@ -11,6 +11,7 @@ rule analysis:
             "issues.csv",
             "claims.csv",
             "statements.csv",
+            "comparisons.csv",
             "increments.csv",
             "partial.csv",
             "simpson.csv",

@@ -96,6 +96,10 @@ def parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("claims", help="a verdict on each measure of a ledger, or of any table (CSV, parquet)")
     add_table_options(one, "of a table, or of a ledger in place of its own")
+    state = "columns of the training state (accuracy, loss): increments over settings and these are given too"
+    one.add_argument("--state", type=names, metavar="X,Y", help=state)
+    removals = "judge again without each configuration (minutes), to say what each verdict rests on"
+    one.add_argument("--removals", action="store_true", help=removals)
     one.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where claims.csv, statements.csv and comparisons.csv go"
     )

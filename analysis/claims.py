@@ -26,7 +26,8 @@ from analysis.files import read_json, write_csv
 from analysis.increment_words import unmet
 from analysis.labels import minus, with_interval
 from analysis.settings_models import LEARNERS
-from analysis.statements import make_study, statements
+from analysis.statements import statements
+from analysis.study_table import make_study
 from analysis.table_checks import nearest
 
 NEGLIGIBLE = 0.01
@@ -34,13 +35,15 @@ SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED = "sign depends", "replicates", "pro
 INTERVAL = ["estimate", "low", "high"]
 ENDS = ["low", "high", "family_low", "family_high", "family_p", "fdr_q"]
 FAMILY = ["estimate", "family_low", "family_high"]
+OVER = ("", "_low", "_high", "_family_low", "_family_high")
 RESULT = [
     *("measure", "verdict", "axis", "reason", "sign"),
     *("tau", "tau_low", "tau_high", "tau_family_low", "tau_family_high", "tau_family_p", "tau_fdr_q"),
     *("tau_expected", "tau_expected_low", "tau_expected_high"),
-    *(f"increment_{name}{end}" for name in LEARNERS for end in ("", "_low", "_high", "_family_low", "_family_high")),
+    *(f"increment_{name}{end}" for name in LEARNERS for end in OVER),
     *("n", "configurations"),
 ]
+STATE = [f"increment_state_{name}{end}" for name in LEARNERS for end in OVER]
 LEARNER_WORDS = {"ridge": "ridge regression", "trees": "boosted trees"}
 
 
@@ -130,7 +133,8 @@ def verdicts(found: pd.DataFrame, signs: Mapping[str, int | None]) -> pd.DataFra
             if one["statistic"] == "tau":
                 row |= {"n": one["n"], "configurations": one["configurations"]}
         rows.append(row)
-    return pd.DataFrame(rows, columns=RESULT).astype({"sign": "Int64"})
+    state = STATE if (found["statistic"] == "increment_state").any() else []
+    return pd.DataFrame(rows, columns=[*RESULT, *state]).astype({"sign": "Int64"})
 
 
 def claims(
@@ -142,6 +146,7 @@ def claims(
     signs: Mapping[str, int | None] | None = None,
     se: str | None = None,
     fine: pd.DataFrame | None = None,
+    state: Sequence[str] = (),
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Verdicts and the statements they rest on.
@@ -149,11 +154,12 @@ def claims(
     table: one row per model. axes: its columns of settings (`checkpoint` is no part of a configuration). se: column of
     the outcome's standard error from image sampling; without one, there is no tau_expected. signs: the sign
     that is claimed for each measure's relation with the outcome; a measure without one is tested two-sided. fine: the
-    table with settings as increments take them, where these are finer (analysis.table_bins).
+    table with settings as increments take them, where these are finer (analysis.table_bins). state: columns of the
+    training state, over which increments are given too (increment_state); verdicts do not rest on these.
     """
     keys: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures}
-    finer = None if fine is None else make_study(fine, **keys)
-    found = statements(make_study(table, **keys, se=se), finer=finer, seed=seed)
+    finer = None if fine is None else make_study(fine, **keys, state=state)
+    found = statements(make_study(table, **keys, se=se, state=state), finer=finer, seed=seed)
     return verdicts(found, signs or {}), found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.association import in_grid
 from analysis.collect import collect
-from analysis.files import write_csv
+from analysis.files import require_columns, write_csv
 from analysis.ledger import Ledger
 from analysis.table_summary import summary
 from analysis.tables import ModelTable, read_models
@@ -113,8 +113,14 @@ def run_claims(given: argparse.Namespace) -> None:
     from analysis.flags import ALL, left_out
     from analysis.judged import judged
     from analysis.ledger_table import read_ledger_table
+    from analysis.removals import removals, with_removals
     from analysis.unflagged import with_unflagged
 
+    state, run = given.state or [], given.seed_column
+    if given.removals and given.bins:
+        raise ValueError(
+            f"{given.table}: --removals: wanted no --bins beside it (classes would change with each removal)"
+        )
     signs: dict[str, int | None] = {}
     se = given.se_column
     if is_ledger(given.table):
@@ -124,15 +130,19 @@ def run_claims(given: argparse.Namespace) -> None:
             ledger, axes=given.axes, outcome=given.outcome, measures=given.measures, se=given.se_column
         )
         signs = {column: ledger.expects(column) for column in table.measures}
-        beside = beside_ledger(ledger, table.rows, table.axes, table.outcome)
+        require_columns(table.rows, state, ledger.path)
+        beside, run = beside_ledger(ledger, table.rows, table.axes, table.outcome), "run"
     else:
-        table = read_table(given)
-        beside = beside_table(table.rows, table.axes, table.outcome, table.measures)
+        table = read_table(given, state=state)
+        beside = beside_table(table.rows, table.axes, table.outcome, table.measures, state)
     signs = claims.read_signs(given.signs, table.columns) if given.signs else signs
     for note in [*table.notes, *claims.notes(table.measures, signs, se)]:
         print(note)
     asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
-    made = judged(beside, **asked, signs=signs, se=se, fine=table.fine)
+    made = judged(beside, **asked, signs=signs, se=se, fine=table.fine, state=state)
+    if given.removals:
+        found = removals(table.rows, **asked, signs=signs, run=run)
+        made["claims"] = with_removals(made["claims"], found)
     if is_ledger(given.table):
         flagged = left_out(table.rows).get(ALL)
         rest = table.rows.iloc[:0] if flagged is None else table.rows[~flagged].reset_index(drop=True)

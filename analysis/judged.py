@@ -13,7 +13,8 @@ from analysis.alike import groups
 from analysis.baselines import BASELINE, MEASURE, Beside, with_kinds
 from analysis.claims import claims, verdicts
 from analysis.comparisons import comparisons
-from analysis.statements import make_study, statements
+from analysis.statements import statements
+from analysis.study_table import make_study
 
 FAMILY_WISE = "All intervals here are family-wise: they hold for all measures together."
 ALONE = "All intervals here are of this row alone, in no family with the measures."
@@ -35,16 +36,17 @@ def judged(
     signs: Mapping[str, int | None] | None = None,
     se: str | None = None,
     fine: pd.DataFrame | None = None,
+    state: Sequence[str] = (),
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
-    """The tables claims, statements and comparisons. signs, se, fine: as `analysis.claims.claims` has them.
+    """The tables claims, statements and comparisons. signs, se, fine, state: as `analysis.claims.claims` has them.
 
     claims and statements have the column `kind`; claims has `group` too: the measures that order the models alike
     (analysis.alike), '' for one that is alone, and for baselines and controls.
     """
     table: pd.DataFrame = beside.table
     keys: dict[str, Any] = {"axes": axes, "outcome": outcome}
-    verdict, found = claims(table, **keys, measures=measures, signs=signs, se=se, fine=fine, seed=seed)
+    verdict, found = claims(table, **keys, measures=measures, signs=signs, se=se, fine=fine, state=state, seed=seed)
     keys_beside = {**keys, "measures": list(beside.kinds)}
     finer = None
     if fine is not None:

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.increments import design_of
 from analysis.inference import LEVEL
 from analysis.influence import tau_influence
 from analysis.ladder_steps import make_steps, steps_of
@@ -30,7 +31,7 @@ from analysis.ledger import CHECKPOINT
 from analysis.prediction import normal_scores, sum_error
 from analysis.progress import bar
 from analysis.settings_models import Design, make_design, out_of_fold
-from analysis.statements import Study, design_of
+from analysis.study_table import Study
 
 RESULT = [
     *("measure", "statistic", "step", "over", "learner", "axis", "value"),

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LassoCV
 
-from analysis.prediction import Beyond, beyond_settings
+from analysis.prediction import DEPENDENT, Beyond, added_by, beyond_settings
 from analysis.settings_models import FOLDS, INNER_FOLDS, Design, bearable, folds_of
-from analysis.statements import Study
+from analysis.study_table import Study
 
 PENALTIES = 30  # on the path of the lasso
-DEPENDENT = 1e-10  # eigenvalues of inner products below this share of the largest are 0
 Step = tuple[np.ndarray, str]  # what a step adds to each model's prediction (n,), and which measures it took
 
 
@@ -43,20 +42,10 @@ def products(beyond: Beyond, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndar
     return weighted @ columns, (weighted @ beyond.outcome[..., None])[..., 0]
 
 
-def added_by(steps: Steps, beyond: Beyond, chosen: np.ndarray) -> np.ndarray:
-    """What the columns chosen in each fold (folds, k) together add to the prediction of each model (n,): least squares
-    outside the fold."""
-    columns = np.take_along_axis(beyond.measures, chosen[:, None], 2)
-    weighted = (beyond.weight[..., None] * columns).transpose(0, 2, 1)
-    inverse = np.linalg.pinv(weighted @ columns, rcond=DEPENDENT, hermitian=True)
-    slopes = (inverse @ (weighted @ beyond.outcome[..., None]))[..., 0]
-    return steps.design.of_models((beyond.own(columns) * slopes[beyond.fold]).sum(axis=1))
-
-
 def step(steps: Steps, chosen: Sequence[int]) -> np.ndarray:
     """What the columns `chosen` together add to the prediction of each model (n,): the mean over the deals."""
     made = [
-        added_by(steps, beyond, np.tile(np.array(chosen, dtype=int), (len(beyond.outcome), 1)))
+        added_by(steps.design, beyond, np.tile(np.array(chosen, dtype=int), (len(beyond.outcome), 1)))
         for beyond in steps.beyond
     ]
     return np.mean(made, axis=0)
@@ -93,7 +82,7 @@ def pair_step(steps: Steps) -> Step:
         gram, with_y = products(beyond, range(steps.columns.shape[1]))
         pairs = [best_pair(one, y, given) for one, y in zip(gram, with_y, strict=True)]
         counted.update(" + ".join(steps.names[place - given] for place in pair) for pair in pairs)
-        made.append(added_by(steps, beyond, np.array([[*range(given), *pair] for pair in pairs])))
+        made.append(added_by(steps.design, beyond, np.array([[*range(given), *pair] for pair in pairs])))
     return np.mean(made, axis=0), members(counted, counted.total())
 
 

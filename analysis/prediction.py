@@ -25,6 +25,7 @@ from analysis.settings_models import Design, training_weights
 
 EXACT = 1e-9  # share of the variance of scores below which what is left of them is rounding
 ROUNDING = 1e-11  # share of a measure's largest size below which what is left of it is rounding
+DEPENDENT = 1e-10  # eigenvalues of inner products below this share of the largest are 0
 RANK = 1e-10  # eigenvalues of X'WX below this share of the largest are 0
 
 
@@ -150,6 +151,36 @@ def corrections(design: Design, y: np.ndarray, measures: np.ndarray, folds: Sequ
         added += design.of_models(slope[beyond.fold] * beyond.own(beyond.measures)) / len(folds)
         slopes += slope.mean(axis=0) / len(folds)
     return added, slopes
+
+
+def added_by(design: Design, beyond: Beyond, chosen: np.ndarray) -> np.ndarray:
+    """What the columns of `beyond.measures` chosen in each fold (folds, k) together add to the prediction of each model
+    (n,): least squares outside the fold."""
+    columns = np.take_along_axis(beyond.measures, chosen[:, None], 2)
+    weighted = (beyond.weight[..., None] * columns).transpose(0, 2, 1)
+    inverse = np.linalg.pinv(weighted @ columns, rcond=DEPENDENT, hermitian=True)
+    slopes = (inverse @ (weighted @ beyond.outcome[..., None]))[..., 0]
+    return design.of_models((beyond.own(columns) * slopes[beyond.fold]).sum(axis=1))
+
+
+def state_corrections(
+    design: Design, y: np.ndarray, state: np.ndarray, measures: np.ndarray, folds: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the training state (n, s) adds to the prediction of each model, (n,), and what each measure adds beside it,
+    (n, measures): means over the deals. A measure that the state holds already adds exactly 0."""
+    given = state.shape[1]
+    by_state, added = np.zeros(len(y)), np.zeros(measures.shape)
+    for fold in folds:
+        beyond = beyond_settings(design, y, np.column_stack([state, measures]), fold)
+        every = len(beyond.outcome)
+        alone = added_by(design, beyond, np.tile(np.arange(given), (every, 1)))
+        by_state += alone / len(folds)
+        for k in range(measures.shape[1]):
+            if (measures[:, [k]] == state).all(axis=0).any():
+                continue
+            both = added_by(design, beyond, np.tile([*range(given), given + k], (every, 1)))
+            added[:, k] += (both - alone) / len(folds)
+    return by_state, added
 
 
 def gains(error: np.ndarray, added: np.ndarray, y: np.ndarray, block: np.ndarray) -> np.ndarray:

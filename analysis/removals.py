@@ -25,7 +25,8 @@ from analysis.association import configuration
 from analysis.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, judge
 from analysis.ledger import NA
 from analysis.progress import bar
-from analysis.statements import Statement, Study, make_study, statement_rows, statements_of
+from analysis.statements import statement_rows, statements_of
+from analysis.study_table import Statement, Study, make_study
 
 EXACT = 64  # configurations of which each is left out
 MOST = 32  # that are left out of more

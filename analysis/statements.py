@@ -5,25 +5,26 @@
                 error is known. It has the sign of tau, so that verdicts need not choose
     pi          tau among the models with one value of an axis
     increment   in R2 over the settings, out of fold, by ridge regression and by boosted trees (analysis.prediction)
+    increment_state  the same over the settings and the training state; only where columns of that are named
 
 low, high: 95 % interval of the statement alone. family_low, family_high: with 95 % probability they hold together for
-the statements of one kind about all measures (max-T, analysis.families); those of pi do so on each side, as no more
-than one side can be wrong about a measure of one sign (docs/claims.md), and on both sides with at least 90 %. family_p:
+the statements of one kind about all measures (max-T, analysis.families); those of pi and of increments do so on each
+side, as no more than one side can be wrong (docs/claims.md), and on both sides with at least 90 %. family_p:
 adjusted for that family (the probability of *any* wrong statement); fdr_q: adjusted for the false discovery rate (the
 share of wrong ones among those made, Benjamini-Hochberg), which is less to ask, so that it is usually the smaller one.
 """
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.association import configuration, in_grid, known_models, paired
-from analysis.canonical import canonical_codes, canonical_rows
+from analysis.association import paired
 from analysis.checkpoints import standing
 from analysis.families import adjusted, benjamini_hochberg, critical, z_values
+from analysis.increments import INCREMENTS, increments
 from analysis.inference import LEVEL
 from analysis.influence import (
     of_expected,
@@ -33,60 +34,14 @@ from analysis.influence import (
     t_interval,
     tau_influence,
 )
-from analysis.prediction import corrections, gains, normal_scores, sum_error
 from analysis.progress import bar
-from analysis.settings_models import LEARNERS, Design, deals_of, make_design, out_of_fold
+from analysis.settings_models import LEARNERS
+from analysis.study_table import Statement, Study
 
 KEY = ["measure", "statistic", "axis", "value", "learner"]
 NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "family_p", "fdr_q", "slope", "n", "configurations"]
 RESULT = [*KEY, *NUMBERS, "undefined"]
 ALONE = float(stats.norm.isf((1 - LEVEL) / 2))
-
-
-@dataclass
-class Statement:
-    """One estimate: se and degrees of freedom `free` (NaN se: no interval), the parts of its error by configuration of
-    the whole table, and the reliability of the outcome."""
-
-    key: dict
-    estimate: float
-    se: float
-    free: int
-    parts: np.ndarray
-    n: int
-    configurations: int
-    reliable: float = 1.0
-    slope: float = np.nan
-
-
-@dataclass(frozen=True)
-class Study:
-    """A table ready for statements: models of the grid with an outcome, in the order of analysis.canonical; block (n,):
-    configuration; levels: codes of each configuration; se (n,) or None: standard error of the outcome from image
-    sampling."""
-
-    table: pd.DataFrame
-    axes: list[str]
-    outcome: str
-    measures: list[str]
-    block: np.ndarray
-    levels: np.ndarray
-    se: np.ndarray | None
-
-
-def make_study(
-    table: pd.DataFrame, *, axes: Sequence[str], outcome: str, measures: Sequence[str], se: str | None = None
-) -> Study:
-    """Models trained elsewhere (no axis applies to them) are left out: settings say nothing about them."""
-    table = known_models(table, outcome, axes)
-    table = table[in_grid(table, axes)].reset_index(drop=True)
-    y = table[outcome].to_numpy(float)
-    codes = canonical_codes(table[configuration(axes)], y, np.ones(len(table)))
-    order = canonical_rows(codes, y)
-    table, codes = table.iloc[order].reset_index(drop=True), codes[order]
-    levels, block = np.unique(codes, axis=0, return_inverse=True)
-    errors = table[se].to_numpy(float) if se else None
-    return Study(table, list(axes), outcome, list(measures), block.reshape(-1), levels, errors)
 
 
 class Bases:
@@ -137,68 +92,6 @@ def pis(study: Study, bases: Bases) -> list[Statement]:
     return found
 
 
-def design_of(study: Study, seed: int = 0) -> tuple[Design, list[np.ndarray]]:
-    """Columns of the settings, and the fold of each of their cells in every deal."""
-    dealt = deals_of(len(study.levels), seed)
-    most = max(int(np.bincount(fold).max()) for fold in dealt)
-    design = make_design(study.table, study.axes, study.outcome, study.block, most)
-    return design, [fold[design.block] for fold in dealt]
-
-
-def increments(study: Study, seed: int = 0) -> list[Statement]:
-    """The increment of each measure over the settings, under each learner, among the models that have the measure, as
-    tau is: the others would dilute it, and would let settings be fitted that the measure's own models cannot bear."""
-    values, many = study.table[study.measures].to_numpy(float), len(study.levels)
-    groups: dict[bytes, list[int]] = {}  # measures by which models are known: most are known for all
-    for place, known in enumerate(~np.isnan(values).T):
-        groups.setdefault(known.tobytes(), []).append(place)
-    found: dict[tuple[str, str], Statement] = {}
-    for places in groups.values():
-        rows = ~np.isnan(values[:, places[0]])
-        chosen, block = np.unique(study.block[rows], return_inverse=True)
-        names = [study.measures[place] for place in places]
-        part = replace(
-            study,
-            table=study.table[rows].reset_index(drop=True),
-            measures=names,
-            block=block,
-            levels=study.levels[chosen],
-            se=None,
-        )
-        for one in increments_of(part, seed):
-            parts = np.zeros(many)
-            parts[chosen] = one.parts
-            found[one.key["learner"], one.key["measure"]] = replace(one, parts=parts)
-    return [found[learner, measure] for learner in LEARNERS for measure in study.measures]
-
-
-def increments_of(study: Study, seed: int) -> list[Statement]:
-    """Increments of measures that all models have; undefined where the configurations are too few for the settings'
-    main effects (order 0), or outcome or measure is constant."""
-    y, values = study.table[study.outcome].to_numpy(float), study.table[study.measures].to_numpy(float)
-    many = len(study.levels)
-    varies = np.array([len(np.unique(y)) > 1 and len(np.unique(column)) > 1 for column in values.T])
-
-    def made(learner: str, k: int, estimate: float, se: float, parts: np.ndarray, slope: float) -> Statement:
-        key = {"measure": study.measures[k], "statistic": "increment", "learner": learner}
-        return Statement(key, estimate, se, many - 1, parts, len(y), many, slope=slope)
-
-    design, folds = design_of(study, seed) if varies.any() else (None, [])
-    if design is None or design.order == 0:
-        none = np.nan, np.nan, np.zeros(many), np.nan
-        return [made(name, k, *none) for name in LEARNERS for k in range(len(varies))]
-    scores = normal_scores(y)
-    added, slopes = corrections(design, scores, values, folds)
-    found = []
-    for learner, predicted in out_of_fold(design, design.means(scores), folds, seed=seed).items():
-        error = scores - design.of_models(predicted[design.cell])
-        estimate, se, parts = sum_error(gains(error, added, scores, study.block))
-        estimate, se = (np.where(varies, numbers, np.nan) for numbers in (estimate, se))
-        for k, slope in enumerate(np.sign(slopes)):
-            found.append(made(learner, k, float(estimate[k]), float(se[k]), parts[:, k], float(slope)))
-    return found
-
-
 def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: int = 0) -> list[dict]:
     """Tidy rows of the statements of one family, with both kinds of intervals (module docstring).
 
@@ -216,7 +109,7 @@ def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: in
             *t_interval(one.estimate, one.se, max(one.free, 1), ALONE),
             *t_interval(one.estimate, one.se, max(one.free, 1), together),
         ]
-        if one.key["statistic"] != "increment":
+        if one.key["statistic"] not in INCREMENTS:
             ends = list(np.clip(ends, -1, 1))
         row = {**dict.fromkeys(KEY, ""), **one.key, **dict(zip(NUMBERS[:5], [one.estimate, *ends], strict=True))}
         row |= {"family_p": p[place], "fdr_q": q[place], "slope": one.slope}
@@ -251,9 +144,9 @@ def statement_rows(made: Sequence[Statement], study: Study, seed: int = 0, *, al
         found = family_rows(taus_, seed=seed)
         rows += [*found, *(expected_rows(found, taus_) if study.se is not None else [])]
         rows += family_rows(inside, two_sided=False, seed=seed) if inside else []
-        for learner in LEARNERS:
-            added = [one for one in own if one.key.get("learner") == learner]
-            rows += family_rows(added, two_sided=False, seed=seed)
+        for name, learner in itertools.product(INCREMENTS, LEARNERS):
+            added = [one for one in own if one.key["statistic"] == name and one.key["learner"] == learner]
+            rows += family_rows(added, two_sided=False, seed=seed) if added else []
     return rows
 
 

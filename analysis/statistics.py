@@ -33,7 +33,7 @@ from analysis.shared_images import Sharing, of_ledger, ranking_error
 from analysis.sign_error import environment_errors, sign_errors
 from analysis.simpson import simpson
 from analysis.statements import RESULT as STATEMENT
-from analysis.statements import make_study
+from analysis.study_table import make_study
 from analysis.summary import issue_table, ledger_correlations, summary_table
 from analysis.thresholds import DEFAULT_COLUMN, thresholds
 from analysis.unflagged import with_unflagged
@@ -206,8 +206,7 @@ def judged_tables(part: Part) -> dict[str, pd.DataFrame]:
 
 
 def claim_tables(part: Part) -> dict[str, pd.DataFrame]:
-    """The same, with what each verdict rests on (where the study asks for it), and beside those without flagged
-    models."""
+    """The same, with what each verdict rests on where the study asks for it, and without flagged models."""
     ledger, found = part.ledger, None
     if part.decidable and ledger.removals:
         signs = {column: ledger.expects(column) for column in ledger.columns}

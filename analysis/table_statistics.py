@@ -32,7 +32,7 @@ from analysis.reliability import over_seeds, seed_cells
 from analysis.selection import selection
 from analysis.sign_error import environment_errors, sign_errors
 from analysis.simpson import simpson
-from analysis.statements import make_study
+from analysis.study_table import make_study
 from analysis.tables import ModelTable
 from analysis.thresholds import thresholds
 

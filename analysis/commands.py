@@ -119,7 +119,7 @@ def run_claims(given: argparse.Namespace) -> None:
     state, run = given.state or [], given.seed_column
     if given.removals and given.bins:
         raise ValueError(
-            f"{given.table}: --removals: wanted no --bins beside it (classes would change with each removal)"
+            f"{given.table}: --removals: wanted no --bins beside it (its classes change with each removal)"
         )
     signs: dict[str, int | None] = {}
     se = given.se_column

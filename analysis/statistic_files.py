@@ -35,8 +35,8 @@ TEXT |= {
 YES_NO = {"reversed", "resolved"}
 ASKED = "correlations.csv"  # which of these files the other jobs of a study ask for
 HOLDS = {  # what `python -m analysis statistics` writes, in the order in which a reader wants it
-    "claims": "the verdict on each measure, baseline and control, its reason, and the configuration and run that it rests"
-    " on; measures that order models alike",
+    "claims": "the verdict on each measure, baseline and control, why, and the configuration and run that it rests on;"
+    " measures that order models alike",
     "statements": "what verdicts rest on: τ, π and increments, with single and with family-wise intervals",
     "comparisons": "is one measure better than another: the difference of their |τ|, for every pair",
     "summary": "one row per measure: τ, what its paper claims, missing values with reasons, seconds",

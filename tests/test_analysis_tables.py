@@ -9,7 +9,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.tables import read_models
 
-RESULT = "measure,statistic,axis,value,given_axis,given_value,estimate,low,high,n,undefined"
+RESULT = "measure,kind,statistic,axis,value,given_axis,given_value,estimate,low,high,n,undefined"
 
 
 @pytest.fixture

@@ -11,19 +11,24 @@ from analysis.association import known_models
 from analysis.inference import weighted_tau
 
 ALIKE = 0.9  # least |tau| between two measures of a group: they order 95 % of the pairs of models alike
+APART = (
+    0.7  # |Spearman's rho| below this cannot go with such a tau: rho is at least (3 tau - 1) / 2 = 0.85 without ties
+)
 SHARED = 0.5  # share of the models that must have both measures
 
 
 def between(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     """|tau-b| of every two columns over the models that have both: (k, k), ones on the diagonal; 0 where it is
-    undefined or fewer than SHARED of the models have both."""
+    undefined, where fewer than SHARED of the models have both, and where it is surely below ALIKE: J. Durbin, A.
+    Stuart, Inversions and rank correlation coefficients, JRSS B 1951."""
     values = table[list(columns)].to_numpy(float)
+    apart = (table[list(columns)].corr("spearman").abs() < APART).to_numpy()
     found = np.eye(len(columns))
     for a in range(len(columns)):
         for b in range(a):
             x, y = values[:, a], values[:, b]
             both = ~np.isnan(x + y)
-            if both.sum() >= max(2, SHARED * len(values)):
+            if not apart[a, b] and both.sum() >= max(2, SHARED * len(values)):
                 x, y = x[both], y[both]
                 tau = weighted_tau(x, y, np.zeros(len(x), dtype=int), np.ones((1, 1)))[0, 0]
                 found[a, b] = found[b, a] = 0 if np.isnan(tau) else abs(tau)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+FEW = 256  # rows of which a matrix of all pairs costs less than sorting
 NUMBERS_AT_ONCE = 500_000  # draws x rows that are held at a time: what a processor keeps close by
 
 
@@ -70,11 +71,16 @@ def earlier(group: np.ndarray) -> np.ndarray:
 
 
 def agreement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """For each row i, the sum over all rows j of sign(x_i - x_j) sign(y_i - y_j), in O(n log n): (n,) -> (n,).
+    """For each row i, the sum over all rows j of sign(x_i - x_j) sign(y_i - y_j): (n,) -> (n,).
 
-    Of the rows j with a smaller x, those with y_j <= y_i are counted as in `discordant`; how many rows there are with a
-    given x, a given y, and both, tells the rest.
+    From all pairs of at most FEW rows, which is quicker there; else in O(n log n): of the rows j with a smaller x, those
+    with y_j <= y_i are counted as in `discordant`; how many rows there are with a given x, a given y, and both, tells
+    the rest.
     """
+    if len(y) <= FEW:
+        rank_x, rank_y = (np.unique(column, return_inverse=True)[1].astype(np.int16) for column in (x, y))
+        signs = (np.sign(rank[:, None] - rank).astype(np.int8) for rank in (rank_x, rank_y))
+        return np.multiply(*signs).sum(axis=1, dtype=np.int64)
     order = np.lexsort((y, x))
     x, y = (np.unique(column, return_inverse=True)[1][order] for column in (x, y))
     both = np.unique(x * len(y) + y, return_inverse=True)[1]

@@ -5,6 +5,7 @@ import ledgers
 import pandas as pd
 import pytest
 
+from analysis.baselines import beside_ledger
 from analysis.ledger import Ledger
 from analysis.statistics import PARTS, Part
 from analysis.summary import ledger_correlations
@@ -20,14 +21,18 @@ def named(ledger: Ledger, name: str, folder) -> Ledger:
 def tables(ledger: Ledger) -> dict[str, pd.DataFrame]:
     """Every statistic; the measures are called by their place."""
     models = ledger.models()
-    part = Part(ledger, models, ledger_correlations(ledger, models))
+    part = Part(ledger, models, ledger_correlations(ledger, beside_ledger(ledger, models, ledger.axes, ledger.outcome)))
     found: dict[str, pd.DataFrame] = {}
     for name, make in PARTS.items():
         made = make(part)
         found |= made if isinstance(made, dict) else {name: made}
     places = {column: f"measure {place}" for place, column in enumerate(ledger.columns)}
     found["increments"] = found["increments"].drop(columns="members")  # names in sentences
-    return {name: table.assign(measure=table["measure"].replace(places)) for name, table in found.items()}
+    naming = ("measure", "other", "group")
+    return {
+        name: table.assign(**{column: table[column].replace(places) for column in naming if column in table})
+        for name, table in found.items()
+    }
 
 
 @pytest.fixture(scope="module")

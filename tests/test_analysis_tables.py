@@ -9,7 +9,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.tables import read_models
 
-RESULT = "measure,statistic,axis,value,given_axis,given_value,estimate,low,high,n,undefined"
+RESULT = "measure,kind,statistic,axis,value,given_axis,given_value,estimate,low,high,n,undefined"
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_any_table_gives_the_promised_columns(table, tmp_path, capsys, kind):
     assert "measures: ce, noise (no numbers: name)" in capsys.readouterr().out
     found = read(tmp_path / "out")
     assert ",".join(found.columns) == RESULT
-    assert set(found["measure"]) == {"ce", "noise"}
+    assert set(found["measure"]) == {"ce", "noise", "random number", "fit of the settings"}
     rows = found[found["measure"] == "ce"]
     assert rows.loc[rows["statistic"] == "tau", "estimate"].astype(float).tolist() == [-1]
     detail = rows[(rows["statistic"] == "pi") & (rows["axis"] == "batch")]

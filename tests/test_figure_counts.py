@@ -43,7 +43,7 @@ def test_rows_per_defense_count_the_models_that_have_the_measure(ledger_of):
     module = figures.module("pi_defense")
     data = module.data(ledger)
     words = dict(zip(dict.fromkeys(data["measure"]), counted(module.draw(ledger).axes[-1]), strict=True))
-    models = _numbers.models(ledger)
+    models = _numbers.beside(ledger).table
     groups = [models[models["defense"] == value] for value in ledger.values("defense")]
     for measure, told in words.items():
         known, *parts = (
@@ -59,7 +59,9 @@ def test_rows_are_counted_at_the_right_of_the_last_panel_that_is_drawn(ledger_of
     ledger = ledger_of(case)
     figure = figures.module(name).draw(ledger)
     axes = [axes for axes in figure.axes if axes.axison][-1]
-    wanted = [f"n = {n:.0f}" for n in _numbers.pooled(ledger)["n"]]
+    taus = _numbers.correlations(ledger).query("statistic == 'tau'").set_index("measure")
+    wanted = [f"n = {n:.0f}" for n in taus.loc[_numbers.rows(ledger), "n"]]
+    assert len(wanted) > len(ledger.columns), "baselines and controls have rows of their own"
     assert [told.split(":")[0] for told in counted(axes)] == wanted
 
 

@@ -25,7 +25,8 @@ from analysis.association import paired
 from analysis.baselines import BASELINE, MEASURE
 from analysis.families import adjusted, critical, z_values
 from analysis.influence import standard_error, t_interval, tau_influence
-from analysis.statements import ALONE, Bases, Study
+from analysis.statements import ALONE, Bases
+from analysis.study_table import Study
 
 KEY = ["measure", "other", "kind"]
 ENDS = ["low", "high", "family_low", "family_high"]

@@ -73,7 +73,8 @@ def earlier(group: np.ndarray) -> np.ndarray:
 def agreement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """For each row i, the sum over all rows j of sign(x_i - x_j) sign(y_i - y_j): (n,) -> (n,).
 
-    From all pairs of at most FEW rows, which is quicker there; else in O(n log n): of the rows j with a smaller x, those
+    From all pairs of at most FEW rows, which is quicker there; else in O(n log n): of the rows j with a smaller x,
+    those
     with y_j <= y_i are counted as in `discordant`; how many rows there are with a given x, a given y, and both, tells
     the rest.
     """

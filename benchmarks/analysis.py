@@ -38,7 +38,7 @@ from analysis.noise import noise
 from analysis.partial import partial_correlations
 from analysis.selection import selection
 from analysis.sign_error import environment_errors, sign_errors
-from analysis.statements import make_study
+from analysis.study_table import make_study
 from analysis.table_statistics import seed_reliability
 from analysis.tables import ModelTable
 from analysis.thresholds import thresholds

@@ -21,7 +21,7 @@ from analysis.noise import noise
 from analysis.reliability import over_seeds, seed_cells
 from analysis.selection import selection
 from analysis.sign_error import sign_errors
-from analysis.statements import make_study
+from analysis.study_table import make_study
 from analysis.tables import read_models
 
 AXES = ["a", "b", "checkpoint"]

@@ -13,7 +13,8 @@ from analysis.families import critical
 from analysis.influence import t_interval
 from analysis.ledger import Ledger
 from analysis.statements import RESULT as STATEMENT
-from analysis.statements import Bases, make_study, pis, statements
+from analysis.statements import Bases, pis, statements
+from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, make, make_family
 
 NAN = float("nan")

@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import kendalltau, t
 
 from analysis.comparisons import RESULT, Taus, comparisons, difference
-from analysis.statements import Bases, make_study
+from analysis.statements import Bases
+from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, draw, make_family, make_world
 
 ASKED = {"axes": AXES, "outcome": "gap"}

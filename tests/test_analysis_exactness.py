@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.increments import design_of, increments
 from analysis.ladder import ladder
 from analysis.prediction import beyond_settings, same_in_cells
-from analysis.statements import design_of, increments, make_study
+from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, make
 
 # Of a measure between 0 and 1 and whether a model is under one of the last two of four defenses: all strictly

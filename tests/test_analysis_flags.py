@@ -16,7 +16,7 @@ from analysis.ledger import BOTH, Ledger
 from analysis.outliers import residual_bound, residuals, settings_columns
 from analysis.statistic_files import read_statistic
 from analysis.statistics import Part, write_statistics
-from analysis.unflagged import COLUMNS, beside
+from analysis.unflagged import COLUMNS, with_unflagged
 from analysis.views import views
 from training.overfitting import FLAG
 
@@ -183,6 +183,6 @@ def test_where_no_model_is_flagged_nothing_is_computed_again(tmp_path):
     part = Part(ledger, model_table(ledger))
     assert left_out(part.models) == {} and part.unflagged is None
     verdict = pd.DataFrame({"measure": ["m"], "verdict": ["replicates"], "axis": [""], "n": [4]})
-    assert beside(verdict, None)[COLUMNS[:2]].to_numpy().tolist() == [["", ""]]
-    changed = beside(verdict, verdict.assign(verdict="unresolved", n=3))
+    assert with_unflagged(verdict, None)[COLUMNS[:2]].to_numpy().tolist() == [["", ""]]
+    changed = with_unflagged(verdict, verdict.assign(verdict="unresolved", n=3))
     assert changed[COLUMNS].to_numpy().tolist() == [["unresolved", "", 3]]

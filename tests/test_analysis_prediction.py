@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 
 from analysis.claims import claims
+from analysis.increments import increments
 from analysis.influence import interactions, level_codes
 from analysis.ladder import ladder, steps_of
 from analysis.prediction import beyond_settings, corrections, normal_scores
 from analysis.settings_models import folds_of, make_design, out_of_fold, ridge, trees_error
-from analysis.statements import increments, make_study
+from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, make
 
 PARTS = {"axes": AXES, "outcome": "gap"}

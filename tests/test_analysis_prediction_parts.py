@@ -8,10 +8,11 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import Ridge
 
+from analysis.increments import increments
 from analysis.ladder import best_pair, cluster_interval, ladder, quality, ratio
 from analysis.prediction import gains, normal_scores, residuals, sum_error
 from analysis.settings_models import PENALTIES, folds_of, held_out_errors, make_design, ridge
-from analysis.statements import increments, make_study
+from analysis.study_table import make_study
 
 
 def test_folds_keep_configurations_together_and_are_even():

@@ -6,7 +6,7 @@ import pytest
 from analysis import figures
 from analysis.figures import _numbers
 from analysis.ladder import ladder
-from analysis.statements import make_study
+from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, make
 
 

@@ -35,7 +35,7 @@ shell.prefix(shell_prefix(workflow.deployment_settings.deployment_method))
 
 
 onstart:
-    JOBS.write_plan()
+    JOBS.start(workflow.executor_settings)
 
 
 wildcard_constraints:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import commands as does  # `commands` below are the parsers
+from analysis.files import at_home
 
 LEDGER: dict[str, Any] = {
     "metavar": "STUDY|LEDGER",
@@ -112,6 +113,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. A fault in what was given, or too little memory, is one line on stderr and exit code 1."""
     given = parser().parse_args(arguments)
     try:
+        for name, value in vars(given).items():
+            if isinstance(value, Path):
+                setattr(given, name, at_home(value))
         given.run(given)
     except (ValueError, LookupError, OSError) as error:
         print(f"error: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)

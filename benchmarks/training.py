@@ -31,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training.architectures import build
 from training.batches import batches
 from training.memory_format import channels_last as in_channels_last
+from training.paths import given_path
 from training.run import make_optimizer
 from training.settings import complete, number
 from training.splits import Split, Splits
@@ -247,9 +248,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=0, help="channels of the first layer (default: the network's own)")
     parser.add_argument("--batch-size", type=int, help="images of a step (default: 128; 16 for wide networks on a CPU)")
     parser.add_argument("--steps", type=int, help="timed steps (default: 2 on a CPU, else 20)")
-    parser.add_argument("--out", type=Path, help="write the table there as well")
+    parser.add_argument("--out", type=given_path, help="write the table there as well")
     parser.add_argument(
-        "--rates", type=Path, help="add the images per second to this table, for `workflow.grid --rates`"
+        "--rates", type=given_path, help="add the images per second to this table, for `workflow.grid --rates`"
     )
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from measures._code import RESERVED, ROOT, names
+from training.paths import given_path
 
 
 def catalogue(as_json: bool) -> None:
@@ -45,10 +46,12 @@ def parser() -> argparse.ArgumentParser:
     adding.add_argument("name")
     running = commands.add_parser("run", help="compute measures on one chunk of a study's models")
     running.add_argument("names", metavar="NAME[,NAME...]", help="measures, families (such as margin), or all")
-    for option, kind in (("--plan", Path), ("--chunk", str), ("--results", Path)):
+    for option, kind in (("--plan", given_path), ("--chunk", str), ("--results", given_path)):
         running.add_argument(option, type=kind, required=True)
     running.add_argument(
-        "--out", help="table to write, with {name} in it for several (default: RESULTS/measures/{name}/CHUNK.csv)"
+        "--out",
+        type=lambda text: str(given_path(text)),
+        help="table to write, with {name} in it for several (default: RESULTS/measures/{name}/CHUNK.csv)",
     )
     running.add_argument(
         "--target-se", type=float, metavar="X", help="mean-type measures: images until the standard error is at most X"

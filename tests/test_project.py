@@ -21,7 +21,7 @@ ARROWS = {
     "training": set(),
     "measures": {"training"},
     "analysis": set(),
-    "workflow": {"training.settings", "measures._code"},
+    "workflow": {"training.settings", "training.paths", "measures._code"},
 }
 CONDA_NAMES = {"torch": "pytorch"}
 SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]

@@ -12,6 +12,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from training.paths import given_path
 from training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
 from workflow import cost, disk, rates
 from workflow.faults import StudyError, nearest
@@ -134,9 +135,9 @@ def write_plan(plan: dict, out: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workflow.grid", description=__doc__.splitlines()[0])
-    parser.add_argument("file", help="study file, such as workflow/config/digits.yaml")
-    parser.add_argument("--out", type=Path, help="write the plan there")
-    parser.add_argument("--rates", type=Path, default=rates.RATES, help="measured images per second of devices")
+    parser.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    parser.add_argument("--out", type=given_path, help="write the plan there")
+    parser.add_argument("--rates", type=given_path, default=rates.RATES, help="measured images per second of devices")
     given = parser.parse_args(arguments)
     try:
         plan = open_plan(read(given.file), given.file)

@@ -47,6 +47,17 @@ def source_digest(folder: str) -> str:
     return digest(python, other)
 
 
+def find_scripts(executor: Any) -> None:
+    """Submit, status and cancel commands that name a file of this repository by its path from the Snakefile are written
+    out: Snakemake would look for them in its working directory alone."""
+    for name in ("submit_cmd", "status_cmd", "cancel_cmd"):
+        script, *options = (getattr(executor, name, None) or "").split(" ", 1)
+        if script and (ROOT / script).is_file():
+            # cancel is started without a shell
+            path = str(ROOT / script) if name == "cancel_cmd" else shlex.quote(str(ROOT / script))
+            setattr(executor, name, " ".join([path, *options]))
+
+
 def figure_names() -> list[str]:
     """One figure per file in analysis/figures."""
     return sorted(file.stem for file in (ROOT / "analysis" / "figures").glob("[!_]*.py"))
@@ -66,6 +77,11 @@ class Jobs:
             self._models[entry["chunk"]].append(model)
         for entry in plan["runs"].values():
             self._batches[entry["chunk"]][entry["batch"]] = True
+
+    def start(self, executor: Any) -> None:
+        """What comes before the first job: its plan, and the scripts of the profile. executor: Snakemake's settings."""
+        self.write_plan()
+        find_scripts(executor)
 
     def write_plan(self) -> None:
         """Write plan.json, which every job reads. It is no job's output: Snakemake checks no parameters below a job

@@ -5,13 +5,14 @@ Every fault is one line `FILE: KEY: what was found, what is wanted`, with the ne
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from measures._code import names as python_measures
+from training.paths import expanded, expanded_address
 from training.settings import DEFAULTS, exact, number
 from workflow.faults import SCHEMA, StudyError, nearest, schema, schema_faults
 
@@ -117,6 +118,23 @@ def budget_fault(config: dict) -> str | None:
     return f"eps: found {config['eps']!r}, wanted at most 1, the range of an image" if too_wide else None
 
 
+def path_faults(study: dict) -> list[str]:
+    """Write out every path of a study, in place; one 'KEY: fault' for each that cannot be."""
+    places: list[tuple[str, Any, str | int, Callable[[str], str]]] = [
+        *((key, study, key, expanded) for key in ("data_dir", "model_dir")),
+        *((f"models[{i}].file", entry, "file", expanded) for i, entry in enumerate(study["models"]) if "file" in entry),
+        *((f"extra_rules[{i}]", study["extra_rules"], i, expanded) for i in range(len(study["extra_rules"]))),
+        *((f"mirrors[{i}]", study["mirrors"], i, expanded_address) for i in range(len(study["mirrors"]))),
+    ]
+    faults = []
+    for place, holder, key, written_out in places:
+        try:
+            holder[key] = written_out(holder[key])
+        except ValueError as error:
+            faults.append(f"{place}: {error}")
+    return faults
+
+
 def meaning_faults(study: dict) -> Iterator[str]:
     """One 'KEY: fault' for what no schema can see."""
     for key in study["settings"]:
@@ -191,7 +209,7 @@ def measure_rules(study: dict) -> dict[str, list[str]]:
 
 
 def resolve(config: dict, origin: str | Path) -> dict:
-    """The complete study described by `config`: defaults filled in, eps exact, measures by name.
+    """The complete study described by `config`: defaults filled in, eps exact, paths written out, measures by name.
 
     Raises StudyError with one line for each fault, each starting with `origin`.
     """
@@ -199,7 +217,7 @@ def resolve(config: dict, origin: str | Path) -> dict:
     if not faults and (fault := budget_fault(config)):
         faults = [fault]
     study = filled(config) if not faults else {}
-    faults = faults or list(meaning_faults(study))
+    faults = faults or path_faults(study) or list(meaning_faults(study))
     if faults:
         raise StudyError("\n".join(f"{origin}: {fault}" for fault in faults))
     if study["measures"] == "all":

@@ -231,7 +231,7 @@ def machine(device: torch.device) -> str:
 def add_rates(path: Path, device: str, found: list[Speed]) -> None:
     """Add our own ways to the table that `workflow.rates` reads; the plain loop is nobody's setting."""
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(COLUMNS)
@@ -266,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(device, found, {dtype: peak(device, dtype) for dtype in {one.dtype for one in found}}, left_out)
     print(text)
     if given.out:
-        given.out.write_text(text)
+        given.out.write_text(text, encoding="utf-8")
     if given.rates:
         add_rates(given.rates, machine(device), found)
     return 0

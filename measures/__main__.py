@@ -31,7 +31,7 @@ def new(name: str, root: Path = ROOT) -> Path:
     file = root / "measures" / f"{name}.py"
     if file.exists():
         raise ValueError(f"{file} exists: found measure {name!r}, wanted a new name")
-    file.write_text(TEMPLATE.replace("NAME", name))
+    file.write_text(TEMPLATE.replace("NAME", name), encoding="utf-8")
     return file
 
 

@@ -20,7 +20,7 @@ class StudyError(ValueError):
 @cache
 def schema() -> dict:
     """The JSON schema of a study file."""
-    return yaml.safe_load(SCHEMA.read_text())
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
 
 
 def nearest(found: object, known: Iterable[object]) -> str:

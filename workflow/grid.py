@@ -129,7 +129,7 @@ def write_plan(plan: dict, out: Path) -> None:
     """Write plan.json through a temporary file, so that no reader ever sees half of it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(plan, indent=1) + "\n")
+    temporary.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, out)
 
 

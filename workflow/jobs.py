@@ -20,6 +20,8 @@ from training.settings import DAMAGED
 from workflow.grid import write_plan
 from workflow.study import ROOT, measure_rules
 
+BESIDE = ("j2", "css", "js")  # what a package has beside its Python that its results depend on
+
 
 def shell_prefix(environments: Collection[Any] = ()) -> str:
     """Of every job: one thread per process, this repository's code whatever the working directory is, and the Python
@@ -39,11 +41,12 @@ def digest(*parts: object) -> str:
 @cache
 def source_digest(folder: str) -> str:
     """Digest of a package of this repository: its Python parsed, so that comments and layout do not count, and the
-    templates and style sheets beside it."""
-    python = [(file.name, ast.dump(ast.parse(file.read_text()))) for file in sorted((ROOT / folder).rglob("*.py"))]
-    other = [
-        (file.name, file.read_text()) for kind in ("j2", "css") for file in sorted((ROOT / folder).glob(f"*.{kind}"))
-    ]
+    templates, scripts and style sheets beside it."""
+    python, other = [], []
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        python.append((file.name, ast.dump(ast.parse(file.read_text(encoding="utf-8")))))
+    for kind in BESIDE:
+        other += [(file.name, file.read_text(encoding="utf-8")) for file in sorted((ROOT / folder).glob(f"*.{kind}"))]
     return digest(python, other)
 
 

@@ -50,7 +50,7 @@ EXTRA_SETS = {
 def read(path: str | Path) -> dict:
     """The content of a study file. Raises StudyError when it is missing, not YAML or not a mapping."""
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         known = [file.stem for file in SCHEMA.parent.glob("*.yaml") if file != SCHEMA]
         raise StudyError(f"{path}: {error.strerror or error}{nearest(Path(path).stem, known)}") from error
@@ -104,7 +104,7 @@ def extra_measures(study: dict) -> dict[str, str]:
         name: path
         for path in study["extra_rules"]
         if (ROOT / path).is_file()
-        for name in EXTRA_RULE.findall((ROOT / path).read_text())
+        for name in EXTRA_RULE.findall((ROOT / path).read_text(encoding="utf-8"))
     }
 
 

@@ -20,9 +20,11 @@ export MKL_NUM_THREADS := 1
 
 install: .venv/.installed
 
-# The plan comes first: what will be trained and what it takes, or one line on what is wrong with the study file.
+# The plan comes first: what will be trained and what it takes, or one line on what is wrong with the study file. A lock
+# that a killed Snakemake left is released.
 study: .venv/.installed
 	$(BIN)/python -m workflow.grid workflow/config/$(STUDY).yaml
+	@$(BIN)/python -m workflow.unlock workflow/config/$(STUDY).yaml
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --configfile workflow/config/$(STUDY).yaml \
 	  --workflow-profile workflow/profiles/local --cores $(CORES)
 	@echo "report: $(CURDIR)/results/$(STUDY)/report.html"

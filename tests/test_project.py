@@ -21,7 +21,7 @@ ARROWS = {
     "training": set(),
     "measures": {"training"},
     "analysis": set(),
-    "workflow": {"training.settings", "training.paths", "measures._code"},
+    "workflow": {"training.settings", "training.paths", "training.lock", "measures._code"},
 }
 CONDA_NAMES = {"torch": "pytorch"}
 OTHER_OPEN = re.compile(r"(Image|tarfile|zipfile|gzip)\.")  # of bytes

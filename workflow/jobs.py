@@ -19,6 +19,7 @@ from measures._code import code_id
 from training.settings import DAMAGED
 from workflow.grid import write_plan
 from workflow.study import ROOT, measure_rules
+from workflow.unlock import record_owner
 
 BESIDE = ("j2", "css", "js")  # what a package has beside its Python that its results depend on
 
@@ -82,8 +83,10 @@ class Jobs:
             self._batches[entry["chunk"]][entry["batch"]] = True
 
     def start(self, executor: Any) -> None:
-        """What comes before the first job: its plan, and the scripts of the profile. executor: Snakemake's settings."""
+        """What comes before the first job: its plan, a record of who locks the results, and the scripts of the profile.
+        executor: Snakemake's settings."""
         self.write_plan()
+        record_owner(self.study["study"])
         find_scripts(executor)
 
     def write_plan(self) -> None:

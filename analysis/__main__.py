@@ -1,6 +1,7 @@
 """Statistics, figures and the report of a study, or correlations of anybody's table with one row per model."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,9 @@ def main(arguments: list[str] | None = None) -> int:
             if isinstance(value, Path):
                 setattr(given, name, at_home(value))
         given.run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, LookupError, OSError) as error:
         print(f"error: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)
         return 1

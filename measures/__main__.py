@@ -3,6 +3,7 @@
 import argparse
 import json
 import keyword
+import os
 import re
 import sys
 from pathlib import Path
@@ -78,6 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
             asked = [name.strip() for name in options.names.split(",") if name.strip()]
             plan = read_json(options.plan)
             run(asked, plan, options.chunk, options.results, options.out, target_se=options.target_se)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, LookupError, OSError) as error:
         if isinstance(error, KeyError | IndexError):  # nobody's message: a fault of this program
             raise

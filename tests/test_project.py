@@ -24,7 +24,7 @@ ARROWS = {
     "workflow": {"training.settings", "training.paths", "training.lock", "measures._code"},
 }
 CONDA_NAMES = {"torch": "pytorch"}
-OTHER_OPEN = re.compile(r"(Image|tarfile|zipfile|gzip)\.")  # of bytes
+OTHER_OPEN = re.compile(r"(Image|tarfile|zipfile|gzip)\.|os\.open")  # of bytes
 SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 

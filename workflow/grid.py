@@ -14,7 +14,7 @@ from pathlib import Path
 
 from training.paths import given_path
 from training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
-from workflow import cost, disk, rates
+from workflow import by_hand, cost, disk, rates
 from workflow.faults import StudyError, nearest
 from workflow.study import read, resolve
 
@@ -120,6 +120,8 @@ def open_plan(config: dict, origin: str | Path) -> dict:
 def plan_or_exit(config: dict, files: list) -> dict:
     """`open_plan` for the Snakefile: ends the process with the faults alone, without Snakemake's frame around them."""
     try:
+        for file in files:
+            read(file)  # as strictly as `python -m workflow.grid`: Snakemake takes a key twice
         return open_plan(config, ", ".join(os.path.relpath(file) for file in files))
     except StudyError as error:
         raise SystemExit(str(error)) from error
@@ -141,9 +143,12 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         plan = open_plan(read(given.file), given.file)
-        print(cost.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan))]))
+        print(cost.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan)), *by_hand.told(plan)]))
         if given.out:
             write_plan(plan, given.out)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

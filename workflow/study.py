@@ -47,17 +47,35 @@ EXTRA_SETS = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a fault, not the last one's word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise StudyError(f"line {line}: found key {key.value!r} twice (first in line {lines[key.value]})")
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def read(path: str | Path) -> dict:
-    """The content of a study file. Raises StudyError when it is missing, not YAML or not a mapping."""
+    """The content of a study file. Raises StudyError when it is missing, no YAML, no mapping, or has a key twice."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        known = [file.stem for file in SCHEMA.parent.glob("*.yaml") if file != SCHEMA]
-        raise StudyError(f"{path}: {error.strerror or error}{nearest(Path(path).stem, known)}") from error
+        known = sorted(file.stem for file in SCHEMA.parent.glob("*.yaml") if file != SCHEMA)
+        hint = nearest(Path(path).stem, known) or f"; studies that are there: {', '.join(known)}"
+        raise StudyError(f"{path}: {error.strerror or error}{hint}") from error
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise StudyError(f"{path}: found {type(content).__name__}, wanted keys and values")
+        kind = {"NoneType": "nothing", "list": "list", "str": "text"}.get(type(content).__name__, "a number")
+        raise StudyError(f"{path}: found {kind}, wanted keys and values")
     return content
 
 

@@ -8,7 +8,7 @@ BIN    := .venv/bin
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: install study test figures lint clean
+.PHONY: install study interim test figures lint clean
 .DELETE_ON_ERROR:
 
 # One pip command for all extras: it is what keeps torch at its pin (see pyproject.toml).
@@ -28,6 +28,10 @@ study: .venv/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --configfile workflow/config/$(STUDY).yaml \
 	  --workflow-profile workflow/profiles/local --cores $(CORES)
 	@echo "report: $(CURDIR)/results/$(STUDY)/report.html"
+
+# What there is of a study, at any time, and what is missing.
+interim: .venv/.installed
+	$(BIN)/python -m analysis interim $(STUDY)
 
 test: .venv/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 3 --dist loadgroup

@@ -63,6 +63,11 @@ def parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=does.run_ledger)
 
+    one = commands.add_parser("interim", help="ledger and report of a study from what is there, at any time")
+    one.add_argument("study", metavar="STUDY|RESULTS", help="a study by name, or its folder results/STUDY")
+    one.add_argument("--out", type=Path, metavar="DIR", help="default: results/STUDY/interim")
+    one.set_defaults(run=does.run_interim)
+
     one = commands.add_parser("correlate", help="tau, psi and pi of any CSV or parquet table with one row per model")
     one.add_argument("table", type=Path)
     one.add_argument("--axes", type=names, required=True, metavar="A,B", help=AXES)

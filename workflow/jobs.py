@@ -82,20 +82,30 @@ class Jobs:
         for entry in plan["runs"].values():
             self._batches[entry["chunk"]][entry["batch"]] = True
 
-    def start(self, executor: Any) -> None:
+    def start(self, executor: Any, targets: Iterable[str]) -> None:
         """What comes before the first job: its plan, a record of who locks the results, and the scripts of the profile.
-        executor: Snakemake's settings."""
-        self.write_plan()
-        record_owner(self.study["study"])
+        executor: Snakemake's settings. An interim report beside jobs that run leaves their plan alone."""
         find_scripts(executor)
+        if list(targets) != ["interim"] or not self._plan_file.exists():
+            self.write_plan()
+            record_owner(self.study["study"])
+
+    def end_badly(self) -> None:
+        """What comes after the last job where one has failed."""
+        self.remove_marked()
+        print(f"what there is: python -m analysis interim {self.study['study']}", file=sys.stderr)
+
+    @property
+    def _plan_file(self) -> Path:
+        return Path("results") / self.study["study"] / "plan.json"
 
     def write_plan(self) -> None:
         """Write plan.json, which every job reads. It is no job's output: Snakemake checks no parameters below a job
         that is to run, not even across an ancient() input, so a rule that made the plan would hide every digest."""
-        write_plan(self.plan, Path("results") / self.study["study"] / "plan.json")
+        write_plan(self.plan, self._plan_file)
 
     def remove_marked(self) -> None:
-        """Remove the splits and tables of outcomes that a job marked because a file behind them is damaged. Called when
+        """Remove the splits and tables of outcomes that a job marked because a file behind them is damaged, when
         everything has ended: until then other jobs may want to read them."""
         results = Path("results", self.study["study"])
         for name in ("data/splits.json", *self.of_chunks("outcomes/{chunk}.parquet")):

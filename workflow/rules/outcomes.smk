@@ -3,7 +3,7 @@
 
 
 onerror:
-    JOBS.remove_marked()
+    JOBS.end_badly()
 
 
 rule outcomes:

@@ -8,7 +8,7 @@ BIN    := .venv/bin
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: install study test figures lint clean
+.PHONY: install study interim test figures lint clean
 .DELETE_ON_ERROR:
 
 # One pip command for all extras: it is what keeps torch at its pin (see pyproject.toml).
@@ -20,12 +20,18 @@ export MKL_NUM_THREADS := 1
 
 install: .venv/.installed
 
-# The plan comes first: what will be trained and what it takes, or one line on what is wrong with the study file.
+# The plan comes first: what will be trained and what it takes, or one line on what is wrong with the study file. A lock
+# that a killed Snakemake left is released.
 study: .venv/.installed
 	$(BIN)/python -m workflow.grid workflow/config/$(STUDY).yaml
+	@$(BIN)/python -m workflow.unlock workflow/config/$(STUDY).yaml
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --configfile workflow/config/$(STUDY).yaml \
 	  --workflow-profile workflow/profiles/local --cores $(CORES)
 	@echo "report: $(CURDIR)/results/$(STUDY)/report.html"
+
+# What there is of a study, at any time, and what is missing.
+interim: .venv/.installed
+	$(BIN)/python -m analysis interim $(STUDY)
 
 test: .venv/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 3 --dist loadgroup

@@ -2,7 +2,7 @@
 
 snakemake [TARGET] --cores all --workflow-profile workflow/profiles/local [--configfile workflow/config/NAME.yaml]
 
-Targets: all (default), ledger, figures, report, measure_NAME, robustbench. Results go to results/STUDY/.
+Targets: all (default), ledger, figures, report, interim, measure_NAME, robustbench. Results go to results/STUDY/.
 What is computed, and how, stands in training/, measures/ and analysis/; here is only what depends on what.
 """
 
@@ -35,7 +35,7 @@ shell.prefix(JOBS.shell_prefix(workflow.deployment_settings.deployment_method))
 
 
 onstart:
-    JOBS.write_plan()
+    JOBS.start(workflow.executor_settings, workflow.dag_settings.targets)
 
 
 wildcard_constraints:

@@ -2,11 +2,13 @@
 
 import argparse
 import csv
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from analysis import commands as does  # `commands` below are the parsers
+from analysis.files import at_home
 from analysis.table_bins import read_bins
 
 LEDGER: dict[str, Any] = {
@@ -83,6 +85,11 @@ def parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=does.run_ledger)
 
+    one = commands.add_parser("interim", help="ledger and report of a study from what is there, at any time")
+    one.add_argument("study", metavar="STUDY|RESULTS", help="a study by name, or its folder results/STUDY")
+    one.add_argument("--out", type=Path, metavar="DIR", help="default: results/STUDY/interim")
+    one.set_defaults(run=does.run_interim)
+
     one = commands.add_parser("correlate", help="tau, psi and pi of any table (CSV, parquet) with one row per model")
     one.add_argument("table", type=Path)
     one.add_argument("--axes", type=names, required=True, metavar="A,B", help=AXES)
@@ -143,7 +150,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. A fault in what was given, or too little memory, is one line on stderr and exit code 1."""
     given = parser().parse_args(arguments)
     try:
+        for name, value in vars(given).items():
+            if isinstance(value, Path):
+                setattr(given, name, at_home(value))
         given.run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, LookupError, OSError) as error:
         print(f"error: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)
         return 1

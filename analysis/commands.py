@@ -221,3 +221,17 @@ def run_report(given: argparse.Namespace) -> None:
 
     write(Ledger.load(find_ledger(given.ledger)), figures=given.figures, statistics=given.statistics, out=given.out)
     print(given.out)
+
+
+def run_interim(given: argparse.Namespace) -> None:
+    """Ledger and report of what there is of a study, and what is missing."""
+    from analysis.interim import write_interim
+
+    places = [Path(given.study), Path("results") / given.study]
+    results = next((place for place in places if (place / "plan.json").is_file()), None)
+    if results is None:
+        raise FileNotFoundError(f"{given.study}: found no plan.json in {' or '.join(map(str, places))}: has it begun?")
+    out = given.out or results / "interim"
+    for line in write_interim(results, out) or ["nothing is missing"]:
+        print(line)
+    print(out / "report.html")

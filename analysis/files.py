@@ -61,6 +61,15 @@ def read_json(path: str | Path, keys: Iterable[str] = ()) -> dict:
     return found
 
 
+def at_home(path: Path) -> Path:
+    """`path` with `~` written out, which a shell leaves in `--out=~/x` as it is: a folder of that name would be made.
+    Raises ValueError where no home of that user is known."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"found {str(path)!r}, wanted a path: no home of {path.parts[0]} is known") from error
+
+
 def replace(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary neighbour of `path`, then rename it over `path`: readers never see half a file."""
     path = Path(path)

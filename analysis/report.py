@@ -176,6 +176,7 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
         models=models,
         model_data=explore.as_script(models) if models else "",
         study=ledger.name,
+        interim=ledger.study.get("interim"),
         facts=_numbers.facts(ledger),
         level=f"{LEVEL:.0%}".replace("%", " %"),
         fewest=FEWEST_BLOCKS,

@@ -54,7 +54,7 @@ def dry_run(name: str, folder: Path, study: Path) -> Planned:
     child = os.fork()
     if child == 0:
         try:
-            with os.fdopen(writer, "w") as out:
+            with os.fdopen(writer, "w", encoding="utf-8") as out:
                 text = snakemake(folder, study, "--dry-run", "--quiet", "rules")
                 total = [line.split()[1] for line in text.splitlines() if line.startswith("total ")]
                 memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
@@ -64,7 +64,7 @@ def dry_run(name: str, folder: Path, study: Path) -> Planned:
         finally:
             os._exit(0)  # whatever happened: the rest is the parent's
     os.close(writer)
-    with os.fdopen(reader) as told:
+    with os.fdopen(reader, encoding="utf-8") as told:
         answer = told.read().split()
     os.waitpid(child, 0)
     if not answer:
@@ -89,7 +89,8 @@ def finish(folder: Path, study: Path) -> None:
 def study_file(base: Path, folder: Path, name: str, **changes: object) -> Path:
     """The study with some keys changed, as a file."""
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(base.read_text()), **changes}))
+    study = {**yaml.safe_load(base.read_text(encoding="utf-8")), **changes}
+    path.write_text(yaml.safe_dump(study), encoding="utf-8")
     return path
 
 
@@ -147,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
         text = report(given.study, given.measures, measure(given.study, given.measures, Path(folder)))
     print(text)
     if given.out:
-        given.out.write_text(text)
+        given.out.write_text(text, encoding="utf-8")
     return 0
 
 

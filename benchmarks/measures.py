@@ -103,7 +103,7 @@ def clock(device: torch.device) -> float:
 
 def status(field: str) -> float:
     """A line of /proc/self/status, in MiB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1024
     return math.nan
@@ -118,7 +118,7 @@ def forget(device: torch.device) -> float:
         return torch.cuda.memory_allocated(device) / 2**20
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
         return math.nan
     return status("VmRSS")
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(size, device, alone, together, examples)
     print(text)
     if given.out:
-        given.out.write_text(text)
+        given.out.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -205,7 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(given.device, found, worst, load)
     print(text)
     if given.out:
-        given.out.write_text(text)
+        given.out.write_text(text, encoding="utf-8")
     return 0
 
 

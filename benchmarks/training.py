@@ -31,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training.architectures import build
 from training.batches import batches
 from training.memory_format import channels_last as in_channels_last
+from training.paths import given_path
 from training.run import make_optimizer
 from training.settings import complete, number
 from training.splits import Split, Splits
@@ -230,7 +231,7 @@ def machine(device: torch.device) -> str:
 def add_rates(path: Path, device: str, found: list[Speed]) -> None:
     """Add our own ways to the table that `workflow.rates` reads; the plain loop is nobody's setting."""
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(COLUMNS)
@@ -247,9 +248,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=0, help="channels of the first layer (default: the network's own)")
     parser.add_argument("--batch-size", type=int, help="images of a step (default: 128; 16 for wide networks on a CPU)")
     parser.add_argument("--steps", type=int, help="timed steps (default: 2 on a CPU, else 20)")
-    parser.add_argument("--out", type=Path, help="write the table there as well")
+    parser.add_argument("--out", type=given_path, help="write the table there as well")
     parser.add_argument(
-        "--rates", type=Path, help="add the images per second to this table, for `workflow.grid --rates`"
+        "--rates", type=given_path, help="add the images per second to this table, for `workflow.grid --rates`"
     )
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -265,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(device, found, {dtype: peak(device, dtype) for dtype in {one.dtype for one in found}}, left_out)
     print(text)
     if given.out:
-        given.out.write_text(text)
+        given.out.write_text(text, encoding="utf-8")
     if given.rates:
         add_rates(given.rates, machine(device), found)
     return 0

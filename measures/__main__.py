@@ -3,11 +3,13 @@
 import argparse
 import json
 import keyword
+import os
 import re
 import sys
 from pathlib import Path
 
 from measures._code import RESERVED, ROOT, names
+from training.paths import given_path
 
 
 def catalogue(as_json: bool) -> None:
@@ -30,7 +32,7 @@ def new(name: str, root: Path = ROOT) -> Path:
     file = root / "measures" / f"{name}.py"
     if file.exists():
         raise ValueError(f"{file} exists: found measure {name!r}, wanted a new name")
-    file.write_text(TEMPLATE.replace("NAME", name))
+    file.write_text(TEMPLATE.replace("NAME", name), encoding="utf-8")
     return file
 
 
@@ -45,10 +47,12 @@ def parser() -> argparse.ArgumentParser:
     adding.add_argument("name")
     running = commands.add_parser("run", help="compute measures on one chunk of a study's models")
     running.add_argument("names", metavar="NAME[,NAME...]", help="measures, families (such as margin), or all")
-    for option, kind in (("--plan", Path), ("--chunk", str), ("--results", Path)):
+    for option, kind in (("--plan", given_path), ("--chunk", str), ("--results", given_path)):
         running.add_argument(option, type=kind, required=True)
     running.add_argument(
-        "--out", help="table to write, with {name} in it for several (default: RESULTS/measures/{name}/CHUNK.csv)"
+        "--out",
+        type=lambda text: str(given_path(text)),
+        help="table to write, with {name} in it for several (default: RESULTS/measures/{name}/CHUNK.csv)",
     )
     running.add_argument(
         "--target-se", type=float, metavar="X", help="mean-type measures: images until the standard error is at most X"
@@ -75,6 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
             asked = [name.strip() for name in options.names.split(",") if name.strip()]
             plan = read_json(options.plan)
             run(asked, plan, options.chunk, options.results, options.out, target_se=options.target_se)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, LookupError, OSError) as error:
         if isinstance(error, KeyError | IndexError):  # nobody's message: a fault of this program
             raise

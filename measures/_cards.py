@@ -33,7 +33,7 @@ def proof(name: str, root: Path = ROOT) -> list[str]:
 def _tests(root: Path) -> list[tuple[str, set[str]]]:
     """(name, texts in it) of every test of the truth of single measures."""
     files = sorted((root / "tests").glob("test_measures_truth*.py"))
-    return [found for file in files for found in _named(ast.parse(file.read_text()))]
+    return [found for file in files for found in _named(ast.parse(file.read_text(encoding="utf-8")))]
 
 
 def _named(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:

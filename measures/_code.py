@@ -101,7 +101,7 @@ def _follow(use: str, module: str, top: Top, root: Path) -> list[tuple[str, str]
 
 
 def _top(module: str, root: Path) -> Top:
-    return parse(root.joinpath(*module.split(".")).with_suffix(".py").read_text(), module.split(".")[0])
+    return parse(root.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"), module.split(".")[0])
 
 
 def _methods(root: Path) -> list[str]:

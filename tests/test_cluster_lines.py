@@ -35,13 +35,15 @@ def stand_in(tree: Tree, name: str, body: str) -> None:
     file.chmod(0o755)
 
 
-def typed(tree: Tree, line: str, path: str = "") -> str:
-    """What a command line prints; it must succeed, and make the target."""
+def typed(tree: Tree, line: str, path: str = "", folder: str = ".") -> str:
+    """What a command line prints in `folder` of the tree; it must succeed, and make the target there."""
     env = tree.environment()
     env["PATH"] = path or f"{tree.path / 'bin'}:{env['PATH']}"
-    ran = subprocess.run(["bash", "-c", line], cwd=tree.path, env=env, capture_output=True, text=True, timeout=900)
+    ran = subprocess.run(
+        ["bash", "-c", line], cwd=tree.path / folder, env=env, capture_output=True, text=True, timeout=900
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert (tree.path / TARGET).stat().st_size > 1000
+    assert (tree.path / folder / TARGET).stat().st_size > 1000
     return ran.stdout + ran.stderr
 
 
@@ -69,8 +71,10 @@ def test_the_line_of_the_readme_runs_a_job(scheduler, tree):
     assert "8000" in asked and not re.search(r"[{}]|resources", asked)
 
 
-def test_the_profile_ends_where_pbs_keeps_no_history(tree):
-    """Each job ends before it is first asked for, and PBS has forgotten it by then."""
+def test_the_profile_ends_where_pbs_keeps_no_history_whatever_the_working_directory(tree):
+    """Each job ends before it is first asked for, and PBS has forgotten it by then. Its scripts are named from the
+    Snakefile, and are found from a folder that does not have them."""
+    (tree.path / "elsewhere").mkdir()
     for folder in (Path("/bin"), Path("/usr/bin")):  # commands of this machine, but no scheduler of its own
         for tool in (
             file for file in folder.iterdir() if not re.match("sbatch|squeue|bsub|bjobs|q(sub|stat)", file.name)
@@ -84,9 +88,9 @@ def test_the_profile_ends_where_pbs_keeps_no_history(tree):
         'case "$1" in -x) echo "PBS is not configured to maintain job history" ;; *) echo "Unknown Job Id" ;; esac'
     )
     stand_in(tree, "qstat", f"{forgotten} >&2; exit 153")
-    line = f"snakemake {TARGET} --seconds-between-status-checks 1 --configfile workflow/config/digits-tiny.yaml"
-    path = f"{tree.path / 'bin'}:{Path(sys.executable).parent}"
-    said = typed(tree, f"{line} --workflow-profile workflow/profiles/cluster", path)
+    line = f"snakemake {TARGET} --seconds-between-status-checks 1 --configfile ../workflow/config/digits-tiny.yaml"
+    line += " --snakefile ../Snakefile --workflow-profile ../workflow/profiles/cluster"
+    said = typed(tree, line, f"{tree.path / 'bin'}:{Path(sys.executable).parent}", "elsewhere")
     assert "1 of 1 steps (100%) done" in said and "rying to restart" not in said, said
 
 

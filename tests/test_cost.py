@@ -3,6 +3,7 @@
 import pytest
 from studies import study
 
+from measures._code import names
 from training.settings import complete
 from workflow import cost
 from workflow.faults import schema
@@ -48,6 +49,32 @@ def test_a_step_is_counted_in_passes():
     assert cost.step_passes(complete({"awp": True})) == pytest.approx(9)
     assert cost.step_passes(complete({"grad_align": 0.2})) == pytest.approx(12)
     assert cost.step_passes(complete({"sam": "ASAM"})) == pytest.approx(9)
+
+
+def test_measures_cost_what_each_of_them_does_and_share_it_in_one_job():
+    assert cost.measure_passes(["num_params"], together=False) == cost.LIGHT
+    assert cost.measure_passes(["boundary_thickness", "clever"], together=True) == 125 + 75
+    twins = ["pacbayes_flat", "pacbayes_init", "pacbayes_orig"]
+    assert cost.measure_passes(twins, together=False) == 3 * cost.measure_passes(twins, together=True) == 3 * 90
+    assert cost.measure_passes(twins[1:], together=True) == 2 * 90  # nothing is there to share
+    assert set(cost.MEASURE_PASSES) | set(cost.SHARED) <= set(names())
+
+
+def test_a_batch_that_is_not_full_costs_as_much_before_its_first_image():
+    one = cost.PASSES["digits", "mlp"]
+    assert cost.seconds("digits", "mlp", 256, 512, 1) == pytest.approx(one.fixed + 256 * one.image)
+
+
+def test_the_estimate_of_a_training_is_near_one_that_was_timed():
+    """AT with batches of 128, seconds of CPU time of one epoch: measured once (November 2026, AVX-512)."""
+    for architecture, width, timed in (
+        ("mlp", 256, 0.091),
+        ("mlp", 128, 0.049),
+        ("cnn", 16, 0.377),
+        ("resnet18", 0, 16.2),
+    ):
+        settings = complete({"data": "digits", "architecture": architecture, "width": width, "epochs": 1})
+        assert timed / 2 <= cost.training_seconds(settings, cost.seconds, cost.seconds) <= timed * 2, architecture
 
 
 def test_every_data_set_and_architecture_has_an_estimate():

@@ -1,12 +1,19 @@
 """Jobs of a plan: what adding or changing something makes again, and what it leaves alone."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from studies import study
+from trees import ROOT
 
+from workflow import jobs as jobs_module
 from workflow.grid import open_plan
-from workflow.jobs import Jobs
+from workflow.jobs import Jobs, source_digest
 
 
 def digests(plan: dict) -> dict[str, str]:
@@ -79,3 +86,36 @@ def test_one_job_per_run_when_asked():
     chunk = plan["chunks"][0]
     wanted = sorted(f"<results>/runs/{run}.json" for run, entry in plan["runs"].items() if entry["chunk"] == chunk)
     assert sorted(Jobs(plan).manifests(SimpleNamespace(chunk=chunk))) == wanted
+
+
+def test_digests_of_code_do_not_depend_on_the_locale():
+    """Sources hold letters beyond ASCII; in a locale without UTF-8 they were read as others, or not at all."""
+    code = (
+        "from workflow.faults import schema; from workflow.jobs import code_id, digest, source_digest;"
+        "print(source_digest('analysis'), source_digest('measures'), code_id('average_ce'), digest(schema()))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=os.environ | given, capture_output=True, text=True, check=True
+        ).stdout
+        for given in ({"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0"})
+    }
+    assert len(told) == 1
+
+
+def test_a_digest_covers_every_file_of_a_package_but_not_its_comments(tmp_path: Path, monkeypatch):
+    left_out = shutil.ignore_patterns("published", "__pycache__")  # published: ledgers of studies, not code
+    shutil.copytree(ROOT / "analysis", tmp_path / "analysis", ignore=left_out)
+    monkeypatch.setattr(jobs_module, "ROOT", tmp_path)
+    now = source_digest.__wrapped__  # without its cache
+    before = now("analysis")
+    files = [file for file in (tmp_path / "analysis").iterdir() if file.is_file()]
+    assert {file.suffix for file in files} == {".py", ".j2", ".css", ".js"}
+    for file in [file for file in files if file.suffix != ".py"] + files[:1]:
+        old = file.read_text(encoding="utf-8")
+        file.write_text(f"{old}\nx = 1\n", encoding="utf-8")
+        assert now("analysis") != before, file.name
+        file.write_text(old, encoding="utf-8")
+    python = tmp_path / "analysis" / "ranks.py"
+    python.write_text(python.read_text(encoding="utf-8") + "\n# a comment\n", encoding="utf-8")
+    assert now("analysis") == before

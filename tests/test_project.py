@@ -21,9 +21,10 @@ ARROWS = {
     "training": set(),
     "measures": {"training"},
     "analysis": set(),
-    "workflow": {"training.settings", "measures._code"},
+    "workflow": {"training.settings", "training.paths", "training.lock", "measures._code"},
 }
 CONDA_NAMES = {"torch": "pytorch"}
+OTHER_OPEN = re.compile(r"(Image|tarfile|zipfile|gzip)\.|os\.open")  # of bytes
 SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -37,6 +38,26 @@ def imports(file: Path) -> set[str]:
             assert node.level == 0, f"{file}: relative import, wanted an absolute one"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def without_encoding(file: Path) -> list[str]:
+    """Calls that read or write text in whatever encoding the locale has."""
+    found = []
+    for call in [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]:
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        named = {keyword.arg for keyword in call.keywords}
+        modes = [value.value for value in call.args if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+        mode = next((text for text in modes if set(text) <= set("rwxab+")), "r")
+        text = isinstance(call.func, ast.Attribute) and name in ("read_text", "write_text")
+        opened = name in ("open", "fdopen") and "b" not in mode and not OTHER_OPEN.match(ast.unparse(call.func))
+        if (text or opened) and "encoding" not in named and "framework" not in named:
+            found.append(f"{file.name}:{call.lineno}: {ast.unparse(call)}")
+    return found
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
+def test_text_is_read_and_written_as_utf8_by_name(package: str):
+    assert not [line for file in sorted((ROOT / package).rglob("*.py")) for line in without_encoding(file)]
 
 
 def inside(name: str, allowed: set[str]) -> bool:

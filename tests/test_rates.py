@@ -125,6 +125,20 @@ def test_sizes_of_networks_are_those_of_the_networks(name):
     assert disk.parameters(name, half) == pytest.approx(own, rel=0.5)
 
 
+SHAPES = {"digits": (10, 1, 8), "mnist": (10, 1, 28), "tiny_imagenet": (200, 3, 64)}  # classes, channels, side
+
+
+@pytest.mark.parametrize("data", SHAPES)
+@pytest.mark.parametrize("width", [0, 12])
+def test_sizes_of_small_networks_are_exact_and_of_resnets_nearly_for_every_data_set(data, width):
+    classes, channels, side = SHAPES[data]
+    for name in ("cnn", "mlp", "resnet18"):
+        with torch.device("meta"):
+            made = ARCHITECTURES[name](classes, channels, image_size=side, **({"width": width} if width else {}))
+        own = sum(p.numel() for p in made.parameters())
+        assert disk.parameters(name, width, data) == (own if name != "resnet18" else pytest.approx(own, rel=0.25))
+
+
 @pytest.mark.parametrize("name", ["digits", "digits32"])
 def test_values_of_an_image_are_those_of_the_data(name):
     assert load(name).train.images[0].numel() == disk.VALUES[name]
@@ -139,4 +153,5 @@ def test_disk_of_the_papers_grid():
     bits = 20_000 * 3  # images shown and attacks
     assert found["images"] == 1344 * (4 * 1000 * 3072 + bits / 8)
     assert found["training"] == 12 * max(sizes)
+    assert 0 < found["rest"] < 0.01 * found["weights"]
     assert complete({})["width"] == 0

@@ -1,15 +1,21 @@
 """Study files: each fault is one line that names the key; what is left out has its default."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from studies import study
+from trees import ROOT
 
-from workflow import grid
-from workflow.faults import StudyError
-from workflow.study import resolve
+from workflow import by_hand, grid
+from workflow.faults import StudyError, schema
+from workflow.grid import open_plan
+from workflow.names import COMMON, plain
+from workflow.study import read, resolve
 
 ROBUSTBENCH = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
 CASES = {
@@ -148,6 +154,31 @@ CASES = {
         study(models=[{"source": "file", "name": "mine", "file": f"{x}.pt", "architecture": "mlp"} for x in "ab"]),
         "models: found 'mine' twice, wanted distinct names",
     ),
+    "name of others": (
+        study(**{"settings.learning_rate": 1}),
+        "settings.learning_rate: unknown key, did you mean 'lr'?",
+    ),
+    "name of an axis by others": (study(**{"axes.wd": [1]}), "axes.wd: unknown key, did you mean 'weight_decay'?"),
+    "key in other letters": (
+        study(**{"settings.Batch-Size": 1}),
+        "Batch-Size: unknown key, did you mean 'batch_size'?",
+    ),
+    "value in other letters": (study(**{"axes.defense": ["trades"]}), "did you mean 'TRADES'?"),
+    "value by others": (study(**{"axes.defense": ["PGD-AT"]}), "did you mean 'AT'?"),
+    "attack by others": (study(**{"outcomes.attacks": ["clean", "PGD"]}), "did you mean 'pgd10'?"),
+    "data set in other letters": (study(data="CIFAR-10"), "did you mean 'cifar10'?"),
+    "network in other letters": (study(**{"settings.architecture": "WRN-34-10"}), "did you mean 'wrn34_10'?"),
+    "no value": (study(seeds={}) | {"seeds": None}, "seeds: found nothing, wanted a list"),
+    "a list for a text": (study(data=["digits"]), "data: found [digits], wanted one of digits"),
+    "a switch for a number": (study(chunks=True), "chunks: found true, wanted an integer"),
+    "keys for a list": (study(seeds={"a": None}), "seeds: found {a: null}, wanted a list"),
+    "a list for keys": (study() | {"settings": [1]}, "settings: found [1], wanted keys and values"),
+    "a number for a text or list": (study(measures=3), "measures: found 3, wanted a list or text"),
+    "numbers as --config reads them": (
+        study(seeds=["0", "1"]),
+        "seeds[0]: found '0', wanted an integer (0 is text here: write it without quotes; --config makes text of",
+    ),
+    "a list as --config reads it": (study(seeds="0,1"), "seeds: found '0,1', wanted a list (in --config a list has"),
     "draws": (study(analysis={"draws": 1}), "analysis.draws: found 1, wanted a value >= 100"),
 }
 
@@ -159,7 +190,8 @@ def test_each_fault_is_one_line_that_names_file_and_key(config: dict, line: str,
     assert grid.main([str(file)]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    (told,) = printed.err.splitlines()
+    told = printed.err.splitlines()[0]
+    assert len(printed.err.splitlines()) == (2 if line.startswith("seeds[0]: found '0'") else 1)
     assert told.startswith(f"{file}: ") and line in told
     assert list(tmp_path.iterdir()) == [file]
 
@@ -175,7 +207,10 @@ def test_several_faults_are_several_lines():
     [
         ("a: [1", "not YAML"),
         ("- 1\n", "found list, wanted keys and values"),
-        ("", "found NoneType, wanted keys and values"),
+        ("", "found nothing, wanted keys and values"),
+        ("3\n", "found a number, wanted keys and values"),
+        ("seeds: [0]\ndata: digits\nseeds: [1]\n", "line 3: found key 'seeds' twice (first in line 1)"),
+        ("settings: {lr: 0.1, lr: 0.2}\n", "line 1: found key 'lr' twice (first in line 1)"),
         ("\0", "not YAML"),
     ],
 )
@@ -191,6 +226,67 @@ def test_a_missing_file_names_the_nearest_study(capsys):
     assert grid.main(["workflow/config/digit.yaml"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("workflow/config/digit.yaml: ") and "did you mean 'digits'?" in line
+
+
+def test_a_missing_file_that_is_near_to_nothing_lists_the_studies(capsys):
+    assert grid.main(["workflow/config/nosuch.yaml"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "; studies that are there: cifar10, cifar10-small, digits, digits-full, " in line and "schema" not in line
+
+
+def test_merged_keys_are_not_keys_that_stand_twice(tmp_path: Path):
+    (tmp_path / "f.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
+    assert read(tmp_path / "f.yaml")["b"] == {"x": 3, "y": 2}
+
+
+def test_snakemake_takes_no_key_twice_either(tmp_path: Path):
+    (tmp_path / "f.yaml").write_text(yaml.safe_dump(study()) + "eps: '1/10'\n")
+    with pytest.raises(SystemExit, match="found key 'eps' twice"):
+        grid.plan_or_exit(study(), [tmp_path / "f.yaml"])
+
+
+def test_every_name_of_others_leads_to_a_name_of_ours():
+    known = set(schema()["properties"]) | set(schema()["properties"]["outcomes"]["properties"])
+    settings = schema()["properties"]["settings"]["properties"]
+    known |= set(settings) | {value for rule in settings.values() for value in rule.get("enum", [])}
+    known |= {value for key in ("norm", "data") for value in schema()["properties"][key]["enum"]}
+    known |= set(schema()["properties"]["checkpoints"]["items"]["enum"]) | {"pgd10"}
+    assert set(COMMON) <= known
+    assert all(plain(name) == name for names in COMMON.values() for name in names.split())
+
+
+def test_the_plan_tells_which_files_are_to_be_got_by_hand(tmp_path: Path):
+    def lines(**changes: object) -> list[str]:
+        given = study(data="cifar10", data_dir=str(tmp_path), **{"settings.extra_data": "ti500k"}, **changes)
+        return [text for _, text in by_hand.told(open_plan(given, "s"))]
+
+    file = tmp_path / by_hand.NO_ADDRESS["ti500k"]
+    gone, checksum = lines()
+    assert gone.startswith(f"{file}: extra images ti500k have no address") and checksum.startswith(
+        "extra_sha256.ti500k"
+    )
+    assert lines(mirrors=["https://x.org/copies"]) == [checksum]
+    assert lines(extra_sha256={"ti500k": "0" * 64}) == [gone]
+    file.touch()
+    assert lines(extra_sha256={"ti500k": "0" * 64}) == []
+    models = [ROBUSTBENCH, {"source": "file", "name": "m", "file": str(tmp_path / "m.pt"), "architecture": "mlp"}]
+    both = study(models=models, model_dir=str(tmp_path))
+    (line,) = [text for _, text in by_hand.told(open_plan(both, "s"))]
+    assert line == f"2 of 2 checkpoints are not there: {tmp_path}/cifar10/Linf/Wong2020Fast.pt, and 1 more"
+    (tmp_path / "m.pt").touch()
+    assert "1 of 2 checkpoints" in by_hand.told(open_plan(both, "s"))[0][1]
+
+
+@pytest.mark.parametrize("command", [["workflow.grid", "workflow/config/digits-tiny.yaml"], ["measures", "list"]])
+def test_a_reader_that_has_seen_enough_is_no_error(command: list[str]):
+    """As `| head`: nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300
+    )
+    os.close(writer)
+    assert ran.returncode == 0 and ran.stderr == ""
 
 
 def test_defaults_are_filled_in_and_resolving_again_changes_nothing():

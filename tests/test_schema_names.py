@@ -8,6 +8,7 @@ from training.defenses import DEFENSES
 from training.extra_sets import EXTRA_SETS as PUBLISHED
 from training.schedules import SCHEDULES
 from training.settings import CHECKPOINTS, DEFAULTS
+from workflow.by_hand import NO_ADDRESS
 from workflow.faults import schema
 from workflow.study import EXTRA_SETS, IMAGES
 
@@ -28,6 +29,8 @@ def test_the_schema_lists_what_training_has_registered():
     top = schema()["properties"]
     assert sorted(top["data"]["enum"]) == sorted(DATASETS) == sorted(IMAGES)
     assert {name: list(files) for name, files in PUBLISHED.items()} == EXTRA_SETS
+    no_address = {name: [file.path for file in files.values() if not file.urls] for name, files in PUBLISHED.items()}
+    assert {name: paths[0] for name, paths in no_address.items() if paths} == NO_ADDRESS
     assert settings["extra_data"]["enum"] == ["none", "pool", *PUBLISHED]
     assert list(top["extra_sha256"]["properties"]) == list(PUBLISHED)
     assert tuple(top["norm"]["enum"]) == NORMS

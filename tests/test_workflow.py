@@ -13,6 +13,8 @@ import pytest
 import yaml
 from trees import ROOT, Tree
 
+from workflow import disk
+
 pytestmark = [pytest.mark.study, pytest.mark.xdist_group("study")]
 
 STUDY = "workflow/config/digits-tiny.yaml"
@@ -49,6 +51,14 @@ def test_every_job_leaves_a_log_and_a_benchmark(finished: Tree):
     timed = {file.relative_to(results / "benchmarks").with_suffix("") for file in results.rglob("*.tsv")}
     assert finished.first is not None
     assert logs == timed and len(logs) == sum(finished.first.jobs.values()) - 1  # all but the target `all`
+
+
+def test_a_study_takes_as_much_disk_as_its_plan_says(finished: Tree):
+    """Within a factor of two, in the blocks that its files take."""
+    results = finished.path / RESULTS
+    taken = sum(file.stat().st_blocks * 512 for file in results.rglob("*") if file.is_file())
+    told = disk.disk(json.loads((results / "plan.json").read_text()))
+    assert taken / 2 <= sum(told.values()) - told["training"] <= taken * 2
 
 
 def test_a_second_run_has_nothing_to_do(finished: Tree):

@@ -46,6 +46,15 @@ def test_damaged_files_are_named_and_made_again(finished: Tree, tmp_path: Path):
     assert stopped.code != 0 and not table.exists()
     named = f"{table.relative_to(tree.path)}: found no readable parquet"
     assert named in stopped.text and "moved it aside: run again" in stopped.text
+    assert "what there is: python -m analysis interim digits-tiny" in stopped.text
+    interim = tree.run("digits-tiny", "interim")
+    assert interim.code == 0, interim.text
+    page = (results / "interim" / "report.html").read_text()
+    assert "outcomes (chunks of models): 1 of 2 missing: 1 × no fault in its log" in page
+    assert page.index('id="interim"') < page.index('id="verdicts"')
+    judged = pd.read_parquet(results / "interim" / "ledger" / "runs.parquet")["status"] == "finished"
+    assert judged.sum() == sum(entry["chunk"] == first["chunk"] for entry in plan["models"].values())
+    assert not (results / "report.html.damaged").exists() and not (results / "ledger" / "study.json").exists()
 
     for path in (kept, weights):
         halve(path)

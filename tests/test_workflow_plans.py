@@ -62,6 +62,19 @@ def test_a_training_asks_for_memory_for_each_of_its_processes(profile: str, proc
     assert asked["mem_mb"] == str(4000 + 4000 * processes) and asked["runtime"] == "1440"
 
 
+def test_resources_on_the_command_line_take_none_from_trainings_and_outcomes(tmp_path: Path):
+    """They replace whole sections of a profile; what trainings and outcomes need stands in their rules."""
+    given = ("--configfile", str(ROOT / "workflow/config/digits-tiny.yaml"), "--cores", "4", "--dry-run")
+    profile = ("--profile", str(ROOT / "workflow/profiles/slurm"))
+    typed = ("--default-resources", "mem_mb=3000", "--set-resources", "ledger:mem_mb=9000")
+    said = snakemake(tmp_path, *given, *profile, *typed).stdout
+    asked = re.findall(r"^rule (\w+):\n(?: .*\n)*?    resources: (.*)", said, re.MULTILINE)
+    found = {rule: dict(pair.split("=", 1) for pair in text.split(", ")) for rule, text in asked}
+    assert (found["train"]["runtime"], found["train"]["mem_mb"]) == ("1440", "8000")
+    assert (found["outcomes"]["runtime"], found["outcomes"]["mem_mb"]) == ("480", "3000")
+    assert found["ledger"]["mem_mb"] == "9000" and found["report"]["mem_mb"] == "3000"
+
+
 def test_every_job_asks_for_enough_memory_and_all_but_the_figures_for_one_core(tmp_path: Path):
     given = ("--configfile", str(ROOT / "workflow/config/digits-tiny.yaml"), "--cores", "4")
     text = snakemake(tmp_path, *given, "--profile", str(ROOT / "workflow/profiles/slurm"), "--dry-run").stdout

@@ -13,6 +13,7 @@ from training.extra import extra_images, pseudo_label, save_extra
 from training.extra_sets import extra_file
 from training.files import fetch
 from training.lock import take_turns
+from training.paths import given_path
 from training.planned import data_dir, splits_of
 from training.processes import Job, side_by_side, trainer
 from training.provenance import study_device
@@ -72,11 +73,11 @@ def end_on_sigterm() -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("stage", choices=["data", "train", "outcomes"])
-    parser.add_argument("--plan", type=Path, required=True, help="plan.json of the study")
+    parser.add_argument("--plan", type=given_path, required=True, help="plan.json of the study")
     parser.add_argument("--batch", help="train: which job of the plan")
     parser.add_argument("--chunk", help="outcomes: which bucket of models")
-    parser.add_argument("--results", type=Path, help="folder of the study")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--results", type=given_path, help="folder of the study")
+    parser.add_argument("--out", type=given_path, required=True)
     parser.add_argument("--processes", type=at_least_one, default=1, help="train: how many runs at a time; default: 1")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; default: a GPU where there is one")
     given = parser.parse_args(arguments)

@@ -50,7 +50,7 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """Raises FileFault naming the file when it is missing or no JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileFault(f"{path}: not found") from error
     except ValueError as error:  # no JSON, or no text at all
@@ -182,7 +182,7 @@ def read_log(path: Path, epochs: int = 0, sha256: str | None = None) -> list[dic
     """The lines of a training log as numbers. Raises FileFault naming the file when it is missing or not whole, has
     fewer lines than `epochs`, or differs from `sha256`."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             lines = [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
     except FileNotFoundError as error:
         raise FileFault(f"{path}: not found") from error

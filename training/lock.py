@@ -37,7 +37,7 @@ def machine() -> str:
     """This boot of this machine and this process namespace, within which a process id means something; '' where the
     system does not tell."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
@@ -46,9 +46,10 @@ def machine() -> str:
 def started(pid: int) -> str:
     """When a process started, in clock ticks since boot: with its id that names it for good. '' when it has ended."""
     try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        said = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]  # before it: a name of any bytes
     except OSError:
         return ""
+    state, *rest = said.decode("ascii").split()
     return "" if state in "ZX" else rest[18]
 
 

@@ -16,6 +16,10 @@ PARAMETERS = {
     "wrn70_16": (266_796_506, 16),
 }
 FLOAT = 4  # bytes
+# What is no tensor: small files, each of which takes whole blocks, and the pages, figures and tables.
+BLOCK = 4096
+RUN_FILES = 5  # run.json, log.csv, and the ends of three files of weights
+PAGES, PAGE_VALUE = 4e6, 1500  # bytes of figures, report, tables and statistics; and for each value of a measure
 CHECKPOINTS = 3  # init, last, best
 SIDECAR = 3  # of a run in training: weights, momentum, best weights
 VALUES = {  # of one image
@@ -30,23 +34,37 @@ VALUES = {  # of one image
 }
 
 
-def parameters(architecture: str, width: int) -> float:
-    """Parameters of a network; of another width than its own in proportion to the square."""
+CLASSES = {"cifar100": 100, "tiny_imagenet": 200}  # of the others: 10
+
+
+def parameters(architecture: str, width: int, data: str = "cifar10") -> float:
+    """Parameters of a network for a data set, exact for `cnn` and `mlp`; of a residual one in proportion to the square
+    of its width, and counted for colour images in 10 classes: others make a hundredth of it."""
     count, own = PARAMETERS[architecture]
-    return count * ((width or own) / own) ** 2
+    w, values, classes = width or own, VALUES[data], CLASSES.get(data, 10)
+    if architecture == "mlp":
+        return (values + 1) * w + (w + 1) * w + (w + 1) * classes
+    if architecture == "cnn":  # 3 x 3 convolutions without bias to w, 2w and 4w channels, each with BatchNorm
+        channels = 3 if values % 3 == 0 else 1
+        return 9 * (channels * w + 10 * w * w) + 14 * w + (16 * w + 1) * classes
+    return count * (w / own) ** 2
 
 
 def disk(plan: dict) -> dict[str, float]:
     """Bytes of the finished study (`weights`, `images`: adversarial ones that measures share, and a bit for each image
-    and attack), and of one run in training beside them (`training`, the largest)."""
+    and attack, `rest`: records, caches of measures, figures, report), and of one run in training beside them
+    (`training`, the largest)."""
     study = plan["study"]
-    sizes = [parameters(run["settings"]["architecture"], run["settings"]["width"]) for run in plan["runs"].values()]
+    every = [run["settings"] for run in plan["runs"].values()]
+    sizes = [parameters(settings["architecture"], settings["width"], study["data"]) for settings in every]
     images, outcomes = IMAGES[study["data"]], study["outcomes"]
     shown = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
+    values = len(plan["models"]) * len(study["measures"])
     bits = shown * len(outcomes["attacks"]) / 8
     return {
         "weights": FLOAT * CHECKPOINTS * sum(sizes),
         "images": len(plan["models"]) * (FLOAT * study["measure_images"] * VALUES[study["data"]] + bits),
+        "rest": BLOCK * RUN_FILES * len(sizes) + values * (BLOCK + PAGE_VALUE) + PAGES,
         "training": FLOAT * SIDECAR * max(sizes, default=0.0),
     }
 
@@ -54,9 +72,10 @@ def disk(plan: dict) -> dict[str, float]:
 def told(plan: dict) -> str:
     """One line for the summary of a plan."""
     found = disk(plan)
-    weights, images, training = (amount(found[key]) for key in ("weights", "images", "training"))
-    whole = amount(found["weights"] + found["images"])
-    return f"{whole} (weights {weights}, adversarial images {images}), and up to {training} for each run in training"
+    weights, images, rest, training = (amount(found[key]) for key in ("weights", "images", "rest", "training"))
+    whole = amount(sum(found.values()) - found["training"])
+    kept = f"weights {weights}, adversarial images {images}, figures, caches and logs {rest}"
+    return f"{whole} ({kept}), and up to {training} for each run in training"
 
 
 def amount(size: float) -> str:

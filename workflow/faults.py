@@ -1,6 +1,5 @@
 """What a JSON schema finds wrong with a study, one line each: `KEY: what was found, what is wanted`."""
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -9,6 +8,8 @@ from typing import Any
 
 import jsonschema
 import yaml
+
+from workflow.names import nearest
 
 SCHEMA = Path(__file__).with_name("config") / "schema.yaml"
 
@@ -20,13 +21,19 @@ class StudyError(ValueError):
 @cache
 def schema() -> dict:
     """The JSON schema of a study file."""
-    return yaml.safe_load(SCHEMA.read_text())
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
 
 
-def nearest(found: object, known: Iterable[object]) -> str:
-    """', did you mean 'batch_size'?' when a known name is close, else ''."""
-    close = difflib.get_close_matches(str(found), [str(name) for name in known], n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+KINDS = {"array": "a list", "object": "keys and values", "string": "text"}  # of YAML, as people call them
+
+
+def shown(value: Any) -> str:
+    """A value as it is written in YAML, where that is not as in Python."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool | list | dict):
+        return " ".join(yaml.safe_dump(value, default_flow_style=True, width=1e9).removesuffix("...\n").split())
+    return repr(value)
 
 
 def where(path: Iterable[str | int]) -> str:
@@ -64,14 +71,14 @@ def _schema_faults(config: dict) -> Iterator[str]:
             for key in [key for key in wanted if key not in found]:
                 yield f"{where([*error.absolute_path, key])}: missing"
         elif error.validator == "enum":
-            yield f"{place}: found {found!r}, wanted one of {', '.join(map(str, wanted))}{nearest(found, wanted)}"
+            yield f"{place}: found {shown(found)}, wanted one of {', '.join(map(str, wanted))}{nearest(found, wanted)}"
         elif error.validator == "uniqueItems":
             twice = next(value for place, value in enumerate(found) if value in found[:place])
-            yield f"{place}: found {twice!r} twice, wanted distinct values"
+            yield f"{place}: found {shown(twice)} twice, wanted distinct values"
         elif error.validator in ("minItems", "minProperties", "minLength"):
             yield f"{place}: found nothing, wanted at least one value"
         else:
-            yield f"{place}: found {found!r}, wanted {wish(error.validator, wanted)}{spelling(found, wanted)}"
+            yield f"{place}: found {shown(found)}, wanted {wish(error.validator, wanted)}{spelling(found, wanted)}"
 
 
 def wish(validator: str, wanted: Any) -> str:
@@ -81,14 +88,21 @@ def wish(validator: str, wanted: Any) -> str:
         return f"a value {relation[validator]} {wanted}"
     if validator == "type":
         kinds = [wanted] if isinstance(wanted, str) else wanted
-        return " or ".join(f"{'an' if kind[0] in 'aio' else 'a'} {kind}" for kind in kinds)
+        return " or ".join(KINDS.get(kind) or f"{'an' if kind[0] in 'aio' else 'a'} {kind}" for kind in kinds)
     return f"text of the form {wanted}" if validator == "pattern" else f"{validator} {wanted}"
 
 
 def spelling(found: Any, wanted: Any) -> str:
-    """A hint for the number that YAML takes for text: 1e-3 has no dot."""
+    """A hint for numbers and lists that are text: 1e-3 has no dot, and Snakemake's --config makes text of most."""
+    if not isinstance(found, str):
+        return ""
+    if wanted == "array":
+        return " (in --config a list has brackets and quotes around it; better name it in a study file)"
     try:
-        float(found if isinstance(found, str) and wanted in ("number", "integer") else "text")
+        float(found if wanted in ("number", "integer") else "text")
     except ValueError:
         return ""
-    return f" (YAML takes {found} for text: write it with a dot, or without quotes)"
+    if isinstance(yaml.safe_load(found), str):
+        return f" (YAML takes {found} for text: write it with a dot, or without quotes)"
+    in_config = "--config makes text of numbers in brackets: name them in a study file, such as a second --configfile"
+    return f" ({found} is text here: write it without quotes; {in_config})"

@@ -12,8 +12,9 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from training.paths import given_path
 from training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
-from workflow import cost, disk, rates
+from workflow import by_hand, cost, disk, rates
 from workflow.faults import StudyError, nearest
 from workflow.study import read, resolve
 
@@ -119,6 +120,8 @@ def open_plan(config: dict, origin: str | Path) -> dict:
 def plan_or_exit(config: dict, files: list) -> dict:
     """`open_plan` for the Snakefile: ends the process with the faults alone, without Snakemake's frame around them."""
     try:
+        for file in files:
+            read(file)  # as strictly as `python -m workflow.grid`: Snakemake takes a key twice
         return open_plan(config, ", ".join(os.path.relpath(file) for file in files))
     except StudyError as error:
         raise SystemExit(str(error)) from error
@@ -128,21 +131,24 @@ def write_plan(plan: dict, out: Path) -> None:
     """Write plan.json through a temporary file, so that no reader ever sees half of it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(plan, indent=1) + "\n")
+    temporary.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, out)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workflow.grid", description=__doc__.splitlines()[0])
-    parser.add_argument("file", help="study file, such as workflow/config/digits.yaml")
-    parser.add_argument("--out", type=Path, help="write the plan there")
-    parser.add_argument("--rates", type=Path, default=rates.RATES, help="measured images per second of devices")
+    parser.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    parser.add_argument("--out", type=given_path, help="write the plan there")
+    parser.add_argument("--rates", type=given_path, default=rates.RATES, help="measured images per second of devices")
     given = parser.parse_args(arguments)
     try:
         plan = open_plan(read(given.file), given.file)
-        print(cost.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan))]))
+        print(cost.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan)), *by_hand.told(plan)]))
         if given.out:
             write_plan(plan, given.out)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

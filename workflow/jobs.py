@@ -19,6 +19,9 @@ from measures._code import code_id
 from training.settings import DAMAGED, REPRODUCIBLE
 from workflow.grid import write_plan
 from workflow.study import ROOT, measure_rules
+from workflow.unlock import record_owner
+
+BESIDE = ("j2", "css", "js")  # what a package has beside its Python that its results depend on
 
 
 def shell_prefix(environments: Collection[Any] = (), reproducible: bool = False) -> str:
@@ -41,12 +44,24 @@ def digest(*parts: object) -> str:
 @cache
 def source_digest(folder: str) -> str:
     """Digest of a package of this repository: its Python parsed, so that comments and layout do not count, and the
-    templates and style sheets beside it."""
-    python = [(file.name, ast.dump(ast.parse(file.read_text()))) for file in sorted((ROOT / folder).rglob("*.py"))]
-    other = [
-        (file.name, file.read_text()) for kind in ("j2", "css") for file in sorted((ROOT / folder).glob(f"*.{kind}"))
-    ]
+    templates, scripts and style sheets beside it."""
+    python, other = [], []
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        python.append((file.name, ast.dump(ast.parse(file.read_text(encoding="utf-8")))))
+    for kind in BESIDE:
+        other += [(file.name, file.read_text(encoding="utf-8")) for file in sorted((ROOT / folder).glob(f"*.{kind}"))]
     return digest(python, other)
+
+
+def find_scripts(executor: Any) -> None:
+    """Submit, status and cancel commands that name a file of this repository by its path from the Snakefile are written
+    out: Snakemake would look for them in its working directory alone."""
+    for name in ("submit_cmd", "status_cmd", "cancel_cmd"):
+        script, *options = (getattr(executor, name, None) or "").split(" ", 1)
+        if script and (ROOT / script).is_file():
+            # cancel is started without a shell
+            path = str(ROOT / script) if name == "cancel_cmd" else shlex.quote(str(ROOT / script))
+            setattr(executor, name, " ".join([path, *options]))
 
 
 def figure_names() -> list[str]:
@@ -73,13 +88,30 @@ class Jobs:
         """`shell_prefix` of the jobs of this study."""
         return shell_prefix(environments, self.study["reproducible"])
 
+    def start(self, executor: Any, targets: Iterable[str]) -> None:
+        """What comes before the first job: its plan, a record of who locks the results, and the scripts of the profile.
+        executor: Snakemake's settings. An interim report beside jobs that run leaves their plan alone."""
+        find_scripts(executor)
+        if list(targets) != ["interim"] or not self._plan_file.exists():
+            self.write_plan()
+            record_owner(self.study["study"])
+
+    def end_badly(self) -> None:
+        """What comes after the last job where one has failed."""
+        self.remove_marked()
+        print(f"what there is: python -m analysis interim {self.study['study']}", file=sys.stderr)
+
+    @property
+    def _plan_file(self) -> Path:
+        return Path("results") / self.study["study"] / "plan.json"
+
     def write_plan(self) -> None:
         """Write plan.json, which every job reads. It is no job's output: Snakemake checks no parameters below a job
         that is to run, not even across an ancient() input, so a rule that made the plan would hide every digest."""
-        write_plan(self.plan, Path("results") / self.study["study"] / "plan.json")
+        write_plan(self.plan, self._plan_file)
 
     def remove_marked(self) -> None:
-        """Remove the splits and tables of outcomes that a job marked because a file behind them is damaged. Called when
+        """Remove the splits and tables of outcomes that a job marked because a file behind them is damaged, when
         everything has ended: until then other jobs may want to read them."""
         results = Path("results", self.study["study"])
         for name in ("data/splits.json", *self.of_chunks("outcomes/{chunk}.parquet")):

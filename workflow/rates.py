@@ -40,7 +40,7 @@ class DeviceHours(NamedTuple):
 def read_rates(path: Path) -> dict[str, dict[Way, float]]:
     """Images per second by device and way. Raises StudyError, naming file and line, for a table that is not one."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: {getattr(error, 'strerror', None) or error}") from error

@@ -5,13 +5,14 @@ Every fault is one line `FILE: KEY: what was found, what is wanted`, with the ne
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from measures._code import names as python_measures
+from training.paths import expanded, expanded_address
 from training.settings import DEFAULTS, exact, number
 from workflow.faults import SCHEMA, StudyError, nearest, schema, schema_faults
 
@@ -46,17 +47,35 @@ EXTRA_SETS = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a fault, not the last one's word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise StudyError(f"line {line}: found key {key.value!r} twice (first in line {lines[key.value]})")
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def read(path: str | Path) -> dict:
-    """The content of a study file. Raises StudyError when it is missing, not YAML or not a mapping."""
+    """The content of a study file. Raises StudyError when it is missing, no YAML, no mapping, or has a key twice."""
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        known = [file.stem for file in SCHEMA.parent.glob("*.yaml") if file != SCHEMA]
-        raise StudyError(f"{path}: {error.strerror or error}{nearest(Path(path).stem, known)}") from error
+        known = sorted(file.stem for file in SCHEMA.parent.glob("*.yaml") if file != SCHEMA)
+        hint = nearest(Path(path).stem, known) or f"; studies that are there: {', '.join(known)}"
+        raise StudyError(f"{path}: {error.strerror or error}{hint}") from error
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise StudyError(f"{path}: found {type(content).__name__}, wanted keys and values")
+        kind = {"NoneType": "nothing", "list": "list", "str": "text"}.get(type(content).__name__, "a number")
+        raise StudyError(f"{path}: found {kind}, wanted keys and values")
     return content
 
 
@@ -103,7 +122,7 @@ def extra_measures(study: dict) -> dict[str, str]:
         name: path
         for path in study["extra_rules"]
         if (ROOT / path).is_file()
-        for name in EXTRA_RULE.findall((ROOT / path).read_text())
+        for name in EXTRA_RULE.findall((ROOT / path).read_text(encoding="utf-8"))
     }
 
 
@@ -115,6 +134,23 @@ def budget_fault(config: dict) -> str | None:
         return str(error)
     too_wide = config.get("norm", "Linf") == "Linf" and eps > 1
     return f"eps: found {config['eps']!r}, wanted at most 1, the range of an image" if too_wide else None
+
+
+def path_faults(study: dict) -> list[str]:
+    """Write out every path of a study, in place; one 'KEY: fault' for each that cannot be."""
+    places: list[tuple[str, Any, str | int, Callable[[str], str]]] = [
+        *((key, study, key, expanded) for key in ("data_dir", "model_dir")),
+        *((f"models[{i}].file", entry, "file", expanded) for i, entry in enumerate(study["models"]) if "file" in entry),
+        *((f"extra_rules[{i}]", study["extra_rules"], i, expanded) for i in range(len(study["extra_rules"]))),
+        *((f"mirrors[{i}]", study["mirrors"], i, expanded_address) for i in range(len(study["mirrors"]))),
+    ]
+    faults = []
+    for place, holder, key, written_out in places:
+        try:
+            holder[key] = written_out(holder[key])
+        except ValueError as error:
+            faults.append(f"{place}: {error}")
+    return faults
 
 
 def meaning_faults(study: dict) -> Iterator[str]:
@@ -197,7 +233,7 @@ def measure_rules(study: dict) -> dict[str, list[str]]:
 
 
 def resolve(config: dict, origin: str | Path) -> dict:
-    """The complete study described by `config`: defaults filled in, eps exact, measures by name.
+    """The complete study described by `config`: defaults filled in, eps exact, paths written out, measures by name.
 
     Raises StudyError with one line for each fault, each starting with `origin`.
     """
@@ -205,7 +241,7 @@ def resolve(config: dict, origin: str | Path) -> dict:
     if not faults and (fault := budget_fault(config)):
         faults = [fault]
     study = filled(config) if not faults else {}
-    faults = faults or list(meaning_faults(study))
+    faults = faults or path_faults(study) or list(meaning_faults(study))
     if faults:
         raise StudyError("\n".join(f"{origin}: {fault}" for fault in faults))
     if study["measures"] == "all":

@@ -3,7 +3,7 @@
 
 
 onerror:
-    JOBS.remove_marked()
+    JOBS.end_badly()
 
 
 rule outcomes:
@@ -19,6 +19,8 @@ rule outcomes:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        runtime=lambda wildcards, attempt: 8 * 60 * attempt,
     params:
         results=subpath(output.table, ancestor=2),
         digest=JOBS.chunk_digest,

@@ -28,3 +28,16 @@ rule report:
     shell:
         "python -m analysis report {params.ledger} --figures {params.figures}"
         " --statistics {params.statistics} --out {output} > {log} 2>&1"
+
+
+# At any time, beside a study that runs too: it waits for nothing, and what is missing stands on top of its page.
+rule interim:
+    log:
+        "<logs>/interim.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
+        study=JOBS.study["study"],
+    shell:
+        "python -m analysis interim {params.study} 2>&1 | tee {log}"

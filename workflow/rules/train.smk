@@ -15,6 +15,9 @@ rule train:
     conda:
         "../../environment.yml"
     threads: JOBS.study["train_processes"]
+    resources:
+        runtime=lambda wildcards, attempt: 24 * 60 * attempt,
+        mem_mb=lambda wildcards, threads, attempt: (4000 + 4000 * threads) * attempt,
     params:
         results=subpath(output.manifest, ancestor=2),
         digest=JOBS.batch_digest,

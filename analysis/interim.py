@@ -1,0 +1,160 @@
+"""Ledger and report of a study from what is there, at any time: while it runs, or after jobs failed for good.
+
+Whatever is whole is copied first, and only the copy is read: nothing of the study is moved aside, and a file that a job
+writes meanwhile is taken as it was or not at all. What is missing, and why, stands in study.json under `interim` and on
+top of the report.
+"""
+
+import datetime
+import json
+import re
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from analysis.collect import collect
+from analysis.files import read_json, write_text
+from analysis.ledger import Ledger
+
+NAMED = 3  # examples told for each reason
+WRONG = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
+
+
+def parts(plan: dict) -> list[str]:
+    """Every file that a ledger is made of, from the folder of the study."""
+    runs = [f"runs/{run}/{name}" for run in plan["runs"] for name in ("run.json", "log.csv")]
+    outcomes = [f"outcomes/{chunk}.parquet" for chunk in plan["chunks"]]
+    measures = [f"measures/{name}/{chunk}.csv" for name in plan["study"]["measures"] for chunk in plan["chunks"]]
+    return ["plan.json", "catalogue.json", *runs, *outcomes, *measures]
+
+
+def copied(names: Iterable[str], results: Path, copy: Path, damaged: dict[str, str]) -> None:
+    """Copy what is there and not known to be damaged, with its times, to where it is not yet."""
+    for name in names:
+        source, target = results / name, copy / name
+        if name in damaged or target.exists() or not source.is_file():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copy2(source, target)
+        except FileNotFoundError:  # removed meanwhile, to be made anew
+            target.unlink(missing_ok=True)
+
+
+def collected(plan: dict, results: Path, out: Path) -> tuple[Ledger, set[str], dict[str, str]]:
+    """The ledger of what is there, written to `out`; the files that it was made of, and {damaged file: fault}.
+
+    Raises ValueError where no model has been judged yet.
+    """
+    names, damaged = parts(plan), dict[str, str]()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        while True:
+            copied(names, results, copy, damaged)
+            there = {name for name in names if (copy / name).is_file()}
+            if not (copy / "catalogue.json").is_file():
+                write_text("{}\n", copy / "catalogue.json")
+            try:
+                ledger = collect(copy, out)
+                return ledger, there, damaged
+            except ValueError as error:  # which names the file: that of the copy
+                found = next((name for name in there if str(error).startswith(str(copy / name))), None)
+                if found is None or found == "plan.json":
+                    raise
+                fault = str(error).removeprefix(f"{copy / found}").replace(str(copy), str(results))
+                damaged[found] = f"damaged{fault.partition(': run again')[0].partition('; moved')[0]}"
+                (copy / found).unlink(missing_ok=True)
+
+
+def said(log: Path) -> str:
+    """What the log of a job says went wrong; '' where nothing did."""
+    try:
+        lines = WRONG.findall(log.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+    return lines[-1].removeprefix("error: ") if lines else ""
+
+
+def of_job(results: Path, *logs: str) -> str:
+    """Why a job has not made its file, by its log: the first that is there."""
+    for name in logs:
+        if (results / "logs" / name).is_file():
+            return said(results / "logs" / name) or "no fault in its log: it runs, or was cut off"
+    return "not begun"
+
+
+def missing(plan: dict, results: Path, there: set[str], damaged: dict[str, str]) -> list[dict]:
+    """What is missing by kind: {what, missing, planned, reasons: [{count, reason, examples}]}."""
+    runs, outcomes, measures = dict[str, str](), dict[str, str](), dict[str, str]()
+    waiting = defaultdict(list)
+    for run, entry in plan["runs"].items():
+        if f"runs/{run}/run.json" not in there:
+            held = any((results / "runs" / run).glob("lock.*"))
+            why = (
+                "being trained, or was when it was cut off" if held else of_job(results, f"train/{entry['batch']}.log")
+            )
+            runs[run] = damaged.get(f"runs/{run}/run.json", why)
+            waiting[entry["chunk"]].append(run)
+    for chunk in plan["chunks"]:
+        if (file := f"outcomes/{chunk}.parquet") not in there:
+            why = "wait for trainings" if waiting[chunk] else of_job(results, f"outcomes/{chunk}.log")
+            outcomes[chunk] = damaged.get(file, why)
+        for name in plan["study"]["measures"]:
+            if (file := f"measures/{name}/{chunk}.csv") not in there:
+                logs = (f"measures/{name}/{chunk}.log", f"measures/measures/{chunk}.log")
+                why = "wait for outcomes" if chunk in outcomes else of_job(results, *logs)
+                measures[f"{name} of {chunk}"] = damaged.get(file, why)
+    planned = {"trainings": len(plan["runs"]), "outcomes (chunks of models)": len(plan["chunks"])}
+    planned["measures (of a chunk each)"] = len(plan["chunks"]) * len(plan["study"]["measures"])
+    kinds = zip(planned.items(), (runs, outcomes, measures), strict=True)
+    return [
+        {"what": what, "missing": len(absent), "planned": count, "reasons": by_reason(absent)}
+        for (what, count), absent in kinds
+    ]
+
+
+def by_reason(absent: dict[str, str]) -> list[dict]:
+    """[{count, reason, examples}], the most frequent reason first."""
+    grouped = defaultdict(list)
+    for name, reason in absent.items():
+        grouped[reason].append(name)
+    ordered = sorted(grouped.items(), key=lambda item: -len(item[1]))
+    return [{"count": len(names), "reason": reason, "examples": names[:NAMED]} for reason, names in ordered]
+
+
+def sentences(found: list[dict]) -> list[str]:
+    """One line for each kind of which something is missing."""
+    lines = []
+    for kind in (kind for kind in found if kind["missing"]):
+        told = []
+        for why in kind["reasons"]:
+            more = ", …" if why["count"] > len(why["examples"]) else ""
+            told.append(f"{why['count']} × {why['reason']} ({', '.join(why['examples'])}{more})")
+        lines.append(f"{kind['what']}: {kind['missing']:,} of {kind['planned']:,} missing: {'; '.join(told)}")
+    return lines
+
+
+def write_interim(results: Path, out: Path) -> list[str]:
+    """Write ledger/, analysis/, figures/, tables/ and report.html into `out`, from what there is of a study; what is
+    missing, in sentences. Raises FileNotFoundError without a plan, and ValueError where no model has been judged."""
+    from analysis.figures import draw_all
+    from analysis.report import write
+    from analysis.statistics import write_statistics
+    from analysis.views import write_views
+
+    plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
+    ledger, there, damaged = collected(plan, results, out / "ledger")
+    found = missing(plan, results, there, damaged)
+    lines = sentences(found)
+    if not (ledger.runs["status"] == "finished").any():
+        raise ValueError("\n".join([f"{results}: no model has been judged yet, so there is nothing to report", *lines]))
+    made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    ledger.study["interim"] = {"made": made, "missing": found, "sentences": lines}
+    write_text(json.dumps(ledger.study, indent=1) + "\n", out / "ledger" / "study.json")
+    write_statistics(ledger, out / "analysis")
+    draw_all(ledger, out / "figures", out / "analysis", 1)
+    write_views(ledger, out / "analysis", out / "tables")
+    write(ledger, figures=out / "figures", statistics=out / "analysis", out=out / "report.html")
+    return lines

@@ -1,0 +1,105 @@
+"""Snakemake's lock on a study, released when the Snakemake that held it is gone: killed, or cut off with its terminal.
+
+python -m workflow.unlock FILE
+
+Snakemake locks what it is about to write by lists in .snakemake/locks, and removes them when it ends; after SIGKILL or
+SIGHUP they stay. Beside them stands, from the first job on, a record of who made them. A lock is released only where
+its record says so and that process is known to be gone; one without a record, or of another machine, is left to whoever
+knows better (`snakemake --unlock`).
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+from training.lock import describe, machine, own_content, read_content, surely_dead
+from training.paths import given_path
+from workflow.faults import StudyError
+from workflow.study import read, resolve
+
+LOCKS = Path(".snakemake/locks")
+MACHINE_ID = Path("/etc/machine-id")
+
+
+def system() -> str:
+    """A name of this installation of a system, which outlives a boot; '' where it has none."""
+    try:
+        return hashlib.sha256(MACHINE_ID.read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def locks_of(study: str) -> dict[str, int]:
+    """{file: when it was written} of the locks on a study's results."""
+    found = {}
+    for file in sorted(LOCKS.glob("*.lock")):
+        listed = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        if any(line.startswith(f"results/{study}/") for line in listed):
+            found[file.name] = file.stat().st_mtime_ns
+    return found
+
+
+def record_owner(study: str) -> None:
+    """Note that this process made the locks that are there, beside them: they go together."""
+    said = json.loads(own_content()) | {"system": system(), "locks": locks_of(study)}
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    (LOCKS / f"owner.{os.getpid()}").write_text(json.dumps(said) + "\n", encoding="utf-8")
+
+
+def rebooted(said: dict) -> bool:
+    """Whether the owner ran on this very system before it was last started."""
+    here = {"host": platform.node(), "system": system()}
+    before, now = (text.partition(" ")[0] for text in (str(said.get("machine", "")), machine()))  # ids of boots
+    same = here["system"] != "" and all(said.get(key) == here[key] for key in here)
+    return bool(same and before and now and before != now)
+
+
+def gone(said: dict) -> bool:
+    return surely_dead(said) or rebooted(said)
+
+
+def release(study: str) -> list[str]:
+    """Remove the locks on a study, of owners that are all gone; what is said about it. Raises StudyError, and removes
+    none, where one of them may still run."""
+    if not locks_of(study):
+        return []
+    with (LOCKS.parent / "release").open("w", encoding="utf-8") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # or another one could remove a lock that was made since it looked
+        found = locks_of(study)
+        owners = {file: read_content(file.read_bytes()) for file in sorted(LOCKS.glob("owner.*"))}
+        theirs = {file: found.items() & said.get("locks", {}).items() for file, said in owners.items()}
+        owners = {file: said for file, said in owners.items() if theirs[file]}
+        unknown = found.items() - set().union(*theirs.values())
+        by_hand = f"if it does not run any more: snakemake --unlock (in {Path.cwd()})"
+        for said in owners.values():
+            if not gone(said):
+                raise StudyError(f"results/{study}: locked by a Snakemake: {describe(said)}; {by_hand}")
+        if unknown:
+            raise StudyError(f"results/{study}: locked by a Snakemake, nobody knows which; {by_hand}")
+        for name in found:
+            (LOCKS / name).unlink()
+        for file in owners:
+            file.unlink()
+        return [f"results/{study}: lock released: {describe(said)}: its process is gone" for said in owners.values()]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m workflow.unlock", description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    given = parser.parse_args(arguments)
+    try:
+        for line in release(resolve(read(given.file), given.file)["study"]):
+            print(line, file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from measures._context import Context
 from measures._data import FIRST, LOOK, Data, require_eval
+from measures._state import fixed_state, untouched
 from measures.core import Batch, Measure, Missing, mean
-from training.modes import buffers_kept, frozen, full_precision
 
 # Not the measure's fault, and not to be taken for a missing value: the job ends, and may be tried again elsewhere.
 FATAL = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
@@ -59,7 +59,7 @@ def compute(
     require_eval(model)
     n = 0 if variant == "none" else len(data.images)
     start, value, se, reason, failed = time.perf_counter(), None, None, "", False
-    with frozen(model), buffers_kept(model), torch.no_grad(), full_precision(), _forwards(model) as count:
+    with fixed_state(), untouched(model), _forwards(model) as count:
         try:
             found = contexts(model, data) if shared is None else shared
             value, se, n, reason = _value(measured, model, data, variant, found)

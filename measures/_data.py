@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from measures._attack import pgd10
+from measures._state import fixed_state, untouched
 from measures.core import Batch, Missing
 from training import attacks, keyed
-from training.modes import buffers_kept, frozen, full_precision
 
 LOOK = 64  # with a target standard error: images between two looks at it
 FIRST = 256  # images before the first look that counts: the spread of fewer may be small by chance
@@ -62,6 +62,7 @@ class Data:
         return replace(self, **taken, adversarial=adversarial)
 
 
+@fixed_state()
 def prepare(
     model: nn.Module,
     images: Tensor,
@@ -110,7 +111,8 @@ def prepare(
     if like.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"model: found {like.dtype}, wanted torch.float32 or torch.float64: model.float()")
     images, labels, index = images.to(like), labels.to(like.device).long(), index.to(like.device).long()
-    check_labels(model, images, labels)
+    with untouched(model):
+        check_labels(model, images, labels)
     adversarial = None if adversarial is None else checked(adversarial.to(like), images, eps, norm)
     before = None if initial is None else initial_state(model, initial, like)
     lines = None if log is None else [log_line(line, place) for place, line in enumerate(log)]
@@ -158,7 +160,6 @@ def log_line(line: Mapping[str, float], place: int) -> dict[str, float]:
     return dict(line)
 
 
-@torch.no_grad()
 def check_labels(model: nn.Module, images: Tensor, labels: Tensor) -> None:
     """Raise ValueError unless the model gives logits of two classes or more that are a function of the image, and the
     labels are among its classes."""
@@ -197,7 +198,7 @@ def initial_state(model: nn.Module, initial: Mapping[str, Tensor], like: Tensor)
 
 def attack(model: nn.Module, data: Data) -> Data:
     """`data` with PGD-10 examples (step eps/4), each started at a point of the ball drawn for that image."""
-    with frozen(model), buffers_kept(model), full_precision():
+    with fixed_state(), untouched(model):
         parts = [pgd10(model, batch) for batch in data.batches("clean")]
     return replace(data, adversarial=torch.cat(parts))
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from measures._compute import FATAL, compute, contexts
 from measures._data import attack, prepare
+from measures._state import fixed_state
 from measures.core import select
 from training.settings import exact, number
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = ["measure", "variant", "value", "se", "n", "seconds", "forwards", "reason"]
 
 
+@fixed_state()
 def evaluate(
     model: nn.Module,
     images: Tensor,

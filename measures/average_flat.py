@@ -1,10 +1,9 @@
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from measures._attack import pgd10
 from measures._context import Context
-from measures._weights import losses, normalization_parameters, weights_of
+from measures._weights import logits_at, losses, normalization_parameters, weights_of
 from measures.core import Batch, measure
 from training import keyed
 
@@ -63,4 +62,4 @@ def examples(model: nn.Module, weights: dict[str, Tensor], batch: Batch) -> Tens
     """The images on which the loss at `weights` is taken: clean, or attacked anew at these weights."""
     if batch.variant == "clean":
         return batch.images
-    return pgd10(lambda images: functional_call(model, weights, (images,)), batch)
+    return pgd10(lambda images: logits_at(model, weights, images), batch)

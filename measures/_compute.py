@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from measures._context import Context
-from measures._data import FIRST, LOOK, Data, require_eval
+from measures._data import FIRST, LOOK, Data
+from measures._model_checks import require_eval
 from measures._state import fixed_state, untouched
 from measures.core import Batch, Measure, Missing, mean
 
@@ -97,6 +98,8 @@ def _value(
     if not math.isfinite(value):
         raise Missing(f"value is {value}")
     remarks = [f"{count} of {n} {text}" for text, count in (batches[0].notes if batches else {}).items() if count]
+    if variant != "none" and data.remark:
+        remarks.append(data.remark)
     if variant != "none" and n < len(data.images):
         remarks.append(f"stopped after {n} of {len(data.images)} images, standard error at most {data.target_se:g}")
     return value, se if math.isfinite(se) else None, n, "; ".join(remarks) and f"note: {'; '.join(remarks)}"

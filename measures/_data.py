@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from measures._attack import pgd10
+from measures._model_checks import check_model, require_eval
 from measures._state import fixed_state, untouched
 from measures.core import Batch, Missing
 from training import attacks, keyed
@@ -24,7 +25,7 @@ class Data:
     target_se: mean-type measures stop at the second multiple of LOOK images in a row, from FIRST on, where their
     standard error is that small; images are then in an order drawn by their identity, so that the first n are a random
     sample.
-    no_adversarial: why the attack failed.
+    remark: what there is to say beside every value of data. no_adversarial: why the attack failed.
     """
 
     images: Tensor
@@ -38,6 +39,7 @@ class Data:
     initial: dict[str, Tensor] | None = None
     log: list[dict] | None = None
     target_se: float | None = None
+    remark: str = ""
     no_adversarial: str = "the attack found a gradient that is not finite"
 
     def batches(self, variant: str) -> list[Batch]:
@@ -110,13 +112,15 @@ def prepare(
         raise ValueError("device: found mps, which has no float64, wanted cpu or cuda")
     if like.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"model: found {like.dtype}, wanted torch.float32 or torch.float64: model.float()")
-    images, labels, index = images.to(like), labels.to(like.device).long(), index.to(like.device).long()
+    images = images.detach().to(like, copy=True)  # the caller's memory is never handed out
+    labels, index = (tensor.to(like.device, torch.int64, copy=True) for tensor in (labels, index))
     with untouched(model):
-        check_labels(model, images, labels)
-    adversarial = None if adversarial is None else checked(adversarial.to(like), images, eps, norm)
+        remark = check_model(model, images, labels)
+    if adversarial is not None:
+        adversarial = checked(adversarial.detach().to(like, copy=True), images, eps, norm)
     before = None if initial is None else initial_state(model, initial, like)
     lines = None if log is None else [log_line(line, place) for place, line in enumerate(log)]
-    data = Data(images, labels, index, adversarial, eps, norm, seed, batch_size, before, lines, target_se)
+    data = Data(images, labels, index, adversarial, eps, norm, seed, batch_size, before, lines, target_se, remark)
     if target_se is None:
         return data
     return data.rows(keyed.bits(seed, ORDER_STREAM, index, 1)[:, 0].argsort(stable=True))
@@ -160,32 +164,6 @@ def log_line(line: Mapping[str, float], place: int) -> dict[str, float]:
     return dict(line)
 
 
-def check_labels(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Raise ValueError unless the model gives logits of two classes or more that are a function of the image, and the
-    labels are among its classes."""
-    logits = model(images[:1])
-    if not isinstance(logits, Tensor):
-        raise ValueError(f"model: found a {type(logits).__name__}, wanted logits (n, classes)")
-    if logits.dim() != 2 or len(logits) != 1:
-        raise ValueError(f"model: found an output of shape {tuple(logits.shape)} for one image, wanted (1, classes)")
-    if logits.shape[1] < 2:  # margins, softmax and other classes have no meaning
-        raise ValueError(f"model: found {logits.shape[1]} class, wanted at least 2")
-    room = 1e-3 * float(logits.abs().nan_to_num().max())
-    few = images[:4]  # of one image, dropout may draw the same for all of three classes twice
-    beside = model(few)
-    for what, found, wanted in (
-        ("changes from call to call", model(few), beside),
-        ("depends on the other images", beside[:1], logits),
-    ):
-        if not torch.allclose(found, wanted, rtol=0.0, atol=room, equal_nan=True):
-            raise ValueError(
-                f"model: found an output that {what}, wanted a function of the image (dropout, BatchNorm?)"
-            )
-    if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
-        found = f"{int(labels.min())} .. {int(labels.max())}"
-        raise ValueError(f"labels: found {found}, wanted 0 .. {logits.shape[1] - 1}, the model's classes")
-
-
 def initial_state(model: nn.Module, initial: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
     """The floating tensors of an initial state. Raises ValueError unless it is one of this model."""
     state = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
@@ -201,10 +179,3 @@ def attack(model: nn.Module, data: Data) -> Data:
     with fixed_state(), untouched(model):
         parts = [pgd10(model, batch) for batch in data.batches("clean")]
     return replace(data, adversarial=torch.cat(parts))
-
-
-def require_eval(model: nn.Module) -> None:
-    """Raise ValueError unless every part of the model is in eval mode."""
-    for name, module in model.named_modules():
-        if module.training:
-            raise ValueError(f"model: found {name or 'it'} in train mode, wanted eval mode: call model.eval() first")

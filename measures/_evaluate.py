@@ -41,8 +41,9 @@ def evaluate(
 ) -> "DataFrame":
     """Compute measures on one model: a row per measure and variant. Shows a progress bar on a terminal.
 
-    model        images in [0, 1] in, logits (n, classes) out, classes >= 2; in eval mode; left exactly as it was
-    images       (n, c, h, w) in [0, 1]; labels (n,) integers
+    model        images in [0, 1] in, logits (n, classes) out, classes >= 2; in eval mode; left exactly as it was. It
+                 runs without the caller's autocast, inference mode, default dtype and default device
+    images       (n, c, h, w) in [0, 1]; labels (n,) integers; the model is handed copies
     names        measures, families ('margin'), or 'all': one of them or a list
     eps, norm    threat model: radius of the ball in the units of images (a number or a fraction), Linf (<= 1) or L2
     seed, index  all random numbers are keyed by (seed, identity of the image); identities default to 0 .. n-1
@@ -73,6 +74,8 @@ def evaluate(
     measured = select([names] if isinstance(names, str) else names)
     model = model.module if isinstance(model, nn.DataParallel) else model
     model = model if device is None else on_device(model, device)
+    if any(tensor.is_inference() for tensor in [*model.parameters(), *model.buffers()]):
+        model = copy.deepcopy(model)  # made in inference mode: no gradient passes through these
     data = prepare(
         model, images, labels,
         eps=number(exact(eps)), norm=norm, seed=seed, index=index, adversarial=adversarial, batch_size=batch_size,

@@ -1,10 +1,9 @@
-"""The caller's model is left exactly as it was, whatever it shares, hooks or parametrizes, and whatever raises inside."""
+"""The caller's model is left exactly as it was, whatever it shares, hooks or parametrizes, and whatever raises."""
 
 import oracles
 import pytest
 import torch
 from measure_rows import ATTACKED, rows
-from oracles import N
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -96,4 +95,4 @@ def test_what_a_model_writes_into_its_buffers_is_undone(data):
 
     model = Counting().eval()
     assert rows(model, *data, "average_ce")["value"].notna().all()
-    assert model.calls == 0 and N == len(data[0])
+    assert model.calls == 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,7 +37,7 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
 def full_precision() -> Iterator[None]:
     """Products and convolutions of float32 in float32: cuDNN rounds their inputs to TF32 (10 bits) unless told not to,
     and torch.set_float32_matmul_precision lets cuBLAS and oneDNN round them too."""
-    backends = torch.backends
+    backends: Any = torch.backends
     operations = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
     operations += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
     rounding = [(operation, operation.fp32_precision) for operation in operations]

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from measures._context import Context
 from measures._data import FIRST, LOOK, Data
 from measures._model_checks import require_eval
-from measures._state import fixed_state, untouched
+from measures._opaque import asked
+from measures._state import FATAL, fixed_state, untouched
 from measures.core import Batch, Measure, Missing, mean
-
-# Not the measure's fault, and not to be taken for a missing value: the job ends, and may be tried again elsewhere.
-FATAL = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,8 @@ def compute(
     with fixed_state(), untouched(model), _forwards(model) as count:
         try:
             found = contexts(model, data) if shared is None else shared
-            value, se, n, reason = _value(measured, model, data, variant, found)
+            with asked(model):
+                value, se, n, reason = _value(measured, model, data, variant, found)
         except Missing as missing:
             reason = str(missing)
         except FATAL:

@@ -107,11 +107,11 @@ def prepare(
     for name, tensor in (("labels", labels), ("index", index)):
         if tensor.shape != (len(images),) or tensor.is_floating_point():
             raise ValueError(f"{name}: found {tensor.dtype} {tuple(tensor.shape)}, wanted {len(images)} integers")
-    like = next((p for p in model.parameters() if p.is_floating_point()), images)
+    like, whose = like_of(model, images)
     if like.device.type == "mps":
         raise ValueError("device: found mps, which has no float64, wanted cpu or cuda")
     if like.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"model: found {like.dtype}, wanted torch.float32 or torch.float64: model.float()")
+        raise ValueError(f"{whose}: found {like.dtype}, wanted torch.float32 or torch.float64: {whose}.float()")
     images = images.detach().to(like, copy=True)  # the caller's memory is never handed out
     labels, index = (tensor.to(like.device, torch.int64, copy=True) for tensor in (labels, index))
     with untouched(model):
@@ -124,6 +124,12 @@ def prepare(
     if target_se is None:
         return data
     return data.rows(keyed.bits(seed, ORDER_STREAM, index, 1)[:, 0].argsort(stable=True))
+
+
+def like_of(model: nn.Module, images: Tensor) -> tuple[Tensor, str]:
+    """A tensor of the device and dtype to compute in, and whose it is: of the model's weights, else of the images."""
+    own = next((p for p in model.parameters() if p.is_floating_point()), getattr(model, "like", None))
+    return (images, "images") if own is None else (own, "model")
 
 
 def check_tensors(**given: object) -> None:

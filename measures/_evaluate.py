@@ -1,7 +1,7 @@
 """Measures of any PyTorch classifier, as one table."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from measures._compute import FATAL, compute, contexts
+from measures._compute import compute, contexts
 from measures._data import attack, prepare
-from measures._state import fixed_state
+from measures._opaque import as_model
+from measures._state import FATAL, fixed_state
 from measures.core import select
 from training.settings import exact, number
 
@@ -23,7 +24,7 @@ COLUMNS = ["measure", "variant", "value", "se", "n", "seconds", "forwards", "rea
 
 @fixed_state()
 def evaluate(
-    model: nn.Module,
+    model: nn.Module | Callable[[Tensor], Tensor],
     images: Tensor,
     labels: Tensor,
     names: str | Sequence[str] = "all",
@@ -42,7 +43,8 @@ def evaluate(
     """Compute measures on one model: a row per measure and variant. Shows a progress bar on a terminal.
 
     model        images in [0, 1] in, logits (n, classes) out, classes >= 2; in eval mode; left exactly as it was. It
-                 runs without the caller's autocast, inference mode, default dtype and default device
+                 runs without the caller's autocast, inference mode, default dtype and default device.
+                 Of a plain function, TorchScript and quantised networks only what needs no weights is computed
     images       (n, c, h, w) in [0, 1]; labels (n,) integers; the model is handed copies
     names        measures, families ('margin'), or 'all': one of them or a list
     eps, norm    threat model: radius of the ball in the units of images (a number or a fraction), Linf (<= 1) or L2
@@ -72,8 +74,8 @@ def evaluate(
     import pandas as pd
 
     measured = select([names] if isinstance(names, str) else names)
-    model = model.module if isinstance(model, nn.DataParallel) else model
-    model = model if device is None else on_device(model, device)
+    model = model if device is None or not isinstance(model, nn.Module) else on_device(model, device)
+    model = as_model(model, device)
     if any(tensor.is_inference() for tensor in [*model.parameters(), *model.buffers()]):
         model = copy.deepcopy(model)  # made in inference mode: no gradient passes through these
     data = prepare(

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from measures._state import FATAL
+
 
 def check_model(model: nn.Module, images: Tensor, labels: Tensor) -> str:
     """Raise ValueError unless the model gives logits of two classes or more that are a function of the image, leaves
@@ -14,7 +16,7 @@ def check_model(model: nn.Module, images: Tensor, labels: Tensor) -> str:
     version = given._version
     halves: dict[torch.dtype, str] = {}
     with _low_precision(model, halves):
-        logits = model(given)
+        logits = called(model, given)
     if given._version != version or not torch.equal(given, images[:1]):
         raise ValueError(
             "model: found that it writes into its input, wanted the images left alone: in forward, first x = x.clone()"
@@ -42,6 +44,18 @@ def check_model(model: nn.Module, images: Tensor, labels: Tensor) -> str:
         found = f"{int(labels.min())} .. {int(labels.max())}"
         raise ValueError(f"labels: found {found}, wanted 0 .. {logits.shape[1] - 1}, the model's classes")
     return "; ".join(f"the model computes in {dtype} ({name})" for dtype, name in halves.items())
+
+
+def called(model: nn.Module, images: Tensor) -> object:
+    """model(images). Raises ValueError, with what it raised, where it cannot take such images."""
+    try:
+        return model(images)
+    except FATAL:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        shape = f"(n, {', '.join(map(str, images.shape[1:]))})"
+        raise ValueError(f"model: found that it cannot take images {shape}: {type(error).__name__}: {said}") from error
 
 
 @contextmanager

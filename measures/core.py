@@ -30,7 +30,8 @@ from torch import Tensor
 from measures._code import names, require
 from training.registry import Registry
 
-# Bumped by hand when the arithmetic of this file, _compute.py, _data.py or _model_checks.py changes: all measures are computed again.
+# Bumped by hand when the arithmetic of this file, _compute.py, _data.py or _model_checks.py changes: all measures are
+# computed again.
 CORE_VERSION = 1
 
 MEASURES = Registry("measure")

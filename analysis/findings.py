@@ -13,6 +13,7 @@ from analysis.labels import measure_label, minus, with_interval
 MOST = 5  # things named one by one in a sentence
 FLAG_WORDS = {
     "best_is_last": "whose run's best checkpoint is its last",
+    "gradient_masking": "with signs of gradient masking",
     "robust_floor": "with robust accuracy at or below chance",
 }
 COMPONENT_WORDS = {

@@ -13,6 +13,8 @@ FLAG_REASONS = {
     "best_is_last": "the best checkpoint is the last epoch: both models are the same",
     "catastrophic_overfitting": "in training, PGD accuracy on the validation images fell to less than half while FGSM"
     " accuracy stayed (log.csv says when; the best checkpoint may be from before); kept",
+    "gradient_masking": "gradients mislead the attack, or outputs are probabilities, so robust accuracy may be too high"
+    " (the outcomes of its chunk say what was seen); kept",
     ROBUST_FLOOR: "robust accuracy is at or below chance; kept, and tau is also given without such models",
 }
 GRAVEST = ("failed", "collapsed", "no outcome")  # listed first

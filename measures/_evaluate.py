@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from measures._compute import compute, contexts
-from measures._data import attack, prepare
+from measures._data import Data, attack, prepare
 from measures._opaque import as_model
-from measures._state import FATAL, fixed_state
+from measures._state import FATAL, fixed_state, untouched
 from measures.core import select
+from training.masking import gradient_masking
 from training.settings import exact, number
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def evaluate(
     Returns a DataFrame with columns measure, variant (clean | adversarial | none), value, se (standard error), n
     (images used), seconds, forwards (of single images; a backward pass counts as two), reason. Where a value is not
     defined or its computation failed, value is NaN and reason says why; a reason beside a value starts with 'note: '.
+    A model whose gradients mislead an attack (training/masking.py), or that gives probabilities, is noted so.
     Where a few images hold most of a mean, such as the loss of a network that fits nearly all others, samples of a few
     hundred miss them, and value +- 1.96 se covers less often than 95 % (83 to 92 % seen).
     Raises LookupError for an unknown name, ValueError for input that is not as above or a model whose output is random
@@ -90,12 +92,22 @@ def evaluate(
             raise
         except Exception as error:  # measures that need the examples then say why there are none
             data = replace(data, no_adversarial=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    if any(variant != "none" for one in measured for variant in one.variants):
+        data = replace(data, remark="; ".join(filter(None, [data.remark, masking(model, data)])))
     shared, rows = contexts(model, data), []
     bar = tqdm([(one, variant) for one in measured for variant in one.variants], disable=None, leave=False)
     for one, variant in bar:
         bar.set_description(f"{one.name} ({variant})")
         rows.append(asdict(compute(one, model, data, variant, shared)))
     return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float, "se": float})
+
+
+def masking(model: nn.Module, data: Data) -> str:
+    """Why gradient attacks and gradients in the input say little about this model: '' where nothing speaks for it."""
+    given = model, data.images, data.labels, data.index, data.adversarial
+    with untouched(model):
+        found = gradient_masking(*given, eps=data.eps, norm=data.norm, seed=data.seed, batch=data.batch_size)
+    return found.evidence and f"gradient masking: {found.evidence}"
 
 
 def on_device(model: nn.Module, device: torch.device | str) -> nn.Module:

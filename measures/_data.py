@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -67,20 +69,20 @@ class Data:
 @fixed_state()
 def prepare(
     model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    images: Any,
+    labels: Any,
     *,
     eps: float,
     norm: str = "Linf",
     seed: int = 0,
-    index: Tensor | None = None,
-    adversarial: Tensor | None = None,
+    index: Any = None,
+    adversarial: Any = None,
     batch_size: int = 256,
     initial: Mapping[str, Tensor] | None = None,
     log: Sequence[Mapping[str, float]] | None = None,
     target_se: float | None = None,
 ) -> Data:
-    """The images, on the device and in the dtype of the model's parameters, after one check of everything.
+    """The images (tensors or NumPy arrays), on the device and in the dtype of the model, after one check of everything.
 
     index: identity of each image, which keys its random numbers; default 0 .. n-1.
     initial: the model's state dictionary at its initialisation; log: its training log, a line per epoch.
@@ -91,6 +93,12 @@ def prepare(
     error that is not above 0.
     """
     require_eval(model)
+    images, labels, index, adversarial = (
+        torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+        for given in (images, labels, index, adversarial)
+    )
+    if labels is None:
+        raise ValueError("labels: found nothing, wanted (n,) integers, or a DataLoader of (images, labels) as images")
     check_tensors(images=images, labels=labels, index=index, adversarial=adversarial)
     check_images(images)
     if norm not in attacks.NORMS:
@@ -98,7 +106,7 @@ def prepare(
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps: found {eps}, wanted a number >= 0")
     if norm == "Linf" and eps > 1:  # 8 for 8/255
-        raise ValueError(f"eps: found {eps:g}, wanted at most 1, the range of an image")
+        raise ValueError(f"eps: found {shown(eps, 1)}, wanted at most 1, the range of an image")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size!r}, wanted a whole number > 0")
     if target_se is not None and not target_se > 0:
@@ -136,14 +144,26 @@ def check_tensors(**given: object) -> None:
     """Raise ValueError unless each is a tensor, or None."""
     for name, value in given.items():
         if value is not None and not isinstance(value, Tensor):
-            raise ValueError(f"{name}: found {type(value).__name__}, wanted a torch.Tensor")
+            raise ValueError(f"{name}: found {type(value).__name__}, wanted a torch.Tensor or a NumPy array")
 
 
 def check_images(images: Tensor) -> None:
     """Raise ValueError unless images are (n, ...) in [0, 1]."""
     if images.dim() < 2 or len(images) == 0:
         raise ValueError(f"images: found shape {tuple(images.shape)}, wanted (n, c, h, w) with n > 0")
-    attacks.check_range(images)
+    outside(images, "images", "all inside [0, 1]")
+
+
+def outside(images: Tensor, name: str, wanted: str) -> None:
+    """Raise ValueError unless every entry lies in [0, 1]."""
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"{name}: found values from {shown(low)} to {shown(high, 1)}, wanted {wanted}")
+
+
+def shown(value: float, bound: float = 0.0) -> str:
+    """The number in 4 digits, or in all of them where these would make it the bound that it is not."""
+    return str(value) if value != bound and float(f"{value:.4g}") == bound else f"{value:.4g}"
 
 
 def checked(adversarial: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
@@ -153,13 +173,13 @@ def checked(adversarial: Tensor, images: Tensor, eps: float, norm: str) -> Tenso
         raise ValueError(f"adversarial: found shape {tuple(adversarial.shape)}, wanted {tuple(images.shape)}")
     there = adversarial.flatten(1).isfinite().all(dim=1)
     found, shift = adversarial[there], (adversarial - images)[there].flatten(1)
-    if len(found) and not (float(found.min()) >= 0 and float(found.max()) <= 1):
-        raise ValueError(
-            f"adversarial: found values from {float(found.min()):g} to {float(found.max()):g}, wanted [0, 1]"
-        )
+    if len(found):
+        outside(found, "adversarial", "[0, 1]")
     length = float((shift.abs().amax(dim=1) if norm == "Linf" else shift.norm(dim=1)).max()) if len(found) else 0.0
     if length > eps * (1 + 1e-4) + 1e-6:
-        raise ValueError(f"adversarial: found an image {length:g} from its clean one ({norm}), wanted at most {eps:g}")
+        raise ValueError(
+            f"adversarial: found an image {shown(length, eps)} from its clean one ({norm}), wanted at most {eps:g}"
+        )
     return adversarial
 
 

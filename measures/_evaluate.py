@@ -3,14 +3,15 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from measures._compute import compute, contexts
-from measures._data import Data, attack, prepare
+from measures._data import Data, attack, check_tensors, prepare
 from measures._opaque import as_model
 from measures._state import FATAL, fixed_state, untouched
 from measures.core import select
@@ -18,6 +19,7 @@ from training.masking import gradient_masking
 from training.settings import exact, number
 
 if TYPE_CHECKING:
+    import numpy as np
     from pandas import DataFrame
 
 COLUMNS = ["measure", "variant", "value", "se", "n", "seconds", "forwards", "reason"]
@@ -26,9 +28,9 @@ COLUMNS = ["measure", "variant", "value", "se", "n", "seconds", "forwards", "rea
 @fixed_state()
 def evaluate(
     model: nn.Module | Callable[[Tensor], Tensor],
-    images: Tensor,
-    labels: Tensor,
-    names: str | Sequence[str] = "all",
+    images: "Tensor | np.ndarray | DataLoader[Any]",
+    labels: "Tensor | np.ndarray | None" = None,
+    names: str | Callable | Sequence[str | Callable] = "all",
     *,
     eps: float | str = "8/255",
     norm: str = "Linf",
@@ -46,8 +48,10 @@ def evaluate(
     model        images in [0, 1] in, logits (n, classes) out, classes >= 2; in eval mode; left exactly as it was. It
                  runs without the caller's autocast, inference mode, default dtype and default device.
                  Of a plain function, TorchScript and quantised networks only what needs no weights is computed
-    images       (n, c, h, w) in [0, 1]; labels (n,) integers; the model is handed copies
-    names        measures, families ('margin'), or 'all': one of them or a list
+    images       (n, c, h, w) in [0, 1]; labels (n,) integers; tensors or NumPy arrays; the model is handed copies. Or a
+                 DataLoader of pairs (images, labels), alone: all it gives is read, in its order
+    names        measures, families ('margin'), or 'all', or functions of yours decorated by @measure
+                 (measures/core.py), wherever they stand: one of them or a list
     eps, norm    threat model: radius of the ball in the units of images (a number or a fraction), Linf (<= 1) or L2
     seed, index  all random numbers are keyed by (seed, identity of the image); identities default to 0 .. n-1
     adversarial  adversarial images, where they are at hand; else PGD-10 with steps of eps/4 makes them once, for all
@@ -75,7 +79,8 @@ def evaluate(
     """
     import pandas as pd
 
-    measured = select([names] if isinstance(names, str) else names)
+    measured = select([names] if isinstance(names, str) or callable(names) else names)
+    images, labels = all_pairs(images, labels) if isinstance(images, DataLoader) else (images, labels)
     model = model if device is None or not isinstance(model, nn.Module) else on_device(model, device)
     model = as_model(model, device)
     if any(tensor.is_inference() for tensor in [*model.parameters(), *model.buffers()]):
@@ -100,6 +105,19 @@ def evaluate(
         bar.set_description(f"{one.name} ({variant})")
         rows.append(asdict(compute(one, model, data, variant, shared)))
     return pd.DataFrame(rows, columns=COLUMNS).astype({"value": float, "se": float})
+
+
+def all_pairs(loader: DataLoader, labels: object) -> tuple[Tensor, Tensor]:
+    """All images and labels of a loader. Raises ValueError where it gives no pairs, or labels are given twice."""
+    if labels is not None:
+        raise ValueError(f"labels: found {type(labels).__name__} beside a DataLoader, wanted its labels alone")
+    batches = list(loader)
+    if not batches or not all(isinstance(batch, list | tuple) and len(batch) == 2 for batch in batches):
+        found = f"batches of {type(batches[0]).__name__}" if batches else "no batch"
+        raise ValueError(f"images: found {found} in the DataLoader, wanted pairs (images, labels)")
+    images, targets = zip(*batches, strict=True)
+    check_tensors(images=images[0], labels=targets[0])
+    return torch.cat(images), torch.cat(targets)
 
 
 def masking(model: nn.Module, data: Data) -> str:

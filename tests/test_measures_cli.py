@@ -19,6 +19,7 @@ def project(tmp_path):
     """A copy of the two packages, in which files may be edited."""
     for package in ("measures", "training"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "Snakefile").touch()  # by which a checkout is known
     return tmp_path
 
 

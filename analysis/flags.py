@@ -53,6 +53,11 @@ WORDS = {
         "gap far from what main effects and two-way interactions of the settings give; kept, and headlines are also"
         " given without such models",
     ),
+    "gradient_masking": Words(
+        "with signs of gradient masking",
+        "gradients mislead the attack, or outputs are probabilities, so robust accuracy may be too high (the outcomes of"
+        " its chunk say what was seen); kept",
+    ),
     ROBUST_FLOOR: Words(
         "with robust accuracy at or below chance",
         "robust accuracy is at or below chance; kept, and headlines are also given without such models",

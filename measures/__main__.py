@@ -23,12 +23,18 @@ def catalogue(as_json: bool) -> None:
 
 
 def new(name: str, root: Path = ROOT) -> Path:
-    """Write measures/NAME.py, a working measure to start from. Raises ValueError for a name that cannot be one."""
+    """Write measures/NAME.py, a working measure to start from. Raises ValueError for a name that cannot be one,
+    and outside a checkout."""
     from measures._template import TEMPLATE
     from measures.core import groups
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or name in (*RESERVED, *groups()):
         raise ValueError(f"NAME: found {name!r}, wanted lower-case letters, digits and underscores, such as my_measure")
+    if not (root / "Snakefile").is_file():
+        raise ValueError(
+            f"{root / 'measures'}: found an installed package, wanted a checkout of the project; elsewhere decorate a"
+            " function of your own with @measure and give it to evaluate: names=[my_measure]"
+        )
     file = root / "measures" / f"{name}.py"
     if file.exists():
         raise ValueError(f"{file} exists: found measure {name!r}, wanted a new name")

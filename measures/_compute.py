@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from measures._context import Context
-from measures._data import FIRST, LOOK, Data, require_eval
+from measures._data import FIRST, LOOK, Data
+from measures._model_checks import require_eval
+from measures._opaque import asked
+from measures._state import FATAL, fixed_state, untouched
 from measures.core import Batch, Measure, Missing, mean
-from training.modes import buffers_kept, frozen, full_precision
-
-# Not the measure's fault, and not to be taken for a missing value: the job ends, and may be tried again elsewhere.
-FATAL = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,11 @@ def compute(
     require_eval(model)
     n = 0 if variant == "none" else len(data.images)
     start, value, se, reason, failed = time.perf_counter(), None, None, "", False
-    with frozen(model), buffers_kept(model), torch.no_grad(), full_precision(), _forwards(model) as count:
+    with fixed_state(), untouched(model), _forwards(model) as count:
         try:
             found = contexts(model, data) if shared is None else shared
-            value, se, n, reason = _value(measured, model, data, variant, found)
+            with asked(model):
+                value, se, n, reason = _value(measured, model, data, variant, found)
         except Missing as missing:
             reason = str(missing)
         except FATAL:
@@ -97,6 +97,8 @@ def _value(
     if not math.isfinite(value):
         raise Missing(f"value is {value}")
     remarks = [f"{count} of {n} {text}" for text, count in (batches[0].notes if batches else {}).items() if count]
+    if variant != "none" and data.remark:
+        remarks.append(data.remark)
     if variant != "none" and n < len(data.images):
         remarks.append(f"stopped after {n} of {len(data.images)} images, standard error at most {data.target_se:g}")
     return value, se if math.isfinite(se) else None, n, "; ".join(remarks) and f"note: {'; '.join(remarks)}"

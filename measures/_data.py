@@ -3,14 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from measures._attack import pgd10
+from measures._model_checks import check_model, require_eval
+from measures._state import fixed_state, untouched
 from measures.core import Batch, Missing
 from training import attacks, keyed
-from training.modes import buffers_kept, frozen, full_precision
 
 LOOK = 64  # with a target standard error: images between two looks at it
 FIRST = 256  # images before the first look that counts: the spread of fewer may be small by chance
@@ -24,7 +27,7 @@ class Data:
     target_se: mean-type measures stop at the second multiple of LOOK images in a row, from FIRST on, where their
     standard error is that small; images are then in an order drawn by their identity, so that the first n are a random
     sample.
-    no_adversarial: why the attack failed.
+    remark: what there is to say beside every value of data. no_adversarial: why the attack failed.
     """
 
     images: Tensor
@@ -38,6 +41,7 @@ class Data:
     initial: dict[str, Tensor] | None = None
     log: list[dict] | None = None
     target_se: float | None = None
+    remark: str = ""
     no_adversarial: str = "the attack found a gradient that is not finite"
 
     def batches(self, variant: str) -> list[Batch]:
@@ -62,22 +66,23 @@ class Data:
         return replace(self, **taken, adversarial=adversarial)
 
 
+@fixed_state()
 def prepare(
     model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    images: Any,
+    labels: Any,
     *,
     eps: float,
     norm: str = "Linf",
     seed: int = 0,
-    index: Tensor | None = None,
-    adversarial: Tensor | None = None,
+    index: Any = None,
+    adversarial: Any = None,
     batch_size: int = 256,
     initial: Mapping[str, Tensor] | None = None,
     log: Sequence[Mapping[str, float]] | None = None,
     target_se: float | None = None,
 ) -> Data:
-    """The images, on the device and in the dtype of the model's parameters, after one check of everything.
+    """The images (tensors or NumPy arrays), on the device and in the dtype of the model, after one check of everything.
 
     index: identity of each image, which keys its random numbers; default 0 .. n-1.
     initial: the model's state dictionary at its initialisation; log: its training log, a line per epoch.
@@ -88,6 +93,12 @@ def prepare(
     error that is not above 0.
     """
     require_eval(model)
+    images, labels, index, adversarial = (
+        torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+        for given in (images, labels, index, adversarial)
+    )
+    if labels is None:
+        raise ValueError("labels: found nothing, wanted (n,) integers, or a DataLoader of (images, labels) as images")
     check_tensors(images=images, labels=labels, index=index, adversarial=adversarial)
     check_images(images)
     if norm not in attacks.NORMS:
@@ -95,7 +106,7 @@ def prepare(
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps: found {eps}, wanted a number >= 0")
     if norm == "Linf" and eps > 1:  # 8 for 8/255
-        raise ValueError(f"eps: found {eps:g}, wanted at most 1, the range of an image")
+        raise ValueError(f"eps: found {shown(eps, 1)}, wanted at most 1, the range of an image")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size!r}, wanted a whole number > 0")
     if target_se is not None and not target_se > 0:
@@ -104,34 +115,55 @@ def prepare(
     for name, tensor in (("labels", labels), ("index", index)):
         if tensor.shape != (len(images),) or tensor.is_floating_point():
             raise ValueError(f"{name}: found {tensor.dtype} {tuple(tensor.shape)}, wanted {len(images)} integers")
-    like = next((p for p in model.parameters() if p.is_floating_point()), images)
+    like, whose = like_of(model, images)
     if like.device.type == "mps":
         raise ValueError("device: found mps, which has no float64, wanted cpu or cuda")
     if like.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"model: found {like.dtype}, wanted torch.float32 or torch.float64: model.float()")
-    images, labels, index = images.to(like), labels.to(like.device).long(), index.to(like.device).long()
-    check_labels(model, images, labels)
-    adversarial = None if adversarial is None else checked(adversarial.to(like), images, eps, norm)
+        raise ValueError(f"{whose}: found {like.dtype}, wanted torch.float32 or torch.float64: {whose}.float()")
+    images = images.detach().to(like, copy=True)  # the caller's memory is never handed out
+    labels, index = (tensor.to(like.device, torch.int64, copy=True) for tensor in (labels, index))
+    with untouched(model):
+        remark = check_model(model, images, labels)
+    if adversarial is not None:
+        adversarial = checked(adversarial.detach().to(like, copy=True), images, eps, norm)
     before = None if initial is None else initial_state(model, initial, like)
     lines = None if log is None else [log_line(line, place) for place, line in enumerate(log)]
-    data = Data(images, labels, index, adversarial, eps, norm, seed, batch_size, before, lines, target_se)
+    data = Data(images, labels, index, adversarial, eps, norm, seed, batch_size, before, lines, target_se, remark)
     if target_se is None:
         return data
     return data.rows(keyed.bits(seed, ORDER_STREAM, index, 1)[:, 0].argsort(stable=True))
+
+
+def like_of(model: nn.Module, images: Tensor) -> tuple[Tensor, str]:
+    """A tensor of the device and dtype to compute in, and whose it is: of the model's weights, else of the images."""
+    own = next((p for p in model.parameters() if p.is_floating_point()), getattr(model, "like", None))
+    return (images, "images") if own is None else (own, "model")
 
 
 def check_tensors(**given: object) -> None:
     """Raise ValueError unless each is a tensor, or None."""
     for name, value in given.items():
         if value is not None and not isinstance(value, Tensor):
-            raise ValueError(f"{name}: found {type(value).__name__}, wanted a torch.Tensor")
+            raise ValueError(f"{name}: found {type(value).__name__}, wanted a torch.Tensor or a NumPy array")
 
 
 def check_images(images: Tensor) -> None:
     """Raise ValueError unless images are (n, ...) in [0, 1]."""
     if images.dim() < 2 or len(images) == 0:
         raise ValueError(f"images: found shape {tuple(images.shape)}, wanted (n, c, h, w) with n > 0")
-    attacks.check_range(images)
+    outside(images, "images", "all inside [0, 1]")
+
+
+def outside(images: Tensor, name: str, wanted: str) -> None:
+    """Raise ValueError unless every entry lies in [0, 1]."""
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"{name}: found values from {shown(low)} to {shown(high, 1)}, wanted {wanted}")
+
+
+def shown(value: float, bound: float = 0.0) -> str:
+    """The number in 4 digits, or in all of them where these would make it the bound that it is not."""
+    return str(value) if value != bound and float(f"{value:.4g}") == bound else f"{value:.4g}"
 
 
 def checked(adversarial: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
@@ -141,13 +173,13 @@ def checked(adversarial: Tensor, images: Tensor, eps: float, norm: str) -> Tenso
         raise ValueError(f"adversarial: found shape {tuple(adversarial.shape)}, wanted {tuple(images.shape)}")
     there = adversarial.flatten(1).isfinite().all(dim=1)
     found, shift = adversarial[there], (adversarial - images)[there].flatten(1)
-    if len(found) and not (float(found.min()) >= 0 and float(found.max()) <= 1):
-        raise ValueError(
-            f"adversarial: found values from {float(found.min()):g} to {float(found.max()):g}, wanted [0, 1]"
-        )
+    if len(found):
+        outside(found, "adversarial", "[0, 1]")
     length = float((shift.abs().amax(dim=1) if norm == "Linf" else shift.norm(dim=1)).max()) if len(found) else 0.0
     if length > eps * (1 + 1e-4) + 1e-6:
-        raise ValueError(f"adversarial: found an image {length:g} from its clean one ({norm}), wanted at most {eps:g}")
+        raise ValueError(
+            f"adversarial: found an image {shown(length, eps)} from its clean one ({norm}), wanted at most {eps:g}"
+        )
     return adversarial
 
 
@@ -156,33 +188,6 @@ def log_line(line: Mapping[str, float], place: int) -> dict[str, float]:
     if absent := [key for key in ("epoch", "train_loss") if key not in line]:
         raise ValueError(f"log, line {place + 1}: found {', '.join(line) or 'nothing'}, wanted {absent[0]} as well")
     return dict(line)
-
-
-@torch.no_grad()
-def check_labels(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Raise ValueError unless the model gives logits of two classes or more that are a function of the image, and the
-    labels are among its classes."""
-    logits = model(images[:1])
-    if not isinstance(logits, Tensor):
-        raise ValueError(f"model: found a {type(logits).__name__}, wanted logits (n, classes)")
-    if logits.dim() != 2 or len(logits) != 1:
-        raise ValueError(f"model: found an output of shape {tuple(logits.shape)} for one image, wanted (1, classes)")
-    if logits.shape[1] < 2:  # margins, softmax and other classes have no meaning
-        raise ValueError(f"model: found {logits.shape[1]} class, wanted at least 2")
-    room = 1e-3 * float(logits.abs().nan_to_num().max())
-    few = images[:4]  # of one image, dropout may draw the same for all of three classes twice
-    beside = model(few)
-    for what, found, wanted in (
-        ("changes from call to call", model(few), beside),
-        ("depends on the other images", beside[:1], logits),
-    ):
-        if not torch.allclose(found, wanted, rtol=0.0, atol=room, equal_nan=True):
-            raise ValueError(
-                f"model: found an output that {what}, wanted a function of the image (dropout, BatchNorm?)"
-            )
-    if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
-        found = f"{int(labels.min())} .. {int(labels.max())}"
-        raise ValueError(f"labels: found {found}, wanted 0 .. {logits.shape[1] - 1}, the model's classes")
 
 
 def initial_state(model: nn.Module, initial: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
@@ -197,13 +202,6 @@ def initial_state(model: nn.Module, initial: Mapping[str, Tensor], like: Tensor)
 
 def attack(model: nn.Module, data: Data) -> Data:
     """`data` with PGD-10 examples (step eps/4), each started at a point of the ball drawn for that image."""
-    with frozen(model), buffers_kept(model), full_precision():
+    with fixed_state(), untouched(model):
         parts = [pgd10(model, batch) for batch in data.batches("clean")]
     return replace(data, adversarial=torch.cat(parts))
-
-
-def require_eval(model: nn.Module) -> None:
-    """Raise ValueError unless every part of the model is in eval mode."""
-    for name, module in model.named_modules():
-        if module.training:
-            raise ValueError(f"model: found {name or 'it'} in train mode, wanted eval mode: call model.eval() first")

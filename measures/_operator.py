@@ -1,5 +1,6 @@
 """Norms of layers as the linear maps that they are: with true stride, padding, dilation, groups and input size."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,6 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from measures._weights import matrices
 from measures.core import Missing
@@ -72,14 +72,15 @@ def operator_norm(layer: Layer, size: tuple[int, ...], name: str = "the layer") 
         return float(torch.linalg.matrix_norm(layer.weight.detach().double(), ord=2))
     if not layer.weight.any():
         return 0.0
-    values = {key: value.detach().double() for key, value in layer.named_parameters(recurse=False)}
-    values |= {key: torch.zeros_like(value) for key, value in values.items() if key == "bias"}
+    plain = copy.copy(layer)  # a weight that a hook computes (spectral_norm, weight_norm) is taken as it is
+    vars(plain).pop("weight", None)
+    vars(plain)["_parameters"] = {"weight": layer.weight.detach().double(), "bias": None}
 
     def gram(x: Tensor) -> Tensor:
         """A^T A x of each row: (n, inputs) -> (n, inputs)."""
         with torch.enable_grad():
             x = x.reshape(-1, *size).requires_grad_()
-            energy = functional_call(layer, values, (x,)).square().sum() / 2
+            energy = plain.forward(x).square().sum() / 2
             return torch.autograd.grad(energy, x)[0].flatten(1)
 
     inputs, device = math.prod(size), layer.weight.device

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from measures._context import Context
 from measures._noise import normal
-from measures._weights import normalization_parameters, weights_of
+from measures._weights import logits_at, normalization_parameters, weights_of
 from measures.core import Missing, mean
 
 DROP = 0.1  # of the accuracy
@@ -88,7 +87,7 @@ def search(model: nn.Module, context: Context, magnitude: bool) -> Scale:
         for draw in range(DRAWS):
             u = noise(draw)
             moved = {name: weight + deviation(weight, sigma, magnitude) * u[name] for name, weight in weights.items()}
-            logits = torch.cat([functional_call(model, moved, (batch.images,)) for batch in context.batches])
+            logits = torch.cat([logits_at(model, moved, batch.images) for batch in context.batches])
             found.append(before - correct(logits, labels))
         return torch.stack(found, dim=1)
 

@@ -13,8 +13,9 @@ import torch
 from tqdm import tqdm
 
 from measures._code import code_id
-from measures._compute import FATAL, Row, compute, contexts
+from measures._compute import Row, compute, contexts
 from measures._data import prepare
+from measures._state import FATAL
 from measures.core import Measure, select
 from training import planned
 from training.checkpoint import FileFault, read_json, write_atomically

@@ -12,7 +12,6 @@ from measures.core import Batch, measure
     expects={"clean": None, "adversarial": None},  # sign the paper claims for the gap: 1, -1, or None for no claim
     paper="",
     formula="mean_i max_k softmax(f(x_i))[k]",
-    invariances=("layer rescaling", "BatchNorm folding"),
 )
 def NAME(model: nn.Module, batch: Batch) -> Tensor:
     """Mean confidence: the largest class probability. (Say here what NAME is.)

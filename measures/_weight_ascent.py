@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from measures._context import Context
-from measures._weights import Weights
+from measures._weights import Weights, logits_at
 from measures.core import Missing
 from training.attacks import Loss
 
@@ -16,7 +15,7 @@ def losses_at(
     model: nn.Module, weights: Weights, images: Sequence[Tensor], labels: Sequence[Tensor], loss: Loss
 ) -> Tensor:
     """Loss of each image of all batches at `weights`: (n,)."""
-    found = [loss(functional_call(model, dict(weights), (x,)), y) for x, y in zip(images, labels, strict=True)]
+    found = [loss(logits_at(model, weights, x), y) for x, y in zip(images, labels, strict=True)]
     return torch.cat(found)
 
 
@@ -74,7 +73,7 @@ def gradients_at(
     leaves = {name: weight.detach().requires_grad_(True) for name, weight in weights.items()}
     x = x.detach().requires_grad_(of_images)
     with torch.enable_grad():
-        values = loss(functional_call(model, leaves, (x,)), y)
+        values = loss(logits_at(model, leaves, x), y)
         sought = [*leaves.values(), *([x] if of_images else [])]
         found = torch.autograd.grad(values.sum(), sought, allow_unused=True, materialize_grads=True)
     return values.detach(), dict(zip(leaves, found, strict=False)), found[-1]

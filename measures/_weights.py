@@ -21,9 +21,28 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
+def logits_at(model: nn.Module, weights: Weights, images: Tensor) -> Tensor:
+    """The model's logits at other values of some parameters, by the names of `weights_of`: (n, ...) -> (n, classes)."""
+    return functional_call(model, everywhere(model, weights), (images,), tie_weights=False)
+
+
+def everywhere(model: nn.Module, weights: Weights) -> dict[str, Tensor]:
+    """The weights under every place in the model that holds them, each place once.
+
+    (functional_call ties names, not places: a module that is used twice has two names for one place, is exchanged twice
+    and given back once, and the model keeps the exchanged tensor.)
+    """
+    places: dict[int, list[str]] = {}
+    for prefix, module in model.named_modules():  # each module once
+        for own, parameter in module._parameters.items():
+            places.setdefault(id(parameter), []).append(f"{prefix}.{own}" if prefix else own)
+    same = {names[0]: names for names in places.values()}
+    return {name: weight for first, weight in weights.items() for name in same[first]}
+
+
 def losses(model: nn.Module, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of each image at other weights: (n, ...), (n,) -> (n,)."""
-    return cross_entropy(functional_call(model, dict(weights), (images,)), labels)
+    return cross_entropy(logits_at(model, weights, images), labels)
 
 
 def norm(tensors: Weights) -> float:

@@ -1,15 +1,14 @@
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from measures._attack import pgd10
 from measures._context import Context
-from measures._weights import losses, normalization_parameters, weights_of
+from measures._weights import logits_at, losses, normalization_parameters, weights_of
 from measures.core import Batch, measure
 from training import keyed
 
 XI = 0.5  # length of the noise of a layer, relative to the layer's weights
-DRAWS = 10
+PAIRS = 5  # of draws of opposite sign
 STREAM = 2_000  # and onwards: one stream of keyed numbers per parameter
 
 
@@ -18,17 +17,19 @@ STREAM = 2_000  # and onwards: one stream of keyed numbers per parameter
     needs=("batches", "context"),
     expects={"clean": None, "adversarial": 1},
     paper="Stutz et al., ICCV 2021",
-    formula="E_v L(w + v) - L(w),  ||v_l||_2 = 0.5 ||w_l||_2 for each layer l,  10 draws",
+    formula="E_v L(w + v) - L(w),  ||v_l||_2 = 0.5 ||w_l||_2 for each layer l,  5 draws and their opposites",
     invariances=("layer rescaling",),
 )
 def average_flat(model: nn.Module, batches: list[Batch], context: Context) -> Tensor:
     """Mean rise of the (robust) loss under random noise on the weights, relative layer by layer.
 
-        (1/10) sum_j L(w + v_j) - L(w),  v_j[l] uniform on the sphere of radius xi ||w_l||_2, xi = 0.5;  in nats
-        -> (n, 10): each image's rise at each draw
+        (1/5) sum_j (L(w + v_j) + L(w - v_j))/2 - L(w),  v_j[l] uniform on the sphere of radius xi ||w_l||_2
+        xi = 0.5;  in nats;  -> (n, 5): each image's rise at each pair
 
     A layer is one parameter tensor (weights and biases apart), as in the authors' code; scales and shifts of
-    normalisation layers stay. Noise is keyed by (seed, parameter, draw). Its spread enters the standard error.
+    normalisation layers stay. Noise is keyed by (seed, parameter, pair). Its spread enters the standard error.
+    Draws come with their opposites (relative standard deviation over seeds .17 instead of .23, adversarial .17 instead
+    of .27, on a small MLP trained on digits, at equal passes).
     A draw is made once for all images (of a ResNet-18 it costs what a forward pass of 120 costs), so target_se stops
     nothing.
     Clean: L is the mean cross-entropy. Adversarial: the robust loss, PGD-10 redone on w + v_j after each draw from the
@@ -42,13 +43,16 @@ def average_flat(model: nn.Module, batches: list[Batch], context: Context) -> Te
     before = torch.cat([context.losses(batch) for batch in batches])
     fixed = normalization_parameters(model)
     rises = []
-    for draw in range(DRAWS):
-        moved = {
-            name: weight if name in fixed else weight + sphere(weight, batches[0].seed, STREAM + place, draw)
-            for place, (name, weight) in enumerate(weights.items())
-        }
-        after = [losses(model, moved, examples(model, moved, batch), batch.labels) for batch in batches]
-        rises.append(torch.cat(after) - before)
+    for pair in range(PAIRS):
+        both = torch.zeros_like(before)
+        for sign in (1, -1):
+            moved = {
+                name: weight if name in fixed else weight + sign * sphere(weight, batches[0].seed, STREAM + place, pair)
+                for place, (name, weight) in enumerate(weights.items())
+            }
+            after = [losses(model, moved, examples(model, moved, batch), batch.labels) for batch in batches]
+            both += torch.cat(after) / 2
+        rises.append(both - before)
     return torch.stack(rises, dim=1)
 
 
@@ -63,4 +67,4 @@ def examples(model: nn.Module, weights: dict[str, Tensor], batch: Batch) -> Tens
     """The images on which the loss at `weights` is taken: clean, or attacked anew at these weights."""
     if batch.variant == "clean":
         return batch.images
-    return pgd10(lambda images: functional_call(model, weights, (images,)), batch)
+    return pgd10(lambda images: logits_at(model, weights, images), batch)

@@ -25,13 +25,16 @@ def boundary_thickness(model: nn.Module, batch: Batch, context: Context) -> Tens
         images (n, c, h, w) -> (n,);  L2 length in units of pixel intensity, >= 0
 
     a is the class predicted at x_i, b another class drawn at random (keyed by image), and x_i' ends a targeted L2 PGD
-    from x_i towards b: budget 5 sqrt(d/3072) for d pixel values (5 for CIFAR-10), 20 steps of budget/25, inside [0, 1].
-    A robust model may never be moved to b: its segment counts as it is, as published, and a note says how many.
+    from x_i towards b: budget 5 sqrt(d/3072) for d pixel values (5 for CIFAR-10), 20 steps of budget/25, inside [0, 1],
+    so that x_i' lies at most 0.8 budget from x_i. A segment that ends before b counts as it is, as published; a note
+    says how many do: of the images of the default study 93 % of the clean ones and 79 % of the adversarial ones, on
+    which the value is that of a part of the way. boundary_thickness_crossing goes on until b is reached.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: Yang et al., Boundary thickness and robustness in learning models, NeurIPS 2020: thin boundaries go with a
     large robust generalization gap, so -1; none for the adversarial variant, which it does not have. The authors' code
-    draws b among classes other than the label, works on augmented images in normalised units without the box, and takes
-    steps of budget/5.
+    draws b among classes other than the label, and works on augmented images in units of a pixel's standard deviation:
+    its budget of 5 is about 1 in units of intensity. Its 20 steps of budget/5 can reach that budget; it clamps to the
+    range of the batch.
     """
     path, x = segments(model, batch, context), batch.images
     inside = torch.zeros(len(x), dtype=x.dtype, device=x.device)

@@ -30,7 +30,8 @@ from torch import Tensor
 from measures._code import names, require
 from training.registry import Registry
 
-# Bumped by hand when the arithmetic of this file, _compute.py or _data.py changes: all measures are computed again.
+# Bumped by hand when the arithmetic of this file, _compute.py, _data.py or _model_checks.py changes: all measures are
+# computed again.
 CORE_VERSION = 1
 
 MEASURES = Registry("measure")
@@ -141,7 +142,10 @@ def measure(
 
     def register(function: Callable) -> Callable:
         name = function.__name__
-        MEASURES[name] = Measure(name, function, family, needs, expects, paper, formula, holding, reduction)
+        found = Measure(name, function, family, needs, expects, paper, formula, holding, reduction)
+        vars(function)["measure"] = found
+        if function.__module__ == f"measures.{name}" or name not in names():  # never in the place of one that ships
+            MEASURES[name] = found
         return function
 
     return register
@@ -159,17 +163,31 @@ def groups() -> list[str]:
     return sorted({"all", *(load(name).family for name in names())})
 
 
-def select(asked: Iterable[str]) -> list[Measure]:
-    """Measures by name, by family ('margin'), or 'all' of them: in the order asked for, each once.
+def select(asked: Iterable[str | Callable]) -> list[Measure]:
+    """Measures by name, by family ('margin'), or 'all' of them, or by a decorated function: in the order asked for,
+    each once.
 
-    Raises LookupError, naming the nearest, for a word that is none of these; ValueError for no word at all.
+    Raises LookupError, naming the nearest, for a word that is none of these; ValueError for no word at all, for what is
+    neither a word nor decorated, and for two measures of one name.
     """
     chosen: dict[str, Measure] = {}
     for word in asked:
+        if not isinstance(word, str):
+            own = getattr(word, "measure", None)
+            if not isinstance(own, Measure):
+                found = getattr(word, "__name__", type(word).__name__)
+                raise ValueError(f"names: found {found}, wanted a name, or a function decorated by @measure(...)")
+            if chosen.get(own.name, own) is not own:
+                raise ValueError(f"names: found two measures named {own.name}, wanted a name of its own")
+            chosen[own.name] = own
+            continue
         if word not in names() and word not in groups():
             require(word, others=groups())
         every = [load(name) for name in names()]
-        chosen |= {one.name: one for one in every if word in (one.name, one.family, "all")}
+        added = {one.name: one for one in every if word in (one.name, one.family, "all")}
+        if twice := [name for name in added if chosen.get(name, added[name]) is not added[name]]:
+            raise ValueError(f"names: found two measures named {twice[0]}, wanted a name of its own")
+        chosen |= added
     if not chosen:
         raise ValueError(f"measures: found none, wanted names, families or all (families: {', '.join(groups())})")
     return list(chosen.values())

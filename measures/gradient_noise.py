@@ -1,10 +1,10 @@
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from measures._context import Context
 from measures._directional import differentiable
-from measures._weights import Weights, weights_of
+from measures._weights import Weights, logits_at, weights_of
 from measures.core import Batch, Missing, measure
 from training.attacks import cross_entropy
 
@@ -50,7 +50,7 @@ def squared_distances(model: nn.Module, weights: Weights, centre: Weights, image
     """||g_i - g||_2^2 of each image's gradient g_i from the centre g: (n, ...), (n,) -> (n,)."""
 
     def logits(own: dict[str, Tensor], image: Tensor) -> Tensor:
-        return functional_call(model, own, (image[None],))[0]
+        return logits_at(model, own, image[None])[0]
 
     # Each image has weights of its own and the loss stays outside: torch.func.grad, and a loss inside vmap, import a
     # compiler and sympy at first use, which takes ten times as long as the measure.

@@ -19,6 +19,7 @@ def project(tmp_path):
     """A copy of the two packages, in which files may be edited."""
     for package in ("measures", "training"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "Snakefile").touch()  # by which a checkout is known
     return tmp_path
 
 
@@ -81,7 +82,7 @@ def test_card_says_everything_about_a_measure(capsys):
         assert told.rstrip().endswith((load(name).function.__doc__ or "").rstrip().splitlines()[-1].strip())
     assert cli.main(["card", "average_flat"]) == 0
     told = capsys.readouterr().out
-    assert "defaults: draws 10, xi 0.5\n" in told
+    assert "defaults: pairs 5, xi 0.5\n" in told
     assert "test_average_flat_of_a_quadratic_loss" in told
     assert cli.main(["card", "boundary_thickness"]) == 0
     assert "clean falls with it, adversarial no claim\n" in capsys.readouterr().out

@@ -29,11 +29,11 @@ class Wrapped(nn.Module):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda g: {"images": g["images"].numpy()}, "images: found ndarray, wanted a torch.Tensor"),
+        (lambda g: {"images": g["images"].tolist()}, "images: found list, wanted a torch.Tensor or a NumPy array"),
         (lambda g: {"labels": g["labels"].tolist()}, "labels: found list, wanted a torch.Tensor"),
-        (lambda g: {"labels": g["labels"].numpy()}, "labels: found ndarray, wanted a torch.Tensor"),
+        (lambda g: {"labels": None}, r"labels: found nothing, wanted \(n,\) integers"),
         (lambda g: {"index": range(N)}, "index: found range, wanted a torch.Tensor"),
-        (lambda g: {"adversarial": g["images"].numpy()}, "adversarial: found ndarray, wanted a torch.Tensor"),
+        (lambda g: {"adversarial": g["images"].tolist()}, "adversarial: found list, wanted a torch.Tensor"),
         (lambda g: {"model": Wrapped(g["model"]).eval()}, r"model: found a tuple, wanted logits \(n, classes\)"),
         (lambda g: {"batch_size": True}, "batch_size: found True, wanted a whole number > 0"),
         (lambda g: {"eps": 8}, "eps: found 8, wanted at most 1, the range of an image"),

@@ -157,13 +157,13 @@ def test_adaptive_sharpness_of_a_small_linear_model_against_all_corners(name, ou
     assert value == pytest.approx(expected, rel=0.01)
 
 
-def test_adaptive_sharpness_average_of_a_linear_model_at_its_ten_noisy_weights():
+def test_adaptive_sharpness_average_of_a_linear_model_at_its_five_pairs_of_noisy_weights():
     model, weight, bias, x, y, x_adv = two_classes()
     rises = {"clean": [], "adversarial": []}
-    for draw in range(10):
+    stream = adaptive_sharpness_average.STREAM
+    for draw, sign in itertools.product(range(5), (0.1, -0.1)):
         noisy = [
-            tensor
-            * (1 + 0.1 * keyed.normal(0, adaptive_sharpness_average.STREAM + p, torch.tensor([draw]), tensor.shape)[0])
+            tensor * (1 + sign * keyed.normal(0, stream + p, torch.tensor([draw]), tensor.shape)[0])
             for p, tensor in enumerate((weight, bias))
         ]
         for variant, images in (("clean", x), ("adversarial", x_adv)):
@@ -172,13 +172,17 @@ def test_adaptive_sharpness_average_of_a_linear_model_at_its_ten_noisy_weights()
     value, se = measured(model, x, y, "adaptive_sharpness_average")
     assert value == pytest.approx({k: float(torch.stack(v).mean()) for k, v in rises.items()}, rel=1e-6)
     by_image, by_draw = torch.stack(rises["clean"]).mean(dim=0), torch.stack(rises["clean"]).mean(dim=1)
-    assert se["clean"] == pytest.approx(math.hypot(by_image.std() / 8, by_draw.std() / 10**0.5), rel=1e-6)
+    by_pair = by_draw.reshape(5, 2).mean(dim=1)
+    assert se["clean"] == pytest.approx(math.hypot(by_image.std() / 8, by_pair.std() / 5**0.5), rel=1e-6)
 
 
 def test_adaptive_sharpness_average_of_a_quadratic_loss_over_seeds():
-    """E rise = rho^2 / 2 sum_i H_ii w_i^2; the mean of 60 seeds is within their standard error of it."""
+    """E rise = rho^2 / 2 sum_i H_ii w_i^2; the mean of 60 seeds is within their standard error of it. Opposite draws
+    cancel the slope, so the spread is that of the quadratic form alone: 2 ||rho^2 / 2 D H D||_F^2 / 5, D = diag w."""
     hessian, weight = quadratic()
     expected = 0.1**2 / 2 * float((torch.diag(hessian) * weight**2).sum())
     model, x = oracles.QuadraticLoss(hessian, weight), oracles.images(1)
     found = [measured(model, x, NOTHING[:1], "adaptive_sharpness_average", seed=s)[0]["clean"] for s in range(60)]
     assert np.mean(found) == pytest.approx(expected, abs=2.5 * np.std(found) / 60**0.5)
+    form = 0.1**2 / 2 * weight[:, None] * hessian * weight
+    assert np.std(found) == pytest.approx(float((2 / 5 * form.square().sum()).sqrt()), rel=0.3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,10 +35,20 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Convolutions on a GPU in float32: cuDNN may round their inputs to TF32 (10 bits) otherwise."""
-    cudnn = torch.backends.cudnn
-    with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+    """Products and convolutions of float32 in float32: cuDNN rounds their inputs to TF32 (10 bits) unless told not to,
+    and torch.set_float32_matmul_precision lets cuBLAS and oneDNN round them too."""
+    backends: Any = torch.backends
+    operations = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    operations += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
+    rounding = [(operation, operation.fp32_precision) for operation in operations]
+    rounding = [(operation, found) for operation, found in rounding if found not in ("none", "ieee")]
+    for operation, _ in rounding:
+        operation.fp32_precision = "ieee"
+    try:
         yield
+    finally:
+        for operation, found in rounding:
+            operation.fp32_precision = found
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from training.checkpoint import write_atomically
+from training.masking import GRADIENT_MASKING
 from training.planned import ATTACKED, frozen_images, index_sha, splits_of
 from training.settings import number
 
@@ -29,14 +30,17 @@ COLUMNS = {
     "seconds": REAL,
     "bits": pa.binary(),  # np.packbits of the correctness in frozen order; empty for train_rest
     "index_sha": STRING,
-    "reason": STRING,  # why a foreign model was not judged
+    "reason": STRING,  # why a foreign model was not judged, or is flagged for gradient masking
 }
 
 
-def lines(plan: dict, model_id: str, tensors: dict[str, Tensor], seconds: dict[str, float]) -> Iterator[dict]:
+def lines(
+    plan: dict, model_id: str, tensors: dict[str, Tensor], seconds: dict[str, float], masked: str = ""
+) -> Iterator[dict]:
     """A model's rows of the table: splits train, train_rest (where it is not empty) and test, by attack.
 
-    Flag robust_floor: PGD-10 accuracy on train or test at or below chance, 1/K.
+    Flag robust_floor: PGD-10 accuracy on train or test at or below chance, 1/K. Flag gradient_masking, beside PGD-10
+    on train: what speaks for it (`masked`) is the reason.
     """
     study = plan["study"]
     train, test, m = frozen_images(study)
@@ -50,6 +54,8 @@ def lines(plan: dict, model_id: str, tensors: dict[str, Tensor], seconds: dict[s
             packed = tensors[f"{source}.{attack}"].numpy()
             right = np.unpackbits(packed)[: len(train if source == "train" else test)][-len(index) :]
             p, own = float(right.mean()), name == source
+            masking = masked if (name, attack) == ("train", ATTACKED) else ""
+            flags = [(ROBUST_FLOOR, own and attack == ATTACKED and p <= chance), (GRADIENT_MASKING, bool(masking))]
             yield {
                 "model": model_id,
                 "split": name,
@@ -59,11 +65,11 @@ def lines(plan: dict, model_id: str, tensors: dict[str, Tensor], seconds: dict[s
                 "n": len(right),
                 "accuracy": p,
                 "se": math.sqrt(p * (1 - p) / len(right)),
-                "flags": ROBUST_FLOOR if own and attack == ATTACKED and p <= chance else "",
+                "flags": ";".join(flag for flag, holds in flags if holds),
                 "seconds": seconds[f"{source}.{attack}"] if own else 0.0,
                 "bits": packed.tobytes() if own else b"",
                 "index_sha": index_sha(index),
-                "reason": "",
+                "reason": masking,
             }
 
 

@@ -19,6 +19,7 @@ from training import attacks
 from training.checkpoint import FileFault, load_tensors, save_tensors
 from training.damage import made_anew
 from training.data import Splits
+from training.masking import ENOUGH, gradient_masking
 from training.modes import frozen, full_precision
 from training.outcome_table import failure, lines, summary, write_table
 from training.planned import ATTACKED, cache_file, collapsed, frozen_images, load_planned_model, splits_of
@@ -90,30 +91,44 @@ def evaluate(model: nn.Module, splits: Splits, study: dict) -> tuple[dict[str, T
     return tensors, seconds
 
 
+def masking(model: nn.Module, study: dict, adversarial: Tensor) -> str:
+    """What speaks for gradient masking of a model, on training images and the examples made of them; '' if nothing."""
+    train, _, m = frozen_images(study)
+    few = min(m, ENOUGH)
+    device = next((p.device for p in model.parameters()), adversarial.device)
+    images = splits_of(study).floats(train.images[:few])
+    given = [part.to(device) for part in (images, train.labels[:few], train.index[:few], adversarial[:few])]
+    options = {"eps": number(study["eps"]), "norm": study["norm"], "batch": int(study["outcomes"]["batch_size"])}
+    return gradient_masking(model, *given, seed=SEED, **options).evidence
+
+
 def model_outcomes(
     plan: dict, results: Path, model_id: str, device: torch.device | str
-) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """`evaluate` of a model of the plan, from its cache where that is whole; a damaged one is named on stderr and made
-    again. Raises what `load_planned_model` raises."""
+) -> tuple[dict[str, Tensor], dict[str, float], str]:
+    """`evaluate` and `masking` of a model of the plan, from its cache where that is whole; a damaged one is named on
+    stderr and made again. Raises what `load_planned_model` raises."""
     file = cache_file(plan, results, model_id)
     if file.exists():
         try:
             tensors, metadata = load_tensors(file)
-            return tensors, json.loads(metadata["seconds"])
+            if "masking" in metadata:  # an older one lacks it: it is made again
+                return tensors, json.loads(metadata["seconds"]), metadata["masking"]
         except FileFault as error:
             print(f"{error}: outcomes of {model_id} are made again", file=sys.stderr)
     model = load_planned_model(plan, results, model_id, device)
     tensors, seconds = evaluate(model, splits_of(plan["study"]), plan["study"])
+    masked = masking(model, plan["study"], tensors["adversarial"])
     save_tensors(
         file,
         tensors,
         model=model_id,
         seconds=json.dumps(seconds),
+        masking=masked,
         seed=str(SEED),
         device=str(device),
         made_by=json.dumps(made_by(torch.device(device))),
     )
-    return tensors, seconds
+    return tensors, seconds, masked
 
 
 def run(plan: dict, chunk: str, results: Path, out: Path, device: torch.device | str) -> None:

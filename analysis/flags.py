@@ -55,8 +55,8 @@ WORDS = {
     ),
     "gradient_masking": Words(
         "with signs of gradient masking",
-        "gradients mislead the attack, or outputs are probabilities, so robust accuracy may be too high (the outcomes of"
-        " its chunk say what was seen); kept",
+        "gradients mislead the attack, or outputs are probabilities, so robust accuracy may be too high (the outcomes"
+        " of its chunk say what was seen); kept",
     ),
     ROBUST_FLOOR: Words(
         "with robust accuracy at or below chance",

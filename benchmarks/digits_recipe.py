@@ -189,6 +189,7 @@ def totals(found: dict[str, dict[str, list[dict]]]) -> Iterator[str]:
     yield "|---|" + "--:|" * len(ARITHMETIC)
     tell: dict[str, Callable[[list[dict]], str]] = {
         "trainings": lambda part: str(len(part)),
+        "seeds": lambda part: ", ".join(sorted({str(row["seed"]) for row in part})),
         "collapsed": lambda part: str(sum(row["flag"] == "collapsed" for row in part)),
         "diverged": lambda part: str(sum(row["flag"] == DIVERGED for row in part)),
         "lowest clean training accuracy": lambda part: worst(part, "clean", min),
@@ -233,12 +234,12 @@ def mean(part: list[dict], column: str) -> str:
     return f"{sum(told) / len(told):.2f}" if told else ""
 
 
-def report(rows: list[dict], cells: dict[str, dict], axes: list[str], seeds: int) -> str:
+def report(rows: list[dict], cells: dict[str, dict], axes: list[str]) -> str:
     """What is printed, as Markdown."""
     found = by_configuration(rows, cells)
     machine = f"{cpu_name()}, torch {torch.__version__}"
-    said = f"Every configuration, seeds 0 to {seeds - 1}; {machine}. Made by `python -m benchmarks.digits_recipe`."
-    head = [["# The recipe of the digits"], [said], list(totals(found))]
+    made = f"{len(cells)} configurations; {machine}. Made by `python -m benchmarks.digits_recipe`, which says how."
+    head = [["# The recipe of the digits"], [made], list(totals(found))]
     parts = [*head, [CHOSEN], [WIDTH], list(widths(found, cells)), [ROWS], list(each(found, cells, axes))]
     return "\n\n".join("\n".join(part) for part in parts)
 
@@ -273,7 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
                 append(given.runs, row)
     for kind in given.arithmetic or ARITHMETIC:
         started(given, kind)
-    text = report(kept(given.runs), cells, list(study["axes"]), given.seeds)
+    text = report(kept(given.runs), cells, list(study["axes"]))
     print(text)
     if given.out:
         write_atomically(given.out, text + "\n")

@@ -83,7 +83,8 @@ def test_the_report_counts_and_names_what_broke_down():
     rows[2] |= {"gap": "9", "se": "2"}
     rows.append({**rows[0], "run": "another"})
     assert sum(len(part) for kinds in by_configuration(rows, cells).values() for part in kinds.values()) == 4
-    told = report(rows, cells, ["defense"], 2).splitlines()
+    told = report(rows, cells, ["defense"]).splitlines()
+    assert "| seeds |  | 0, 1 |  |" in told
     assert "| diverged | 0 | 1 | 0 |" in told and "| lowest clean training accuracy |  | 0.300 |  |" in told
     assert "| AT |  |  | none | 0.300 | 2.300 | diverged (seed 1) |  |  | none | 9 | 2 |" in told
     assert "- native: 1 models; minimum, quartiles and maximum 4.5, 4.5, 4.5, 4.5, 4.5; 1 above 4, 1 above 2" in told

@@ -29,18 +29,17 @@ MOST_WRONG, COVERED, CEILING = 0.05, (0.92, 0.98), 0.03
 COPIES = 200  # ledgers drawn anew for the generator's own tau
 
 
-def judged(ledger, measures: list[str]) -> pd.DataFrame:
+def judged(table: pd.DataFrame, measures: list[str], *, axes: list[str] = AXES, seed: int = 0) -> pd.DataFrame:
     """Verdicts about the measures of a known ledger, by name."""
-    found, _ = claims(
-        ledger.table, axes=AXES, outcome="gap", measures=measures, signs=dict.fromkeys(measures, 1), se="se_gap"
-    )
+    signs = dict.fromkeys(measures, 1)
+    found, _ = claims(table, axes=axes, outcome="gap", measures=measures, signs=signs, se="se_gap", seed=seed)
     return found.set_index("measure")
 
 
 def one(kind: str, configurations: int, number: int, copies: int = COPIES) -> dict:
     """Verdict on one ledger, and whether its interval covers the generator's own tau."""
     world, ledger = make(kind, configurations, number)
-    found = judged(ledger, ["m"]).loc["m"]
+    found = judged(ledger.table, ["m"]).loc["m"]
     true = true_tau(world, kind, np.random.default_rng([number, configurations]), copies)
     return {
         "kind": kind,
@@ -78,7 +77,7 @@ def wrong(kind: str, verdict: str, axis: str) -> str:
 
 def family(configurations: int, number: int) -> dict:
     """Which grave errors are made among ten measures judged together, and which of the four known answers are found."""
-    found = judged(make_family(configurations, number), list(FAMILY))
+    found = judged(make_family(configurations, number).table, list(FAMILY))
     errors = {wrong(FAMILY[name], row["verdict"], row["axis"]) for name, row in found.iterrows()}
     right = {f"{kind} found": found.loc[kind, "verdict"] == verdict for kind, verdict in RIGHT.items()}
     return {"configurations": configurations, **{f"wrong {name}": name in errors for name in GRAVE}, **right}

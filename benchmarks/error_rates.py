@@ -175,9 +175,10 @@ def changed_targets(table: pd.DataFrame) -> list[tuple[str, bool]]:
             told.append((f"{where}: {count} of {n} verdicts changed, none allowed", count == 0))
             continue
         for name in GRAVE:
-            worst = part.iloc[int((part[f"wrong {name}"] / part["n"]).argmax())]
-            text = f"wrong *{name}* {worst[f'wrong {name}']} of {worst['n']} ({worst['kind']}, the most of any kind), at most"
-            told.append((f"{where}: {text} {MOST_WRONG:.0%}", worst[f"wrong {name}"] <= MOST_WRONG * worst["n"]))
+            worst = part.loc[(part[f"wrong {name}"] / part["n"]).idxmax()]
+            count, n = worst[f"wrong {name}"], worst["n"]
+            text = f"wrong *{name}* {count} of {n} for {worst['kind']}, no other kind more, at most {MOST_WRONG:.0%}"
+            told.append((f"{where}: {text}", count <= MOST_WRONG * n))
     return told
 
 

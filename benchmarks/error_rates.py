@@ -30,7 +30,7 @@ RIGHT = {"genuine": REPLICATES, "sign_flip": SIGN_DEPENDS, "axis_proxy": PROXY, 
 WANTED = {"axis_proxy": 0.8, "interaction_proxy": 0.8, "genuine": 0.9, "sign_flip": 0.9}  # at 64 configurations
 MOST_WRONG, COVERED, CEILING = 0.05, (0.92, 0.98), 0.03
 COPIES = 200  # ledgers drawn anew for the generator's own tau
-CHANGED = {EXP: 40, TIMES_100: 100}  # ledgers of each kind and design that are judged so
+CHANGED = {EXP: 40, TIMES_100: 40}  # ledgers of each kind and design that are judged so
 GRAVE = (REPLICATES, SIGN_DEPENDS)
 VERDICTS = (SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED)
 

@@ -24,6 +24,7 @@ from benchmarks.changed_ledgers import EXP, RENAMINGS, TIMES_100, exponential, o
 from benchmarks.error_rates import gathered, judged, markdown
 from benchmarks.known_answers import make
 
+SIZES = (64, 24)
 STABLE = ("null", "axis_proxy", "interaction_proxy", "genuine", "sign_flip")
 SEEDS, OUTLIERS, RENAMED = range(1, 7), range(4), 3  # RENAMED: key of the random numbers of renamings
 OTHER_SEED = "another seed"
@@ -159,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.perf_counter()
     costs = cost(QUICK if given.quick else FULL)
     numbers = range(given.ledgers)
-    works = [partial(again, kind, size, number) for size in (64, 24) for kind in STABLE for number in numbers]
+    works = [partial(again, kind, size, number) for size in SIZES for kind in STABLE for number in numbers]
     rows = pd.DataFrame([row for found in gathered(works, given.processes) for row in found])
     genuine = sum(gathered([partial(is_found, number) for number in range(given.genuine)], given.processes))
     text = report(rows, genuine, given.genuine, costs, time.perf_counter() - start)

@@ -13,6 +13,7 @@ import numpy as np
 TREES, RATE, DEPTH = 30, 0.2, 3
 SUBSAMPLE, FEATURES = 0.7, 0.6  # shares of the rows that grow a tree, and of the columns that a split may choose from
 CHUNK = 2**13  # fits times rows that grow at once: their arrays fit into a processor's cache
+NODES = ([0], [1, 2], [3, 5, 4, 6])  # by depth, in the order in which `grow` keeps them: left halves, then right ones
 TIED = 1e-9  # relative difference below which two gains are equal: rounding must not choose between columns
 
 
@@ -34,40 +35,35 @@ def make_draws(draws: int, rows: int, columns: int, seed: int) -> Draws:
 def chosen_rows(known: np.ndarray, order: np.ndarray, subsample: float) -> np.ndarray:
     """Which rows grow a tree: of the known ones a share `subsample`, at least one, those that come first in the order.
 
-    known (fits, rows) bool; order (fits, rows): positions of rows. (fits, rows) bool.
+    known (..., rows) bool; order (..., rows): positions of rows. Bool, of the shape of order.
     """
-    wanted = np.maximum((subsample * known.sum(axis=1, keepdims=True)).astype(int), 1)
-    flat = order + known.shape[1] * np.arange(len(known))[:, None]
-    taken = known.ravel()[flat]
-    taken &= np.cumsum(taken, axis=1, dtype=np.int32) <= wanted
-    chosen = np.empty(known.size, dtype=bool)
-    chosen[flat] = taken
-    return chosen.reshape(known.shape)
+    wanted = np.maximum((subsample * known.sum(axis=-1, keepdims=True)).astype(int), 1)
+    taken = np.take_along_axis(known, order, axis=-1)
+    taken &= np.cumsum(taken, axis=-1, dtype=np.int32) <= wanted
+    chosen = np.empty(order.shape, dtype=bool)
+    np.put_along_axis(chosen, order, taken, axis=-1)
+    return chosen
 
 
-def best_splits(
-    columns: np.ndarray, mass: np.ndarray, pull: np.ndarray, priority: np.ndarray, allowed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The column by which each node is split, and whether it can be split at all: (fits, nodes) each.
+def best_splits(sums: np.ndarray, priority: np.ndarray, allowed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The column by which each node is split, and whether it can be split at all: (nodes, fits) each.
 
-    columns (rows, q): 0 or 1. mass (fits, nodes, rows): weights of the rows in each node; pull: weight times residual.
-    priority (fits, nodes, q): rank in which columns are looked at; `allowed` of them are, or as many as it takes to
-    find one that separates rows. The gain of a split is w_l w_r / (w_l + w_r) (mean_l - mean_r)^2.
+    sums (q + 1, nodes, 2, fits): weights, and weights times residuals, of the rows of a node that have a 1 in a column,
+    and of all its rows. priority (q, nodes, fits): rank in which columns are looked at; `allowed` of them are, or as
+    many as it takes to find one that separates rows. The gain of a split is w_l w_r / (w_l + w_r) (mean_l - mean_r)^2.
     """
-    fits, nodes, rows = mass.shape
-    right, right_pull = (
-        (part.reshape(-1, rows) @ columns).reshape(fits, nodes, -1) for part in (mass, pull)
-    )  # one product of matrices each, not one for each fit
-    whole, whole_pull = mass.sum(axis=2, keepdims=True), pull.sum(axis=2, keepdims=True)
+    (right, right_pull), (whole, whole_pull) = (
+        np.ascontiguousarray(part.transpose(2, 0, 1, 3)) for part in (sums[:-1], sums[-1:])
+    )
     left = whole - right
     valid = (right > 0) & (left > 0)
     # With a = whole, the difference of means is (right_pull a - whole_pull right) / (right left).
     apart = right_pull * whole - whole_pull * right
-    gain = np.where(valid, apart**2 / np.where(valid, right * left * whole, 1), -1.0)
-    nearest = np.where(valid, priority, columns.shape[1]).min(axis=2, keepdims=True)
-    gain[~(valid & ((priority < allowed) | (priority == nearest)))] = -1.0
-    best = gain.max(axis=2, keepdims=True)
-    return np.argmax(gain >= best - TIED * np.abs(best), axis=2), valid.any(axis=2)
+    nearest = np.where(valid, priority, len(priority)).min(axis=0)
+    looked_at = valid & ((priority < allowed) | (priority == nearest))
+    gain = np.where(looked_at, apart**2 / np.where(valid, right * left * whole, 1), -1.0)
+    best = gain.max(axis=0)
+    return np.argmax(gain >= best - TIED * np.abs(best), axis=0), nearest < len(priority)
 
 
 def grow(
@@ -79,24 +75,30 @@ def grow(
     """
     fits, rows = weight.shape
     subsample, allowed = shares
+    counted = np.column_stack([columns, np.ones(rows)]).T.copy()  # the last: all rows of a node
     binary, known = (columns > 0).ravel(), weight > 0
     at, fit = columns.shape[1] * np.arange(rows), np.arange(fits)[:, None]
+    turn = np.ascontiguousarray(priority.transpose(1, 3, 2, 0))  # (TREES, q, nodes, fits)
+    chosen = chosen_rows(known[:, None], order, subsample) if subsample < 1 else None
     predicted = np.repeat(((weight @ y) / weight.sum(axis=1))[:, None], rows, axis=1)
     for tree in range(TREES):
-        mass = weight * chosen_rows(known, order[:, tree], subsample) if subsample < 1 else weight
-        pull = mass * (y - predicted)
+        mass = weight if chosen is None else weight * chosen[:, tree]
+        both = np.stack([mass, mass * (y - predicted)])
+        sums = (counted @ both.reshape(-1, rows).T).reshape(-1, 1, 2, fits)
         node = np.zeros((fits, rows), dtype=np.intp)
         for level in range(DEPTH):
             nodes = 2**level
-            inside = node[:, None] == np.arange(nodes)[:, None]
-            looked_at = priority[:, tree, nodes - 1 : 2 * nodes - 1]
-            column, splits = best_splits(columns, inside * mass[:, None], inside * pull[:, None], looked_at, allowed)
-            place = node + nodes * fit
-            right = binary[at + column.ravel()[place]]
-            node = 2 * node + (right & splits.ravel()[place])
-        leaf = node + 2**DEPTH * fit
-        whole, total = (np.bincount(leaf.ravel(), part.ravel(), 2**DEPTH * fits) for part in (mass, pull))
-        predicted += RATE * (total / np.where(whole > 0, whole, 1))[leaf]
+            column, splits = best_splits(sums, turn[tree][:, NODES[level]], allowed)
+            place = fits * node + fit
+            turned = binary[at + column.ravel()[place]] & splits.ravel()[place]
+            if level < DEPTH - 1:  # right halves are summed, left ones are the rest
+                inside = (turned & (node == np.arange(nodes)[:, None, None])).astype(float)
+                right = (counted @ (both * inside[:, None]).reshape(-1, rows).T).reshape(sums.shape)
+                sums = np.concatenate([sums - right, right], axis=1)
+            node += nodes * turned
+        right = np.take_along_axis(sums, column[None, :, None], axis=0)[0] * splits[:, None]
+        whole, total = np.concatenate([sums[-1] - right, right]).transpose(1, 0, 2)
+        predicted += RATE * (total / np.where(whole > 0, whole, 1)).ravel()[fits * node + fit]
     return predicted
 
 

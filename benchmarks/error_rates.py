@@ -5,7 +5,9 @@
 For each kind of measure (benchmarks.known_answers) and each design (24 and 64 configurations) that many ledgers are
 judged by `analysis.claims.claims`, with the declared sign +1. Counted are the verdicts, how often the 95 % interval of
 `tau_expected` covers the generator's own value (and that of `tau`, which is about gaps as measured), and how far the
-noise ceilings of `analysis.noise` are from the truth. Families: ledgers with ten measures judged together.
+noise ceilings of `analysis.noise` are from the truth. Families: ledgers with ten measures judged together. The first
+ledgers of each kind are also judged with exp(1.5 gap) as the outcome, which leaves every rank and so every verdict as
+it is, and with one gap times 100 (benchmarks.changed_ledgers).
 """
 
 import argparse
@@ -21,30 +23,34 @@ import pandas as pd
 
 from analysis.claims import PROXY, REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
 from analysis.noise import noise
+from benchmarks.changed_ledgers import EXP, TIMES_100, exponential, outlier
 from benchmarks.known_answers import AXES, DESIGNS, FAMILY, KINDS, make, make_family, true_ceilings, true_tau
 
 RIGHT = {"genuine": REPLICATES, "sign_flip": SIGN_DEPENDS, "axis_proxy": PROXY, "interaction_proxy": PROXY}
 WANTED = {"axis_proxy": 0.8, "interaction_proxy": 0.8, "genuine": 0.9, "sign_flip": 0.9}  # at 64 configurations
 MOST_WRONG, COVERED, CEILING = 0.05, (0.92, 0.98), 0.03
 COPIES = 200  # ledgers drawn anew for the generator's own tau
+CHANGED = {EXP: 40, TIMES_100: 40}  # ledgers of each kind and design that are judged so
+GRAVE = (REPLICATES, SIGN_DEPENDS)
+VERDICTS = (SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED)
 
 
-def judged(ledger, measures: list[str]) -> pd.DataFrame:
+def judged(table: pd.DataFrame, measures: list[str], *, axes: list[str] = AXES, seed: int = 0) -> pd.DataFrame:
     """Verdicts about the measures of a known ledger, by name."""
-    found, _ = claims(
-        ledger.table, axes=AXES, outcome="gap", measures=measures, signs=dict.fromkeys(measures, 1), se="se_gap"
-    )
+    signs = dict.fromkeys(measures, 1)
+    found, _ = claims(table, axes=axes, outcome="gap", measures=measures, signs=signs, se="se_gap", seed=seed)
     return found.set_index("measure")
 
 
 def one(kind: str, configurations: int, number: int, copies: int = COPIES) -> dict:
     """Verdict on one ledger, and whether its interval covers the generator's own tau."""
     world, ledger = make(kind, configurations, number)
-    found = judged(ledger, ["m"]).loc["m"]
+    found = judged(ledger.table, ["m"]).loc["m"]
     true = true_tau(world, kind, np.random.default_rng([number, configurations]), copies)
     return {
         "kind": kind,
         "configurations": configurations,
+        "number": number,
         "verdict": found["verdict"],
         "axis": found["axis"],
         "covered": found["tau_expected_low"] <= true <= found["tau_expected_high"],
@@ -52,6 +58,14 @@ def one(kind: str, configurations: int, number: int, copies: int = COPIES) -> di
         "significant": found["tau_low"] > 0 or found["tau_high"] < 0,
         **{name: found[name] for name in ("increment_ridge", "increment_trees")},
     }
+
+
+def changed(change: str, kind: str, configurations: int, number: int) -> dict:
+    """Verdict on one ledger with a changed outcome."""
+    table = make(kind, configurations, number)[1].table
+    found = judged(exponential(table) if change == EXP else outlier(table, number), ["m"]).loc["m"]
+    row = {"outcome": change, "kind": kind, "configurations": configurations, "number": number}
+    return {**row, "verdict": found["verdict"], "axis": found["axis"]}
 
 
 def ceiling(configurations: int, number: int) -> dict:
@@ -68,23 +82,22 @@ def ceiling(configurations: int, number: int) -> dict:
 
 
 def wrong(kind: str, verdict: str, axis: str) -> str:
-    """Which of the two grave errors a verdict is: 'replicates', 'sign depends' or ''."""
+    """Which verdict is wrong: 'replicates' or 'sign depends', the two grave errors, 'proxy of the settings', or ''."""
     if verdict == REPLICATES and kind != "genuine":
         return REPLICATES
     if verdict == SIGN_DEPENDS and (kind != "sign_flip" or axis != "defense"):
         return SIGN_DEPENDS
+    if verdict == PROXY and not kind.startswith("noisy") and RIGHT.get(kind) != PROXY:
+        return PROXY
     return ""
 
 
 def family(configurations: int, number: int) -> dict:
-    """Which grave errors are made among ten measures judged together, and which of the four known answers are found."""
-    found = judged(make_family(configurations, number), list(FAMILY))
+    """Which errors are made among ten measures judged together, and which of the four known answers are found."""
+    found = judged(make_family(configurations, number).table, list(FAMILY))
     errors = {wrong(FAMILY[name], row["verdict"], row["axis"]) for name, row in found.iterrows()}
     right = {f"{kind} found": found.loc[kind, "verdict"] == verdict for kind, verdict in RIGHT.items()}
-    return {"configurations": configurations, **{f"wrong {name}": name in errors for name in GRAVE}, **right}
-
-
-GRAVE = (REPLICATES, SIGN_DEPENDS)
+    return {"configurations": configurations, **{f"wrong {name}": name in errors for name in (*GRAVE, PROXY)}, **right}
 
 
 def run(work: partial) -> dict:
@@ -101,17 +114,32 @@ def gathered(works: list[partial], processes: int) -> Iterator[dict]:
         yield from pool.imap(run, works, chunksize=5)
 
 
+def counted(part: pd.DataFrame, kind: str) -> dict:
+    """How often each verdict was given to ledgers of a kind, and how often each was wrong."""
+    found = part["verdict"].value_counts()
+    errors = [wrong(kind, verdict, axis) for verdict, axis in zip(part["verdict"], part["axis"], strict=True)]
+    row = {verdict: int(found.get(verdict, 0)) for verdict in VERDICTS}
+    return row | {f"wrong {name}": errors.count(name) for name in (*GRAVE, PROXY)}
+
+
 def verdict_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per kind and design: verdicts, grave errors and coverage."""
+    """Per kind and design: verdicts, errors and coverage."""
     table = []
     for (configurations, kind), part in rows.groupby(["configurations", "kind"], sort=False):
-        errors = [wrong(kind, verdict, axis) for verdict, axis in zip(part["verdict"], part["axis"], strict=True)]
-        counted = part["verdict"].value_counts()
-        row = {"configurations": configurations, "kind": kind}
-        row |= {verdict: int(counted.get(verdict, 0)) for verdict in (SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED)}
-        row |= {f"wrong {name}": errors.count(name) for name in GRAVE}
+        row = {"configurations": configurations, "kind": kind, **counted(part, kind)}
         row |= {"covered": part["covered"].mean(), "covered, uncorrected": part["plain"].mean()}
         table.append({**row, "increment ridge": part["increment_ridge"].mean(), "n": len(part)})
+    return pd.DataFrame(table)
+
+
+def changed_table(rows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Per changed outcome, kind and design: verdicts, errors, and how many verdicts are not those `before`."""
+    key, table = ["configurations", "kind", "number"], []
+    both = rows.merge(before[[*key, "verdict", "axis"]], on=key, suffixes=("", "_before"), validate="many_to_one")
+    both["other"] = (both["verdict"] != both["verdict_before"]) | (both["axis"] != both["axis_before"])
+    for (outcome, configurations, kind), part in both.groupby(["outcome", *key[:2]], sort=False):
+        row = {"outcome": outcome, "configurations": configurations, "kind": kind, **counted(part, kind)}
+        table.append({**row, "changed": int(part["other"].sum()), "n": len(part)})
     return pd.DataFrame(table)
 
 
@@ -137,6 +165,23 @@ def targets(table: pd.DataFrame, ceilings: pd.DataFrame) -> list[tuple[str, bool
     return told
 
 
+def changed_targets(table: pd.DataFrame) -> list[tuple[str, bool]]:
+    """Targets of ledgers with changed outcomes: as few grave errors, and under a monotone change the same verdicts."""
+    told = []
+    for (outcome, configurations), part in table.groupby(["outcome", "configurations"], sort=False):
+        where = f"{configurations} configurations, {outcome}"
+        if outcome == EXP:
+            count, n = part["changed"].sum(), part["n"].sum()
+            told.append((f"{where}: {count} of {n} verdicts changed, none allowed", count == 0))
+            continue
+        for name in GRAVE:
+            worst = part.loc[(part[f"wrong {name}"] / part["n"]).idxmax()]
+            count, n = worst[f"wrong {name}"], worst["n"]
+            text = f"wrong *{name}* {count} of {n} for {worst['kind']}, no other kind more, at most {MOST_WRONG:.0%}"
+            told.append((f"{where}: {text}", count <= MOST_WRONG * n))
+    return told
+
+
 def markdown(table: pd.DataFrame) -> str:
     """A table in Markdown, three decimals."""
     cells = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else str(cell))
@@ -144,7 +189,9 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def report(table: pd.DataFrame, ceilings: pd.DataFrame, families: pd.DataFrame, seconds: float) -> str:
+def report(
+    table: pd.DataFrame, other: pd.DataFrame, ceilings: pd.DataFrame, families: pd.DataFrame, seconds: float
+) -> str:
     """The whole text of error_rates.md."""
     means = ceilings.groupby("configurations", as_index=False).agg(
         run_bias=("run", "mean"),
@@ -152,15 +199,19 @@ def report(table: pd.DataFrame, ceilings: pd.DataFrame, families: pd.DataFrame, 
         configuration_bias=("configuration", "mean"),
         configuration_error=("configuration", lambda part: part.abs().mean()),
     )
-    counted = families.groupby("configurations", as_index=False).sum().assign(ledgers=len(families) // len(DESIGNS))
-    met = [f"- {'met' if fine else '**missed**'}: {text}" for text, fine in targets(table, ceilings)]
+    together = families.groupby("configurations", as_index=False).sum().assign(ledgers=len(families) // len(DESIGNS))
+    met = [
+        f"- {'met' if fine else '**missed**'}: {text}"
+        for text, fine in (*targets(table, ceilings), *changed_targets(other))
+    ]
     parts = [
         "# Error rates of the verdicts\n\nMade by `python -m benchmarks.error_rates`; docs/claims.md explains them."
         f" {len(table)} kinds and designs, {int(table['n'].max())} ledgers each, {seconds:.0f} s.",
         "## Verdicts, and coverage of 95 % intervals of tau\n\n" + markdown(table),
+        "## Verdicts on the first of these ledgers with changed outcomes\n\n" + markdown(other),
         "## Noise ceilings: estimate minus truth, and its mean size\n\n" + markdown(means),
         "## Ten measures judged together: ledgers with a wrong statement, and known answers found\n\n"
-        + markdown(counted),
+        + markdown(together),
         "## Targets\n\n" + "\n".join(met),
     ]
     return "\n\n".join(parts) + "\n"
@@ -174,14 +225,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     given = parser.parse_args(arguments)
     numbers, start = range(given.ledgers), time.perf_counter()
-    works = [partial(one, kind, size, number) for size in (64, 24) for kind in KINDS for number in numbers]
-    table = verdict_table(pd.DataFrame(gathered(works, given.processes)))
+    places = [(kind, size, number) for size in (64, 24) for kind in KINDS for number in numbers]
+    rows = pd.DataFrame(gathered([partial(one, *place) for place in places], given.processes))
+    table = verdict_table(rows)
     print(table.to_string(), flush=True)
+    works = [partial(changed, name, *place) for name, most in CHANGED.items() for place in places if place[2] < most]
+    other = changed_table(pd.DataFrame(gathered(works, given.processes)), rows)
+    print(other.to_string(), flush=True)
     ceilings = pd.DataFrame(
         gathered([partial(ceiling, size, k) for size in (64, 24) for k in numbers], given.processes)
     )
     families = pd.DataFrame(gathered([partial(family, size, k) for size in (64, 24) for k in numbers], given.processes))
-    text = report(table, ceilings, families, time.perf_counter() - start)
+    text = report(table, other, ceilings, families, time.perf_counter() - start)
     print(text)
     if given.out:
         given.out.write_text(text, encoding="utf-8")

@@ -151,6 +151,8 @@ def write_interim(results: Path, out: Path) -> list[str]:
     if not (ledger.runs["status"] == "finished").any():
         raise ValueError("\n".join([f"{results}: no model has been judged yet, so there is nothing to report", *lines]))
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    # It is to be quick, and its verdicts are not the last: nothing is judged again without each configuration.
+    ledger.study["study"]["analysis"] = {**ledger.study["study"].get("analysis", {}), "removals": False}
     ledger.study["interim"] = {"made": made, "missing": found, "sentences": lines}
     write_text(json.dumps(ledger.study, indent=1) + "\n", out / "ledger" / "study.json")
     write_statistics(ledger, out / "analysis")

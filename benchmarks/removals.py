@@ -5,8 +5,8 @@
 Of a study with more configurations than `analysis.removals.EXACT` only those are left out that are ranked first by what
 the parts of the errors predict. Here that ranking is made for planted ledgers with 24 and 64 configurations and ten
 measures (benchmarks.known_answers.make_family), of which each configuration is then left out and judged by `claims`: a
-removal turns a measure's verdict, or not. The table says which share of those that do is among the first eighth, quarter
-and half.
+removal turns a measure's verdict, or not. The table says which share of those that do is among the first eighth, the
+first quarter and the first half.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FIRST = (8, 4, 2)  # the first eighth, quarter and half
 
 
 def turning(size: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of one ledger: the configurations as they are ranked, (size,), and which removals turn which verdicts, (size, 10)."""
+    """Of one ledger: the configurations as ranked, (size,), and which removals turn which verdicts, (size, 10)."""
     table, measures = make_family(size, number).table, list(FAMILY)
     signs = dict.fromkeys(measures, 1)
     study = make_study(table, axes=AXES, outcome="gap", measures=measures)
@@ -48,7 +48,7 @@ def table(size: int, found: list[tuple[np.ndarray, np.ndarray]]) -> list[str]:
     measures = sum(int(turned.any(axis=0).sum()) for _, turned in found)
     lines = [
         f"\n## {size} configurations\n",
-        f"{len(found)} ledgers, {len(found) * len(FAMILY)} verdicts: {total} removals of one configuration turn a verdict;"
+        f"{len(found)} ledgers, {len(found) * len(FAMILY)} verdicts: {total} removals turn a verdict;"
         f" {measures} verdicts are turned by at least one.\n",
         "| left out | of the removals that turn a verdict | of the verdicts that some removal turns |",
         "|--:|--:|--:|",

@@ -79,7 +79,8 @@ def rows_of(study: Study, y: np.ndarray, steps: dict, predicted: dict, where: di
     many = {measure: int(study.table.loc[inside, measure].notna().sum()) for measure in study.measures}
     for learner, base in predicted.items():
         for (name, over, measure), (added, chosen) in steps.items():
-            key = {"measure": measure, "step": name, "over": over, "learner": learner, "members": chosen, **where}
+            key = {"measure": measure, "step": name, "over": over, "learner": learner, "members": chosen}
+            key |= {column: where.get(column, "") for column in ("axis", "value")}
             found = quality(y[inside], (base + added)[inside], block, raw=raw)
             if over:
                 before = base + (steps["state", "settings", ""][0] if over == "state" else 0)
@@ -121,7 +122,7 @@ def ladder(study: Study, *, state: Sequence[str] = (), seed: int = 0) -> pd.Data
         rows += both_scales(study, design, folds, state, [{}], seed=seed)
     for axis in bar([axis for axis in study.axes if axis != CHECKPOINT], "axis values left out"):
         rows += left_out(study, axis, state, seed)
-    return pd.DataFrame(rows, columns=RESULT).fillna({"axis": "", "value": ""})
+    return pd.DataFrame(rows, columns=RESULT)
 
 
 def left_out(study: Study, axis: str, state: Sequence[str], seed: int) -> list[dict]:

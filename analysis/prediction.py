@@ -24,7 +24,7 @@ from scipy import stats
 from analysis.settings_models import Design, training_weights
 
 EXACT = 1e-9  # share of the variance of scores below which what is left of them is rounding
-ROUNDING = 1e-11  # share of a measure's largest size below which what is left of it is rounding
+ROUNDING = 1e-11  # share of the size of values below which what is left of them is rounding
 DEPENDENT = 1e-10  # eigenvalues of inner products below this share of the largest are 0
 RANK = 1e-10  # eigenvalues of X'WX below this share of the largest are 0
 
@@ -89,16 +89,18 @@ def fitted(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarra
 def residuals(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """values (rows, k) less their fit to the settings by the cells `outside` (fits, m): (fits, rows, k).
 
-    0 where a value is missing, and in columns whose fit to those cells is exact.
+    0 where a value is missing, and in columns whose fit to those cells is exact: also where values are the same in all
+    of those cells, and have no variance that what is left could be a share of. A slope on rounding would be any number.
     """
     known = ~np.isnan(values)
     left = np.where(known, values - fitted(design, values, outside), 0)
     weight = np.where(outside[:, design.cell], design.share, 0)[..., None] * known
-    total = np.maximum(weight.sum(axis=1), 1)
+    total = weight.sum(axis=1)
     kept = np.where(known, values, 0)
-    mean = (weight * kept).sum(axis=1) / total
-    centred = (weight * (kept - mean[:, None]) ** 2).sum(axis=1)
-    return np.where(((weight * left**2).sum(axis=1) > EXACT * centred)[:, None], left, 0)
+    mean = (weight * kept).sum(axis=1) / np.where(total > 0, total, 1)
+    centred, squares = ((weight * part**2).sum(axis=1) for part in (kept - mean[:, None], kept))
+    rounding = np.maximum(EXACT * centred, ROUNDING**2 * squares)
+    return np.where(((weight * left**2).sum(axis=1) > rounding)[:, None], left, 0)
 
 
 def same_in_cells(cell: np.ndarray, measures: np.ndarray) -> np.ndarray:
@@ -138,7 +140,9 @@ def beyond_settings(design: Design, y: np.ndarray, measures: np.ndarray, fold: n
     return Beyond(kept, left[..., -1], weight, fold[design.cell])
 
 
-def corrections(design: Design, y: np.ndarray, measures: np.ndarray, folds: Sequence[np.ndarray]) -> tuple:
+def corrections(
+    design: Design, y: np.ndarray, measures: np.ndarray, folds: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """What each measure alone adds to the prediction of each model, (n, measures), and its mean slope, (measures,):
     means over the deals `folds`. y (n,), measures (n, measures): as in `beyond_settings`."""
     added, slopes = np.zeros(measures.shape), np.zeros(measures.shape[1])

@@ -165,7 +165,7 @@ def ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray, block: np.ndarray) -
     return np.stack(fitted)[best, fit], np.stack(errors)[best, fit] / total
 
 
-RANK_SCALE = 1e-9  # standard deviations of 0/1 columns below this are rounding
+RANK_SCALE = 1e-6  # standard deviations of 0/1 columns below this are rounding
 
 
 def trees(design: Design, y: np.ndarray, weight: np.ndarray, seed: int, draws: int = TREE_DRAWS) -> np.ndarray:

@@ -9,9 +9,10 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 
 from analysis.increments import increments
-from analysis.ladder import best_pair, cluster_interval, ladder, quality, ratio
-from analysis.prediction import gains, normal_scores, residuals, sum_error
-from analysis.settings_models import PENALTIES, folds_of, held_out_errors, make_design, ridge
+from analysis.ladder import cluster_interval, ladder, quality, ratio
+from analysis.ladder_steps import best_pair
+from analysis.prediction import fits, gains, normal_scores, residuals, sum_error
+from analysis.settings_models import PENALTIES, Design, deals_of, folds_of, make_design, ridge
 from analysis.study_table import make_study
 
 
@@ -23,50 +24,90 @@ def test_folds_keep_configurations_together_and_are_even():
     assert len(np.unique(folds_of(np.array([0, 0, 1]), 10, 0))) == 2
 
 
-def test_errors_of_left_out_blocks_equal_refitting_and_ridge_equals_scikit_learn():
+def test_every_configuration_is_left_out_up_to_a_hundred_and_dealt_beyond():
+    (fold,) = deals_of(100)
+    assert fold.tolist() == list(range(100))
+    deals, other = deals_of(101), deals_of(101, 1)
+    assert len(deals) == 5 and len({tuple(fold) for fold in [*deals, *other]}) == 10
+    assert all(set(np.unique(fold, return_counts=True)[1]) == {10, 11} for fold in deals)
+
+
+def test_ridge_equals_scikit_learn_with_the_penalty_of_the_least_error_of_left_out_blocks():
+    """Weights differ, a row of weight 0 is not seen, and a column that is constant among the rows that are seen, with
+    weights whose sums are rounded, is no column."""
     rng = np.random.default_rng(1)
-    x, y, block = rng.standard_normal((30, 5)), rng.standard_normal(30), np.array([0] * 3 + [1] * 7 + [2, 3] * 10)
-    x = (x - x.mean(axis=0)) / x.std(axis=0)
-    left, size, _ = np.linalg.svd(x, full_matrices=False)
-    errors = []
-    for penalty in PENALTIES * 30:
-        total = 0.0
-        for one in range(4):
-            out = block == one
-            total += ((y[out] - Ridge(alpha=penalty).fit(x[~out], y[~out]).predict(x[out])) ** 2).sum()
-        shrink = size**2 / (size**2 + penalty)
-        centred = y - y.mean()
-        assert held_out_errors(left, shrink, left.T @ centred, centred, block) == pytest.approx(total / 30)
-        errors.append(total / 30)
-    new = rng.standard_normal((4, 5))
-    predicted, error = ridge(x, y, block, new)
-    assert error == pytest.approx(min(errors))
-    best = PENALTIES[int(np.argmin(errors))] * 30
-    np.testing.assert_allclose(predicted, Ridge(alpha=best).fit(x, y).predict(new))
+    block = np.array([0] * 2 + [1] * 4 + [2, 3] * 3 + [4] * 2)
+    x, y = rng.integers(0, 2, (14, 4)).astype(float), rng.standard_normal(14)
+    x[:, 3] = block != 4
+    weight = rng.integers(1, 5, (3, 14)) / 3
+    weight[0, block == 4] = weight[1, block == 2] = 0
+    predicted, error = ridge(x, y, weight, block)
+    for one, fit in enumerate(weight):
+        total = fit.sum()
+        middle = fit @ x / total
+        scale = np.sqrt(fit @ (x - middle) ** 2 / total)
+        assert (scale[3] < 1e-6) == (one == 0)
+        z, errors = (x - middle) / np.where(scale > 1e-6, scale, np.inf), []
+        for penalty in PENALTIES * total:
+            squares = 0.0
+            for out in (block == left for left in np.unique(block[fit > 0])):
+                used = np.where(out, 0, fit)
+                # The mean over all that is seen stays: what is left out changes the weights of the fit alone.
+                model = Ridge(alpha=penalty).fit(z, y, sample_weight=used)
+                squares += fit[out] @ (y[out] - model.predict(z[out])) ** 2
+            errors.append(squares / total)
+        assert error[one] == pytest.approx(min(errors))
+        best = PENALTIES[int(np.argmin(errors))] * total
+        np.testing.assert_allclose(predicted[one], Ridge(alpha=best).fit(z, y, sample_weight=fit).predict(z))
+
+
+def test_fits_are_the_shortest_of_least_squares_with_weights():
+    rng = np.random.default_rng(2)
+    columns, values = rng.integers(0, 2, (20, 5)).astype(float), rng.standard_normal((20, 3))
+    columns = np.column_stack([columns, columns[:, 0] + columns[:, 1], np.ones(20), np.zeros(20)])
+    weight = rng.integers(0, 4, (4, 20)) / 2
+    weight[3] = 0
+    found = fits(columns, values, weight)
+    for one, fit in enumerate(weight):
+        root = np.sqrt(fit)[:, None]
+        wanted = columns @ np.linalg.lstsq(root * columns, root * values, rcond=1e-9)[0]
+        np.testing.assert_allclose(found[one], wanted, atol=1e-10)
+
+
+def design_with(cell: np.ndarray, share: np.ndarray, linear: np.ndarray) -> Design:
+    """A design whose rows are models of their own; the cells are configurations of their own."""
+    many = np.arange(len(linear))
+    return Design(1, linear, linear, many, np.bincount(cell, share), np.arange(len(cell)), cell, share)
 
 
 def test_residuals_are_those_of_least_squares_where_values_are_known():
     rng = np.random.default_rng(2)
-    columns, values = np.c_[np.ones(20), rng.standard_normal((20, 2))], rng.standard_normal((20, 3))
-    values[[1, 15], 1] = np.nan
-    values[:, 2] = columns @ [1, 2, 3]
-    train = np.arange(20) < 14
-    found = residuals(columns, values, train)
-    for place in range(2):
-        known = ~np.isnan(values[:, place])
-        fit = np.linalg.lstsq(columns[train & known], values[train & known, place], rcond=None)[0]
-        np.testing.assert_allclose(found[known, place], (values[:, place] - columns @ fit)[known])
-        assert (found[~known, place] == 0).all()
-    assert (found[:, 2] == 0).all(), "exactly a function of the columns: nothing is left, not even rounding"
+    cell, share = np.arange(40) // 2, np.where(np.arange(40) % 3, 1, 0.5)
+    linear, values = rng.standard_normal((20, 2)), rng.standard_normal((40, 4))
+    values[[1, 2, 3, 15], 1] = np.nan
+    values[:, 2] = np.c_[np.ones(20), linear][cell] @ [1, 2, 3]
+    values[:, 3] = np.where(cell == 19, 1.5, np.nan)
+    outside = np.stack([np.arange(20) < 14, np.arange(20) > 3])
+    found = residuals(design_with(cell, share, linear), values, outside)
+    columns = np.c_[np.ones(40), linear[cell]]
+    for fit, inside in enumerate(outside):
+        for place in range(2):
+            known = ~np.isnan(values[:, place])
+            train, root = known & inside[cell], np.sqrt(share)
+            weighted = root[train, None] * columns[train], root[train] * values[train, place]
+            slopes = np.linalg.lstsq(*weighted, rcond=None)[0]
+            np.testing.assert_allclose(found[fit, known, place], (values[:, place] - columns @ slopes)[known])
+            assert (found[fit, ~known, place] == 0).all()
+        assert (found[fit, :, 2] == 0).all(), "exactly a function of the columns: nothing is left, not even rounding"
+    assert (found[..., 3] == 0).all(), "one cell alone is fitted exactly"
 
 
-def test_normal_scores_are_those_of_midranks_and_ignore_other_rows():
-    values, train = np.array([3.0, 1, 3, 2, np.nan, 9, 2.5]), np.array([1, 1, 1, 1, 1, 0, 0], dtype=bool)
-    wanted = stats.norm.ppf([3 / 4, 1 / 8, 3 / 4, 3 / 8])
-    found = normal_scores(values, train)
-    np.testing.assert_allclose(found[:4], wanted)
-    assert np.isnan(found[4]) and found[5] == wanted[0] and found[6] == pytest.approx((wanted[0] + wanted[3]) / 2)
-    assert np.isnan(normal_scores(np.full(3, np.nan), np.full(3, True))).all()
+def test_normal_scores_are_those_of_midranks_among_all_that_are_known():
+    values = np.array([3.0, 1, 3, 2, np.nan])
+    found = normal_scores(values)
+    np.testing.assert_allclose(found[:4], stats.norm.ppf([3 / 4, 1 / 8, 3 / 4, 3 / 8]))
+    assert np.isnan(found[4]) and np.isnan(normal_scores(np.full(3, np.nan))).all()
+    np.testing.assert_array_equal(normal_scores(np.exp(values)), found)
 
 
 def test_gains_sum_to_the_increment_and_their_spread_is_that_of_configurations():
@@ -81,12 +122,12 @@ def test_gains_sum_to_the_increment_and_their_spread_is_that_of_configurations()
 
 def test_too_few_configurations_leave_out_interactions_then_everything():
     for sizes, order in (((3, 2, 2, 2), 2), ((3, 3, 2), 1), ((2, 2, 2), 0)):
-        levels = pd.DataFrame(list(itertools.product(*map(range, sizes))), columns=list("abcd")[: len(sizes)])
-        assert make_design(levels, np.arange(len(levels)), 2).order == order
-    small = levels.assign(gap=range(8), m=range(8)).astype({name: str for name in levels})
-    found = increments(make_study(small, axes=["a", "b", "c"], outcome="gap", measures=["m"]))
-    assert all(np.isnan(one.estimate) for one in found)
-    assert ladder(make_study(small, axes=["a", "b", "c"], outcome="gap", measures=["m"])).empty
+        axes = list("abcd")[: len(sizes)]
+        levels = pd.DataFrame(list(itertools.product(*map(range, sizes))), columns=axes).astype(str)
+        table = levels.assign(gap=range(len(levels)), m=range(len(levels)))
+        assert make_design(table, axes, "gap", np.arange(len(levels)), 2).order == order
+    study = make_study(table, axes=axes, outcome="gap", measures=["m"])
+    assert all(np.isnan(one.estimate) for one in increments(study)) and ladder(study).empty
 
 
 def test_the_best_pair_is_the_one_least_squares_likes_best():
@@ -100,15 +141,16 @@ def test_the_best_pair_is_the_one_least_squares_likes_best():
             return ((y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]) ** 2).sum()
 
         pairs = list(itertools.combinations(range(given, 7), 2))
-        assert error(best_pair(r, y, given)) == pytest.approx(min(map(error, pairs)))
+        assert error(best_pair(r.T @ r, r.T @ y, given)) == pytest.approx(min(map(error, pairs)))
 
 
 def test_quality_of_predictions():
     rng = np.random.default_rng(5)
     y, predicted, block = *rng.standard_normal((2, 24)), np.repeat(np.arange(6), 4)
-    found = quality(y, predicted, block)
+    found = {**quality(y, predicted, block, raw=False), **quality(y, predicted, block, raw=True)}
+    assert set(found) == {"r2", "tau", "r2_raw", "mae_raw"} and found["r2"] == found["r2_raw"]
     assert found["r2"][0] == pytest.approx(1 - ((y - predicted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
-    assert found["mae"][0] == pytest.approx(np.abs(y - predicted).mean())
+    assert found["mae_raw"][0] == pytest.approx(np.abs(y - predicted).mean())
     assert found["tau"][0] == pytest.approx(stats.kendalltau(y, predicted).statistic)
     assert all(low < estimate < high for estimate, low, high in found.values())
     value, parts = ratio(np.array([1.0, 3]), np.array([2.0, 2]))

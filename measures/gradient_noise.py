@@ -57,7 +57,16 @@ def squared_distances(model: nn.Module, weights: Weights, centre: Weights, image
     n = len(images)
     own = {name: weight.expand(n, *weight.shape).detach().requires_grad_(True) for name, weight in weights.items()}
     with differentiable():
-        total = cross_entropy(vmap(logits)(own, images), labels).sum()
+        try:
+            found = vmap(logits)(own, images)
+        except RuntimeError:  # a part of the network cannot be vectorised: functions with a backward of their own, LSTM
+            found = torch.cat(
+                [
+                    logits({name: weight[k] for name, weight in own.items()}, image)[None]
+                    for k, image in enumerate(images)
+                ]
+            )
+        total = cross_entropy(found, labels).sum()
         gradients = torch.autograd.grad(total, list(own.values()), materialize_grads=True)
-    parts = [(g - centre[name]).flatten(1).square().sum(dim=1) for name, g in zip(own, gradients, strict=True)]
+    parts = [(g - centre[name]).reshape(n, -1).square().sum(dim=1) for name, g in zip(own, gradients, strict=True)]
     return torch.stack(parts).sum(dim=0)

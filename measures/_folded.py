@@ -1,0 +1,72 @@
+"""Weight matrices of a network whose BatchNorms are folded into the layers before them, where its graph allows that."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from measures._weights import LINEAR, TRANSPOSED, Weights, matrices
+from measures.core import Missing
+
+BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def folded_matrices(model: nn.Module, shape: tuple[int, ...], initial: Weights | None = None) -> list[Tensor]:
+    """As `matrices`, of the same function without BatchNorm: W <- diag(scale / sqrt(running_var + eps)) W.
+
+    initial: a state dictionary to take weights and statistics from. Raises Missing, naming the module, for a BatchNorm
+    whose input is not the output of a convolution or linear layer of its own (pre-activation networks), where the
+    folded network is another function, for weights that are not finite, and what `matrices` raises.
+    """
+    with torch.no_grad():
+        network = copy.deepcopy(model).double()
+        if initial is not None:
+            network.load_state_dict(dict(initial), strict=False)
+        image = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        image = image.to(next(network.parameters()).device)
+        wanted, pairs = traced(network, image)
+        for place, (layer, norm) in pairs.items():
+            fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+            options: dict[str, Any] = {"transpose": True} if isinstance(layer, TRANSPOSED) else {}
+            fused = fuse(layer, norm, **options)
+            layer.weight, layer.bias = fused.weight, fused.bias
+            parent, _, own = place.rpartition(".")
+            setattr(network.get_submodule(parent), own, nn.Identity())
+        found = matrices(network)
+        if bad := sum(not bool(torch.isfinite(matrix).all()) for matrix in found):
+            raise Missing(f"{bad} of {len(found)} layers have weights that are not finite")
+        if pairs and not torch.allclose(network(image), wanted, rtol=1e-6, atol=1e-9):
+            raise Missing("with BatchNorm folded into the layers before it the network is another function")
+    return found
+
+
+def traced(network: nn.Module, image: Tensor) -> tuple[Tensor, dict[str, tuple[Any, Any]]]:
+    """The logits, and the layer before each BatchNorm, {name of the BatchNorm: (layer, BatchNorm)}."""
+    made: list[tuple[Tensor, nn.Module]] = []  # outputs are kept, so that none takes the place of another
+    pairs: dict[str, tuple[Any, Any]] = {}
+    names = {module: name for name, module in network.named_modules()}
+
+    def leave(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+        made.append((output, layer))
+
+    def enter(norm: nn.Module, inputs: tuple) -> None:
+        before = [layer for output, layer in made if output is inputs[0]]
+        taken = [layer for layer, _ in pairs.values()]
+        if not before or before[0] in taken or names[norm] in pairs:
+            told = f"{names[norm]} ({type(norm).__name__})"
+            raise Missing(f"{told} follows no convolution or linear layer of its own: it cannot be folded")
+        pairs[names[norm]] = before[0], norm
+
+    handles = []
+    for module in network.modules():
+        if isinstance(module, LINEAR + TRANSPOSED):
+            handles.append(module.register_forward_hook(leave))
+        elif isinstance(module, BATCHNORM):
+            handles.append(module.register_forward_pre_hook(enter))
+    try:
+        return network(image), pairs
+    finally:
+        for handle in handles:
+            handle.remove()

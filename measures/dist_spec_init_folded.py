@@ -1,0 +1,33 @@
+import torch
+from torch import Tensor, nn
+
+from measures._context import Context
+from measures._folded import folded_matrices
+from measures.core import measure
+
+
+@measure(
+    family="norm",
+    needs=("shape", "initial", "context"),
+    expects={"none": 1},
+    paper="Jiang et al., ICLR 2020",
+    formula="sum_l ||W_l - W_l^0||_2^2,  each with the scale of the BatchNorm after it",
+)
+def dist_spec_init_folded(
+    model: nn.Module, shape: tuple[int, ...], initial: dict[str, Tensor], context: Context
+) -> float:
+    """dist_spec_init with BatchNorm folded in, now and at initialisation.
+
+        sum_l ||D_l W_l - D_l^0 W_l^0||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  in float64
+        shape (c, h, w) of one image; initial: the state dictionary before the first training step
+
+    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
+    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
+    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
+    dist_spec_init is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 41. Claim: larger means a larger gap (of
+    clean accuracy), so +1.
+    """
+    now = context.of_model("folded matrices", lambda: folded_matrices(model, shape))
+    steps = [after - before for after, before in zip(now, folded_matrices(model, shape, initial), strict=True)]
+    return float(torch.stack([torch.linalg.matrix_norm(step, ord=2).square() for step in steps]).sum())

@@ -1,0 +1,31 @@
+import torch
+from torch import nn
+
+from measures._context import Context
+from measures._folded import folded_matrices
+from measures.core import measure
+
+
+@measure(
+    family="norm",
+    needs=("shape", "context"),
+    expects={"none": 1},
+    paper="Jiang et al., ICLR 2020",
+    formula="sum_l ||W_l||_F^2,  W_l with the scale of the BatchNorm after it",
+    invariances=("BatchNorm folding",),
+)
+def param_norm_folded(model: nn.Module, shape: tuple[int, ...], context: Context) -> float:
+    """param_norm with BatchNorm folded in.
+
+        sum_l ||D_l W_l||_F^2,  D_l = diag(scale / sqrt(running_var + eps));  in squared units of weights, in float64
+        shape (c, h, w) of one image, which is sent through the network to see what follows what
+
+    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
+    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
+    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
+    param_norm is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 42. Claim: larger means a larger gap (of
+    clean accuracy), so +1.
+    """
+    found = context.of_model("folded matrices", lambda: folded_matrices(model, shape))
+    return float(torch.stack([matrix.square().sum() for matrix in found]).sum())

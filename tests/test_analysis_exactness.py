@@ -83,7 +83,7 @@ def test_what_differs_in_one_cell_alone_is_no_function_of_the_settings():
     table = known_table("axis_proxy")
     table.loc[0, "m"] = np.nextafter(table.loc[0, "m"], np.inf)
     study = make_study(table, axes=AXES, outcome="gap", measures=["m"])
-    design, fold = design_of(study, 0)
+    design, (fold,) = design_of(study, 0)
     y, values = table["gap"].to_numpy(), table[["m"]].to_numpy(copy=True)
     assert not same_in_cells(design.cell, values).any()
     assert beyond_settings(design, y, values, fold).measures.any()

@@ -1,17 +1,21 @@
 """The ladder: its steps, axis values left out, and that no fold sees its own outcomes."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from both_rules import with_both
+from sklearn.exceptions import ConvergenceWarning
+from trees import ROOT
 
 from analysis.canonical import canonical_codes
 from analysis.increments import design_of, increments
 from analysis.influence import interactions, level_codes
 from analysis.ladder import both_scales, ladder
-from analysis.ladder_steps import make_steps, steps_of
+from analysis.ladder_steps import make_steps, sparse_step, steps_of
+from analysis.ledger import Ledger
 from analysis.prediction import normal_scores
 from analysis.settings_models import Design, folds_of, out_of_fold, ridge, training_weights, trees_errors
 from analysis.study_table import Study, make_study
@@ -186,3 +190,17 @@ def test_the_better_learner_is_the_one_with_the_smaller_error_within_the_other_f
         np.testing.assert_array_equal(found["better"][fold == part], found[wins][fold == part])
         picked.add(wins)
     assert picked <= {"ridge", "trees"} and (found["ridge"] != found["trees"]).any()
+
+
+def test_the_lasso_converges_on_the_ledger_that_ships():
+    ledger = Ledger.load(ROOT / "analysis" / "published" / "digits")
+    models = ledger.models()
+    names = [name for name in models if name.removesuffix(".adv") in set(ledger.measures["measure"])]
+    study = make_study(models, axes=ledger.axes, outcome=ledger.outcome, measures=names)
+    design, folds = design_of(study)
+    gap = study.table[ledger.outcome].to_numpy(float)
+    for y in (gap, normal_scores(gap)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            _, chosen = sparse_step(make_steps(design, y, study, [], folds), 0)
+        assert "of 10 folds" in chosen

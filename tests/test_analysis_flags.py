@@ -162,7 +162,7 @@ def test_all_headlines_and_verdicts_stand_beside_those_of_the_other_models(made)
     kept = part.models[~left_out(part.models)[ALL]].reset_index(drop=True)
     pd.testing.assert_frame_equal(part.unflagged.models, kept)
     assert part.unflagged.unflagged is None
-    other, claims = Part(ledger, kept).verdicts[0], read_statistic(out, "claims").set_index("measure")
+    other, claims = Part(ledger, kept).verdicts["claims"], read_statistic(out, "claims").set_index("measure")
     own = other.set_index("measure")
     assert claims["verdict_without_flagged"].to_dict() == own["verdict"].to_dict()
     assert claims["axis_without_flagged"].to_dict() == own["axis"].to_dict()

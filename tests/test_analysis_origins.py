@@ -6,10 +6,10 @@ import pandas as pd
 
 from analysis.background import provenance
 from analysis.collect import collect
-from analysis.findings import FLAG_WORDS
+from analysis.flags import WORDS
 from analysis.ledger import Ledger
 from analysis.origins import OTHER_ARITHMETIC, arithmetic, flag_other_arithmetic
-from analysis.summary import FLAG_REASONS, issue_table
+from analysis.summary import issue_table
 
 PINNED = {"cpu": "Epyc", "device": "x86_64", "instructions": "AVX2", "reproducible": True, "threads": 1}
 PINNED |= {"packages": {"torch": "2.13.0"}, "commit": "c0ffee"}
@@ -42,7 +42,7 @@ def test_a_mixture_is_flagged_listed_and_kept(results):
     assert {"1 run: AVX2, reproducible, torch 2.13.0; CPU Xeon, commit c0ffee"} < set(provenance(ledger)["trained"])
     issues = issue_table(ledger, ledger.models())
     assert set(issues.loc[issues["issue"] == OTHER_ARITHMETIC, "model"]) == set(flagged)
-    assert OTHER_ARITHMETIC in FLAG_REASONS and OTHER_ARITHMETIC in FLAG_WORDS
+    assert WORDS[OTHER_ARITHMETIC].reason and WORDS[OTHER_ARITHMETIC].models
 
 
 def test_one_arithmetic_or_none_known_is_no_mixture(results):

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.association import correlations
+from analysis.baselines import beside_table
 from analysis.claims import claims
 from analysis.table_bins import cut, read_bins
 from analysis.table_statistics import Columns, makers
@@ -75,10 +76,12 @@ def test_a_random_search_has_increments_and_psi_once_its_axes_are_cut(tmp_path, 
     assert main(["claims", *given, *cut_now, "--out", str(tmp_path / "cut")]) == 0
     told = capsys.readouterr().out
     assert "axis lr in 4 classes, models in each: " in told and "`--bins" not in told
-    assert pd.read_csv(tmp_path / "cut" / "claims.csv")["verdict"].tolist() == ["replicates"]
+    found = pd.read_csv(tmp_path / "cut" / "claims.csv").set_index("kind")["verdict"]
+    assert found["measure"] == "replicates" and "replicates" not in set(found["control"])
     assert main(["correlate", *given, *cut_now, "--draws", "20", "--out", str(tmp_path / "cut")]) == 0
     found = pd.read_csv(tmp_path / "cut" / "correlations.csv")
-    psi = found[(found["statistic"] == "psi") & found["given_axis"].isna()].set_index("axis")
+    psi = found[(found["statistic"] == "psi") & found["given_axis"].isna() & (found["kind"] == "measure")]
+    psi = psi.set_index("axis")
     assert psi["n"].to_dict() == {"defense": 16, "lr": 8, "wd": 8} and (psi["undefined"] == 0).all()
 
 
@@ -99,7 +102,8 @@ def test_a_setting_in_disguise_knows_nothing_more_than_settings_that_are_cut(tmp
 def test_increments_of_statistics_go_by_the_finer_classes(tmp_path):
     make_search("linear", 60, 0).to_csv(tmp_path / "a.csv", index=False)
     read = read_models(tmp_path / "a.csv", axes=AXES, outcome="gap", measures=["lr"], bins=BINS)
-    found = makers(read, Columns(), 0)["increments"]()
+    beside = beside_table(read.rows, read.axes, read.outcome, read.measures)
+    found = makers(read, beside, Columns(), 0)["increments"]()
     assert read.rows["learning_rate"].nunique() == 4
     assert len(set(found.loc[found["axis"] == "learning_rate", "value"])) == read.fine["learning_rate"].nunique() == 6
 
@@ -160,6 +164,7 @@ def test_psi_of_runs_with_seeds_of_their_own_does_not_fix_the_seed(tmp_path, cap
         told = "psi of defense, batch: runs that differ in it have seeds of their own"
         assert (told in capsys.readouterr().out) == (seeds == "own")
         read = pd.read_csv(tmp_path / seeds / "correlations.csv")
+        read = read[read["kind"] == "measure"]
         found[seeds] = read[(read["statistic"] == "psi") & read["given_axis"].isna()].set_index("axis")
     free = correlations(design("own"), axes=axes, outcome="gap", measures=["m"], seed_column=None, draws=0)
     free = free[(free["statistic"] == "psi") & (free["given_axis"] == "")].set_index("axis")

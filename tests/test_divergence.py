@@ -3,8 +3,7 @@
 import pytest
 from small_runs import train
 
-from analysis.findings import FLAG_WORDS
-from analysis.summary import FLAG_REASONS
+from analysis.flags import WORDS
 from training import loop
 from training.divergence import DIVERGED, diverged
 
@@ -290,4 +289,4 @@ def test_a_run_that_shows_it_is_flagged_and_not_called_collapsed(tmp_path, monke
     monkeypatch.setattr(loop, "epoch_scores", lambda *_: {"train_clean": next(said), **others})
     _, record = train(tmp_path)
     assert DIVERGED in record["flags"] and record["status"] == "finished"
-    assert DIVERGED in FLAG_REASONS and DIVERGED in FLAG_WORDS
+    assert WORDS[DIVERGED].reason and WORDS[DIVERGED].models

@@ -65,7 +65,8 @@ def removal_sentence(claims: pd.DataFrame) -> str:
     alone = turned & (rows["rests_on_run_verdict"] != "") & (rows["rests_on_run_verdict"] != rows["verdict"])
     if not turned.any():
         return "No verdict turns when any one configuration is left out."
-    told = f"{turned.sum()} verdict{'s' * (turned.sum() > 1)} of {len(rows)} would be another without one configuration"
+    many = int(turned.sum())
+    told = f"{many} verdict{'s' * (many > 1)} of {len(rows)} would be another without one configuration"
     runs = rows.loc[alone, "rests_on_run"]
     named = f" ({', '.join(runs.unique()[:5])})" if len(runs) else ""
     return f"{told}, {int(alone.sum())} of them without a single run{named}."

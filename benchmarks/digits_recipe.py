@@ -127,13 +127,13 @@ def kept(runs: Path) -> list[dict]:
     """The rows of --runs."""
     if not runs.is_file():
         return []
-    with runs.open(newline="") as file:
+    with runs.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def append(runs: Path, row: dict) -> None:
     """Add a row, whole, also while other processes do."""
-    with runs.open("a", newline="") as file:
+    with runs.open("a", newline="", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

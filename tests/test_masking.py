@@ -5,8 +5,7 @@ import torch
 from planted import judged
 from torch import nn
 
-from analysis.findings import FLAG_WORDS
-from analysis.summary import FLAG_REASONS
+from analysis.flags import WORDS
 from measures import evaluate
 from training import attacks
 from training.data import load
@@ -137,4 +136,4 @@ def test_outcomes_store_it_and_the_report_has_words_for_it(tmp_path, monkeypatch
     assert GRADIENT_MASKING in rows["train", "pgd10"]["flags"].split(";")
     assert rows["train", "pgd10"]["reason"] == made[2]
     assert [row["reason"] for key, row in rows.items() if key != ("train", "pgd10")] == [""] * (len(rows) - 1)
-    assert GRADIENT_MASKING in FLAG_WORDS and GRADIENT_MASKING in FLAG_REASONS
+    assert WORDS[GRADIENT_MASKING].models and WORDS[GRADIENT_MASKING].reason

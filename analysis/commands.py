@@ -140,8 +140,8 @@ def run_claims(given: argparse.Namespace) -> None:
         print(note)
     asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
     made = judged(beside, **asked, signs=signs, se=se, fine=table.fine, state=state)
-    if given.removals:
-        found = removals(table.rows, **asked, signs=signs, run=run)
+    found = removals(table.rows, **asked, signs=signs, run=run) if given.removals else None
+    if given.removals or is_ledger(given.table):
         made["claims"] = with_removals(made["claims"], found)
     if is_ledger(given.table):
         flagged = left_out(table.rows).get(ALL)

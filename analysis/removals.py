@@ -192,14 +192,13 @@ def summarised(
     rows = []
     for k, (measure, verdict) in enumerate(zip(measures, verdicts, strict=True)):
         margins = np.array([part[k][0] for part in left])
-        row = {"measure": measure, "margin": own[k], "left_out": len(left)}
+        row = {**dict.fromkeys(TEXT, ""), "measure": measure, "margin": own[k], "turning": 0, "left_out": len(left)}
         if len(left) and np.isfinite(margins).any() and abs(own[k]) < FURTHEST:
             worst = int(np.nanargmin(margins))
             row |= {"rests_on": names[worst], "rests_on_margin": margins[worst], "rests_on_verdict": left[worst][k][1]}
             row |= {"turning": sum(part[k][1] not in (verdict, "") for part in left)}
         rows.append(row)
-    found = pd.DataFrame(rows, columns=RESULT).fillna({**dict.fromkeys(TEXT, ""), "turning": 0})
-    return found.astype({"turning": int})
+    return pd.DataFrame(rows, columns=RESULT)
 
 
 def with_runs(

@@ -11,8 +11,9 @@ A verdict has a margin, the distance to the nearest other verdict in half-widths
 
 Everything is judged again without each configuration, and without each run of a configuration that turns a verdict; the
 verdict rests on what leaves it the least margin. Of more than EXACT configurations only MOST are left out: those whose
-parts of the estimates' errors (analysis.statements) predict the least margins, in turn for each measure.
-benchmarks/verdict_stability.md says how many of the removals that turn a verdict are found so.
+parts of the estimates' errors (analysis.statements) predict the least margins, and those with the largest share of the
+errors of one estimate (which may have bent it, as no first-order prediction sees), in turn for each measure.
+benchmarks/removals.md says how many of the removals that turn a verdict are found so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -122,6 +123,25 @@ def predicted_margins(
     return found
 
 
+def largest_shares(made: Sequence[Statement], measures: Sequence[str]) -> np.ndarray:
+    """The largest share that each configuration has of the squared parts of any statement about a measure:
+    (configurations, k)."""
+    parts = np.stack([one.parts for one in made]) ** 2
+    total = parts.sum(axis=1, keepdims=True)
+    shares = parts / np.where(total > 0, total, 1)
+    about = np.array([one.key["measure"] for one in made])
+    return np.stack([shares[about == measure].max(axis=0) for measure in measures], axis=1)
+
+
+def ranking(made: Sequence[Statement], rows: Sequence[Mapping], signs: Mapping, verdicts: Sequence[str]) -> np.ndarray:
+    """All configurations, those first that are to be left out first (module docstring)."""
+    made = [one for one in made if one.key["statistic"] != "tau_expected"]
+    rows = [row for row in rows if row["statistic"] != "tau_expected"]
+    many, measures = len(made[0].parts), list(dict.fromkeys(row["measure"] for row in rows))
+    margins = predicted_margins(made, rows, many, signs, verdicts)
+    return ranked(np.column_stack([margins, -largest_shares(made, measures)]), many)
+
+
 def ranked(margins: np.ndarray, most: int) -> np.ndarray:
     """The first `most` configurations when each measure in turn names the one with the least margin: (most,)."""
     order = np.argsort(margins, axis=0, kind="stable").ravel()
@@ -170,9 +190,7 @@ def removals(
     many = len(study.levels)
     chosen = np.arange(many)
     if many > exact:
-        judged = [one for one in made if one.key["statistic"] != "tau_expected"]
-        kept = [row for row in rows if row["statistic"] != "tau_expected"]
-        chosen = ranked(predicted_margins(judged, kept, many, signs, verdicts), most)
+        chosen = ranking(made, rows, signs, verdicts)[:most]
     names = [described(whole, axes, study.block == place) for place in chosen]
     left = [without(study.block == place) for place in bar(chosen, "configurations left out")]
     own = [

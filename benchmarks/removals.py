@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.claims import claims, judge
-from analysis.removals import by_measure, predicted_margins, ranked
+from analysis.removals import by_measure, ranking
 from analysis.statements import statement_rows, statements_of
 from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, DESIGNS, FAMILY, make_family
@@ -33,7 +33,7 @@ def turning(size: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     made = statements_of(study)
     rows = statement_rows(made, study)
     verdicts = [judge(own, 1)[0] for own in by_measure(rows, measures)]
-    order = ranked(predicted_margins(made, rows, size, signs, verdicts), size)
+    order = ranking(made, rows, signs, verdicts)
     turned = np.zeros((size, len(measures)), dtype=bool)
     for place in range(size):
         rest = study.table[study.block != place].reset_index(drop=True)

@@ -244,7 +244,7 @@ def test_a_ledger_knows_its_axes_outcome_and_signs(tmp_path, capsys):
     verdict = verdict[verdict["kind"] == "measure"]
     assert verdict["measure"].tolist() == ["path_norm", "num_params"]
     assert verdict["sign"].fillna(0).tolist() == [ledger.expects(name) or 0 for name in verdict["measure"]]
-    assert "104 models" in capsys.readouterr().out
+    assert "227 models" in capsys.readouterr().out
     assert main(["claims", folder, "--measures", "nothing", "--out", str(tmp_path)]) == 1
     assert "wanted column nothing" in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.association import correlations
+from analysis.baselines import beside_table
 from analysis.table_statistics import Columns, makers
 from analysis.tables import read_models
 from benchmarks.known_answers import AXES, make_family
@@ -29,7 +30,8 @@ def statistics(table: pd.DataFrame, axes: list[str], folder) -> dict[str, pd.Dat
     beside = [GIVEN.target, GIVEN.validation]
     options = {"measures": MEASURES, "se": GIVEN.se, "beside": beside, "state": GIVEN.state, "counts": [GIVEN.images]}
     read = read_models(folder / "a.csv", axes=axes, outcome="gap", seed_column="seed", **options)
-    ways = {name: make for name, make in makers(read, GIVEN, 20).items() if name != "increments"}
+    beside_them = beside_table(read.rows, axes, "gap", MEASURES, GIVEN.state)
+    ways = {name: make for name, make in makers(read, beside_them, GIVEN, 20).items() if name != "increments"}
     asked = {"axes": axes, "outcome": "gap", "measures": MEASURES, "seed_column": "seed"}
     found = {"correlations": correlations(read.rows, **asked, draws=20)} | {name: make() for name, make in ways.items()}
     return {name: in_order(content) for name, content in found.items()}

@@ -135,6 +135,7 @@ def test_a_setting_without_a_value_is_a_value_of_its_own(table, tmp_path, kind):
     given = ["--axes", "defense,größe", "--outcome", "gap", "--seed-column", "seed", "--draws", "5"]
     assert main(["correlate", str(tmp_path / f"a.{kind}"), *given, "--out", str(tmp_path / "out")]) == 0
     found = pd.read_csv(tmp_path / "out/correlations.csv", keep_default_na=False)
+    found = found[found["kind"] == "measure"]
     psi = found[(found["statistic"] == "psi") & (found["given_axis"] == "")]
     assert psi[["n", "undefined"]].to_numpy(int).tolist() == [[4, 0]] * 2
     assert set(found.loc[found["statistic"] == "pi", "value"]) == {"", "(empty)", "MART", "groß"}

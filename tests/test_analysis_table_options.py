@@ -74,7 +74,8 @@ def test_a_column_with_a_comma_in_its_name_can_be_asked_for(table, tmp_path, cap
     given = ["--measures", 'k,"top-1, clean"', "--axes", 'defense,"batch, size"']
     assert run(command, named, tmp_path, *given) == 0
     written = {"correlate": "correlations", "claims": "claims", "statistics": "correlations"}[command]
-    assert set(pd.read_csv(tmp_path / command / f"{written}.csv")["measure"]) == {"k", "top-1, clean"}
+    found = pd.read_csv(tmp_path / command / f"{written}.csv")
+    assert set(found.loc[found["kind"] == "measure", "measure"]) == {"k", "top-1, clean"}
     assert run(command, named, tmp_path, *given[2:], "--measures", "top-1, clean") == 1
     error = capsys.readouterr().err
     assert "'top-1'; did you mean 'top-1, clean' (in quotes, as it has a comma)?" in error

@@ -71,7 +71,7 @@ def test_damaged_files_are_left_out_told_and_left_where_they_are(results: Path, 
     ledger, lines = taken(results, tmp_path / "out")
     training, outcome, measure = lines
     assert "1 × damaged: found no readable JSON" in training and "(r3)" in training
-    assert "1 × damaged: found no readable parquet" in outcome and str(tmp_path / "S") in outcome
+    assert "1 × damaged: found no readable parquet" in outcome and "(001)" in outcome
     assert "found 'many', wanted a number" in measure and "which the plan does not list" in measure
     assert "1 × wait for outcomes (rows of 001)" in measure and "run again" not in "".join(lines)
     assert set(ledger.runs.query("status == 'finished'")["run"]) == {"r1", "r2"}

@@ -145,7 +145,8 @@ def test_the_rest_of_the_mean_where_the_attack_fails_on_some_images():
     y = torch.zeros(3, dtype=torch.int64)
     row = evaluate(OneOfTwo().eval(), x, y, ["minimum_distance"], eps=0).set_index("variant").loc["clean"]
     assert row["value"] == pytest.approx((0.3 + 0.2) / 2, rel=0.01)
-    assert row["reason"] == "note: 1 of 3 could not be moved to another class and are left out"
+    told = "note: 1 of 3 could not be moved to another class and are left out"
+    assert row["reason"] == f"{told}; gradient masking: the input gradient of 33% of images is 0"
 
 
 @pytest.mark.parametrize(("shape", "size"), [(3.0, 64), (2.0, 200), (8.0, 64)])

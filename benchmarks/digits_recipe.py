@@ -252,7 +252,7 @@ def share(text: str) -> tuple[int, int]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.digits_recipe", description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=ROOT / "workflow" / "config" / "digits.yaml")
-    parser.add_argument("--runs", type=Path, default=ROOT / "results" / "digits_recipe.csv")
+    parser.add_argument("--runs", type=Path, default=ROOT / "benchmarks" / "digits_recipe.csv")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--arithmetic", choices=ARITHMETIC, action="append", help="default: all")

@@ -13,7 +13,7 @@ Everything is judged again without each configuration, and without each run of a
 verdict rests on what leaves it the least margin. Of more than EXACT configurations only MOST are left out: those whose
 parts of the estimates' errors (analysis.statements) predict the least margins, and those with the largest share of the
 errors of one estimate (which may have bent it, as no first-order prediction sees), in turn for each measure.
-benchmarks/removals.md says how many of the removals that turn a verdict are found so.
+benchmarks/removals.py measures how many of the removals that turn a verdict are found so.
 """
 
 from collections.abc import Callable, Mapping, Sequence

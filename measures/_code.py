@@ -2,14 +2,17 @@
 
 Pure `ast`: neither torch nor any measure is imported, so that the workflow can ask while it plans. The id covers the
 measure's function and, transitively, every function, class and module constant of `measures` and `training` that it
-uses, without comments, docstrings and annotations. An attribute called like a method in measures/_context.py counts
-as that method. measures/core.py is covered by its hand-bumped CORE_VERSION.
+uses, without comments, docstrings and annotations: what the code says, not where it lies. Where one piece of code uses
+another, the id holds the place of the other in the order in which they are reached, never the name of its module: files
+may be renamed, moved and split. An attribute called like a method in measures/_context.py counts as that method.
+measures/core.py is covered by its hand-bumped CORE_VERSION.
 """
 
 import difflib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from measures._source import Top, parse
 
@@ -17,6 +20,22 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = "measures.core"
 CONTEXT = "measures._context"
 RESERVED = ("core",)
+PACKAGES = ("measures", "training")  # whose code an id follows
+
+
+class Item(NamedTuple):
+    """A definition at the top of a module; name '*': all of them."""
+
+    module: str
+    name: str
+
+
+class Reached(NamedTuple):
+    """What an item says (its normalised source, and what the names in it stand for outside of this project), and which
+    items it uses, each by its name there."""
+
+    source: str
+    uses: list[tuple[str, Item]]
 
 
 def names(root: Path = ROOT) -> list[str]:
@@ -40,20 +59,25 @@ def code_id(name: str, root: Path = ROOT) -> str:
 
     Raises LookupError for an unknown measure, ValueError for one whose file defines no function of that name.
     """
-    parts = [f"{module}:{piece}\n{source}" for (module, piece), source in reached(name, root).items()]
-    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:12]
+    found = reached(name, root)
+    places = {item: place for place, item in enumerate(found)}
+    parts = [
+        "\n".join([f"{place}: {source}", *(f"{use} -> {places[item]}" for use, item in uses)])
+        for place, (source, uses) in enumerate(found.values())
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def reached(name: str, root: Path = ROOT) -> dict[tuple[str, str], str]:
-    """{(module, definition): normalised source} of all that measure `name` uses. Raises as `code_id`."""
+def reached(name: str, root: Path = ROOT) -> dict[Item, Reached]:
+    """All that measure `name` uses, in an order that follows from what the code says alone. Raises as `code_id`."""
     require(name, root)
-    waiting = [(f"measures.{name}", name)]
-    found: dict[tuple[str, str], str] = {}
+    waiting = [Item(f"measures.{name}", name)]
+    found: dict[Item, Reached] = {}
     while waiting:
         item = waiting.pop()
         if item not in found:
-            found[item], more = _resolve(*item, root=root)
-            waiting.extend(more)
+            found[item] = _resolve(item, root)
+            waiting.extend(used for _, used in found[item].uses)
     return found
 
 
@@ -67,41 +91,57 @@ def constants(name: str, root: Path = ROOT) -> dict[str, object]:
     return found
 
 
-def _resolve(module: str, name: str, root: Path) -> tuple[str, list[tuple[str, str]]]:
-    """Source of one object (name '*': of a whole module) and the objects it uses, as (module, name) pairs."""
+def _resolve(item: Item, root: Path) -> Reached:
+    """What one item says and uses."""
+    module, name = item
     top = _top(module, root)
     if module == CORE:
-        return f"CORE_VERSION {top.constants.get('CORE_VERSION')}", []
+        return Reached(f"CORE_VERSION {top.constants.get('CORE_VERSION')}", [])
     if name == "*":
-        return "", [(module, piece) for piece in top.pieces]
+        return Reached("", [(piece, Item(module, piece)) for piece in sorted(top.pieces)])
     if name not in top.pieces:
         if module == f"measures.{name}":
             raise ValueError(f"measures/{name}.py: found no function {name!r}, wanted one of the file's name")
-        return "", _follow(name, module, top, root) or [(module, "*")]  # re-exported, or made at run time
+        return Reached("", [(name, Item(module, "*"))])  # made at run time
     piece = top.pieces[name]
     firsts = sorted({use.split(".")[0] for use in piece.uses} & set(top.imports))
-    imports = "".join(f"\n{first} = {top.imports[first]}" for first in firsts)
-    return piece.source + imports, [item for use in sorted(piece.uses) for item in _follow(use, module, top, root)]
+    foreign = [first for first in firsts if top.imports[first].split(".")[0] not in PACKAGES]
+    imports = "".join(f"\n{first} = {top.imports[first]}" for first in foreign)
+    uses = [(use, used) for use in sorted(piece.uses) for used in _follow(use, module, top, root)]
+    return Reached(piece.source + imports, uses)
 
 
-def _follow(use: str, module: str, top: Top, root: Path) -> list[tuple[str, str]]:
-    """Objects of ours behind a dotted name as it is written in `module`: 'attacks.pgd' -> (training.attacks, pgd)."""
+def _follow(use: str, module: str, top: Top, root: Path) -> list[Item]:
+    """Items behind a dotted name as it is written in `module`: 'attacks.pgd' -> (training.attacks, pgd)."""
     first, *rest = use.split(".")
     if first in top.pieces:
-        return [(module, first)]
+        return [Item(module, first)]
     if first not in top.imports:
         # whatever a context is called here, an attribute with the name of one of its methods counts as that method
-        return [(CONTEXT, f"Context.{name}") for name in rest if name in _methods(root)]
+        return [Item(CONTEXT, f"Context.{name}") for name in rest if name in _methods(root)]
     target = top.imports[first].split(".") + rest
     for cut in range(len(target), 0, -1):
         path = ".".join(target[:cut])
+        if path == CORE:
+            return [Item(CORE, "*")]
         if _file(path, root) is not None:
-            return [(path, target[cut] if cut < len(target) else "*")]
+            return [_defined(Item(path, target[cut]), root) if cut < len(target) else Item(path, "*")]
     return []
 
 
+def _defined(item: Item, root: Path) -> Item:
+    """Where an item is defined: a module may hand on what it imports."""
+    top = _top(item.module, root)
+    if item.name in top.pieces:
+        return item
+    return next(iter(_follow(item.name, item.module, top, root)), item)
+
+
 def _top(module: str, root: Path) -> Top:
-    return parse(root.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"), module.split(".")[0])
+    file = _file(module, root)
+    assert file is not None, module
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    return parse(file.read_text(encoding="utf-8"), package)
 
 
 def _methods(root: Path) -> list[str]:
@@ -111,7 +151,7 @@ def _methods(root: Path) -> list[str]:
 
 def _file(module: str, root: Path) -> Path | None:
     parts = module.split(".")
-    if parts[0] not in ("measures", "training") or len(parts) == 1:
+    if parts[0] not in PACKAGES or len(parts) == 1:
         return None
-    file = root.joinpath(*parts).with_suffix(".py")
-    return file if file.is_file() else None
+    place = root.joinpath(*parts)
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)

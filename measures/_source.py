@@ -69,7 +69,8 @@ def parse(source: str, package: str) -> Top:
         elif isinstance(node, ast.ImportFrom):
             if node.names[0].name == "*":
                 raise ValueError(f"line {node.lineno}: found a star import, wanted names: what is used must be told")
-            base = ".".join(part for part in (package if node.level else "", node.module) if part)
+            above = package.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
             top.imports |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
     for node in tree.body:
         if not isinstance(node, ast.Import | ast.ImportFrom):

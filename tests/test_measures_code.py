@@ -142,6 +142,39 @@ def test_code_id_sees_objects_that_change_and_contexts_of_another_name(project, 
     assert code_id("mine", project) not in (before, again)
 
 
+def test_code_id_does_not_know_where_code_lies(project):
+    """A helper is renamed, moved into a folder, cut in two, or handed on by another module: the id stays."""
+    (project / "measures" / "_x.py").write_text("SCALE = 2.0\n\n\ndef used(x):\n    return SCALE * x\n")
+    mine = project / "measures" / "mine.py"
+    text = "from measures._x import used\n\n\ndef mine(model, batch):\n    return used(batch.images)\n"
+    mine.write_text(text)
+    before = code_id("mine", project)
+    (project / "training" / "deeper").mkdir()
+    (project / "training" / "deeper" / "__init__.py").write_text("from training.deeper.y import used\n")
+    (project / "training" / "deeper" / "y.py").write_text(
+        "from training.scales import SCALE\n\n\ndef used(x):\n    return SCALE * x\n"
+    )
+    (project / "training" / "scales.py").write_text("SCALE = 2.0\n")
+    for place in ("training.deeper.y", "training.deeper"):
+        mine.write_text(text.replace("measures._x", place))
+        assert code_id("mine", project) == before
+    edit(project / "training" / "scales.py", "2.0", "3.0")
+    assert code_id("mine", project) != before
+
+
+def test_code_id_tells_two_helpers_of_one_name_apart(project):
+    for name, scale in (("_one", 2), ("_two", 3)):
+        (project / "measures" / f"{name}.py").write_text(f"def used(x):\n    return {scale} * x\n")
+    mine, ids = project / "measures" / "mine.py", set()
+    for first, second in (("_one", "_two"), ("_two", "_one")):
+        mine.write_text(
+            f"from measures.{first} import used as f\nfrom measures.{second} import used as g\n\n\n"
+            "def mine(model, batch):\n    return f(batch.images) - g(batch.images)\n"
+        )
+        ids.add(code_id("mine", project))
+    assert len(ids) == 2
+
+
 def test_a_star_import_is_refused_because_it_hides_what_is_used(project):
     (project / "measures" / "mine.py").write_text("from measures._x import *\n\ndef mine(model): return 1.0\n")
     with pytest.raises(ValueError, match="line 1: found a star import"):

@@ -23,22 +23,22 @@ install: .venv/.installed
 # The plan comes first: what will be trained and what it takes, or one line on what is wrong with the study file. A lock
 # that a killed Snakemake left is released.
 study: .venv/.installed
-	$(BIN)/python -m workflow.grid workflow/config/$(STUDY).yaml
-	@$(BIN)/python -m workflow.unlock workflow/config/$(STUDY).yaml
+	$(BIN)/robustgap plan workflow/config/$(STUDY).yaml
+	@$(BIN)/robustgap unlock workflow/config/$(STUDY).yaml
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --configfile workflow/config/$(STUDY).yaml \
 	  --workflow-profile workflow/profiles/local --cores $(CORES)
 	@echo "report: $(CURDIR)/results/$(STUDY)/report.html"
 
 # What there is of a study, at any time, and what is missing.
 interim: .venv/.installed
-	$(BIN)/python -m analysis interim $(STUDY)
+	$(BIN)/robustgap interim $(STUDY)
 
 test: .venv/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 3 --dist loadgroup
 
 # Redraws every figure from results/STUDY/ledger, or from the shipped ledger where that study was not run here.
 figures: .venv/.installed
-	$(BIN)/python -m analysis figures $(STUDY) --jobs 2
+	$(BIN)/robustgap figures $(STUDY) --jobs 2
 
 lint: .venv/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

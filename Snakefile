@@ -8,8 +8,8 @@ What is computed, and how, stands in training/, measures/ and analysis/; here is
 
 from snakemake.utils import min_version
 
-from workflow.grid import plan_or_exit
-from workflow.jobs import Jobs, code_id, figure_names, source_digest
+from robustgap.workflow.grid import plan_or_exit
+from robustgap.workflow.jobs import Jobs, code_id, figure_names, source_digest
 
 min_version("9.27")
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from analysis import commands as does  # `commands` below are the parsers
-from analysis.files import at_home
-from analysis.table_bins import read_bins
+from robustgap.analysis import commands as does  # `commands` below are the parsers
+from robustgap.analysis.files import at_home
+from robustgap.analysis.table_bins import read_bins
 
 LEDGER: dict[str, Any] = {
     "metavar": "STUDY|LEDGER",
@@ -71,17 +71,21 @@ def add_table_options(one: argparse.ArgumentParser, own: str = "") -> argparse._
     return alone
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+def parser(prog: str) -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog=prog, description=__doc__)
+    add_commands(top.add_subparsers(required=True, metavar="COMMAND"))
+    return top
 
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare every command and its options."""
     one = commands.add_parser("ledger", help="collect the results of a study into its ledger")
     one.add_argument("--results", type=Path, required=True, help="results/STUDY")
     one.add_argument("--out", type=Path, required=True, help="ledger folder to write")
     one.add_argument(
         "--catalogue",
         type=Path,
-        help="output of `python -m measures list --json` (default: catalogue.json among the results)",
+        help="output of `python -m robustgap.measures list --json` (default: catalogue.json among the results)",
     )
     one.set_defaults(run=does.run_ledger)
 
@@ -143,12 +147,11 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--statistics", type=Path, required=True, metavar="DIR", help="what `statistics` wrote")
     one.add_argument("--out", type=Path, required=True, metavar="FILE")
     one.set_defaults(run=does.run_report)
-    return top
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.analysis") -> int:
     """Run one command. A fault in what was given, or too little memory, is one line on stderr and exit code 1."""
-    given = parser().parse_args(arguments)
+    given = parser(prog).parse_args(arguments)
     try:
         for name, value in vars(given).items():
             if isinstance(value, Path):

@@ -25,12 +25,12 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.cells import cell_taus
-from analysis.checkpoints import expanded, standing
-from analysis.inference import Bootstrap, interval, mean, weighted_tau
-from analysis.ledger import CHECKPOINT, NA, text
-from analysis.progress import bar
-from analysis.ranks import weighted_spearman
+from robustgap.analysis.cells import cell_taus
+from robustgap.analysis.checkpoints import expanded, standing
+from robustgap.analysis.inference import Bootstrap, interval, mean, weighted_tau
+from robustgap.analysis.ledger import CHECKPOINT, NA, text
+from robustgap.analysis.progress import bar
+from robustgap.analysis.ranks import weighted_spearman
 
 KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
 RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]

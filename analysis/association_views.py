@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.baselines import BASELINE
-from analysis.flags import ALL, LEFT_OUT, words
-from analysis.information import notes
-from analysis.views import COUNT, LABEL, Column, Source, View, spread
+from robustgap.analysis.baselines import BASELINE
+from robustgap.analysis.flags import ALL, LEFT_OUT, words
+from robustgap.analysis.information import notes
+from robustgap.analysis.views import COUNT, LABEL, Column, Source, View, spread
 
 SIGNS = {1.0: "+", -1.0: "−"}
 VARIANTS = {  # further forms of tau: heading, meaning

@@ -1,7 +1,7 @@
 """What a report tells about a study besides its statistics: the grid, and what made the ledger."""
 
-from analysis.ledger import NA, Ledger, text
-from analysis.origins import told
+from robustgap.analysis.ledger import NA, Ledger, text
+from robustgap.analysis.origins import told
 
 
 def either(value: object) -> str:

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.association import codes, configurations, in_grid, known_models
-from analysis.ledger import TRAIN_LOSS, Ledger
+from robustgap.analysis.association import codes, configurations, in_grid, known_models
+from robustgap.analysis.ledger import TRAIN_LOSS, Ledger
 
 MEASURE, BASELINE, CONTROL = "measure", "baseline", "control"
 ROBUST, CLEAN, LOSS = "robust training accuracy", "clean training accuracy", "training loss"

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
-from analysis.alike import ALIKE
-from analysis.baselines import BASELINE, CONTROL, FITTED, LOSS, MEASURE, RANDOM
-from analysis.claims import PROXY, UNRESOLVED
-from analysis.labels import with_interval
+from robustgap.analysis.alike import ALIKE
+from robustgap.analysis.baselines import BASELINE, CONTROL, FITTED, LOSS, MEASURE, RANDOM
+from robustgap.analysis.claims import PROXY, UNRESOLVED
+from robustgap.analysis.labels import with_interval
 
 EXPECTED = {RANDOM: (UNRESOLVED,), FITTED: (PROXY, UNRESOLVED)}
 MEANT = {

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from analysis.labels import with_interval
-from analysis.ledger import Ledger, text
-from analysis.reliability import costs
+from robustgap.analysis.labels import with_interval
+from robustgap.analysis.ledger import Ledger, text
+from robustgap.analysis.reliability import costs
 
 INTERVAL = ("estimate", "low", "high")
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from analysis.components import Components, Levels, image_covariance
-from analysis.shared_images import Sharing
+from robustgap.analysis.components import Components, Levels, image_covariance
+from robustgap.analysis.shared_images import Sharing
 
 PAIRS = 20_000  # pairs of models drawn where there are more
 NUMBERS_AT_ONCE = 2**22  # covariances of models of one configuration held at a time, or those of a single one

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.inference import weighted_tau
+from robustgap.analysis.inference import weighted_tau
 
 MANY_MODELS = 300  # a cell of more is not compared pair by pair, but in O(n log n) for each measure
 PAIRS_AT_ONCE = 2_000_000  # numbers held at a time while models within cells are compared

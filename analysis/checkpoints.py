@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.ledger import BOTH, CHECKPOINT, NA, RULES
+from robustgap.analysis.ledger import BOTH, CHECKPOINT, NA, RULES
 
 
 def is_both(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.files import read_json, write_csv
-from analysis.increment_words import unmet
-from analysis.labels import minus, with_interval
-from analysis.settings_models import LEARNERS
-from analysis.statements import statements
-from analysis.study_table import make_study
-from analysis.table_checks import nearest
+from robustgap.analysis.files import read_json, write_csv
+from robustgap.analysis.increment_words import unmet
+from robustgap.analysis.labels import minus, with_interval
+from robustgap.analysis.settings_models import LEARNERS
+from robustgap.analysis.statements import statements
+from robustgap.analysis.study_table import make_study
+from robustgap.analysis.table_checks import nearest
 
 NEGLIGIBLE = 0.01
 SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED = "sign depends", "replicates", "proxy of the settings", "unresolved"
@@ -164,8 +164,8 @@ def claims(
 
 
 def read_signs(path: str | Path, columns: Collection[str] | None = None) -> dict[str, int | None]:
-    """{measure column: +1 | -1 | None} from JSON: either just that, or a catalogue of measures, as `python -m measures
-    list --json` prints it, whose adversarial variants are columns NAME.adv.
+    """{measure column: +1 | -1 | None} from JSON: either just that, or a catalogue of measures, as
+    `python -m robustgap.measures list --json` prints it, whose adversarial variants are columns NAME.adv.
 
     columns: those of the table, if known. Raises ValueError for any other value, and LookupError for a name that is
     none of the columns; a catalogue may have more measures than a table.

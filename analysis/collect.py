@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.damage import made_anew
-from analysis.extension import extended, extended_bits
-from analysis.files import read_json, read_parquet, write_parquet
-from analysis.ledger import CHECKPOINT, COLUMNS, MADE, NA, NO_CLAIM, TRAIN_LOSS, VALIDATED, Ledger, text
-from analysis.measure_files import read_measures
-from analysis.origins import arithmetic, flag_other_arithmetic, trainings
+from robustgap.analysis.damage import made_anew
+from robustgap.analysis.extension import extended, extended_bits
+from robustgap.analysis.files import read_json, read_parquet, write_parquet
+from robustgap.analysis.ledger import CHECKPOINT, COLUMNS, MADE, NA, NO_CLAIM, TRAIN_LOSS, VALIDATED, Ledger, text
+from robustgap.analysis.measure_files import read_measures
+from robustgap.analysis.origins import arithmetic, flag_other_arithmetic, trainings
 
 BITS = ["bits", "index_sha"]
 LOOKED_AT = {"last": "epochs", "best": "best_epoch"}  # which number of run.json is the epoch of a checkpoint
@@ -156,7 +156,7 @@ def collect(
 ) -> Ledger:
     """Read plan.json, runs/, outcomes/, measures/ and the catalogue of `results`; write the ledger into `out`.
 
-    catalogue: file written by `python -m measures list --json` (default: catalogue.json in `results`).
+    catalogue: file written by `python -m robustgap.measures list --json` (default: catalogue.json in `results`).
     find: the folder of the ledger that the study extends, by what it calls it.
     Beside the ledger's own files it writes bits.parquet: per model, split and attack the packed correctness bits, so
     that paired tests can be redone. Raises FileNotFoundError or ValueError naming the file at fault; nothing is

@@ -1,16 +1,16 @@
-"""What each command of `python -m analysis` does with its options, which __main__.py declares."""
+"""What each command of `python -m robustgap.analysis` does with its options, which __main__.py declares."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.association import in_grid
-from analysis.collect import collect
-from analysis.files import require_columns, write_csv
-from analysis.ledger import Ledger
-from analysis.table_summary import summary
-from analysis.tables import ModelTable, read_models
+from robustgap.analysis.association import in_grid
+from robustgap.analysis.collect import collect
+from robustgap.analysis.files import require_columns, write_csv
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.table_summary import summary
+from robustgap.analysis.tables import ModelTable, read_models
 
 PUBLISHED = Path(__file__).parent / "published"
 DRAWS = 2000  # bootstrap draws of a table's statistics; a study file has its own
@@ -49,8 +49,8 @@ def run_ledger(given: argparse.Namespace) -> None:
 
 def run_correlate(given: argparse.Namespace) -> None:
     """Correlations of any table; says on stdout how the table was understood."""
-    from analysis.baselines import beside_table
-    from analysis.table_statistics import table_correlations
+    from robustgap.analysis.baselines import beside_table
+    from robustgap.analysis.table_statistics import table_correlations
 
     table = read_models(
         given.table,
@@ -107,14 +107,14 @@ def read_table(
 
 def run_claims(given: argparse.Namespace) -> None:
     """Verdicts on the measures of a ledger or of any table; says on stdout how they were reached."""
-    from analysis import claims
-    from analysis.baselines import MEASURE, beside_ledger, beside_table
-    from analysis.beside_words import check_sentences
-    from analysis.flags import ALL, left_out
-    from analysis.judged import judged
-    from analysis.ledger_table import read_ledger_table
-    from analysis.removals import removals, with_removals
-    from analysis.unflagged import with_unflagged
+    from robustgap.analysis import claims
+    from robustgap.analysis.baselines import MEASURE, beside_ledger, beside_table
+    from robustgap.analysis.beside_words import check_sentences
+    from robustgap.analysis.flags import ALL, left_out
+    from robustgap.analysis.judged import judged
+    from robustgap.analysis.ledger_table import read_ledger_table
+    from robustgap.analysis.removals import removals, with_removals
+    from robustgap.analysis.unflagged import with_unflagged
 
     state, run = given.state or [], given.seed_column
     if given.removals and given.bins:
@@ -161,18 +161,18 @@ def run_claims(given: argparse.Namespace) -> None:
 
 def run_statistics(given: argparse.Namespace) -> None:
     """All statistics of a ledger, or of any table; says on stdout how the table was understood."""
-    from analysis.information import notes
-    from analysis.statistic_files import read_statistic
+    from robustgap.analysis.information import notes
+    from robustgap.analysis.statistic_files import read_statistic
 
     if is_ledger(given.table):
-        from analysis.statistics import write_statistics
+        from robustgap.analysis.statistics import write_statistics
 
         ledger = Ledger.load(find_ledger(str(given.table)))
         refuse_for_ledger(given, "statistics")
         paths, last = write_statistics(ledger, given.out), list[str]()
     else:
-        from analysis.claims import read_signs
-        from analysis.table_statistics import Columns, unit_notes, write_table_statistics
+        from robustgap.analysis.claims import read_signs
+        from robustgap.analysis.table_statistics import Columns, unit_notes, write_table_statistics
 
         if given.validation and not given.target:
             raise ValueError(f"{given.table}: --validation: wanted --target too, by which selection is judged")
@@ -200,7 +200,7 @@ def run_statistics(given: argparse.Namespace) -> None:
 
 def run_figures(given: argparse.Namespace) -> None:
     """Draw every figure of a ledger. Matplotlib is imported only here and for the report."""
-    from analysis.figures import draw_all
+    from robustgap.analysis.figures import draw_all
 
     ledger = Ledger.load(find_ledger(given.ledger))
     out = given.out or Path("results") / ledger.name / "figures"
@@ -209,7 +209,7 @@ def run_figures(given: argparse.Namespace) -> None:
 
 def run_tables(given: argparse.Namespace) -> None:
     """Write the tables that a reader is shown, as CSV and LaTeX."""
-    from analysis.views import write_views
+    from robustgap.analysis.views import write_views
 
     for path in write_views(Ledger.load(find_ledger(given.ledger)), given.statistics, given.out):
         print(path)
@@ -217,7 +217,7 @@ def run_tables(given: argparse.Namespace) -> None:
 
 def run_report(given: argparse.Namespace) -> None:
     """Write the report of a ledger from its figures and statistics."""
-    from analysis.report import write
+    from robustgap.analysis.report import write
 
     write(Ledger.load(find_ledger(given.ledger)), figures=given.figures, statistics=given.statistics, out=given.out)
     print(given.out)
@@ -225,7 +225,7 @@ def run_report(given: argparse.Namespace) -> None:
 
 def run_interim(given: argparse.Namespace) -> None:
     """Ledger and report of what there is of a study, and what is missing."""
-    from analysis.interim import write_interim
+    from robustgap.analysis.interim import write_interim
 
     places = [Path(given.study), Path("results") / given.study]
     results = next((place for place in places if (place / "plan.json").is_file()), None)

@@ -21,12 +21,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.association import paired
-from analysis.baselines import BASELINE, MEASURE
-from analysis.families import adjusted, critical, z_values
-from analysis.influence import standard_error, t_interval, tau_influence
-from analysis.statements import ALONE, Bases
-from analysis.study_table import Study
+from robustgap.analysis.association import paired
+from robustgap.analysis.baselines import BASELINE, MEASURE
+from robustgap.analysis.families import adjusted, critical, z_values
+from robustgap.analysis.influence import standard_error, t_interval, tau_influence
+from robustgap.analysis.statements import ALONE, Bases
+from robustgap.analysis.study_table import Study
 
 KEY = ["measure", "other", "kind"]
 ENDS = ["low", "high", "family_low", "family_high"]

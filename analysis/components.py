@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.reliability import across
-from analysis.shared_images import Sharing
+from robustgap.analysis.reliability import across
+from robustgap.analysis.shared_images import Sharing
 
 EVERY = -1  # the checkpoint rule of a model that is both checkpoints of its run
 

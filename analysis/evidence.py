@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes, configuration, configurations, in_grid
-from analysis.baselines import BASELINE, MEASURE, Beside
-from analysis.beside_words import check_sentences
-from analysis.claims import SIGN_DEPENDS
-from analysis.flags import ALL, left_out
-from analysis.inference import LEVEL
-from analysis.ledger import NA, Ledger, split_flags
+from robustgap.analysis.association import codes, configuration, configurations, in_grid
+from robustgap.analysis.baselines import BASELINE, MEASURE, Beside
+from robustgap.analysis.beside_words import check_sentences
+from robustgap.analysis.claims import SIGN_DEPENDS
+from robustgap.analysis.flags import ALL, left_out
+from robustgap.analysis.inference import LEVEL
+from robustgap.analysis.ledger import NA, Ledger, split_flags
 
 # Half of unrelated cells agree with tau by chance: fewer than 6 independent ones agree all too often (2 * 0.5^5 > 5 %).
 FEWEST_BLOCKS = 6

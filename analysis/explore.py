@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.figures import _numbers, _statistics
-from analysis.labels import measure_label
-from analysis.ledger import ATTACKS, CHECKPOINT, Ledger
+from robustgap.analysis.figures import _numbers, _statistics
+from robustgap.analysis.labels import measure_label
+from robustgap.analysis.ledger import ATTACKS, CHECKPOINT, Ledger
 
 DIGITS = 5  # of each number in the page; a plot shows fewer
 SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")

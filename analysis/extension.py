@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.files import read_parquet, require_columns
-from analysis.ledger import KEYS, MADE, Ledger
+from robustgap.analysis.files import read_parquet, require_columns
+from robustgap.analysis.ledger import KEYS, MADE, Ledger
 
 # What outcomes and measures of the same weights still depend on, in study.json.
 FROZEN = ("data", "norm", "eps", "measure_images")

@@ -12,7 +12,7 @@ high-dimensional random vectors, Annals of Statistics 2013; P. Westfall, S. Youn
 import numpy as np
 from scipy import stats
 
-from analysis.inference import LEVEL
+from robustgap.analysis.inference import LEVEL
 
 DRAWS = 2000
 MOST = 30.0  # z values are cut here: the normal tail beyond it cannot be computed

@@ -9,9 +9,9 @@ at for every measure, axis and value.
 import math
 from collections.abc import Iterable, Iterator
 
-from analysis.beside_words import beside_sentences
-from analysis.flags import words as flag_words
-from analysis.labels import measure_label, minus, with_interval
+from robustgap.analysis.beside_words import beside_sentences
+from robustgap.analysis.flags import words as flag_words
+from robustgap.analysis.labels import measure_label, minus, with_interval
 
 MOST = 5  # things named one by one in a sentence
 COMPONENT_WORDS = {

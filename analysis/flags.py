@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.labels import minus
-from analysis.ledger import BEST_IS_LAST, ROBUST_FLOOR, Ledger, split_flags
-from analysis.origins import OTHER_ARITHMETIC
-from analysis.outliers import residual_bound, residuals
+from robustgap.analysis.labels import minus
+from robustgap.analysis.ledger import BEST_IS_LAST, ROBUST_FLOOR, Ledger, split_flags
+from robustgap.analysis.origins import OTHER_ARITHMETIC
+from robustgap.analysis.outliers import residual_bound, residuals
 
 DIVERGED, OUTLYING, OVERFITTED = "diverged", "outlying", "catastrophic_overfitting"
 LEFT_OUT = (DIVERGED, OUTLYING, ROBUST_FLOOR, OVERFITTED)  # headlines are also given without the models that have one

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.prediction import corrections, gains, normal_scores, state_corrections, sum_error
-from analysis.settings_models import LEARNERS, Design, deals_of, make_design, out_of_fold
-from analysis.study_table import Statement, Study
+from robustgap.analysis.prediction import corrections, gains, normal_scores, state_corrections, sum_error
+from robustgap.analysis.settings_models import LEARNERS, Design, deals_of, make_design, out_of_fold
+from robustgap.analysis.study_table import Statement, Study
 
 INCREMENTS = ("increment", "increment_state")
 

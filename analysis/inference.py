@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from analysis.inversions import NUMBERS_AT_ONCE, discordant
+from robustgap.analysis.inversions import NUMBERS_AT_ONCE, discordant
 
 LEVEL = 0.95
 FEWEST_BLOCKS = 3  # with fewer blocks than this, resampling them says nothing: no interval

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from analysis.inversions import agreement
+from robustgap.analysis.inversions import agreement
 
 FEWEST_FREE = 6  # degrees of freedom that must be left for a standard error
 HIGHEST_ORDER = 3  # of interactions between settings

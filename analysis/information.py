@@ -45,14 +45,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import pair_sample
-from analysis.association import codes, configurations, in_grid, known_models
-from analysis.checkpoints import expanded
-from analysis.checkpoints import shares as shares_of_models
-from analysis.inference import ROWS_AT_ONCE, Bootstrap, interval, untied
-from analysis.pair_sample import PairSample, all_pairs, sampled_shares
-from analysis.progress import bar
-from analysis.sign_information import both_orders, shares
+from robustgap.analysis import pair_sample
+from robustgap.analysis.association import codes, configurations, in_grid, known_models
+from robustgap.analysis.checkpoints import expanded
+from robustgap.analysis.checkpoints import shares as shares_of_models
+from robustgap.analysis.inference import ROWS_AT_ONCE, Bootstrap, interval, untied
+from robustgap.analysis.pair_sample import PairSample, all_pairs, sampled_shares
+from robustgap.analysis.progress import bar
+from robustgap.analysis.sign_information import both_orders, shares
 
 RESULT = ["measure", "statistic", "given", "estimate", "low", "high", "n", "pairs", "undefined"]
 LARGEST_SET = 2  # axes that are conditioned on at most

@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from analysis.collect import collect
-from analysis.files import read_json, write_text
-from analysis.ledger import Ledger
+from robustgap.analysis.collect import collect
+from robustgap.analysis.files import read_json, write_text
+from robustgap.analysis.ledger import Ledger
 
 NAMED = 3  # examples told for each reason
 WRONG = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
@@ -139,10 +139,10 @@ def sentences(found: list[dict]) -> list[str]:
 def write_interim(results: Path, out: Path) -> list[str]:
     """Write ledger/, analysis/, figures/, tables/ and report.html into `out`, from what there is of a study; what is
     missing, in sentences. Raises FileNotFoundError without a plan, and ValueError where no model has been judged."""
-    from analysis.figures import draw_all
-    from analysis.report import write
-    from analysis.statistics import write_statistics
-    from analysis.views import write_views
+    from robustgap.analysis.figures import draw_all
+    from robustgap.analysis.report import write
+    from robustgap.analysis.statistics import write_statistics
+    from robustgap.analysis.views import write_views
 
     plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
     ledger, there, damaged = collected(plan, results, out / "ledger")

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.alike import groups
-from analysis.baselines import BASELINE, MEASURE, Beside, with_kinds
-from analysis.claims import claims, verdicts
-from analysis.comparisons import comparisons
-from analysis.statements import statements
-from analysis.study_table import make_study
+from robustgap.analysis.alike import groups
+from robustgap.analysis.baselines import BASELINE, MEASURE, Beside, with_kinds
+from robustgap.analysis.claims import claims, verdicts
+from robustgap.analysis.comparisons import comparisons
+from robustgap.analysis.statements import statements
+from robustgap.analysis.study_table import make_study
 
 FAMILY_WISE = "All intervals here are family-wise: they hold for all measures together."
 ALONE = "All intervals here are of this row alone, in no family with the measures."

@@ -23,15 +23,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.increments import design_of
-from analysis.inference import LEVEL
-from analysis.influence import tau_influence
-from analysis.ladder_steps import make_steps, steps_of
-from analysis.ledger import CHECKPOINT
-from analysis.prediction import normal_scores, sum_error
-from analysis.progress import bar
-from analysis.settings_models import Design, make_design, out_of_fold
-from analysis.study_table import Study
+from robustgap.analysis.increments import design_of
+from robustgap.analysis.inference import LEVEL
+from robustgap.analysis.influence import tau_influence
+from robustgap.analysis.ladder_steps import make_steps, steps_of
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.prediction import normal_scores, sum_error
+from robustgap.analysis.progress import bar
+from robustgap.analysis.settings_models import Design, make_design, out_of_fold
+from robustgap.analysis.study_table import Study
 
 RESULT = [
     *("measure", "statistic", "step", "over", "learner", "axis", "value"),

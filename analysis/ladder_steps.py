@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LassoCV
 
-from analysis.prediction import DEPENDENT, Beyond, added_by, beyond_settings
-from analysis.settings_models import FOLDS, INNER_FOLDS, Design, bearable, folds_of
-from analysis.study_table import Study
+from robustgap.analysis.prediction import DEPENDENT, Beyond, added_by, beyond_settings
+from robustgap.analysis.settings_models import FOLDS, INNER_FOLDS, Design, bearable, folds_of
+from robustgap.analysis.study_table import Study
 
 PENALTIES = 30  # on the path of the lasso
 Step = tuple[np.ndarray, str]  # what a step adds to each model's prediction (n,), and which measures it took

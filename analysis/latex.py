@@ -1,6 +1,6 @@
 """Views as LaTeX tables: booktabs, one longtable each, every character of every name escaped."""
 
-from analysis.views import View, cell
+from robustgap.analysis.views import View, cell
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

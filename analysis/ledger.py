@@ -13,8 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.damage import made_anew
-from analysis.files import read_json, read_parquet, require_columns, with_numbers, write_csv, write_parquet, write_text
+from robustgap.analysis.damage import made_anew
+from robustgap.analysis.files import (
+    read_json,
+    read_parquet,
+    require_columns,
+    with_numbers,
+    write_csv,
+    write_parquet,
+    write_text,
+)
 
 NA = "NA"  # a setting that does not apply; it matches only itself
 CHECKPOINT = "checkpoint"  # the checkpoint rule: an axis when it varies, but never part of a configuration

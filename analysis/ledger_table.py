@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from analysis.association import in_grid
-from analysis.files import require_columns, with_numbers
-from analysis.flags import model_table
-from analysis.ledger import Ledger
-from analysis.shared_images import of_ledger, ranking_error
-from analysis.table_checks import check_named_once, check_varies
-from analysis.tables import ModelTable
+from robustgap.analysis.association import in_grid
+from robustgap.analysis.files import require_columns, with_numbers
+from robustgap.analysis.flags import model_table
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.shared_images import of_ledger, ranking_error
+from robustgap.analysis.table_checks import check_named_once, check_varies
+from robustgap.analysis.tables import ModelTable
 
 
 def read_ledger_table(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.damage import made_anew
-from analysis.ledger import COLUMNS, VARIANTS
+from robustgap.analysis.damage import made_anew
+from robustgap.analysis.ledger import COLUMNS, VARIANTS
 
 HEADER = COLUMNS["measures"]
 NUMBERS = ("value", "se", "n_images", "seconds", "forwards")

@@ -20,15 +20,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes, configurations, in_grid, known_models
-from analysis.ceilings import ceilings
-from analysis.checkpoints import is_both
-from analysis.components import EVERY, Components, Levels, components
-from analysis.inference import Bootstrap, interval
-from analysis.ledger import CHECKPOINT
-from analysis.reliability import over_images
-from analysis.settings_effects import SETTINGS, settings_split
-from analysis.shared_images import Sharing
+from robustgap.analysis.association import codes, configurations, in_grid, known_models
+from robustgap.analysis.ceilings import ceilings
+from robustgap.analysis.checkpoints import is_both
+from robustgap.analysis.components import EVERY, Components, Levels, components
+from robustgap.analysis.inference import Bootstrap, interval
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.reliability import over_images
+from robustgap.analysis.settings_effects import SETTINGS, settings_split
+from robustgap.analysis.shared_images import Sharing
 
 RESULT = ["measure", "statistic", "component", "estimate", "low", "high", "n", "undefined"]
 

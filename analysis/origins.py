@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.files import read_json
-from analysis.ledger import split_flags
+from robustgap.analysis.files import read_json
+from robustgap.analysis.ledger import split_flags
 
 OTHER_ARITHMETIC = "other_arithmetic"  # flag
 

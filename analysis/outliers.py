@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.association import in_grid
-from analysis.checkpoints import expanded, shares
-from analysis.influence import FEWEST_FREE, RANK, interactions, level_codes
+from robustgap.analysis.association import in_grid
+from robustgap.analysis.checkpoints import expanded, shares
+from robustgap.analysis.influence import FEWEST_FREE, RANK, interactions, level_codes
 
 DEVIATIONS = 4
 REPEATS = 10

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.association import RESULT, configurations, known_models, row
-from analysis.inference import Bootstrap, interval, weighted_tau
+from robustgap.analysis.association import RESULT, configurations, known_models, row
+from robustgap.analysis.inference import Bootstrap, interval, weighted_tau
 
 
 def partial(xy: np.ndarray, xz: np.ndarray, yz: np.ndarray) -> np.ndarray:

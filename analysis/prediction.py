@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from analysis.settings_models import Design, training_weights
+from robustgap.analysis.settings_models import Design, training_weights
 
 EXACT = 1e-9  # share of the variance of scores below which what is left of them is rounding
 ROUNDING = 1e-11  # share of the size of values below which what is left of them is rounding

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from analysis.selection import LAST, RANDOM, VALIDATION
-from analysis.views import COUNT, LABEL, Column, Source, View, spread
+from robustgap.analysis.selection import LAST, RANDOM, VALIDATION
+from robustgap.analysis.views import COUNT, LABEL, Column, Source, View, spread
 
 COMPONENTS = {
     "settings_main": "settings, main effects",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.inversions import NUMBERS_AT_ONCE, drawn, heaped
+from robustgap.analysis.inversions import NUMBERS_AT_ONCE, drawn, heaped
 
 
 def midranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes, configurations
-from analysis.checkpoints import expanded
-from analysis.inference import Bootstrap, interval
-from analysis.ledger import CHECKPOINT, VARIANTS, Ledger
+from robustgap.analysis.association import codes, configurations
+from robustgap.analysis.checkpoints import expanded
+from robustgap.analysis.inference import Bootstrap, interval
+from robustgap.analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 
 RESULT = ["measure", "statistic", "estimate", "low", "high", "n", "undefined"]
 

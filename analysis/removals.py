@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.association import configuration
-from analysis.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, judge
-from analysis.ledger import NA
-from analysis.progress import bar
-from analysis.statements import statement_rows, statements_of
-from analysis.study_table import Statement, Study, make_study
+from robustgap.analysis.association import configuration
+from robustgap.analysis.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, judge
+from robustgap.analysis.ledger import NA
+from robustgap.analysis.progress import bar
+from robustgap.analysis.statements import statement_rows, statements_of
+from robustgap.analysis.study_table import Statement, Study, make_study
 
 EXACT = 64  # configurations of which each is left out
 MOST = 32  # that are left out of more

@@ -12,24 +12,24 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from analysis import explore
-from analysis import figures as drawn
-from analysis.background import grid, provenance
-from analysis.baselines import MEASURE
-from analysis.beside_words import check_sentences
-from analysis.cards import cards
-from analysis.damage import made_anew
-from analysis.embedding import archive, file_link, link, picture
-from analysis.figures import _numbers
-from analysis.files import read_json, write_text
-from analysis.inference import FEWEST_BLOCKS, LEVEL
-from analysis.labels import measure_label, minus
-from analysis.latex import to_latex
-from analysis.ledger import Ledger
-from analysis.sections import SECTIONS, Section
-from analysis.statistic_files import ASKED, HOLDS, read_text
-from analysis.verdict_words import removal_sentence, verdict_sentence, why_unresolved, without_sentence
-from analysis.views import View, cell, shown, views
+from robustgap.analysis import explore
+from robustgap.analysis import figures as drawn
+from robustgap.analysis.background import grid, provenance
+from robustgap.analysis.baselines import MEASURE
+from robustgap.analysis.beside_words import check_sentences
+from robustgap.analysis.cards import cards
+from robustgap.analysis.damage import made_anew
+from robustgap.analysis.embedding import archive, file_link, link, picture
+from robustgap.analysis.figures import _numbers
+from robustgap.analysis.files import read_json, write_text
+from robustgap.analysis.inference import FEWEST_BLOCKS, LEVEL
+from robustgap.analysis.labels import measure_label, minus
+from robustgap.analysis.latex import to_latex
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.sections import SECTIONS, Section
+from robustgap.analysis.statistic_files import ASKED, HOLDS, read_text
+from robustgap.analysis.verdict_words import removal_sentence, verdict_sentence, why_unresolved, without_sentence
+from robustgap.analysis.views import View, cell, shown, views
 
 OPEN_ROWS = 12  # longer lists of flagged models are folded
 
@@ -150,8 +150,8 @@ def key_numbers(found: dict) -> list[tuple[str, str]]:
 def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     """The report as HTML text.
 
-    figures, statistics: folders written by `python -m analysis figures` and `statistics` from this ledger. Raises
-    FileNotFoundError or ValueError naming the file that is missing or malformed.
+    figures, statistics: folders written by `python -m robustgap.analysis figures` and `statistics` from this ledger.
+    Raises FileNotFoundError or ValueError naming the file that is missing or malformed.
     """
     figures, statistics = Path(figures), Path(statistics)
     _numbers.take(ledger, statistics)

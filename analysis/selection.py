@@ -30,11 +30,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes, configurations, known_models
-from analysis.inference import Bootstrap, interval, mean
-from analysis.ledger import CHECKPOINT
-from analysis.picking import best_of, expected_pick
-from analysis.progress import bar
+from robustgap.analysis.association import codes, configurations, known_models
+from robustgap.analysis.inference import Bootstrap, interval, mean
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.picking import best_of, expected_pick
+from robustgap.analysis.progress import bar
 
 RESULT = ["measure", "statistic", "choice", "direction", "estimate", "low", "high", "n", "undefined"]
 CANDIDATES = 5

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.association import configuration
-from analysis.components import Components, Levels, centred
-from analysis.inference import Bootstrap
-from analysis.influence import interactions, level_codes
+from robustgap.analysis.association import configuration
+from robustgap.analysis.components import Components, Levels, centred
+from robustgap.analysis.inference import Bootstrap
+from robustgap.analysis.influence import interactions, level_codes
 
 SETTINGS = ("settings_main", "settings_two_way", "configuration")
 

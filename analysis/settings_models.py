@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.boosting import boosted, make_draws
-from analysis.canonical import canonical_codes
-from analysis.checkpoints import expanded, shares
-from analysis.influence import FEWEST_FREE, interactions
+from robustgap.analysis.boosting import boosted, make_draws
+from robustgap.analysis.canonical import canonical_codes
+from robustgap.analysis.checkpoints import expanded, shares
+from robustgap.analysis.influence import FEWEST_FREE, interactions
 
 LEAVE_ONE = 100  # configurations
 DEALS, FOLDS = 5, 10

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes, configurations
-from analysis.files import read_parquet
-from analysis.ledger import Ledger
+from robustgap.analysis.association import codes, configurations
+from robustgap.analysis.files import read_parquet
+from robustgap.analysis.ledger import Ledger
 
 NUMBERS_AT_ONCE = 4_000_000  # correctness bits that are unpacked at a time
 

@@ -33,12 +33,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
-from analysis.association import codes, in_grid, known_models
-from analysis.checkpoints import expanded
-from analysis.environments import Environments, environments, pair_weight
-from analysis.inference import Bootstrap, interval
-from analysis.inversions import NUMBERS_AT_ONCE
-from analysis.progress import bar
+from robustgap.analysis.association import codes, in_grid, known_models
+from robustgap.analysis.checkpoints import expanded
+from robustgap.analysis.environments import Environments, environments, pair_weight
+from robustgap.analysis.inference import Bootstrap, interval
+from robustgap.analysis.inversions import NUMBERS_AT_ONCE
+from robustgap.analysis.progress import bar
 
 RESULT = ["measure", "statistic", "axis", "value", "estimate", "low", "high", "n", "undefined", "min_ess"]
 ERROR = ["measure", "axis", "value", "estimate", "ess", "pairs"]

@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.association import paired
-from analysis.checkpoints import standing
-from analysis.families import adjusted, benjamini_hochberg, critical, z_values
-from analysis.increments import INCREMENTS, increments
-from analysis.inference import LEVEL
-from analysis.influence import (
+from robustgap.analysis.association import paired
+from robustgap.analysis.checkpoints import standing
+from robustgap.analysis.families import adjusted, benjamini_hochberg, critical, z_values
+from robustgap.analysis.increments import INCREMENTS, increments
+from robustgap.analysis.inference import LEVEL
+from robustgap.analysis.influence import (
     of_expected,
     reliability,
     settings_basis,
@@ -34,9 +34,9 @@ from analysis.influence import (
     t_interval,
     tau_influence,
 )
-from analysis.progress import bar
-from analysis.settings_models import LEARNERS
-from analysis.study_table import Statement, Study
+from robustgap.analysis.progress import bar
+from robustgap.analysis.settings_models import LEARNERS
+from robustgap.analysis.study_table import Statement, Study
 
 KEY = ["measure", "statistic", "axis", "value", "learner"]
 NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "family_p", "fdr_q", "slope", "n", "configurations"]

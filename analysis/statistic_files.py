@@ -1,4 +1,4 @@
-"""Reading what `python -m analysis statistics` wrote."""
+"""Reading what `python -m robustgap.analysis statistics` wrote."""
 
 import io
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.damage import made_anew
-from analysis.files import require_columns
+from robustgap.analysis.damage import made_anew
+from robustgap.analysis.files import require_columns
 
 TEXT = {"measure", "statistic", "axis", "value", "column", "step", "over", "learner", "members", "component"}
 TEXT |= {
@@ -34,7 +34,7 @@ TEXT |= {
 }
 YES_NO = {"reversed", "resolved"}
 ASKED = "correlations.csv"  # which of these files the other jobs of a study ask for
-HOLDS = {  # what `python -m analysis statistics` writes, in the order in which a reader wants it
+HOLDS = {  # what `python -m robustgap.analysis statistics` writes, in the order in which a reader wants it
     "claims": "the verdict on each measure, baseline and control, why, and the configuration and run that it rests on;"
     " measures that order models alike",
     "statements": "what verdicts rest on: τ, π and increments, with single and with family-wise intervals",

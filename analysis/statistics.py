@@ -8,35 +8,35 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.association import in_grid
-from analysis.baselines import Beside, beside_ledger, free_name, with_kinds
-from analysis.claims import RESULT as CLAIM
-from analysis.claims import UNRESOLVED
-from analysis.comparisons import RESULT as COMPARISON
-from analysis.environments import effective_images
-from analysis.evidence import find
-from analysis.files import write_csv, write_text
-from analysis.findings import sentences
-from analysis.flags import ALL, left_out, model_table
-from analysis.information import conditional_information
-from analysis.judged import judged
-from analysis.ladder import RESULT as INCREMENT
-from analysis.ladder import ladder
-from analysis.ledger import Ledger
-from analysis.noise import measure_noise, noise
-from analysis.partial import partial_correlations
-from analysis.progress import bar
-from analysis.reliability import per_model, reliability
-from analysis.removals import removals, with_removals
-from analysis.selection import selection
-from analysis.shared_images import Sharing, of_ledger, ranking_error
-from analysis.sign_error import environment_errors, sign_errors
-from analysis.simpson import simpson
-from analysis.statements import RESULT as STATEMENT
-from analysis.study_table import make_study
-from analysis.summary import issue_table, ledger_correlations, summary_table
-from analysis.thresholds import DEFAULT_COLUMN, thresholds
-from analysis.unflagged import with_unflagged
+from robustgap.analysis.association import in_grid
+from robustgap.analysis.baselines import Beside, beside_ledger, free_name, with_kinds
+from robustgap.analysis.claims import RESULT as CLAIM
+from robustgap.analysis.claims import UNRESOLVED
+from robustgap.analysis.comparisons import RESULT as COMPARISON
+from robustgap.analysis.environments import effective_images
+from robustgap.analysis.evidence import find
+from robustgap.analysis.files import write_csv, write_text
+from robustgap.analysis.findings import sentences
+from robustgap.analysis.flags import ALL, left_out, model_table
+from robustgap.analysis.information import conditional_information
+from robustgap.analysis.judged import judged
+from robustgap.analysis.ladder import RESULT as INCREMENT
+from robustgap.analysis.ladder import ladder
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.noise import measure_noise, noise
+from robustgap.analysis.partial import partial_correlations
+from robustgap.analysis.progress import bar
+from robustgap.analysis.reliability import per_model, reliability
+from robustgap.analysis.removals import removals, with_removals
+from robustgap.analysis.selection import selection
+from robustgap.analysis.shared_images import Sharing, of_ledger, ranking_error
+from robustgap.analysis.sign_error import environment_errors, sign_errors
+from robustgap.analysis.simpson import simpson
+from robustgap.analysis.statements import RESULT as STATEMENT
+from robustgap.analysis.study_table import make_study
+from robustgap.analysis.summary import issue_table, ledger_correlations, summary_table
+from robustgap.analysis.thresholds import DEFAULT_COLUMN, thresholds
+from robustgap.analysis.unflagged import with_unflagged
 
 GIVEN = ("average_ce",)  # measures that partial tau takes out, beside the training accuracy
 STATE = ("average_ce.adv", "average_ce")  # training loss, as far as the study measured it

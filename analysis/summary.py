@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from analysis.association import RESULT, correlations, tau
-from analysis.baselines import MEASURE, Beside, with_kinds
-from analysis.flags import ALL, LEFT_OUT, left_out, reason
-from analysis.inference import Bootstrap
-from analysis.ledger import VARIANTS, Ledger, split_flags
-from analysis.reliability import costs
+from robustgap.analysis.association import RESULT, correlations, tau
+from robustgap.analysis.baselines import MEASURE, Beside, with_kinds
+from robustgap.analysis.flags import ALL, LEFT_OUT, left_out, reason
+from robustgap.analysis.inference import Bootstrap
+from robustgap.analysis.ledger import VARIANTS, Ledger, split_flags
+from robustgap.analysis.reliability import costs
 
 INTERVAL = ["estimate", "low", "high"]
 GRAVEST = ("failed", "collapsed", "no outcome")  # listed first

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.association import EMPTY
-from analysis.table_cells import parsed
+from robustgap.analysis.association import EMPTY
+from robustgap.analysis.table_cells import parsed
 
 MANY_VALUES = 10  # a numeric axis of more is named as one to be cut
 PROPOSED = 4  # classes

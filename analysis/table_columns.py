@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.association import EMPTY
-from analysis.table_cells import parsed
+from robustgap.analysis.association import EMPTY
+from robustgap.analysis.table_cells import parsed
 
 IDS = {"id", "ids", "uid", "uuid", "seed"}  # last words of names
 WHOLE_IDS = {"index", "idx", "row", "no", "nr", "number", "run", "job", "trial", "pid", "level 0"}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.files import read_parquet
-from analysis.ledger import text
+from robustgap.analysis.files import read_parquet
+from robustgap.analysis.ledger import text
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 SAVE_AS = "save the sheet as CSV (UTF-8) and name that file"

@@ -17,24 +17,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.association import configurations, correlations
-from analysis.baselines import Beside, beside_table, with_kinds
-from analysis.files import write_csv
-from analysis.inference import Bootstrap
-from analysis.information import conditional_information
-from analysis.judged import judged
-from analysis.ladder import ladder
-from analysis.noise import noise
-from analysis.partial import partial_correlations
-from analysis.progress import bar
-from analysis.reliability import RESULT as RELIABILITY
-from analysis.reliability import over_seeds, seed_cells
-from analysis.selection import selection
-from analysis.sign_error import environment_errors, sign_errors
-from analysis.simpson import simpson
-from analysis.study_table import make_study
-from analysis.tables import ModelTable
-from analysis.thresholds import thresholds
+from robustgap.analysis.association import configurations, correlations
+from robustgap.analysis.baselines import Beside, beside_table, with_kinds
+from robustgap.analysis.files import write_csv
+from robustgap.analysis.inference import Bootstrap
+from robustgap.analysis.information import conditional_information
+from robustgap.analysis.judged import judged
+from robustgap.analysis.ladder import ladder
+from robustgap.analysis.noise import noise
+from robustgap.analysis.partial import partial_correlations
+from robustgap.analysis.progress import bar
+from robustgap.analysis.reliability import RESULT as RELIABILITY
+from robustgap.analysis.reliability import over_seeds, seed_cells
+from robustgap.analysis.selection import selection
+from robustgap.analysis.sign_error import environment_errors, sign_errors
+from robustgap.analysis.simpson import simpson
+from robustgap.analysis.study_table import make_study
+from robustgap.analysis.tables import ModelTable
+from robustgap.analysis.thresholds import thresholds
 
 SLOW_DRAWS = 200  # most draws of the statistics that take long
 UNITS = {"fractions": 100, "points": 1}  # of outcomes: percentage points in one unit

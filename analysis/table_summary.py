@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from analysis.association import in_grid
-from analysis.tables import ModelTable
+from robustgap.analysis.association import in_grid
+from robustgap.analysis.tables import ModelTable
 
 
 def undefined_cells(found: pd.DataFrame) -> str:

@@ -7,12 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.association import EMPTY
-from analysis.table_bins import cut_axes, fine_axes, proposals
-from analysis.table_cells import NOTHING, numeric
-from analysis.table_checks import check_axes, check_named_once, check_outcome, check_written_once, nearest, own_seeds
-from analysis.table_columns import alike, average_row, default_measures, summary_rows
-from analysis.table_files import read_any
+from robustgap.analysis.association import EMPTY
+from robustgap.analysis.table_bins import cut_axes, fine_axes, proposals
+from robustgap.analysis.table_cells import NOTHING, numeric
+from robustgap.analysis.table_checks import (
+    check_axes,
+    check_named_once,
+    check_outcome,
+    check_written_once,
+    nearest,
+    own_seeds,
+)
+from robustgap.analysis.table_columns import alike, average_row, default_measures, summary_rows
+from robustgap.analysis.table_files import read_any
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.association import configurations, in_grid, known_models
-from analysis.checkpoints import standing
-from analysis.inference import Bootstrap, interval, weighted_tau
-from analysis.ledger import CHECKPOINT
-from analysis.progress import bar
+from robustgap.analysis.association import configurations, in_grid, known_models
+from robustgap.analysis.checkpoints import standing
+from robustgap.analysis.inference import Bootstrap, interval, weighted_tau
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.progress import bar
 
 RESULT = ["measure", "statistic", "column", "quantile", "threshold", "axis", "value"]
 RESULT += ["estimate", "low", "high", "n", "undefined"]

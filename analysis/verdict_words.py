@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, UNRESOLVED
-from analysis.settings_models import LEARNERS
+from robustgap.analysis.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, UNRESOLVED
+from robustgap.analysis.settings_models import LEARNERS
 
 UNFLAGGED = "verdict_without_flagged"
 ENDS = [f"increment_{learner}_family" for learner in LEARNERS]

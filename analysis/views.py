@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.baselines import BASELINE, CONTROL, MEASURE
-from analysis.files import write_csv, write_text
-from analysis.labels import measure_label, minus
-from analysis.ledger import Ledger
-from analysis.statistic_files import read_statistic
+from robustgap.analysis.baselines import BASELINE, CONTROL, MEASURE
+from robustgap.analysis.files import write_csv, write_text
+from robustgap.analysis.labels import measure_label, minus
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistic_files import read_statistic
 
 ENDS = ["estimate", "low", "high"]
 SINGLE, FAMILY = "single", "family-wise"
@@ -155,8 +155,8 @@ def shown(view: View) -> pd.DataFrame:
 
 def views(ledger: Ledger, folder: str | Path) -> dict[str, View]:
     """All views of a ledger by name, from its folder of statistics. Raises FileNotFoundError for a missing table."""
-    from analysis import association_views as one  # they import this module
-    from analysis import prediction_views as two
+    from robustgap.analysis import association_views as one  # they import this module
+    from robustgap.analysis import prediction_views as two
 
     makers: list[Callable[[Source], View]] = [one.verdicts, one.tau, two.ceilings, two.noise, one.simpson, one.partial]
     makers += [
@@ -175,7 +175,7 @@ def views(ledger: Ledger, folder: str | Path) -> dict[str, View]:
 
 def write_views(ledger: Ledger, folder: str | Path, out: str | Path) -> list[Path]:
     """Write every view into folder `out` as NAME.csv (its numbers) and NAME.tex; returns the files."""
-    from analysis.latex import to_latex
+    from robustgap.analysis.latex import to_latex
 
     written = []
     for view in views(ledger, folder).values():

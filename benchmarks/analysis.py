@@ -29,20 +29,20 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from analysis.association import configurations, pi, psi, spearman, tau
-from analysis.claims import claims
-from analysis.inference import Bootstrap, weighted_tau
-from analysis.information import conditional_information
-from analysis.ladder import ladder
-from analysis.noise import noise
-from analysis.partial import partial_correlations
-from analysis.selection import selection
-from analysis.sign_error import environment_errors, sign_errors
-from analysis.study_table import make_study
-from analysis.table_statistics import seed_reliability
-from analysis.tables import ModelTable
-from analysis.thresholds import thresholds
 from benchmarks.analysis_report import Cost, Plain, report
+from robustgap.analysis.association import configurations, pi, psi, spearman, tau
+from robustgap.analysis.claims import claims
+from robustgap.analysis.inference import Bootstrap, weighted_tau
+from robustgap.analysis.information import conditional_information
+from robustgap.analysis.ladder import ladder
+from robustgap.analysis.noise import noise
+from robustgap.analysis.partial import partial_correlations
+from robustgap.analysis.selection import selection
+from robustgap.analysis.sign_error import environment_errors, sign_errors
+from robustgap.analysis.study_table import make_study
+from robustgap.analysis.table_statistics import seed_reliability
+from robustgap.analysis.tables import ModelTable
+from robustgap.analysis.thresholds import thresholds
 
 DEFENSES = [("Standard", "NA"), *itertools.product(["AT", "TRADES", "MART"], ["1", "10"])]
 NOISE = "noise and ceilings"  # of the outcome, not of measures

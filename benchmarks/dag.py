@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from measures._code import names
+from robustgap.measures._code import names
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = 5

@@ -23,19 +23,19 @@ from pathlib import Path
 
 import torch
 
-from training import loop
-from training.architectures import build
-from training.carried import begin
-from training.checkpoint import load_model, read_json, read_log, write_atomically
-from training.data import load
-from training.divergence import DIVERGED, diverged
-from training.outcomes import attacked
-from training.provenance import cpu_name
-from training.run import judge, make_optimizer
-from training.settings import REPRODUCIBLE, number, run_id
-from training.splits import Splits
-from workflow.grid import configurations
-from workflow.study import read, resolve
+from robustgap.training import loop
+from robustgap.training.architectures import build
+from robustgap.training.carried import begin
+from robustgap.training.checkpoint import load_model, read_json, read_log, write_atomically
+from robustgap.training.data import load
+from robustgap.training.divergence import DIVERGED, diverged
+from robustgap.training.outcomes import attacked
+from robustgap.training.provenance import cpu_name
+from robustgap.training.run import judge, make_optimizer
+from robustgap.training.settings import REPRODUCIBLE, number, run_id
+from robustgap.training.splits import Splits
+from robustgap.workflow.grid import configurations
+from robustgap.workflow.study import read, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 ARITHMETIC = {

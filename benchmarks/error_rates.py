@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.claims import PROXY, REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
-from analysis.noise import noise
 from benchmarks.changed_ledgers import EXP, TIMES_100, exponential, outlier
 from benchmarks.known_answers import AXES, DESIGNS, FAMILY, KINDS, make, make_family, true_ceilings, true_tau
+from robustgap.analysis.claims import PROXY, REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
+from robustgap.analysis.noise import noise
 
 RIGHT = {"genuine": REPLICATES, "sign_flip": SIGN_DEPENDS, "axis_proxy": PROXY, "interaction_proxy": PROXY}
 WANTED = {"axis_proxy": 0.8, "interaction_proxy": 0.8, "genuine": 0.9, "sign_flip": 0.9}  # at 64 configurations

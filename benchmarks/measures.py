@@ -28,14 +28,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from measures import evaluate
-from measures._code import names
-from measures._data import attack, prepare
-from training.architectures import build
-from training.checkpoint import load_weights, read_log
-from training.data import load
-from training.run import train_run
-from training.settings import complete, number
+from robustgap.measures import evaluate
+from robustgap.measures._code import names
+from robustgap.measures._data import attack, prepare
+from robustgap.training.architectures import build
+from robustgap.training.checkpoint import load_weights, read_log
+from robustgap.training.data import load
+from robustgap.training.run import train_run
+from robustgap.training.settings import complete, number
 
 EPS = "8/255"
 BAR = 2.0

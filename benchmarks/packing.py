@@ -28,12 +28,12 @@ from torch import nn
 
 from benchmarks.stacked import CHECKED, Stacked, compare
 from benchmarks.training import synchronise
-from training.architectures import build
-from training.batches import Batch, batches
-from training.run import make_optimizer
-from training.settings import complete
-from training.splits import Split, Splits
-from training.step import train_step
+from robustgap.training.architectures import build
+from robustgap.training.batches import Batch, batches
+from robustgap.training.run import make_optimizer
+from robustgap.training.settings import complete
+from robustgap.training.splits import Split, Splits
+from robustgap.training.step import train_step
 
 ENOUGH = 12.0  # seconds of chunks of one way, after which it is not repeated
 WIDTHS = {"mlp": 256, "cnn": 0}  # 0: the network's own

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from analysis.claims import claims
-from analysis.table_bins import PROPOSED, cut_axes, fine_axes
+from robustgap.analysis.claims import claims
+from robustgap.analysis.table_bins import PROPOSED, cut_axes, fine_axes
 
 SEARCHES = 12  # of each kind and size
 SIZES = (100, 320)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.claims import claims, judge
-from analysis.removals import by_measure, ranking
-from analysis.statements import statement_rows, statements_of
-from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, DESIGNS, FAMILY, make_family
+from robustgap.analysis.claims import claims, judge
+from robustgap.analysis.removals import by_measure, ranking
+from robustgap.analysis.statements import statement_rows, statements_of
+from robustgap.analysis.study_table import make_study
 
 FIRST = (8, 4, 2)  # the first eighth, quarter and half
 

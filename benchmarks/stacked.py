@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from training.attacks import START, ascent_direction, cross_entropy, project
-from training.batches import Batch
-from training.run import make_optimizer
-from training.settings import number
-from training.step import inner_attack, train_step
+from robustgap.training.attacks import START, ascent_direction, cross_entropy, project
+from robustgap.training.batches import Batch
+from robustgap.training.run import make_optimizer
+from robustgap.training.settings import number
+from robustgap.training.step import inner_attack, train_step
 
 TOLERANCE = 1e-9  # of a run's weights, relative, after CHECKED steps in float64
 CHECKED = 3

@@ -28,15 +28,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.architectures import build
-from training.batches import batches
-from training.memory_format import channels_last as in_channels_last
-from training.paths import given_path
-from training.run import make_optimizer
-from training.settings import complete, number
-from training.splits import Split, Splits
-from training.step import train_step
-from workflow.rates import COLUMNS
+from robustgap.training.architectures import build
+from robustgap.training.batches import batches
+from robustgap.training.memory_format import channels_last as in_channels_last
+from robustgap.training.paths import given_path
+from robustgap.training.run import make_optimizer
+from robustgap.training.settings import complete, number
+from robustgap.training.splits import Split, Splits
+from robustgap.training.step import train_step
+from robustgap.workflow.rates import COLUMNS
 
 EPS, STEPS, PAD = number("8/255"), 10, 4
 WIDE_ON_CPU = 16  # batch size of a wide network there

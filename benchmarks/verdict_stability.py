@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.claims import PROXY, REPLICATES, claims
 from benchmarks.analysis import FULL, QUICK, Size, planted
 from benchmarks.changed_ledgers import EXP, RENAMINGS, TIMES_100, exponential, outlier
 from benchmarks.error_rates import gathered, judged, markdown
 from benchmarks.known_answers import make
+from robustgap.analysis.claims import PROXY, REPLICATES, claims
 
 SIZES = (64, 24)
 STABLE = ("null", "axis_proxy", "interaction_proxy", "genuine", "sign_flip")

@@ -1,16 +1,19 @@
 """Robustness measures: numbers computed from a model, or from a model and images. One file per measure.
 
-`from measures import evaluate` computes them for any PyTorch classifier. Importing this package imports no torch.
+`robustgap.evaluate` computes them for any PyTorch classifier. Importing this package imports no torch.
 """
 
 from typing import Any
+
+if __name__ != "robustgap.measures":
+    raise ImportError(f"found import of {__name__!r}, wanted robustgap.measures")
 
 __all__ = ["evaluate"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "evaluate":
-        from measures._evaluate import evaluate
+        from robustgap.measures._evaluate import evaluate
 
         return evaluate
-    raise AttributeError(f"module 'measures' has no attribute {name!r}")
+    raise AttributeError(f"module 'robustgap.measures' has no attribute {name!r}")

@@ -1,4 +1,5 @@
-"""`python -m measures list | card | new | run`: the catalogue, one card of it, a new measure, measures on a chunk."""
+"""`python -m robustgap.measures list | card | new | run`: the catalogue, one card of it, a new measure, measures on a
+chunk."""
 
 import argparse
 import json
@@ -8,13 +9,13 @@ import re
 import sys
 from pathlib import Path
 
-from measures._code import RESERVED, ROOT, names
-from training.paths import given_path
+from robustgap.measures._code import RESERVED, ROOT, names
+from robustgap.training.paths import given_path
 
 
 def catalogue(as_json: bool) -> None:
     """Print every measure: as catalogue.json, or one line each."""
-    from measures._cards import entry, lines
+    from robustgap.measures._cards import entry, lines
 
     if as_json:
         print(json.dumps({name: entry(name) for name in names()}, indent=1, allow_nan=False))
@@ -25,8 +26,8 @@ def catalogue(as_json: bool) -> None:
 def new(name: str, root: Path = ROOT) -> Path:
     """Write measures/NAME.py, a working measure to start from. Raises ValueError for a name that cannot be one,
     and outside a checkout."""
-    from measures._template import TEMPLATE
-    from measures.core import groups
+    from robustgap.measures._template import TEMPLATE
+    from robustgap.measures.core import groups
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or name in (*RESERVED, *groups()):
         raise ValueError(f"NAME: found {name!r}, wanted lower-case letters, digits and underscores, such as my_measure")
@@ -42,8 +43,8 @@ def new(name: str, root: Path = ROOT) -> Path:
     return file
 
 
-def parser() -> argparse.ArgumentParser:
-    main = argparse.ArgumentParser(prog="python -m measures", description=__doc__)
+def parser(prog: str) -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = main.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="every measure")
     listing.add_argument("--json", action="store_true", help="as catalogue.json")
@@ -66,21 +67,21 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.measures") -> int:
+    options = parser(prog).parse_args(arguments)
     try:
         if options.command == "list":
             catalogue(options.json)
         elif options.command == "card":
-            from measures._cards import card
+            from robustgap.measures._cards import card
 
             print(card(options.name))
         elif options.command == "new":
             file = new(options.name)
             print(f"wrote {file}: edit it, then name {options.name} under `measures:` in a study file")
         else:
-            from measures._run import run
-            from training.checkpoint import read_json
+            from robustgap.measures._run import run
+            from robustgap.training.checkpoint import read_json
 
             asked = [name.strip() for name in options.names.split(",") if name.strip()]
             plan = read_json(options.plan)

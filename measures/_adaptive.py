@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._weight_ascent import ascend, larger
-from measures._weights import weights_of
-from measures.core import Batch
-from training.attacks import Loss, cross_entropy
+from robustgap.measures._context import Context
+from robustgap.measures._weight_ascent import ascend, larger
+from robustgap.measures._weights import weights_of
+from robustgap.measures.core import Batch
+from robustgap.training.attacks import Loss, cross_entropy
 
 RHO = 0.002  # largest relative change of a weight
 STEPS = 6  # 40 raise the value by at most 0.03 % on small networks: in so small a box the loss is nearly linear

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from measures._context import Context
-from measures.core import Batch
-from training import attacks
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch
+from robustgap.training import attacks
 
 STEPS = 10
 ADVANTAGE = 1e-3  # of a start over the one before: mirror images may tie, and rounding must not choose

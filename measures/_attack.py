@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from measures.core import Batch
-from training import attacks
+from robustgap.measures.core import Batch
+from robustgap.training import attacks
 
 
 def pgd10(model: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:

@@ -6,8 +6,8 @@ from functools import cache
 from inspect import getdoc
 from pathlib import Path
 
-from measures._code import ROOT, constants, names
-from measures.core import Measure, load
+from robustgap.measures._code import ROOT, constants, names
+from robustgap.measures.core import Measure, load
 
 # Constants that set what is computed; the streams of random numbers say nothing to a reader.
 UNTOLD = ("STREAM",)

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from measures._source import Top, parse
+from robustgap.measures._source import Top, parse
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = "measures.core"
-CONTEXT = "measures._context"
+CORE = "robustgap.measures.core"
+CONTEXT = "robustgap.measures._context"
 RESERVED = ("core",)
-PACKAGES = ("measures", "training")  # whose code an id follows
+PACKAGES = ("robustgap.measures.", "robustgap.training.")  # whose code an id follows
 
 
 class Item(NamedTuple):
@@ -71,7 +71,7 @@ def code_id(name: str, root: Path = ROOT) -> str:
 def reached(name: str, root: Path = ROOT) -> dict[Item, Reached]:
     """All that measure `name` uses, in an order that follows from what the code says alone. Raises as `code_id`."""
     require(name, root)
-    waiting = [Item(f"measures.{name}", name)]
+    waiting = [Item(f"robustgap.measures.{name}", name)]
     found: dict[Item, Reached] = {}
     while waiting:
         item = waiting.pop()
@@ -85,7 +85,7 @@ def constants(name: str, root: Path = ROOT) -> dict[str, object]:
     """The module constants of `measures` that measure `name` uses, written out in the code: {'DRAWS': 10, ...}."""
     found: dict[str, object] = {}
     for module, piece in sorted(reached(name, root)):
-        if module.startswith("measures.") and module != CORE:
+        if module.startswith(PACKAGES[0]) and module != CORE:
             known = _top(module, root).constants
             found |= {piece: known[piece]} if piece in known else {}
     return found
@@ -100,19 +100,19 @@ def _resolve(item: Item, root: Path) -> Reached:
     if name == "*":
         return Reached("", [(piece, Item(module, piece)) for piece in sorted(top.pieces)])
     if name not in top.pieces:
-        if module == f"measures.{name}":
+        if module == f"robustgap.measures.{name}":
             raise ValueError(f"measures/{name}.py: found no function {name!r}, wanted one of the file's name")
         return Reached("", [(name, Item(module, "*"))])  # made at run time
     piece = top.pieces[name]
     firsts = sorted({use.split(".")[0] for use in piece.uses} & set(top.imports))
-    foreign = [first for first in firsts if top.imports[first].split(".")[0] not in PACKAGES]
+    foreign = [first for first in firsts if not f"{top.imports[first]}.".startswith(PACKAGES)]
     imports = "".join(f"\n{first} = {top.imports[first]}" for first in foreign)
     uses = [(use, used) for use in sorted(piece.uses) for used in _follow(use, module, top, root)]
     return Reached(piece.source + imports, uses)
 
 
 def _follow(use: str, module: str, top: Top, root: Path) -> list[Item]:
-    """Items behind a dotted name as it is written in `module`: 'attacks.pgd' -> (training.attacks, pgd)."""
+    """Items behind a dotted name as it is written in `module`: 'attacks.pgd' -> (robustgap.training.attacks, pgd)."""
     first, *rest = use.split(".")
     if first in top.pieces:
         return [Item(module, first)]
@@ -150,8 +150,7 @@ def _methods(root: Path) -> list[str]:
 
 
 def _file(module: str, root: Path) -> Path | None:
-    parts = module.split(".")
-    if parts[0] not in PACKAGES or len(parts) == 1:
+    if not module.startswith(PACKAGES):
         return None
-    place = root.joinpath(*parts)
+    place = root.joinpath(*module.split(".")[1:])
     return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._data import FIRST, LOOK, Data
-from measures._model_checks import require_eval
-from measures._opaque import asked
-from measures._state import FATAL, fixed_state, untouched
-from measures.core import Batch, Measure, Missing, mean
+from robustgap.measures._context import Context
+from robustgap.measures._data import FIRST, LOOK, Data
+from robustgap.measures._model_checks import require_eval
+from robustgap.measures._opaque import asked
+from robustgap.measures._state import FATAL, fixed_state, untouched
+from robustgap.measures.core import Batch, Measure, Missing, mean
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from measures._weights import matrices, mean_loss_gradient
-from measures.core import Batch, Missing
-from training.attacks import cross_entropy, input_gradient
+from robustgap.measures._weights import matrices, mean_loss_gradient
+from robustgap.measures.core import Batch, Missing
+from robustgap.training.attacks import cross_entropy, input_gradient
 
 BUDGET = 2**28  # bytes of everything there is per image
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from measures._attack import pgd10
-from measures._model_checks import check_model, require_eval
-from measures._state import fixed_state, untouched
-from measures.core import Batch, Missing
-from training import attacks, keyed
+from robustgap.measures._attack import pgd10
+from robustgap.measures._model_checks import check_model, require_eval
+from robustgap.measures._state import fixed_state, untouched
+from robustgap.measures.core import Batch, Missing
+from robustgap.training import attacks, keyed
 
 LOOK = 64  # with a target standard error: images between two looks at it
 FIRST = 256  # images before the first look that counts: the spread of fewer may be small by chance

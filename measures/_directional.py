@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from measures._weights import Weights, losses
-from measures.core import Batch
+from robustgap.measures._weights import Weights, losses
+from robustgap.measures.core import Batch
 
 
 @contextmanager

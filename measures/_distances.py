@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures.core import Batch
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch
 
 RIVALS = 9  # other classes that a linearised distance looks at, those of largest logit: all of them up to 10 classes
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from measures._compute import compute, contexts
-from measures._data import Data, attack, check_tensors, prepare
-from measures._opaque import as_model
-from measures._state import FATAL, fixed_state, untouched
-from measures.core import select
-from training.masking import gradient_masking
-from training.settings import exact, number
+from robustgap.measures._compute import compute, contexts
+from robustgap.measures._data import Data, attack, check_tensors, prepare
+from robustgap.measures._opaque import as_model
+from robustgap.measures._state import FATAL, fixed_state, untouched
+from robustgap.measures.core import select
+from robustgap.training.masking import gradient_masking
+from robustgap.training.settings import exact, number
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from measures._weights import LINEAR, TRANSPOSED, Weights, matrices
-from measures.core import Missing
+from robustgap.measures._weights import LINEAR, TRANSPOSED, Weights, matrices
+from robustgap.measures.core import Missing
 
 BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from measures._ascent import highest
-from measures._context import Context
-from measures.core import Batch, Missing
+from robustgap.measures._ascent import highest
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch, Missing
 
 
 def steepest(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from measures.core import Missing
+from robustgap.measures.core import Missing
 
 Z = 1.96
 

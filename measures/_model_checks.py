@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from measures._state import FATAL
+from robustgap.measures._state import FATAL
 
 
 def check_model(model: nn.Module, images: Tensor, labels: Tensor) -> str:

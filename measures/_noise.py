@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from training import keyed
+from robustgap.training import keyed
 
 
 def normal(weight: Tensor, seed: int, stream: int, draw: int) -> Tensor:

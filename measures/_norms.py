@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from measures._context import Context, finite
-from measures._weights import Weights, matrices
-from measures.core import Missing
+from robustgap.measures._context import Context, finite
+from robustgap.measures._weights import Weights, matrices
+from robustgap.measures.core import Missing
 
 
 def logarithms(squares: Sequence[float]) -> list[float]:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from measures._model_checks import require_eval
-from measures.core import Missing
+from robustgap.measures._model_checks import require_eval
+from robustgap.measures.core import Missing
 
 
 class Opaque(nn.Module):

@@ -10,9 +10,9 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 
-from measures._weights import matrices
-from measures.core import Missing
-from training import keyed
+from robustgap.measures._weights import matrices
+from robustgap.measures.core import Missing
+from robustgap.training import keyed
 
 TOLERANCE = 1e-3  # residual of the eigenpair of A^T A over its eigenvalue: the norm is then within 0.05 %
 RESTARTS = 100  # of the Lanczos iteration, about 10 products with A^T A each

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from measures._context import Context
-from measures._margin import margin, of_margin
-from measures.core import Batch, Missing
+from robustgap.measures._context import Context
+from robustgap.measures._margin import margin, of_margin
+from robustgap.measures.core import Batch, Missing
 
 
 def margins(context: Context, batches: Sequence[Batch]) -> Tensor:

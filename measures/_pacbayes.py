@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._noise import normal
-from measures._weights import logits_at, normalization_parameters, weights_of
-from measures.core import Missing, mean
+from robustgap.measures._context import Context
+from robustgap.measures._noise import normal
+from robustgap.measures._weights import logits_at, normalization_parameters, weights_of
+from robustgap.measures.core import Missing, mean
 
 DROP = 0.1  # of the accuracy
 TOLERANCE = 0.01  # of the drop that is reached

@@ -12,17 +12,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from measures._code import code_id
-from measures._compute import Row, compute, contexts
-from measures._data import prepare
-from measures._state import FATAL
-from measures.core import Measure, select
-from training import planned
-from training.checkpoint import FileFault, read_json, write_atomically
-from training.damage import made_anew
-from training.memory_format import channels_last
-from training.provenance import study_device
-from training.settings import number
+from robustgap.measures._code import code_id
+from robustgap.measures._compute import Row, compute, contexts
+from robustgap.measures._data import prepare
+from robustgap.measures._state import FATAL
+from robustgap.measures.core import Measure, select
+from robustgap.training import planned
+from robustgap.training.checkpoint import FileFault, read_json, write_atomically
+from robustgap.training.damage import made_anew
+from robustgap.training.memory_format import channels_last
+from robustgap.training.provenance import study_device
+from robustgap.training.settings import number
 
 COLUMN_TEXT = "model measure variant value se n_images split seed seconds forwards code_id reason"
 COLUMNS = COLUMN_TEXT.split()

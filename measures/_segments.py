@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures.core import Batch
-from training import attacks, keyed
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch
+from robustgap.training import attacks, keyed
 
 STEPS = 20
 STREAM = 101

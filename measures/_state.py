@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.modes import full_precision
+from robustgap.training.modes import full_precision
 
 # Nobody's fault here, and not to be taken for a missing value: the job ends, and may be tried again elsewhere.
 FATAL = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)

@@ -1,9 +1,9 @@
-"""The file that `python -m measures new NAME` writes: a working measure to start from."""
+"""The file that `python -m robustgap.measures new NAME` writes: a working measure to start from."""
 
 TEMPLATE = '''\
 from torch import Tensor, nn
 
-from measures.core import Batch, measure
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._weights import Weights, logits_at
-from measures.core import Missing
-from training.attacks import Loss
+from robustgap.measures._context import Context
+from robustgap.measures._weights import Weights, logits_at
+from robustgap.measures.core import Missing
+from robustgap.training.attacks import Loss
 
 
 def losses_at(

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from measures.core import Batch, Missing
-from training.attacks import cross_entropy
+from robustgap.measures.core import Batch, Missing
+from robustgap.training.attacks import cross_entropy
 
 Weights = Mapping[str, Tensor]
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

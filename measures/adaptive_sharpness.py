@@ -1,9 +1,9 @@
 from torch import Tensor, nn
 
-from measures._adaptive import worst_rise
-from measures._context import Context
-from measures.core import Batch, measure
-from training.attacks import cross_entropy
+from robustgap.measures._adaptive import worst_rise
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch, measure
+from robustgap.training.attacks import cross_entropy
 
 
 @measure(

@@ -1,10 +1,10 @@
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._noise import normal
-from measures._weights import losses, weights_of
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._noise import normal
+from robustgap.measures._weights import losses, weights_of
+from robustgap.measures.core import Batch, measure
 
 RHO = 0.1  # standard deviation of a weight's noise, relative to the weight
 PAIRS = 5  # of draws of opposite sign

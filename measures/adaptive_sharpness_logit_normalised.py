@@ -1,8 +1,8 @@
 from torch import Tensor, nn
 
-from measures._adaptive import normalized_cross_entropy, worst_rise
-from measures._context import Context
-from measures.core import Batch, measure
+from robustgap.measures._adaptive import normalized_cross_entropy, worst_rise
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

@@ -1,11 +1,11 @@
 import torch
 from torch import Tensor, nn
 
-from measures._attack import pgd10
-from measures._context import Context
-from measures._weights import logits_at, losses, normalization_parameters, weights_of
-from measures.core import Batch, measure
-from training import keyed
+from robustgap.measures._attack import pgd10
+from robustgap.measures._context import Context
+from robustgap.measures._weights import logits_at, losses, normalization_parameters, weights_of
+from robustgap.measures.core import Batch, measure
+from robustgap.training import keyed
 
 XI = 0.5  # length of the noise of a layer, relative to the layer's weights
 PAIRS = 5  # of draws of opposite sign

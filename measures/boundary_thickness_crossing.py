@@ -3,11 +3,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._segments import STEPS, segments
-from measures.boundary_thickness import ALPHA, BETA, POINTS
-from measures.core import Batch, Missing, mean, measure
-from training import attacks
+from robustgap.measures._context import Context
+from robustgap.measures._segments import STEPS, segments
+from robustgap.measures.boundary_thickness import ALPHA, BETA, POINTS
+from robustgap.measures.core import Batch, Missing, mean, measure
+from robustgap.training import attacks
 
 DOUBLINGS = 4  # of the budget, at most
 

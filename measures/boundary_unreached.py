@@ -1,8 +1,8 @@
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._segments import segments
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._segments import segments
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

@@ -1,8 +1,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from measures._context import Context
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

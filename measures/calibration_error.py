@@ -3,8 +3,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch, measure
 
 BINS = 15
 

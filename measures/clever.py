@@ -1,11 +1,11 @@
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._distances import dual_norm, linearised
-from measures._extreme import endpoint
-from measures.core import Batch, Missing, measure
-from training import attacks
+from robustgap.measures._context import Context
+from robustgap.measures._distances import dual_norm, linearised
+from robustgap.measures._extreme import endpoint
+from robustgap.measures.core import Batch, Missing, measure
+from robustgap.training import attacks
 
 BLOCKS, SAMPLES = 16, 4  # maxima that are fitted, and points of the ball of which each is the maximum
 STREAM = 10_000  # and onwards: one stream of keyed numbers per point

@@ -27,8 +27,8 @@ from inspect import getdoc
 
 from torch import Tensor
 
-from measures._code import names, require
-from training.registry import Registry
+from robustgap.measures._code import names, require
+from robustgap.training.registry import Registry
 
 # Bumped by hand when the arithmetic of this file, _compute.py, _data.py or _model_checks.py changes: all measures are
 # computed again.
@@ -144,7 +144,8 @@ def measure(
         name = function.__name__
         found = Measure(name, function, family, needs, expects, paper, formula, holding, reduction)
         vars(function)["measure"] = found
-        if function.__module__ == f"measures.{name}" or name not in names():  # never in the place of one that ships
+        # never in the place of one that ships
+        if function.__module__ == f"robustgap.measures.{name}" or name not in names():
             MEASURES[name] = found
         return function
 
@@ -154,7 +155,7 @@ def measure(
 def load(name: str) -> Measure:
     """The measure of that name, importing its file. Raises LookupError, naming the nearest, for an unknown one."""
     require(name)
-    import_module(f"measures.{name}")
+    import_module(f"robustgap.measures.{name}")
     return MEASURES[name]
 
 

@@ -1,6 +1,6 @@
 from torch import nn
 
-from measures.core import Missing, measure
+from robustgap.measures.core import Missing, measure
 
 LEVEL = 0.5  # nats
 

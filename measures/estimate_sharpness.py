@@ -1,9 +1,9 @@
 import torch
 from torch import nn
 
-from measures._context import Context
-from measures._weights import losses, norm, weights_of
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._weights import losses, norm, weights_of
+from robustgap.measures.core import Batch, measure
 
 RHO = 0.05
 

@@ -2,9 +2,9 @@ import math
 
 from torch import Tensor, nn
 
-from measures._directional import derivative
-from measures._weights import weights_of
-from measures.core import Batch, Missing, measure
+from robustgap.measures._directional import derivative
+from robustgap.measures._weights import weights_of
+from robustgap.measures.core import Batch, Missing, measure
 
 
 def root(values: Tensor) -> tuple[float, float]:

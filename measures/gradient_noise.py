@@ -2,11 +2,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from measures._context import Context
-from measures._directional import differentiable
-from measures._weights import Weights, logits_at, weights_of
-from measures.core import Batch, Missing, measure
-from training.attacks import cross_entropy
+from robustgap.measures._context import Context
+from robustgap.measures._directional import differentiable
+from robustgap.measures._weights import Weights, logits_at, weights_of
+from robustgap.measures.core import Batch, Missing, measure
+from robustgap.training.attacks import cross_entropy
 
 BUDGET = 2**28  # bytes of gradients of single images at a time
 

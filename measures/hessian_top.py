@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from measures._directional import hessian
-from measures._noise import normal
-from measures._weights import norm, weights_of
-from measures.core import Batch, Missing, measure
+from robustgap.measures._directional import hessian
+from robustgap.measures._noise import normal
+from robustgap.measures._weights import norm, weights_of
+from robustgap.measures.core import Batch, Missing, measure
 
 STEPS = 80
 FEWEST = 8  # steps, lest the start be nearly orthogonal to the top of a spectrum with little below it

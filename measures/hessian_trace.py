@@ -1,11 +1,11 @@
 import torch
 from torch import Tensor, nn
 
-from measures._directional import hessian
-from measures._noise import signs
-from measures._weights import Weights, weights_of
-from measures.core import Batch, Missing, mean, measure
-from training import keyed
+from robustgap.measures._directional import hessian
+from robustgap.measures._noise import signs
+from robustgap.measures._weights import Weights, weights_of
+from robustgap.measures.core import Batch, Missing, mean, measure
+from robustgap.training import keyed
 
 GROUPS = 16  # of images, each with draws of its own: their means tell what the sampling of either does
 DRAWS = 3  # of each group

@@ -3,10 +3,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._distances import length, scaled
-from measures.core import Batch, measure
-from training import attacks
+from robustgap.measures._context import Context
+from robustgap.measures._distances import length, scaled
+from robustgap.measures.core import Batch, measure
+from robustgap.training import attacks
 
 STEP = 1.5  # L2 length of the finite difference for 3072 pixel values
 

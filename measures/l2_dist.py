@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
-from measures._weights import norm, weights_of
-from measures.core import measure
+from robustgap.measures._weights import norm, weights_of
+from robustgap.measures.core import measure
 
 
 @measure(

@@ -1,9 +1,9 @@
 from torch import Tensor, nn
 
-from measures._ascent import highest
-from measures._context import Context
-from measures.core import Batch, measure
-from training import attacks
+from robustgap.measures._ascent import highest
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch, measure
+from robustgap.training import attacks
 
 STREAM = 104
 

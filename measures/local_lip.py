@@ -1,8 +1,8 @@
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._lipschitz import steepest
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._lipschitz import steepest
+from robustgap.measures.core import Batch, measure
 
 STREAM = 102
 

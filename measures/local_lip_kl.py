@@ -1,9 +1,9 @@
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._divergence import kl
-from measures._lipschitz import steepest
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._divergence import kl
+from robustgap.measures._lipschitz import steepest
+from robustgap.measures.core import Batch, measure
 
 STREAM = 103
 

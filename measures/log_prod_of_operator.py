@@ -1,9 +1,9 @@
 from torch import nn
 
-from measures._context import Context
-from measures._norms import logarithms
-from measures._operator import operator_norms
-from measures.core import measure
+from robustgap.measures._context import Context
+from robustgap.measures._norms import logarithms
+from robustgap.measures._operator import operator_norms
+from robustgap.measures.core import measure
 
 
 @measure(

@@ -1,10 +1,10 @@
 import torch
 from torch import nn
 
-from measures._context import Context
-from measures._folded import folded_matrices
-from measures._norms import logarithms
-from measures.core import measure
+from robustgap.measures._context import Context
+from robustgap.measures._folded import folded_matrices
+from robustgap.measures._norms import logarithms
+from robustgap.measures.core import measure
 
 
 @measure(

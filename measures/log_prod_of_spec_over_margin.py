@@ -1,9 +1,9 @@
 from torch import nn
 
-from measures._context import Context
-from measures._norms import logarithms, spectral
-from measures._over_margin import log_square_margin
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._norms import logarithms, spectral
+from robustgap.measures._over_margin import log_square_margin
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

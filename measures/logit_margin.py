@@ -1,8 +1,8 @@
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._margin import margin
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._margin import margin
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

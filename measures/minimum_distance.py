@@ -1,11 +1,11 @@
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._distances import rivals
-from measures._lipschitz import distance
-from measures.core import Batch, Missing, mean, measure
-from training._compat import fab
+from robustgap.measures._context import Context
+from robustgap.measures._distances import rivals
+from robustgap.measures._lipschitz import distance
+from robustgap.measures.core import Batch, Missing, mean, measure
+from robustgap.training._compat import fab
 
 STEPS = 20
 RIVALS = 3  # other classes looked at in each step, those of largest logit

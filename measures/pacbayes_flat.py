@@ -1,8 +1,8 @@
 from torch import nn
 
-from measures._context import Context
-from measures._pacbayes import noise_scale
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._pacbayes import noise_scale
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

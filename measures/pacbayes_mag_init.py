@@ -1,8 +1,8 @@
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._pacbayes import distance, image_count, magnitude_bound, noise_scale, perturbed_weights
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._pacbayes import distance, image_count, magnitude_bound, noise_scale, perturbed_weights
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

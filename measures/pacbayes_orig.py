@@ -1,8 +1,8 @@
 from torch import nn
 
-from measures._context import Context
-from measures._pacbayes import bound, flat, image_count, noise_scale, perturbed_weights
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures._pacbayes import bound, flat, image_count, noise_scale, perturbed_weights
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

@@ -1,8 +1,8 @@
 from torch import nn
 
-from measures._context import Context
-from measures._norms import frobenius
-from measures.core import measure
+from robustgap.measures._context import Context
+from robustgap.measures._norms import frobenius
+from robustgap.measures.core import measure
 
 
 @measure(

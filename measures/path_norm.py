@@ -2,8 +2,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from measures._weights import LINEAR, TRANSPOSED
-from measures.core import Missing, measure
+from robustgap.measures._weights import LINEAR, TRANSPOSED
+from robustgap.measures.core import Missing, measure
 
 BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 SCALES = (1.0, 1e-8, 1e-4, 1e4, 1e8)  # of the images on which homogeneity is tested, the first the reference

@@ -1,10 +1,10 @@
 from torch import nn
 
-from measures._context import Context
-from measures._over_margin import margins
-from measures.core import Batch, measure
-from measures.inverse_margin import inverse_square
-from measures.path_norm import path_norm
+from robustgap.measures._context import Context
+from robustgap.measures._over_margin import margins
+from robustgap.measures.core import Batch, measure
+from robustgap.measures.inverse_margin import inverse_square
+from robustgap.measures.path_norm import path_norm
 
 
 @measure(

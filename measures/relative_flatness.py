@@ -3,7 +3,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from measures.core import Batch, Missing, measure
+from robustgap.measures.core import Batch, Missing, measure
 
 
 @measure(

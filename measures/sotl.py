@@ -1,6 +1,6 @@
 from torch import nn
 
-from measures.core import Missing, measure
+from robustgap.measures.core import Missing, measure
 
 
 @measure(

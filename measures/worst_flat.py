@@ -3,11 +3,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures._weight_ascent import ascend
-from measures._weights import normalization_parameters, weights_of
-from measures.core import Batch, measure
-from training import attacks
+from robustgap.measures._context import Context
+from robustgap.measures._weight_ascent import ascend
+from robustgap.measures._weights import normalization_parameters, weights_of
+from robustgap.measures.core import Batch, measure
+from robustgap.training import attacks
 
 XI = 0.003  # largest length of the perturbation of a layer, relative to the layer's weights
 STEPS = 20

@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
-from measures._context import Context
-from measures.core import Batch, measure
+from robustgap.measures._context import Context
+from robustgap.measures.core import Batch, measure
 
 
 @measure(

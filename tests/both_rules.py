@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from analysis.ledger import BOTH
 from benchmarks.known_answers import AXES
+from robustgap.analysis.ledger import BOTH
 
 
 def with_both(table: pd.DataFrame) -> pd.DataFrame:

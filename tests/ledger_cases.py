@@ -6,7 +6,7 @@ from pathlib import Path
 import ledgers
 import numpy as np
 
-from analysis.ledger import Ledger
+from robustgap.analysis.ledger import Ledger
 
 GRID = {"defense": ["Standard", "AT", "TRADES", "MART"], "batch_size": [32, 128], "awp": [False, True]}
 DIGITS = {**GRID, "augmentation": ["none", "crop"]}

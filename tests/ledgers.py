@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.ledger import Ledger, text
+from robustgap.analysis.ledger import Ledger, text
 
 AXES = {"defense": ["Standard", "AT", "TRADES", "MART"], "batch_size": [32, 128], "awp": [False, True]}
 BASE = {"data": "synthetic", "architecture": "cnn", "norm": "Linf", "eps": "3/20", "epochs": 30, "augmentation": "none"}

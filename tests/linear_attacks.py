@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from training.defenses import InnerAttack
+from robustgap.training.defenses import InnerAttack
 
 
 class Linear(nn.Module):

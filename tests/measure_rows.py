@@ -2,8 +2,8 @@
 
 import math
 
-from measures import evaluate
-from measures.core import load
+from robustgap.measures import evaluate
+from robustgap.measures.core import load
 
 ATTACKED = {"clean": 1e-6, "none": 1e-6, "adversarial": 1e-3}
 EPS = 0.05

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from measures import __main__ as cli
-from training import outcomes
-from training.data import load
-from training.run import train_run
-from training.settings import complete, model_id, run_id
+from robustgap.measures import __main__ as cli
+from robustgap.training import outcomes
+from robustgap.training.data import load
+from robustgap.training.run import train_run
+from robustgap.training.settings import complete, model_id, run_id
 
 
 def make_study(results: Path) -> dict:
@@ -44,7 +44,8 @@ def make_study(results: Path) -> dict:
 
 
 def command(results: Path, *arguments: str) -> int:
-    """Exit code of `python -m measures run` on the study's one chunk; later options override the usual ones."""
+    """Exit code of `python -m robustgap.measures run` on the study's one chunk; later options override the usual
+    ones."""
     usual = ["--plan", str(results / "plan.json"), "--chunk", "000", "--results", str(results)]
     return cli.main(["run", arguments[0], *usual, *arguments[1:]])
 

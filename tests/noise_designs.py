@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from analysis.components import Levels
-from analysis.shared_images import Sharing
+from robustgap.analysis.components import Levels
+from robustgap.analysis.shared_images import Sharing
 
 INDEPENDENT = Sharing()
 

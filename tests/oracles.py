@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from measures import evaluate
+from robustgap.measures import evaluate
 
 SHAPE = (1, 4, 4)
 D = 16  # pixels of such an image

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
-from analysis import figures
-from analysis.ledger import Ledger
+from robustgap.analysis import figures
+from robustgap.analysis.ledger import Ledger
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 PNG = b"\x89PNG stand-in"

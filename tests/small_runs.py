@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import loop
-from training.checkpoint import read_json
-from training.data import load
-from training.lock import RunLock
-from training.run import train_run
-from training.settings import complete, run_id
+from robustgap.training import loop
+from robustgap.training.checkpoint import read_json
+from robustgap.training.data import load
+from robustgap.training.lock import RunLock
+from robustgap.training.run import train_run
+from robustgap.training.settings import complete, run_id
 
 CPU = torch.device("cpu")
 

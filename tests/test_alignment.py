@@ -8,12 +8,12 @@ from oracles import SHAPE, conv_net, draw, images, labels, linear, relu_net
 from small_runs import interrupted, same_weights, settings_of, train, without_seconds
 from torch import nn
 
-from training import loop
-from training.alignment import misalignment
-from training.attacks import cross_entropy, input_gradient
-from training.defenses import DEFENSES
-from training.modes import evaluating
-from training.step import ALIGN
+from robustgap.training import loop
+from robustgap.training.alignment import misalignment
+from robustgap.training.attacks import cross_entropy, input_gradient
+from robustgap.training.defenses import DEFENSES
+from robustgap.training.modes import evaluating
+from robustgap.training.step import ALIGN
 
 
 def test_two_linear_classes_are_aligned():

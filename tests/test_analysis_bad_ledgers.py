@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from ledger_cases import CASES
 
-from analysis.__main__ import main
-from analysis.ledger import Ledger
-from analysis.statistics import write_statistics
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import write_statistics
 
 COMMANDS = ("statistics", "figures", "report")
 

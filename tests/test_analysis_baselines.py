@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from analysis.baselines import (
+from benchmarks.known_answers import AXES, make, make_family
+from robustgap.analysis.baselines import (
     BASELINE,
     CLEAN,
     CONTROL,
@@ -23,10 +24,9 @@ from analysis.baselines import (
     controls,
     free_name,
 )
-from analysis.beside_words import check_sentences
-from analysis.judged import judged
-from analysis.statistics import write_statistics
-from benchmarks.known_answers import AXES, make, make_family
+from robustgap.analysis.beside_words import check_sentences
+from robustgap.analysis.judged import judged
+from robustgap.analysis.statistics import write_statistics
 
 ASKED = {"axes": AXES, "outcome": "gap"}
 

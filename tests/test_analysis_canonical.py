@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from both_rules import with_both
 
-from analysis.canonical import canonical_codes, canonical_rows, value_order
-from analysis.claims import claims
-from analysis.increments import design_of
-from analysis.ladder import RESULT, both_scales, left_out
-from analysis.ledger import BOTH
-from analysis.settings_models import LEAVE_ONE
-from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, make
+from robustgap.analysis.canonical import canonical_codes, canonical_rows, value_order
+from robustgap.analysis.claims import claims
+from robustgap.analysis.increments import design_of
+from robustgap.analysis.ladder import RESULT, both_scales, left_out
+from robustgap.analysis.ledger import BOTH
+from robustgap.analysis.settings_models import LEAVE_ONE
+from robustgap.analysis.study_table import make_study
 
 NAMES = dict(zip(AXES[:4], ("z", "y", "b", "a"), strict=True)) | {"checkpoint": "checkpoint"}
 

@@ -10,19 +10,19 @@ import pytest
 from noise_designs import INDEPENDENT, design
 from scipy.stats import kendalltau
 
-from analysis.association import correlations
-from analysis.checkpoints import expanded, shares, standing
-from analysis.claims import claims
-from analysis.components import EVERY, Levels, within
-from analysis.information import conditional_information
-from analysis.ladder import ladder
-from analysis.ledger import BOTH, Ledger
-from analysis.noise import noise
-from analysis.reliability import over_seeds, seed_cells
-from analysis.selection import selection
-from analysis.sign_error import sign_errors
-from analysis.study_table import make_study
-from analysis.tables import read_models
+from robustgap.analysis.association import correlations
+from robustgap.analysis.checkpoints import expanded, shares, standing
+from robustgap.analysis.claims import claims
+from robustgap.analysis.components import EVERY, Levels, within
+from robustgap.analysis.information import conditional_information
+from robustgap.analysis.ladder import ladder
+from robustgap.analysis.ledger import BOTH, Ledger
+from robustgap.analysis.noise import noise
+from robustgap.analysis.reliability import over_seeds, seed_cells
+from robustgap.analysis.selection import selection
+from robustgap.analysis.sign_error import sign_errors
+from robustgap.analysis.study_table import make_study
+from robustgap.analysis.tables import read_models
 
 AXES = ["a", "b", "checkpoint"]
 KEYS = {"axes": AXES, "outcome": "gap", "measures": ["m"]}

@@ -1,4 +1,4 @@
-"""The rule of verdicts on statements made by hand, its sentences, and `python -m analysis claims`."""
+"""The rule of verdicts on statements made by hand, its sentences, and `python -m robustgap.analysis claims`."""
 
 import json
 
@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.claims import RESULT, claims, judge, read_signs, verdicts
-from analysis.families import critical
-from analysis.influence import t_interval
-from analysis.ledger import Ledger
-from analysis.statements import RESULT as STATEMENT
-from analysis.statements import Bases, pis, statements
-from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, make, make_family
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.claims import RESULT, claims, judge, read_signs, verdicts
+from robustgap.analysis.families import critical
+from robustgap.analysis.influence import t_interval
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statements import RESULT as STATEMENT
+from robustgap.analysis.statements import Bases, pis, statements
+from robustgap.analysis.study_table import make_study
 
 NAN = float("nan")
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from result_files import FOREIGN
 
-from analysis.__main__ import main
-from analysis.collect import collect
-from analysis.ledger import Ledger
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.collect import collect
+from robustgap.analysis.ledger import Ledger
 
 
 def test_everything_planned_is_in_the_ledger(results):

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau, t
 
-from analysis.comparisons import RESULT, Taus, comparisons, difference
-from analysis.statements import Bases
-from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, draw, make_family, make_world
+from robustgap.analysis.comparisons import RESULT, Taus, comparisons, difference
+from robustgap.analysis.statements import Bases
+from robustgap.analysis.study_table import make_study
 
 ASKED = {"axes": AXES, "outcome": "gap"}
 

@@ -6,11 +6,11 @@ import pytest
 from noise_designs import INDEPENDENT, design, drawn, ones
 from scipy.stats import multivariate_normal, norm
 
-from analysis.ceilings import agreement, ceilings, posterior
-from analysis.components import Levels, components, image_covariance
-from analysis.settings_effects import settings_bases, split
-from analysis.shared_images import Sharing
 from benchmarks import known_answers
+from robustgap.analysis.ceilings import agreement, ceilings, posterior
+from robustgap.analysis.components import Levels, components, image_covariance
+from robustgap.analysis.settings_effects import settings_bases, split
+from robustgap.analysis.shared_images import Sharing
 
 
 def test_a_balanced_design_gives_the_mean_squares_of_textbooks():

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from result_files import HEADER, measured, outcome_rows, write_measure
 
-from analysis.__main__ import main
-from analysis.collect import collect
-from analysis.ledger import Ledger
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.collect import collect
+from robustgap.analysis.ledger import Ledger
 
 WHOLE = "epoch,val_clean,val_robust,train_loss\n"
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.increments import design_of, increments
-from analysis.ladder import ladder
-from analysis.prediction import beyond_settings, same_in_cells
-from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, make
+from robustgap.analysis.increments import design_of, increments
+from robustgap.analysis.ladder import ladder
+from robustgap.analysis.prediction import beyond_settings, same_in_cells
+from robustgap.analysis.study_table import make_study
 
 # Of a measure between 0 and 1 and whether a model is under one of the last two of four defenses: all strictly
 # increasing once those defenses are set above the others.

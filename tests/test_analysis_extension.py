@@ -9,10 +9,10 @@ import pytest
 from result_files import measured, write_measure
 from studies import study
 
-from analysis.__main__ import main
-from analysis.collect import collect
-from analysis.ledger import Ledger
-from workflow.grid import open_plan
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.collect import collect
+from robustgap.analysis.ledger import Ledger
+from robustgap.workflow.grid import open_plan
 
 HERE = {"cpu": "Xeon", "device": "x86_64", "instructions": "AVX512", "reproducible": False}
 HERE |= {"packages": {"torch": "2.13.0"}, "commit": ""}

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.families import adjusted, benjamini_hochberg, critical, z_values
-from analysis.inference import weighted_tau
-from analysis.influence import (
+from robustgap.analysis.families import adjusted, benjamini_hochberg, critical, z_values
+from robustgap.analysis.inference import weighted_tau
+from robustgap.analysis.influence import (
     FEWEST_FREE,
     interactions,
     level_codes,

@@ -7,9 +7,9 @@ import ledgers
 import numpy as np
 import pytest
 
-from analysis.ledger import Ledger
-from analysis.statistic_files import read_statistic
-from analysis.statistics import write_statistics
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistic_files import read_statistic
+from robustgap.analysis.statistics import write_statistics
 
 DEPENDS = "the sign of its relation with the gap depends on defense"
 

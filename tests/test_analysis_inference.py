@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from analysis import inference, inversions
-from analysis.association import codes, correlations, tau
-from analysis.inference import Bootstrap, concordance, interval, mean, untied, weighted_tau
+from robustgap.analysis import inference, inversions
+from robustgap.analysis.association import codes, correlations, tau
+from robustgap.analysis.inference import Bootstrap, concordance, interval, mean, untied, weighted_tau
 
 
 def copied_tau(x, y, copies) -> tuple[float, float]:
@@ -51,7 +51,7 @@ def test_pairs_are_held_in_parts_without_changing_anything(monkeypatch):
     member = block == np.unique(block)[:, None]
     signs = np.sign(np.subtract.outer(x, x)) * np.sign(np.subtract.outer(y, y))
     np.testing.assert_array_equal(whole, member @ signs @ member.T)
-    monkeypatch.setattr("analysis.inference.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("robustgap.analysis.inference.ROWS_AT_ONCE", 7)
     np.testing.assert_array_equal(concordance(x, y, block), whole)
 
 

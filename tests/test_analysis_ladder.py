@@ -10,16 +10,16 @@ from both_rules import with_both
 from sklearn.exceptions import ConvergenceWarning
 from trees import ROOT
 
-from analysis.canonical import canonical_codes
-from analysis.increments import design_of, increments
-from analysis.influence import interactions, level_codes
-from analysis.ladder import both_scales, ladder
-from analysis.ladder_steps import make_steps, sparse_step, steps_of
-from analysis.ledger import Ledger
-from analysis.prediction import normal_scores
-from analysis.settings_models import Design, folds_of, out_of_fold, ridge, training_weights, trees_errors
-from analysis.study_table import Study, make_study
 from benchmarks.known_answers import AXES, make
+from robustgap.analysis.canonical import canonical_codes
+from robustgap.analysis.increments import design_of, increments
+from robustgap.analysis.influence import interactions, level_codes
+from robustgap.analysis.ladder import both_scales, ladder
+from robustgap.analysis.ladder_steps import make_steps, sparse_step, steps_of
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.prediction import normal_scores
+from robustgap.analysis.settings_models import Design, folds_of, out_of_fold, ridge, training_weights, trees_errors
+from robustgap.analysis.study_table import Study, make_study
 
 PARTS = {"axes": AXES, "outcome": "gap"}
 MEASURES = ["m", "noise", "holes", "cell"]

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from scipy.special import ndtr
 
-from analysis import __main__ as command
-from analysis import ceilings as module
-from analysis.ceilings import NODES, ceilings, pairs
-from analysis.components import Levels, cells, components, image_covariance, within
-from analysis.noise import noise
-from analysis.shared_images import Sharing
+from robustgap.analysis import __main__ as command
+from robustgap.analysis import ceilings as module
+from robustgap.analysis.ceilings import NODES, ceilings, pairs
+from robustgap.analysis.components import Levels, cells, components, image_covariance, within
+from robustgap.analysis.noise import noise
+from robustgap.analysis.shared_images import Sharing
 
 MEGABYTE = 2**20
 

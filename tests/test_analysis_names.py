@@ -5,10 +5,10 @@ import ledgers
 import pandas as pd
 import pytest
 
-from analysis.baselines import beside_ledger
-from analysis.ledger import Ledger
-from analysis.statistics import PARTS, Part
-from analysis.summary import ledger_correlations
+from robustgap.analysis.baselines import beside_ledger
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import PARTS, Part
+from robustgap.analysis.summary import ledger_correlations
 
 
 def named(ledger: Ledger, name: str, folder) -> Ledger:

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from analysis.association import codes, configurations
-from analysis.noise import RESULT, measure_noise, noise
 from benchmarks import known_answers
+from robustgap.analysis.association import codes, configurations
+from robustgap.analysis.noise import RESULT, measure_noise, noise
 
 OPTIONS = {"axes": known_answers.AXES, "outcome": "gap", "seed_column": "seed"}
 

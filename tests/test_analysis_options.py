@@ -3,7 +3,7 @@
 import ledgers
 import pytest
 
-from analysis.__main__ import main
+from robustgap.analysis.__main__ import main
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import environments as module
-from analysis.environments import environments
-from analysis.sign_error import environment_errors, sign_errors
+from robustgap.analysis import environments as module
+from robustgap.analysis.environments import environments
+from robustgap.analysis.sign_error import environment_errors, sign_errors
 
 AXES = ["a", "b"]
 

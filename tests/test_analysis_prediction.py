@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from both_rules import with_both
 
-from analysis.claims import claims
-from analysis.increments import design_of, increments
-from analysis.influence import interactions, level_codes
-from analysis.ledger import BOTH
-from analysis.prediction import corrections, normal_scores
-from analysis.settings_models import out_of_fold
-from analysis.study_table import Study, make_study
 from benchmarks.known_answers import AXES, make
+from robustgap.analysis.claims import claims
+from robustgap.analysis.increments import design_of, increments
+from robustgap.analysis.influence import interactions, level_codes
+from robustgap.analysis.ledger import BOTH
+from robustgap.analysis.prediction import corrections, normal_scores
+from robustgap.analysis.settings_models import out_of_fold
+from robustgap.analysis.study_table import Study, make_study
 
 PARTS = {"axes": AXES, "outcome": "gap"}
 MEASURES = ["m", "noise", "holes", "cell", "product"]

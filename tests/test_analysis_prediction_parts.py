@@ -8,12 +8,12 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from analysis.increments import increments
-from analysis.ladder import cluster_interval, ladder, quality, ratio
-from analysis.ladder_steps import best_pair
-from analysis.prediction import fits, gains, normal_scores, residuals, sum_error
-from analysis.settings_models import PENALTIES, Design, deals_of, folds_of, make_design, ridge
-from analysis.study_table import make_study
+from robustgap.analysis.increments import increments
+from robustgap.analysis.ladder import cluster_interval, ladder, quality, ratio
+from robustgap.analysis.ladder_steps import best_pair
+from robustgap.analysis.prediction import fits, gains, normal_scores, residuals, sum_error
+from robustgap.analysis.settings_models import PENALTIES, Design, deals_of, folds_of, make_design, ridge
+from robustgap.analysis.study_table import make_study
 
 
 def test_folds_keep_configurations_together_and_are_even():

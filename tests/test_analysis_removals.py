@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
-from analysis.removals import FURTHEST, RESULT, beyond, margin, ranked, removals, with_removals
 from benchmarks.known_answers import AXES, make
+from robustgap.analysis.claims import REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
+from robustgap.analysis.removals import FURTHEST, RESULT, beyond, margin, ranked, removals, with_removals
 
 PLANTED = 18  # configuration with a run that is measured wildly wrong
 ASKED = {"axes": AXES, "outcome": "gap", "measures": ["m"]}

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.association import correlations
-from analysis.baselines import beside_table
-from analysis.table_statistics import Columns, makers
-from analysis.tables import read_models
 from benchmarks.known_answers import AXES, make_family
+from robustgap.analysis.association import correlations
+from robustgap.analysis.baselines import beside_table
+from robustgap.analysis.table_statistics import Columns, makers
+from robustgap.analysis.tables import read_models
 
 GIVEN = Columns(state=["loss"], target="robust_test", validation="robust_val", images="images", se="se_gap")
 MEASURES = ["genuine", "null_1"]

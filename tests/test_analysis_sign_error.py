@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import make
 
-from analysis.association import configurations
-from analysis.environments import effective_images, environments, pair_weight
-from analysis.inference import Bootstrap
-from analysis.sign_error import ERROR, RESULT, environment_errors, sign_errors
+from robustgap.analysis.association import configurations
+from robustgap.analysis.environments import effective_images, environments, pair_weight
+from robustgap.analysis.inference import Bootstrap
+from robustgap.analysis.sign_error import ERROR, RESULT, environment_errors, sign_errors
 
 AXES = ["a", "b", "checkpoint"]
 

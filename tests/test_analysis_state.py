@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.claims import claims
-from analysis.ladder import ladder
-from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, make
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.claims import claims
+from robustgap.analysis.ladder import ladder
+from robustgap.analysis.study_table import make_study
 
 ASKED = {"axes": AXES, "outcome": "gap", "measures": ["m", "loss"]}
 

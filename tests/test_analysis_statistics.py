@@ -1,4 +1,5 @@
-"""`python -m analysis statistics`: tables that agree with the ledger, sentences that claim what intervals bear out."""
+"""`python -m robustgap.analysis statistics`: tables that agree with the ledger, sentences that claim what intervals
+bear out."""
 
 import json
 import re
@@ -12,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.association import RESULT
-from analysis.commands import PUBLISHED, find_ledger
-from analysis.findings import listed, sentences
-from analysis.flags import model_table
-from analysis.ledger import Ledger
-from analysis.statistics import write_statistics
-from analysis.summary import agreement
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.association import RESULT
+from robustgap.analysis.commands import PUBLISHED, find_ledger
+from robustgap.analysis.findings import listed, sentences
+from robustgap.analysis.flags import model_table
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.summary import agreement
 
 
 def read(out, name: str) -> pd.DataFrame:
@@ -211,7 +212,7 @@ def test_a_ledger_is_found_by_folder_or_by_study_name(tmp_path, monkeypatch, cap
     ledgers.make("results/mine/ledger")
     assert find_ledger("mine") == find_ledger("results/mine/ledger")
     shipped = tmp_path / "published"
-    monkeypatch.setattr("analysis.commands.PUBLISHED", shipped)
+    monkeypatch.setattr("robustgap.analysis.commands.PUBLISHED", shipped)
     ledgers.make(shipped / "mine")
     ledgers.make(shipped / "other")
     assert find_ledger("mine").parts[0] == "results", "what was run here comes before what is shipped"
@@ -225,7 +226,7 @@ def test_everything_but_figures_works_without_torch_or_matplotlib(made):
     """Statistics start quickly, and on a machine with neither training nor drawing packages."""
     ledger, out = made
     code = (
-        "import sys; from analysis.__main__ import main;"
+        "import sys; from robustgap.analysis.__main__ import main;"
         f"assert main(['statistics', {str(ledger.path)!r}, '--out', {str(out)!r}]) == 0;"
         "assert not {'torch', 'matplotlib', 'seaborn', 'training', 'measures'} & set(sys.modules)"
     )

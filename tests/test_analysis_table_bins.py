@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.association import correlations
-from analysis.baselines import beside_table
-from analysis.claims import claims
-from analysis.table_bins import cut, read_bins
-from analysis.table_statistics import Columns, makers
-from analysis.tables import read_models
 from benchmarks.random_search import AXES, BINS, MEASURES, make_search
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.association import correlations
+from robustgap.analysis.baselines import beside_table
+from robustgap.analysis.claims import claims
+from robustgap.analysis.table_bins import cut, read_bins
+from robustgap.analysis.table_statistics import Columns, makers
+from robustgap.analysis.tables import read_models
 
 
 def random_search(n: int) -> pd.DataFrame:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.tables import ModelTable, read_models
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.tables import ModelTable, read_models
 
 OPTIONS = {"axes": ["defense", "größe"], "outcome": "gap", "seed_column": "seed"}
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main, names
-from analysis.claims import read_signs
-from analysis.table_statistics import Columns, points_per_unit, unit_notes
-from analysis.tables import read_models
+from robustgap.analysis.__main__ import main, names
+from robustgap.analysis.claims import read_signs
+from robustgap.analysis.table_statistics import Columns, points_per_unit, unit_notes
+from robustgap.analysis.tables import read_models
 
 COMMANDS = ["correlate", "claims", "statistics"]
 

@@ -1,4 +1,5 @@
-"""`python -m analysis correlate` on anybody's table: what it understands, and one clear line for what it cannot."""
+"""`python -m robustgap.analysis correlate` on anybody's table: what it understands, and one clear line for what it
+cannot."""
 
 import itertools
 
@@ -6,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.tables import read_models
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.tables import read_models
 
 RESULT = "measure,kind,statistic,axis,value,given_axis,given_value,estimate,low,high,n,undefined"
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from ledger_cases import CASES, NASTY
 
-from analysis.__main__ import main
-from analysis.latex import escape, to_latex
-from analysis.ledger import Ledger
-from analysis.statistic_files import read_statistic
-from analysis.statistics import write_statistics
-from analysis.views import Column, View, cell, number, shown, views
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.latex import escape, to_latex
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistic_files import read_statistic
+from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.views import Column, View, cell, number, shown, views
 
 CHOSEN = ("usual", "robustbench", "nothing_trained", "nasty_names")
 

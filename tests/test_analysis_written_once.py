@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
-from analysis.table_checks import check_written_once
-from analysis.tables import read_models
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.table_checks import check_written_once
+from robustgap.analysis.tables import read_models
 
 OPTIONS = {"axes": ["defense", "batch"], "outcome": "gap", "seed_column": "seed"}
 

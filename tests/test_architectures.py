@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from training import loop, zoo
-from training.architectures import ACTIVATIONS, ARCHITECTURES, Normalize, build
-from training.architectures.layouts import load_public
-from training.data import load
-from training.run import make_optimizer
-from training.settings import complete
+from robustgap.training import loop, zoo
+from robustgap.training.architectures import ACTIVATIONS, ARCHITECTURES, Normalize, build
+from robustgap.training.architectures.layouts import load_public
+from robustgap.training.data import load
+from robustgap.training.run import make_optimizer
+from robustgap.training.settings import complete
 
 
 def settings_of(architecture, **given):

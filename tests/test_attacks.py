@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from training import attacks
-from training.attacks import ATTACKS, check_range, fgsm, flat_norm, input_gradient, pgd, project, start
+from robustgap.training import attacks
+from robustgap.training.attacks import ATTACKS, check_range, fgsm, flat_norm, input_gradient, pgd, project, start
 
 SHAPE = (1, 4, 4)
 EPS = {"Linf": 0.1, "L2": 0.5}

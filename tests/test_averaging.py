@@ -8,12 +8,12 @@ from safetensors.torch import load_file
 from small_runs import CPU, interrupted, read_log, same_weights, settings_of, train, without_seconds
 from torch import nn
 
-from training import loop
-from training.architectures import build
-from training.averaging import decay_after, holding, update
-from training.carried import begin
-from training.data import load
-from training.run import judge, make_optimizer
+from robustgap.training import loop
+from robustgap.training.architectures import build
+from robustgap.training.averaging import decay_after, holding, update
+from robustgap.training.carried import begin
+from robustgap.training.data import load
+from robustgap.training.run import judge, make_optimizer
 
 
 class Scalar(nn.Module):

@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks import dag
-from workflow.grid import open_plan
-from workflow.study import read
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.study import read
 
 STUDY = dag.ROOT / "workflow" / "config" / "digits-tiny.yaml"
 

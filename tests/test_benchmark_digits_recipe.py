@@ -9,10 +9,10 @@ from studies import study
 
 from benchmarks import digits_recipe
 from benchmarks.digits_recipe import ARITHMETIC, by_configuration, report
-from training.data import load
-from training.settings import REPRODUCIBLE
-from workflow.grid import configurations
-from workflow.study import resolve
+from robustgap.training.data import load
+from robustgap.training.settings import REPRODUCIBLE
+from robustgap.workflow.grid import configurations
+from robustgap.workflow.study import resolve
 
 SETTINGS = {"architecture": "mlp", "width": 4, "epochs": 2, "augmentation": "none", "inner_steps": 1}
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from benchmarks import training as benchmark
-from training.architectures import build
-from training.attacks import cross_entropy, pgd
-from training.settings import complete
+from robustgap.training.architectures import build
+from robustgap.training.attacks import cross_entropy, pgd
+from robustgap.training.settings import complete
 
 
 def test_a_quick_benchmark_prints_a_row_for_each_way_and_writes_it(tmp_path, capsys):

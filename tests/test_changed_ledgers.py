@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from analysis.claims import PROXY, REPLICATES, UNRESOLVED
 from benchmarks import verdict_stability as stability
 from benchmarks.changed_ledgers import EXP, RENAMINGS, TIMES_100, exponential, outlier
 from benchmarks.error_rates import changed, changed_table, changed_targets, one, wrong
 from benchmarks.known_answers import AXES, make
+from robustgap.analysis.claims import PROXY, REPLICATES, UNRESOLVED
 
 RULE, GENUINE, CHANGES = "checkpoint", "genuine", ["renamings", stability.OTHER_SEED, EXP, TIMES_100]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.checkpoint import FileFault, load_tensors, save_tensors
+from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
 
 TENSORS = {
     "weight": torch.arange(6.0).reshape(2, 3),

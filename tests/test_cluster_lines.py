@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from trees import ROOT, Tree
 
-from workflow.jobs import shell_prefix
+from robustgap.workflow.jobs import shell_prefix
 
 TARGET = "results/digits-tiny/catalogue.json"
 # what each takes its script from, and the id that it answers with

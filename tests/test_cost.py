@@ -3,12 +3,12 @@
 import pytest
 from studies import study
 
-from measures._code import names
-from training.settings import complete
-from workflow import cost
-from workflow.faults import schema
-from workflow.grid import open_plan
-from workflow.study import IMAGES
+from robustgap.measures._code import names
+from robustgap.training.settings import complete
+from robustgap.workflow import cost
+from robustgap.workflow.faults import schema
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.study import IMAGES
 
 
 def test_the_summary_tells_what_is_planned_and_what_is_left_out():

@@ -7,8 +7,8 @@ import numpy as np
 import public_files as made
 import pytest
 
-from training.checkpoint import FileFault
-from training.formats import folders, idx, mat, npz
+from robustgap.training.checkpoint import FileFault
+from robustgap.training.formats import folders, idx, mat, npz
 
 
 def compressed_npz():

@@ -8,10 +8,10 @@ from linear_attacks import Linear, batch, inner
 from scipy import stats
 from torch import nn
 
-from training import loop
-from training.attacks import start
-from training.defenses import DEFENSES
-from training.settings import NA, complete
+from robustgap.training import loop
+from robustgap.training.attacks import start
+from robustgap.training.defenses import DEFENSES
+from robustgap.training.settings import NA, complete
 
 
 def test_the_attack_knows_nothing_of_label_smoothing():

@@ -6,8 +6,8 @@ import torch
 from linear_attacks import Linear, batch, inner
 from torch import nn
 
-from training.defenses import DEFENSES, kl_divergence
-from training.settings import complete
+from robustgap.training.defenses import DEFENSES, kl_divergence
+from robustgap.training.settings import complete
 
 BETA = 6.0
 

@@ -3,9 +3,9 @@
 import pytest
 from small_runs import train
 
-from analysis.flags import WORDS
-from training import loop
-from training.divergence import DIVERGED, diverged
+from robustgap.analysis.flags import WORDS
+from robustgap.training import loop
+from robustgap.training.divergence import DIVERGED, diverged
 
 # Clean accuracy on 100 training images after each epoch of real trainings of MLPs on digits, in percent.
 REAL = {

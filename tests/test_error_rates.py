@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.statements import Bases, expected_rows, family_rows, taus
-from analysis.study_table import make_study
 from benchmarks.error_rates import COVERED, GRAVE, MOST_WRONG, RIGHT, WANTED, main, one, targets, verdict_table, wrong
 from benchmarks.known_answers import AXES, DESIGNS, KINDS, make, make_family, make_world, plain_tau, true_tau
+from robustgap.analysis.statements import Bases, expected_rows, family_rows, taus
+from robustgap.analysis.study_table import make_study
 
 LEDGERS = 40
 STABLE = {  # changes of ledgers, as docs/claims.md tells them

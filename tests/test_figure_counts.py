@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from analysis import figures
-from analysis.figures import _numbers
-from analysis.ladder import ladder
-from analysis.study_table import make_study
 from benchmarks.known_answers import AXES, make
+from robustgap.analysis import figures
+from robustgap.analysis.figures import _numbers
+from robustgap.analysis.ladder import ladder
+from robustgap.analysis.study_table import make_study
 
 
 def counted(axes) -> list[str]:

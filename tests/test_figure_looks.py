@@ -5,8 +5,8 @@ import pandas as pd
 from drawn import clouds
 from ledger_cases import NASTY, digits_size
 
-from analysis import figures, labels
-from analysis.figures import _forest, _style, robustness, scatter
+from robustgap.analysis import figures, labels
+from robustgap.analysis.figures import _forest, _style, robustness, scatter
 
 
 def test_the_best_checkpoint_is_open_and_the_last_is_filled(ledger_of):

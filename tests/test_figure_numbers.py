@@ -6,8 +6,8 @@ import pytest
 from drawn import lines_at, points_of, sorted_rows
 from matplotlib.patches import Rectangle
 
-from analysis import figures, labels
-from analysis.figures import _numbers, _statistics, robustness, scatter
+from robustgap.analysis import figures, labels
+from robustgap.analysis.figures import _numbers, _statistics, robustness, scatter
 
 
 def test_robustness_scatters_each_model_once_and_its_gap_once(ledger_of):

@@ -9,10 +9,10 @@ import pytest
 from ledger_cases import CASES
 from trees import ROOT
 
-from analysis import figures
-from analysis.figures import _numbers, _style
-from analysis.files import write_csv
-from analysis.ledger import Ledger
+from robustgap.analysis import figures
+from robustgap.analysis.figures import _numbers, _style
+from robustgap.analysis.files import write_csv
+from robustgap.analysis.ledger import Ledger
 
 
 def test_each_figure_file_is_found_in_reading_order():
@@ -68,7 +68,7 @@ def test_the_command_writes_each_figure_without_torch_and_twice_the_same(tmp_pat
     """Byte-identical from two processes; fonts inside the PDF as TrueType, none needed by the SVG."""
     ledger = CASES["four_models"](tmp_path / "ledger")
     code = (
-        "import sys; from analysis.__main__ import main; code = main(sys.argv[1:]);"
+        "import sys; from robustgap.analysis.__main__ import main; code = main(sys.argv[1:]);"
         "found = {'torch', 'training', 'measures', 'workflow'} & set(sys.modules);"
         "sys.exit(f'imported {found}' if found else code)"
     )

@@ -3,10 +3,10 @@
 import public_files as made
 import pytest
 
-from training import files
-from training.checkpoint import FileFault
-from training.files import DataFile, checked, fetch
-from training.sources import FILES
+from robustgap.training import files
+from robustgap.training.checkpoint import FileFault
+from robustgap.training.files import DataFile, checked, fetch
+from robustgap.training.sources import FILES
 
 CONTENT = b"pixels and labels" * 100
 PAGE = b"\n<!DOCTYPE html><html><body>Sign in to continue</body></html>"
@@ -75,7 +75,7 @@ def test_a_wrong_file_is_named_with_both_checksums_and_left_alone(content, told,
 
 
 def test_a_missing_file_says_who_fetches_it(tmp_path):
-    with pytest.raises(FileFault, match=r"images\.bin: not found; `python -m training data` fetches it"):
+    with pytest.raises(FileFault, match=r"images\.bin: not found; `python -m robustgap.training data` fetches it"):
         checked(tmp_path, wanted())
 
 
@@ -103,7 +103,7 @@ def test_a_file_without_a_known_checksum_is_taken_as_it_is(tmp_path):
 
 
 def test_the_published_table_is_torchvisions():
-    from training._compat import import_torchvision
+    from robustgap.training._compat import import_torchvision
 
     source = import_torchvision().datasets
     for name, cls in (("cifar10", source.CIFAR10), ("cifar100", source.CIFAR100)):

@@ -5,10 +5,10 @@ import public_files as made
 import pytest
 import torch
 
-from training.checkpoint import FileFault
-from training.data import DATASETS
-from training.formats import folders, idx, mat, npz, pickles
-from training.sources import FILES
+from robustgap.training.checkpoint import FileFault
+from robustgap.training.data import DATASETS
+from robustgap.training.formats import folders, idx, mat, npz, pickles
+from robustgap.training.sources import FILES
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import torch
 from oracles import draw, linear
 from small_runs import CPU, interrupted, same_weights, settings_of, train, without_seconds
 
-from training import loop
-from training.carried import begin
-from training.data import Split, load
+from robustgap.training import loop
+from robustgap.training.carried import begin
+from robustgap.training.data import Split, load
 
 EPS = 0.1
 

@@ -10,10 +10,10 @@ from planted import make_plan
 from small_runs import same_weights
 from trees import ROOT, snakemake
 
-from training import loop
-from training.__main__ import main
-from training.checkpoint import write_atomically
-from training.lock import RunLock
+from robustgap.training import loop
+from robustgap.training.__main__ import main
+from robustgap.training.checkpoint import write_atomically
+from robustgap.training.lock import RunLock
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import pytest
 from studies import study
 from trees import ROOT
 
-from training.settings import run_id
-from workflow import grid
-from workflow.faults import StudyError
-from workflow.grid import open_plan
-from workflow.jobs import Jobs
-from workflow.study import read
+from robustgap.training.settings import run_id
+from robustgap.workflow import grid
+from robustgap.workflow.faults import StudyError
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.jobs import Jobs
+from robustgap.workflow.study import read
 
 CONFIGS = sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 
@@ -180,7 +180,7 @@ def test_nothing_left_to_train_is_an_error():
 def test_planning_imports_no_torch():
     code = (
         "import sys; sys.argv = ['grid', 'workflow/config/digits.yaml'];"
-        "from workflow import grid, jobs; grid.main(sys.argv[1:]);"
+        "from robustgap.workflow import grid, jobs; grid.main(sys.argv[1:]);"
         "print(sorted({'torch', 'numpy', 'pandas', 'sklearn'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

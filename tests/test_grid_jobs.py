@@ -11,9 +11,9 @@ import pytest
 from studies import study
 from trees import ROOT
 
-from workflow import jobs as jobs_module
-from workflow.grid import open_plan
-from workflow.jobs import Jobs, source_digest
+from robustgap.workflow import jobs as jobs_module
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.jobs import Jobs, source_digest
 
 
 def digests(plan: dict) -> dict[str, str]:
@@ -91,7 +91,8 @@ def test_one_job_per_run_when_asked():
 def test_digests_of_code_do_not_depend_on_the_locale():
     """Sources hold letters beyond ASCII; in a locale without UTF-8 they were read as others, or not at all."""
     code = (
-        "from workflow.faults import schema; from workflow.jobs import code_id, digest, source_digest;"
+        "from robustgap.workflow.faults import schema;"
+        "from robustgap.workflow.jobs import code_id, digest, source_digest;"
         "print(source_digest('analysis'), source_digest('measures'), code_id('average_ce'), digest(schema()))"
     )
     told = {

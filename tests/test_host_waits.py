@@ -9,12 +9,12 @@ import torch
 from small_runs import settings_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from training import loop
-from training.architectures import build
-from training.carried import begin
-from training.data import load
-from training.defenses import DEFENSES
-from training.run import make_optimizer
+from robustgap.training import loop
+from robustgap.training.architectures import build
+from robustgap.training.carried import begin
+from robustgap.training.data import load
+from robustgap.training.defenses import DEFENSES
+from robustgap.training.run import make_optimizer
 
 WAIT = ("_local_scalar_dense", "nonzero", "masked_select", "masked_scatter", "is_nonzero", "equal", "lift_fresh")
 INDEXING = ("index", "index_put", "index_put_")  # with a mask: by way of nonzero

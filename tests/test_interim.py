@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from result_files import measured, write_measure
 
-from analysis.__main__ import main
-from analysis.interim import collected, missing, sentences
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.interim import collected, missing, sentences
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -9,14 +9,14 @@ import ledger_cases
 import pytest
 from report_pages import draw_stand_ins
 
-from analysis import figures, report
-from analysis.claims import RESULT as CLAIM
-from analysis.ledger import Ledger
-from analysis.statements import RESULT as STATEMENT
-from analysis.statistic_files import read_statistic
-from analysis.statistics import write_statistics
-from analysis.verdict_words import verdict_sentence, why_unresolved
-from analysis.views import views
+from robustgap.analysis import figures, report
+from robustgap.analysis.claims import RESULT as CLAIM
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statements import RESULT as STATEMENT
+from robustgap.analysis.statistic_files import read_statistic
+from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.verdict_words import verdict_sentence, why_unresolved
+from robustgap.analysis.views import views
 
 BRACKET = re.compile(r"\[[+−]?\d\.\d+, [+−]?\d\.\d+\]")
 NUMBERED = re.compile(r"95 ?% interval|interval of (?:tau|τ|an increment)|single interval")

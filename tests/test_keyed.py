@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from training import keyed
+from robustgap.training import keyed
 
 WORD = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15

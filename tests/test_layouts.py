@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from training import zoo
-from training.architectures import ARCHITECTURES, layouts
-from training.architectures.layouts import load_public, unwrapped
-from training.architectures.preact import WideResNet
-from training.checkpoint import FileFault
+from robustgap.training import zoo
+from robustgap.training.architectures import ARCHITECTURES, layouts
+from robustgap.training.architectures.layouts import load_public, unwrapped
+from robustgap.training.architectures.preact import WideResNet
+from robustgap.training.checkpoint import FileFault
 
 SHAPE = {"num_classes": 10, "in_channels": 3, "image_size": 8, "width": 4}
 

@@ -3,11 +3,11 @@
 import pytest
 from small_runs import elsewhere, files, same_weights, settings_of, train
 
-from training import lock, loop, run
-from training.data import load
-from training.lock import Held, take_turns
-from training.run import train_run
-from training.settings import run_id
+from robustgap.training import lock, loop, run
+from robustgap.training.data import load
+from robustgap.training.lock import Held, take_turns
+from robustgap.training.run import train_run
+from robustgap.training.settings import run_id
 
 
 def test_what_others_train_comes_last_and_is_waited_for(capsys):

@@ -3,13 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from small_runs import elsewhere, files
+from trees import ROOT
 
-from training import lock
-from training.lock import LOOK, POLL, SILENCE, Held, RunLock
+from robustgap.training.lock import LOOK, POLL, SILENCE, Held, RunLock
 
 
 class Clock:
@@ -37,8 +36,9 @@ def watch(clock: Clock, *watchers: RunLock) -> None:
 
 
 def test_a_process_of_this_machine_that_is_gone_is_followed_at_once(tmp_path, clock, capsys):
-    code = f"import os, pathlib, training.lock as l; l.RunLock(pathlib.Path({str(tmp_path)!r})).acquire(); os._exit(9)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(lock.__file__).parents[1]).returncode == 9
+    take = f"RunLock(pathlib.Path({str(tmp_path)!r})).acquire()"
+    code = f"import os, pathlib; from robustgap.training.lock import RunLock; {take}; os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 9
     assert files(tmp_path) == ["lock.1"]
     RunLock(tmp_path, clock).acquire()
     assert files(tmp_path) == ["lock.2"]

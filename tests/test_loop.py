@@ -4,10 +4,10 @@ import pytest
 import torch
 from small_runs import CPU, settings_of
 
-from training import loop
-from training.architectures import build
-from training.data import Split, load
-from training.run import make_optimizer
+from robustgap.training import loop
+from robustgap.training.architectures import build
+from robustgap.training.data import Split, load
+from robustgap.training.run import make_optimizer
 
 
 def test_learning_rate_falls_at_a_half_and_three_quarters():

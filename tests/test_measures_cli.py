@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from measures import __main__ as cli
-from measures._code import ROOT, names
-from measures.core import load
+from robustgap.measures import __main__ as cli
+from robustgap.measures._code import ROOT, names
+from robustgap.measures.core import load
 
 
 @pytest.fixture
@@ -19,6 +19,8 @@ def project(tmp_path):
     """A copy of the two packages, in which files may be edited."""
     for package in ("measures", "training"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "robustgap").mkdir()
+    shutil.copy(ROOT / "robustgap" / "__init__.py", tmp_path / "robustgap")
     (tmp_path / "Snakefile").touch()  # by which a checkout is known
     return tmp_path
 
@@ -45,11 +47,11 @@ def test_list_prints_one_line_each_and_the_catalogue_as_json(capsys):
 
 
 def test_new_writes_a_measure_that_works_at_once(project):
-    found = python(project, "-m", "measures", "new", "my_measure")
+    found = python(project, "-m", "robustgap.measures", "new", "my_measure")
     assert found.returncode == 0, found.stderr
     assert "my_measure" in names(project)
     script = (
-        "import torch; from measures import evaluate; torch.manual_seed(0);"
+        "import torch; from robustgap.measures import evaluate; torch.manual_seed(0);"
         "model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 4)).eval(); x = torch.rand(8, 1, 4, 4);"
         "t = evaluate(model, x, torch.zeros(8, dtype=torch.int64), ['my_measure'], eps=0.1);"
         "assert t.variant.tolist() == ['clean', 'adversarial'] and (t.value > 0.25).all() and (t.reason == '').all();"
@@ -57,7 +59,7 @@ def test_new_writes_a_measure_that_works_at_once(project):
     )
     evaluated = python(project, "-c", script)
     assert evaluated.returncode == 0, evaluated.stderr
-    again = python(project, "-m", "measures", "new", "my_measure")
+    again = python(project, "-m", "robustgap.measures", "new", "my_measure")
     assert again.returncode == 1
     assert again.stderr.startswith("error: ")
     assert "Traceback" not in again.stderr

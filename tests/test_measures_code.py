@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from measures._code import ROOT, code_id, names
+from robustgap.measures._code import ROOT, code_id, names
 
 # Of the many measures, those whose ids the cases below speak of.
 SOME = ["average_ce", "average_flat", "boundary_thickness", "estimate_sharpness", "inverse_margin", "local_lip"]
 SOME += ["log_prod_of_spec", "margin_p10", "num_params", "path_norm", "prob_margin", "w_grad_norm", "x_grad_norm"]
 
-HELPERS = """from training import attacks
+HELPERS = """from robustgap.training import attacks
 
 SCALE = 2.0
 
@@ -87,21 +87,22 @@ def test_code_id_follows_helpers_constants_and_modules_but_not_their_neighbours(
     helper = project / "measures" / "_x.py"
     helper.write_text(HELPERS)
     (project / "measures" / "mine.py").write_text(
-        "from measures import _x\n\n\ndef mine(model, batch):\n    return _x.used(batch.images).sum(dim=(1, 2, 3))\n"
+        "from robustgap.measures import _x\n\n\n"
+        "def mine(model, batch):\n    return _x.used(batch.images).sum(dim=(1, 2, 3))\n"
     )
     before = code_id("mine", project)
     for old, new, differs in (
         ("return x\n", "return -x\n", False),
         ("SCALE * x", "x * SCALE", True),
         ("SCALE = 2.0", "SCALE = 3.0", True),
-        ("from training import attacks\n", "from training import attacks, keyed\n", False),
+        ("from robustgap.training import attacks\n", "from robustgap.training import attacks, keyed\n", False),
     ):
         helper.write_text(HELPERS.replace(old, new))
         assert (code_id("mine", project) != before) == differs, (old, new)
 
 
 @pytest.mark.parametrize(
-    "statement", ["from measures._x import used", "from ._x import used", "from . import _x as here"]
+    "statement", ["from robustgap.measures._x import used", "from ._x import used", "from . import _x as here"]
 )
 def test_code_id_follows_imports_inside_functions_and_relative_ones(project, statement):
     helper = project / "measures" / "_x.py"
@@ -131,7 +132,7 @@ def test_code_id_sees_objects_that_change_and_contexts_of_another_name(project, 
     lines = ["T = {}", 'T["a"] = 1', "T.update(b=1)", "T.c = 1", "def used(ctx, batch): return T, ctx.logits(batch)"]
     helper.write_text("\n".join(lines) + "\n")
     (project / "measures" / "mine.py").write_text(
-        "from measures._x import used\n\ndef mine(model, batch, context): return used(context, batch)\n"
+        "from robustgap.measures._x import used\n\ndef mine(model, batch, context): return used(context, batch)\n"
     )
     before = code_id("mine", project)
     edit(helper, old, new)
@@ -146,17 +147,17 @@ def test_code_id_does_not_know_where_code_lies(project):
     """A helper is renamed, moved into a folder, cut in two, or handed on by another module: the id stays."""
     (project / "measures" / "_x.py").write_text("SCALE = 2.0\n\n\ndef used(x):\n    return SCALE * x\n")
     mine = project / "measures" / "mine.py"
-    text = "from measures._x import used\n\n\ndef mine(model, batch):\n    return used(batch.images)\n"
+    text = "from robustgap.measures._x import used\n\n\ndef mine(model, batch):\n    return used(batch.images)\n"
     mine.write_text(text)
     before = code_id("mine", project)
     (project / "training" / "deeper").mkdir()
-    (project / "training" / "deeper" / "__init__.py").write_text("from training.deeper.y import used\n")
+    (project / "training" / "deeper" / "__init__.py").write_text("from robustgap.training.deeper.y import used\n")
     (project / "training" / "deeper" / "y.py").write_text(
-        "from training.scales import SCALE\n\n\ndef used(x):\n    return SCALE * x\n"
+        "from robustgap.training.scales import SCALE\n\n\ndef used(x):\n    return SCALE * x\n"
     )
     (project / "training" / "scales.py").write_text("SCALE = 2.0\n")
-    for place in ("training.deeper.y", "training.deeper"):
-        mine.write_text(text.replace("measures._x", place))
+    for place in ("robustgap.training.deeper.y", "robustgap.training.deeper"):
+        mine.write_text(text.replace("robustgap.measures._x", place))
         assert code_id("mine", project) == before
     edit(project / "training" / "scales.py", "2.0", "3.0")
     assert code_id("mine", project) != before
@@ -168,7 +169,7 @@ def test_code_id_tells_two_helpers_of_one_name_apart(project):
     mine, ids = project / "measures" / "mine.py", set()
     for first, second in (("_one", "_two"), ("_two", "_one")):
         mine.write_text(
-            f"from measures.{first} import used as f\nfrom measures.{second} import used as g\n\n\n"
+            f"from robustgap.measures.{first} import used as f\nfrom robustgap.measures.{second} import used as g\n\n\n"
             "def mine(model, batch):\n    return f(batch.images) - g(batch.images)\n"
         )
         ids.add(code_id("mine", project))
@@ -176,7 +177,9 @@ def test_code_id_tells_two_helpers_of_one_name_apart(project):
 
 
 def test_a_star_import_is_refused_because_it_hides_what_is_used(project):
-    (project / "measures" / "mine.py").write_text("from measures._x import *\n\ndef mine(model): return 1.0\n")
+    (project / "measures" / "mine.py").write_text(
+        "from robustgap.measures._x import *\n\ndef mine(model): return 1.0\n"
+    )
     with pytest.raises(ValueError, match="line 1: found a star import"):
         code_id("mine", project)
 
@@ -191,7 +194,7 @@ def test_core_enters_every_code_id_by_its_version_alone(project):
 
 def test_code_ids_and_names_need_no_torch():
     script = (
-        "import sys, measures; from measures._code import code_id, names;"
+        "import sys, robustgap.measures; from robustgap.measures._code import code_id, names;"
         "ids = [code_id(n) for n in names()]; assert len(set(ids)) == len(ids) >= 14;"
         "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
     )

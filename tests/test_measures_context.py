@@ -6,10 +6,10 @@ import pytest
 import torch
 from oracles import N
 
-from measures import _context, evaluate
-from measures._compute import contexts
-from measures._data import prepare
-from measures.core import Missing
+from robustgap.measures import _context, evaluate
+from robustgap.measures._compute import contexts
+from robustgap.measures._data import prepare
+from robustgap.measures.core import Missing
 
 EPS = 0.05
 

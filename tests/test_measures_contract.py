@@ -12,10 +12,10 @@ from measure_rows import ATTACKED, EPS, LOG, check, rows, start
 from oracles import N
 from torch import nn
 
-from measures import evaluate
-from measures._cards import entry
-from measures._code import names
-from measures.core import ALWAYS, groups, load
+from robustgap.measures import evaluate
+from robustgap.measures._cards import entry
+from robustgap.measures._code import names
+from robustgap.measures.core import ALWAYS, groups, load
 
 NAMES = names()
 

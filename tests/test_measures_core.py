@@ -9,12 +9,12 @@ import torch
 from oracles import N
 from torch import nn
 
-from measures import evaluate
-from measures._code import names
-from measures._compute import compute
-from measures._data import attack, prepare
-from measures.core import Missing, load, mean, measure, select
-from training.outcomes import OUTCOME_ATTACKS
+from robustgap.measures import evaluate
+from robustgap.measures._code import names
+from robustgap.measures._compute import compute
+from robustgap.measures._data import attack, prepare
+from robustgap.measures.core import Missing, load, mean, measure, select
+from robustgap.training.outcomes import OUTCOME_ATTACKS
 
 EPS = 0.05
 

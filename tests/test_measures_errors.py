@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from measures import evaluate
+from robustgap.measures import evaluate
 
 EPS = 0.05
 

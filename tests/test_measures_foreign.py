@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from measures import evaluate
+from robustgap.measures import evaluate
 
 
 class OwnSiLU(torch.autograd.Function):

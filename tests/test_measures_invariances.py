@@ -11,8 +11,8 @@ from measure_rows import ATTACKED, check, rows
 from oracles import N
 from torch import nn
 
-from measures._code import names
-from measures.core import load
+from robustgap.measures._code import names
+from robustgap.measures.core import load
 
 NAMES = names()
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from measures import evaluate
-from measures._opaque import as_model
+from robustgap.measures import evaluate
+from robustgap.measures._opaque import as_model
 
 EPS = 0.05
 NAMES = ["average_ce", "boundary_thickness", "clever", "average_flat", "num_params", "relative_flatness",

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from measures import __main__ as cli
-from measures import evaluate
-from measures._cards import unproven
-from measures._template import TEMPLATE
-from measures.core import Batch, measure
+from robustgap.measures import __main__ as cli
+from robustgap.measures import evaluate
+from robustgap.measures._cards import unproven
+from robustgap.measures._template import TEMPLATE
+from robustgap.measures.core import Batch, measure
 
 EPS = 0.05
 KEPT = ["measure", "variant", "value", "se", "n", "reason"]

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from measures._code import names
-from measures._compute import compute, contexts
-from measures._data import attack, prepare
-from measures.core import Missing, load
-from training import keyed
+from robustgap.measures._code import names
+from robustgap.measures._compute import compute, contexts
+from robustgap.measures._data import attack, prepare
+from robustgap.measures.core import Missing, load
+from robustgap.training import keyed
 
 IMAGES, SAMPLE = 3000, 300
 SEEDS = 50  # samples a measure of the whole set is computed on; ten times as many where that costs nothing

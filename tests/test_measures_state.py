@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from measures import evaluate
+from robustgap.measures import evaluate
 
 NAMES = ["average_ce", "average_flat", "hessian_top", "gradient_noise", "log_prod_of_operator", "clever", "l2_dist",
          "minimum_distance", "path_norm_over_margin", "boundary_thickness", "pacbayes_flat"]  # fmt: skip

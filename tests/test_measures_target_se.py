@@ -9,9 +9,9 @@ import torch
 from oracles import N
 from torch import nn
 
-from measures import evaluate
-from measures._data import ORDER_STREAM
-from training import keyed
+from robustgap.measures import evaluate
+from robustgap.measures._data import ORDER_STREAM
+from robustgap.training import keyed
 
 EPS = 0.05
 

@@ -11,7 +11,7 @@ from oracles import EPS, D, measured, two_classes
 from torch import nn
 from torch.nn import functional as F
 
-from measures import _margin, evaluate
+from robustgap.measures import _margin, evaluate
 
 
 def test_average_ce_of_a_linear_model_clean_and_at_the_exact_worst_case():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracles import EPS, D, measured
 
-from measures import evaluate
+from robustgap.measures import evaluate
 
 REACH = 20 / 25 * 5 * math.sqrt(D / 3072)  # of the first budget; images stay inside the box up to 4 times as far
 

@@ -10,9 +10,9 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from measures import evaluate, hessian_top, hessian_trace
-from measures._noise import normal, signs
-from measures.core import Batch
+from robustgap.measures import evaluate, hessian_top, hessian_trace
+from robustgap.measures._noise import normal, signs
+from robustgap.measures.core import Batch
 
 MODELS = [oracles.relu_net, oracles.conv_net]
 

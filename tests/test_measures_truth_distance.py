@@ -9,8 +9,8 @@ from scipy.stats import weibull_max
 from torch import nn
 from torch.nn import functional as F
 
-from measures import evaluate
-from measures._extreme import endpoint
+from robustgap.measures import evaluate
+from robustgap.measures._extreme import endpoint
 
 
 def margins(weight, bias, x, y):

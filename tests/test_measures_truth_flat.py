@@ -12,8 +12,8 @@ from scipy.optimize import brentq
 from torch import nn
 from torch.nn import functional as F
 
-from measures import _adaptive, adaptive_sharpness_average, evaluate, worst_flat
-from training import keyed
+from robustgap.measures import _adaptive, adaptive_sharpness_average, evaluate, worst_flat
+from robustgap.training import keyed
 
 NOTHING = torch.zeros(4, dtype=torch.int64)
 

@@ -8,7 +8,7 @@ import torch
 from measure_rows import rows, start
 from torch import nn
 
-from measures import evaluate
+from robustgap.measures import evaluate
 
 FOLDED = ["log_prod_of_spec_folded", "param_norm_folded", "dist_spec_init_folded"]
 

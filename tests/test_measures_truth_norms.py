@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
-from measures import evaluate
-from measures._norms import log_sum
+from robustgap.measures import evaluate
+from robustgap.measures._norms import log_sum
 
 LOGS = ["log_prod_of_spec", "log_sum_of_spec", "log_prod_of_fro", "log_sum_of_fro"]
 OVER_MARGIN = [f"{name}_over_margin" for name in [*LOGS, "path_norm"]]

@@ -10,7 +10,7 @@ from oracles import EPS, measured
 from torch import nn
 from torch.nn import functional as F
 
-from measures import _operator, evaluate
+from robustgap.measures import _operator, evaluate
 
 
 def toeplitz(weight, size, stride, padding):

@@ -11,10 +11,10 @@ from oracles import EPS, D, measured, two_classes
 from scipy import stats
 from torch import nn
 
-from measures import evaluate
-from measures._compute import contexts
-from measures._data import prepare
-from measures.calibration_error import excess, expected_calibration_error
+from robustgap.measures import evaluate
+from robustgap.measures._compute import contexts
+from robustgap.measures._data import prepare
+from robustgap.measures.calibration_error import excess, expected_calibration_error
 
 
 class Logits(nn.Module):

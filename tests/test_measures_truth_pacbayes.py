@@ -10,11 +10,11 @@ import torch
 from oracles import EPS, measured, two_classes
 from torch import nn
 
-from measures import _pacbayes, evaluate
-from measures._compute import compute, contexts
-from measures._data import prepare
-from measures.core import load
-from training import keyed
+from robustgap.measures import _pacbayes, evaluate
+from robustgap.measures._compute import compute, contexts
+from robustgap.measures._data import prepare
+from robustgap.measures.core import load
+from robustgap.training import keyed
 
 Z = NormalDist().inv_cdf(0.9)  # the noise that turns a tenth of the labels
 

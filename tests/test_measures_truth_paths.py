@@ -10,9 +10,9 @@ import torch
 from oracles import EPS, D, measured
 from torch import nn
 
-from measures import evaluate
-from measures.path_norm import path_norm
-from training.architectures import resnet18
+from robustgap.measures import evaluate
+from robustgap.measures.path_norm import path_norm
+from robustgap.training.architectures import resnet18
 
 
 def reason(model):

@@ -6,7 +6,7 @@ import torch
 from oracles import EPS, measured, two_classes
 from torch.nn import functional as F
 
-from measures import evaluate, gradient_noise
+from robustgap.measures import evaluate, gradient_noise
 
 LOSSES = [2.25, 1.5, 0.75, 0.5, 0.25, 0.375]
 

@@ -11,8 +11,8 @@ from oracles import EPS, measured, two_classes
 from torch import nn
 from torch.nn import functional as F
 
-from measures import average_flat, evaluate
-from training import keyed
+from robustgap.measures import average_flat, evaluate
+from robustgap.training import keyed
 
 
 @pytest.mark.parametrize("batch_size", [64, 7])

@@ -7,7 +7,7 @@ from measure_rows import ATTACKED, rows
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from measures._code import names
+from robustgap.measures._code import names
 
 NAMES = names()
 

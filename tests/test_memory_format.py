@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from training.architectures import build
-from training.data import load
-from training.memory_format import channels_last
-from training.settings import complete
+from robustgap.training.architectures import build
+from robustgap.training.data import load
+from robustgap.training.memory_format import channels_last
+from robustgap.training.settings import complete
 
 
 def network(width: int) -> torch.nn.Module:

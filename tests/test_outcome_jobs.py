@@ -8,10 +8,10 @@ import torch
 from planted import judge, judged, make_plan, plant
 from torch import nn
 
-from training import outcomes, planned
-from training.__main__ import main
-from training.checkpoint import FileFault
-from training.planned import cache_file, frozen_images, load_planned_model, measure_batch
+from robustgap.training import outcomes, planned
+from robustgap.training.__main__ import main
+from robustgap.training.checkpoint import FileFault
+from robustgap.training.planned import cache_file, frozen_images, load_planned_model, measure_batch
 
 WONG = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
 

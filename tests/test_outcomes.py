@@ -6,12 +6,12 @@ import torch
 from planted import judge, judged, make_plan, plant
 from torch import nn
 
-from training import attacks, outcomes
-from training.checkpoint import digest, read_json, save_tensors, write_json
-from training.data import load
-from training.modes import frozen
-from training.outcomes import attacked
-from training.planned import frozen_images, index_sha, load_planned_model, measure_batch
+from robustgap.training import attacks, outcomes
+from robustgap.training.checkpoint import digest, read_json, save_tensors, write_json
+from robustgap.training.data import load
+from robustgap.training.modes import frozen
+from robustgap.training.outcomes import attacked
+from robustgap.training.planned import frozen_images, index_sha, load_planned_model, measure_batch
 
 
 @pytest.fixture(scope="module")

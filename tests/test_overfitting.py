@@ -7,12 +7,12 @@ import pytest
 from oracles import EPS, draw, images, labels, linear
 from small_runs import interrupted, read_log, same_weights, settings_of, train
 
-from analysis.flags import WORDS
-from training import loop
-from training.checkpoint import load_tensors, save_tensors
-from training.checkpoint import read_log as read_numbers
-from training.overfitting import FLAG, catastrophic
-from training.scores import fgsm_accuracy
+from robustgap.analysis.flags import WORDS
+from robustgap.training import loop
+from robustgap.training.checkpoint import load_tensors, save_tensors
+from robustgap.training.checkpoint import read_log as read_numbers
+from robustgap.training.overfitting import FLAG, catastrophic
+from robustgap.training.scores import fgsm_accuracy
 
 
 def log_of(*scores):

@@ -7,12 +7,12 @@ import pytest
 from studies import study
 from trees import ROOT
 
-import analysis.__main__ as analysis_cli
-from training.paths import expanded_address
-from workflow import grid
-from workflow.faults import StudyError
-from workflow.jobs import find_scripts
-from workflow.study import resolve
+import robustgap.analysis.__main__ as analysis_cli
+from robustgap.training.paths import expanded_address
+from robustgap.workflow import grid
+from robustgap.workflow.faults import StudyError
+from robustgap.workflow.jobs import find_scripts
+from robustgap.workflow.study import resolve
 
 FILE = {"source": "file", "name": "mine", "architecture": "mlp"}
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from training import loop, perturbation
-from training.attacks import cross_entropy
-from training.defenses import DEFENSES
-from training.modes import evaluating
-from training.settings import complete
+from robustgap.training import loop, perturbation
+from robustgap.training.attacks import cross_entropy
+from robustgap.training.defenses import DEFENSES
+from robustgap.training.modes import evaluating
+from robustgap.training.settings import complete
 
 LR, MOMENTUM, DECAY, GAMMA = 0.1, 0.9, 5e-4, 0.01
 

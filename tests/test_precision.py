@@ -5,13 +5,13 @@ import torch
 from small_runs import interrupted, read_log, same_weights, settings_of, train, without_seconds
 from torch import nn
 
-from training import loop
-from training.architectures import build
-from training.checkpoint import load_weights
-from training.data import load
-from training.defenses import DEFENSES
-from training.precision import in_precision
-from training.run import make_optimizer
+from robustgap.training import loop
+from robustgap.training.architectures import build
+from robustgap.training.checkpoint import load_weights
+from robustgap.training.data import load
+from robustgap.training.defenses import DEFENSES
+from robustgap.training.precision import in_precision
+from robustgap.training.run import make_optimizer
 
 
 def test_the_product_is_that_of_rounded_factors():

@@ -12,15 +12,15 @@ from small_runs import CPU, interrupted, settings_of, train
 from studies import study
 from trees import ROOT
 
-from measures._run import run as run_measures
-from training import provenance
-from training.__main__ import main
-from training.checkpoint import content_digest, load_tensors, read_json, save_tensors
-from training.provenance import commit, made_by, require_reproducible, study_device, unpinned
-from training.record import require_same_arithmetic
-from training.settings import REPRODUCIBLE
-from workflow.grid import open_plan
-from workflow.jobs import Jobs, shell_prefix
+from robustgap.measures._run import run as run_measures
+from robustgap.training import provenance
+from robustgap.training.__main__ import main
+from robustgap.training.checkpoint import content_digest, load_tensors, read_json, save_tensors
+from robustgap.training.provenance import commit, made_by, require_reproducible, study_device, unpinned
+from robustgap.training.record import require_same_arithmetic
+from robustgap.training.settings import REPRODUCIBLE
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.jobs import Jobs, shell_prefix
 
 PINNED = {"reproducible": True}
 HAS_AVX2 = torch.cpu.get_capabilities().get("avx2", False)

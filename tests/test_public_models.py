@@ -7,15 +7,15 @@ import pytest
 import torch
 from studies import study
 
-from analysis.__main__ import main as analysis
-from analysis.ledger import Ledger
-from measures.__main__ import main as measures
-from training.__main__ import main as training
-from training.architectures import ARCHITECTURES
-from training.data import load
-from training.planned import cache_file, load_planned_model
-from workflow.grid import open_plan
-from workflow.jobs import Jobs
+from robustgap.analysis.__main__ import main as analysis
+from robustgap.analysis.ledger import Ledger
+from robustgap.measures.__main__ import main as measures
+from robustgap.training.__main__ import main as training
+from robustgap.training.architectures import ARCHITECTURES
+from robustgap.training.data import load
+from robustgap.training.planned import cache_file, load_planned_model
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.jobs import Jobs
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import pytest
 from matplotlib.image import imread
 from trees import ROOT
 
-from analysis import figures
-from analysis.commands import find_ledger
-from analysis.ledger import Ledger
-from analysis.statistic_files import HOLDS
-from measures._code import names
-from workflow.grid import open_plan
-from workflow.study import read
+from robustgap.analysis import figures
+from robustgap.analysis.commands import find_ledger
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistic_files import HOLDS
+from robustgap.measures._code import names
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.study import read
 
 PUBLISHED = sorted(folder for folder in (ROOT / "analysis" / "published").iterdir() if folder.is_dir())
 

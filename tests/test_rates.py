@@ -5,13 +5,13 @@ import torch
 from trees import ROOT
 
 from benchmarks import training as benchmark
-from training.architectures import ARCHITECTURES
-from training.data import load
-from training.settings import complete
-from workflow import cost, disk, grid, rates
-from workflow.faults import StudyError
-from workflow.grid import open_plan
-from workflow.study import read
+from robustgap.training.architectures import ARCHITECTURES
+from robustgap.training.data import load
+from robustgap.training.settings import complete
+from robustgap.workflow import cost, disk, grid, rates
+from robustgap.workflow.faults import StudyError
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.study import read
 
 HEAD = ",".join(rates.COLUMNS)
 STUDY = {

@@ -8,10 +8,10 @@ import torch
 from planted import judge, make_plan, plant
 from small_runs import interrupted, same_weights, train
 
-from measures.__main__ import main as measures
-from training.__main__ import main
-from training.checkpoint import digest, load_tensors, load_weights, read_json, save_tensors, write_json
-from training.planned import cache_file
+from robustgap.measures.__main__ import main as measures
+from robustgap.training.__main__ import main
+from robustgap.training.checkpoint import digest, load_tensors, load_weights, read_json, save_tensors, write_json
+from robustgap.training.planned import cache_file
 
 
 @pytest.mark.parametrize("name", ["init", "last", "best"])

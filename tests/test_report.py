@@ -14,11 +14,11 @@ import pytest
 from ledger_cases import CASES, NASTY
 from report_pages import PNG, Page, downloads, draw_stand_ins, embedded, page_of
 
-from analysis import embedding, figures, labels, report
-from analysis.__main__ import main
-from analysis.ledger import Ledger
-from analysis.statistic_files import HOLDS
-from analysis.statistics import write_statistics
+from robustgap.analysis import embedding, figures, labels, report
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistic_files import HOLDS
+from robustgap.analysis.statistics import write_statistics
 
 
 @pytest.fixture(scope="module")

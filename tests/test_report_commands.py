@@ -3,9 +3,9 @@
 from ledger_cases import CASES
 from report_pages import draw_stand_ins, page_of
 
-from analysis import figures, report
-from analysis.__main__ import main
-from analysis.statistics import write_statistics
+from robustgap.analysis import figures, report
+from robustgap.analysis.__main__ import main
+from robustgap.analysis.statistics import write_statistics
 
 
 def test_every_command_takes_a_study_by_its_name(tmp_path, monkeypatch, capsys):

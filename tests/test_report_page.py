@@ -8,10 +8,10 @@ import pytest
 from browser import Browser, find
 from ledger_cases import digits_size
 
-from analysis import explore, figures, report
-from analysis.labels import signed
-from analysis.ledger import Ledger
-from analysis.statistics import write_statistics
+from robustgap.analysis import explore, figures, report
+from robustgap.analysis.labels import signed
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import write_statistics
 
 pytestmark = [
     pytest.mark.skipif(find() is None, reason="no Chromium on the PATH, and CHROMIUM names none"),

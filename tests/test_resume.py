@@ -11,15 +11,15 @@ import torch
 from planted import make_plan
 from small_runs import interrupted, read_log, same_weights, train, without_seconds
 
-from training.checkpoint import digest, load_weights, read_json
+from robustgap.training.checkpoint import digest, load_weights, read_json
 
 # Trains the runs of a plan in children that kill themselves with SIGKILL at given moments, then in one that does not.
 # step: inside training step n; write: in the middle of writing file n; replace: before file n gets its name.
 KILLED = """
 import json, os, signal, sys
 import torch
-from training import loop
-from training.__main__ import main
+from robustgap.training import loop
+from robustgap.training.__main__ import main
 
 arguments, moments = sys.argv[1:-1], json.loads(sys.argv[-1])
 

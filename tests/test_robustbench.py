@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.__main__ import main as analysis
-from analysis.ledger import Ledger
-from measures.__main__ import main as measures
-from training import attacks, zoo
-from training.__main__ import main as training
-from training.planned import frozen_images, load_planned_model, measure_batch, splits_of
-from workflow.grid import open_plan
-from workflow.study import read
+from robustgap.analysis.__main__ import main as analysis
+from robustgap.analysis.ledger import Ledger
+from robustgap.measures.__main__ import main as measures
+from robustgap.training import attacks, zoo
+from robustgap.training.__main__ import main as training
+from robustgap.training.planned import frozen_images, load_planned_model, measure_batch, splits_of
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.study import read
 
 # Two architectures: a pre-activation ResNet-18 with its own normalisation, and DeepMind's with Swish; and one whose
 # file is not there.

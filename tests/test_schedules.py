@@ -6,11 +6,11 @@ import pytest
 import torch
 from small_runs import interrupted, read_log, same_weights, settings_of, train
 
-from training import loop
-from training.batches import steps_per_epoch
-from training.data import Split, load
-from training.run import make_optimizer
-from training.schedules import SCHEDULES, first_drop, learning_rate
+from robustgap.training import loop
+from robustgap.training.batches import steps_per_epoch
+from robustgap.training.data import Split, load
+from robustgap.training.run import make_optimizer
+from robustgap.training.schedules import SCHEDULES, first_drop, learning_rate
 
 
 @pytest.mark.parametrize(

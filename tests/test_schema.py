@@ -11,11 +11,11 @@ import yaml
 from studies import study
 from trees import ROOT
 
-from workflow import by_hand, grid
-from workflow.faults import StudyError, schema
-from workflow.grid import open_plan
-from workflow.names import COMMON, plain
-from workflow.study import read, resolve
+from robustgap.workflow import by_hand, grid
+from robustgap.workflow.faults import StudyError, schema
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.names import COMMON, plain
+from robustgap.workflow.study import read, resolve
 
 ROBUSTBENCH = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
 CASES = {
@@ -277,7 +277,9 @@ def test_the_plan_tells_which_files_are_to_be_got_by_hand(tmp_path: Path):
     assert "1 of 2 checkpoints" in by_hand.told(open_plan(both, "s"))[0][1]
 
 
-@pytest.mark.parametrize("command", [["workflow.grid", "workflow/config/digits-tiny.yaml"], ["measures", "list"]])
+@pytest.mark.parametrize(
+    "command", [["robustgap.workflow.grid", "workflow/config/digits-tiny.yaml"], ["robustgap.measures", "list"]]
+)
 def test_a_reader_that_has_seen_enough_is_no_error(command: list[str]):
     """As `| head`: nobody reads any more."""
     reader, writer = os.pipe()

@@ -1,16 +1,16 @@
 """The names and sizes that a study file is checked against are those of the code that reads it."""
 
-from training.architectures import ACTIVATIONS, ARCHITECTURES
-from training.attacks import NORMS
-from training.augment import AUGMENTATIONS
-from training.data import DATASETS, DIGITS_SIZES, VALIDATION, load
-from training.defenses import DEFENSES
-from training.extra_sets import EXTRA_SETS as PUBLISHED
-from training.schedules import SCHEDULES
-from training.settings import CHECKPOINTS, DEFAULTS
-from workflow.by_hand import NO_ADDRESS
-from workflow.faults import schema
-from workflow.study import EXTRA_SETS, IMAGES
+from robustgap.training.architectures import ACTIVATIONS, ARCHITECTURES
+from robustgap.training.attacks import NORMS
+from robustgap.training.augment import AUGMENTATIONS
+from robustgap.training.data import DATASETS, DIGITS_SIZES, VALIDATION, load
+from robustgap.training.defenses import DEFENSES
+from robustgap.training.extra_sets import EXTRA_SETS as PUBLISHED
+from robustgap.training.schedules import SCHEDULES
+from robustgap.training.settings import CHECKPOINTS, DEFAULTS
+from robustgap.workflow.by_hand import NO_ADDRESS
+from robustgap.workflow.faults import schema
+from robustgap.workflow.study import EXTRA_SETS, IMAGES
 
 
 def test_the_schema_lists_what_training_has_registered():

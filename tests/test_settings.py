@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from training import settings
-from training.settings import DEFAULTS, NA, chunk_of, complete, exact, model_id, number, run_id
+from robustgap.training import settings
+from robustgap.training.settings import DEFAULTS, NA, chunk_of, complete, exact, model_id, number, run_id
 
 # Settings that apply to some runs only, and one such run.
 WHERE: dict[str, dict] = {
@@ -108,5 +108,5 @@ def test_models_of_a_run_share_a_stable_chunk():
 
 
 def test_importing_training_and_its_settings_needs_no_torch():
-    code = "import sys, training, training.settings; sys.exit('torch' in sys.modules)"
+    code = "import sys, robustgap.training, robustgap.training.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,11 +8,11 @@ from oracles import QuadraticLoss, conv_net, draw, images, labels
 from small_runs import interrupted, same_weights, settings_of, train, without_seconds
 from torch import nn
 
-from training import loop
-from training.attacks import cross_entropy
-from training.defenses import DEFENSES
-from training.modes import evaluating
-from training.sharpness import highest_nearby, moved
+from robustgap.training import loop
+from robustgap.training.attacks import cross_entropy
+from robustgap.training.defenses import DEFENSES
+from robustgap.training.modes import evaluating
+from robustgap.training.sharpness import highest_nearby, moved
 
 HESSIAN = torch.tensor([[3.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
 WEIGHT = torch.tensor([0.4, -0.5], dtype=torch.float64)

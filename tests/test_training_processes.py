@@ -20,12 +20,12 @@ from small_runs import elsewhere, same_weights, without_seconds
 from studies import study
 from trees import ROOT, snakemake
 
-from training.__main__ import main
-from training.checkpoint import read_json
-from training.lock import RunLock
-from workflow.cost import hours
-from workflow.grid import open_plan
-from workflow.jobs import Jobs
+from robustgap.training.__main__ import main
+from robustgap.training.checkpoint import read_json
+from robustgap.training.lock import RunLock
+from robustgap.workflow.cost import hours
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.jobs import Jobs
 
 QUICK = {"defense": "Standard", "epochs": 2}
 ENDLESS = {"defense": "Standard", "epochs": 100_000}
@@ -49,7 +49,7 @@ def written(folder: Path, runs: list[dict]) -> tuple[list[str], list[str]]:
 def job(arguments: list[str]) -> subprocess.Popen:
     """That job with two processes, in a process group of its own; unbuffered, as some set it, stderr tears lines.
     Ctrl-C reaches it also where the tests themselves ignore it, as what a shell starts in the background does."""
-    command = [sys.executable, "-m", "training", *arguments, "--processes", "2"]
+    command = [sys.executable, "-m", "robustgap.training", *arguments, "--processes", "2"]
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipes = {"stderr": subprocess.PIPE, "text": True}

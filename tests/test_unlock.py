@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from trees import ROOT, Tree
 
-from training.lock import own_content
-from workflow import unlock
+from robustgap.training.lock import own_content
+from robustgap.workflow import unlock
 
 STUDY = str(ROOT / "workflow/config/digits-tiny.yaml")
 LOCK = "results/digits-tiny/catalogue.json\n"
@@ -112,7 +112,7 @@ def test_a_killed_study_is_unlocked_and_goes_on(project: Tree):
     target = "results/digits-tiny/killed.txt"
     killed = project.run("digits-tiny", target)
     assert killed.code == -number and list((project.path / unlock.LOCKS).glob("*.lock")), killed.text
-    unlocked = project.command("python", "-m", "workflow.unlock", "workflow/config/digits-tiny.yaml")
+    unlocked = project.command("python", "-m", "robustgap.workflow.unlock", "workflow/config/digits-tiny.yaml")
     assert unlocked.code == 0 and "lock released" in unlocked.text
     again = project.run("digits-tiny", target)
     assert again.code == 0 and (project.path / target).exists(), again.text
@@ -121,7 +121,7 @@ def test_a_killed_study_is_unlocked_and_goes_on(project: Tree):
 
 def test_make_study_releases_such_a_lock_first():
     typed = subprocess.run(["make", "--dry-run", "study"], cwd=ROOT, capture_output=True, text=True).stdout
-    assert 0 < typed.index("-m workflow.unlock workflow/config/digits.yaml") < typed.index("snakemake --configfile")
+    assert 0 < typed.index("robustgap unlock workflow/config/digits.yaml") < typed.index("snakemake --configfile")
 
 
 def test_a_record_says_who_and_where(locks: Path):

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from ledger_cases import CASES
 
-from analysis.statistic_files import read_statistic
-from analysis.statistics import write_statistics
-from analysis.verdict_words import LACKS, lacking, verdict_sentence, why_unresolved
+from robustgap.analysis.statistic_files import read_statistic
+from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.verdict_words import LACKS, lacking, verdict_sentence, why_unresolved
 
 REASONS = {  # what analysis.claims writes as the reason of each
     "tau": "Tau is undefined",

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from trees import ROOT, Tree
 
-from workflow import disk
+from robustgap.workflow import disk
 
 pytestmark = [pytest.mark.study, pytest.mark.xdist_group("study")]
 
@@ -81,7 +81,7 @@ def test_snakemakes_own_report_is_written(finished: Tree, tmp_path: Path):
 
 def test_a_new_measure_runs_alone(finished: Tree, tmp_path: Path):
     tree = finished.copy(tmp_path / "project")
-    written = tree.command("python", "-m", "measures", "new", "my_measure")
+    written = tree.command("python", "-m", "robustgap.measures", "new", "my_measure")
     assert written.code == 0, written.text
     tree.edit(STUDY, "[average_ce, ", "[my_measure, average_ce, ")
     result = tree.run("digits-tiny")

@@ -46,7 +46,7 @@ def test_damaged_files_are_named_and_made_again(finished: Tree, tmp_path: Path):
     assert stopped.code != 0 and not table.exists()
     named = f"{table.relative_to(tree.path)}: found no readable parquet"
     assert named in stopped.text and "moved it aside: run again" in stopped.text
-    assert "what there is: python -m analysis interim digits-tiny" in stopped.text
+    assert "what there is: python -m robustgap.analysis interim digits-tiny" in stopped.text
     interim = tree.run("digits-tiny", "interim")
     assert interim.code == 0, interim.text
     page = (results / "interim" / "report.html").read_text()
@@ -112,7 +112,7 @@ def test_damaged_tables_are_named_and_made_again(finished: Tree, tmp_path: Path)
 
 def test_a_measure_that_fails_is_listed_and_stops_nothing(finished: Tree, tmp_path: Path):
     tree = finished.copy(tmp_path / "project")
-    assert tree.command("python", "-m", "measures", "new", "my_measure").code == 0
+    assert tree.command("python", "-m", "robustgap.measures", "new", "my_measure").code == 0
     file = tree.path / "measures" / "my_measure.py"
     body = file.read_text()
     (returned,) = [line for line in body.splitlines() if line.strip().startswith("return ")]

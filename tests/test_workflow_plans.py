@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from trees import ROOT, snakemake
 
-from workflow.cost import job_counts
-from workflow.grid import open_plan
-from workflow.study import read
+from robustgap.workflow.cost import job_counts
+from robustgap.workflow.grid import open_plan
+from robustgap.workflow.study import read
 
 CONFIGS = sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 PROFILES = sorted(folder.name for folder in (ROOT / "workflow" / "profiles").iterdir())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_SLURM = ROOT / "tests" / "slurm" / "absent"
-PARTS = ("Snakefile", "environment.yml", "workflow", "training", "measures", "analysis")
+PARTS = ("Snakefile", "environment.yml", "robustgap", "workflow", "training", "measures", "analysis")
 FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)", re.MULTILINE)
 PLANNED = re.compile(r"^(\w+) +(\d+)$", re.MULTILINE)
 
@@ -46,7 +46,7 @@ class Tree:
         path.mkdir(parents=True)
         for part in PARTS:
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, path / part, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / part, path / part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy2(ROOT / part, path / part)
         return cls(path)

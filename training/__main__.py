@@ -1,4 +1,4 @@
-"""`python -m training data | train | outcomes`: the jobs of the workflow's first three stages."""
+"""`python -m robustgap.training data | train | outcomes`: the jobs of the workflow's first three stages."""
 
 import argparse
 import signal
@@ -7,17 +7,17 @@ from pathlib import Path
 
 import torch
 
-from training import outcomes
-from training.checkpoint import read_json, write_json
-from training.extra import extra_images, pseudo_label, save_extra
-from training.extra_sets import extra_file
-from training.files import fetch
-from training.lock import take_turns
-from training.paths import given_path
-from training.planned import data_dir, splits_of
-from training.processes import Job, side_by_side, trainer
-from training.provenance import study_device
-from training.sources import FILES
+from robustgap.training import outcomes
+from robustgap.training.checkpoint import read_json, write_json
+from robustgap.training.extra import extra_images, pseudo_label, save_extra
+from robustgap.training.extra_sets import extra_file
+from robustgap.training.files import fetch
+from robustgap.training.lock import take_turns
+from robustgap.training.paths import given_path
+from robustgap.training.planned import data_dir, splits_of
+from robustgap.training.processes import Job, side_by_side, trainer
+from robustgap.training.provenance import study_device
+from robustgap.training.sources import FILES
 
 
 def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
@@ -71,7 +71,7 @@ def end_on_sigterm() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m robustgap.training", description=__doc__)
     parser.add_argument("stage", choices=["data", "train", "outcomes"])
     parser.add_argument("--plan", type=given_path, required=True, help="plan.json of the study")
     parser.add_argument("--batch", help="train: which job of the plan")

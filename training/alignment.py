@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from training.attacks import cross_entropy, flat_norm
-from training.modes import evaluating
+from robustgap.training.attacks import cross_entropy, flat_norm
+from robustgap.training.modes import evaluating
 
 
 def misalignment(model: nn.Module, x: Tensor, y: Tensor, noise: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import keyed
-from training.registry import Registry
+from robustgap.training import keyed
+from robustgap.training.registry import Registry
 
 ATTACKS = Registry("attack")
 NORMS = ("Linf", "L2")

@@ -7,8 +7,8 @@ augmented the same way whatever batch it is in; `stream` changes every epoch.
 import torch
 from torch import Tensor
 
-from training import keyed
-from training.registry import Registry
+from robustgap.training import keyed
+from robustgap.training.registry import Registry
 
 AUGMENTATIONS = Registry("augmentation")
 

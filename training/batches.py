@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training import keyed
-from training.augment import AUGMENTATIONS
-from training.data import Split, Splits
-from training.settings import NA
+from robustgap.training import keyed
+from robustgap.training.augment import AUGMENTATIONS
+from robustgap.training.data import Split, Splits
+from robustgap.training.settings import NA
 
 ORDER, EXTRA_ORDER, AUGMENT = 100, 200, 300  # keyed streams; each epoch adds 1000
 

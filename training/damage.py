@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from training.checkpoint import FileFault
-from training.planned import OutcomesFault, entry_of
-from training.settings import DAMAGED
+from robustgap.training.checkpoint import FileFault
+from robustgap.training.planned import OutcomesFault, entry_of
+from robustgap.training.settings import DAMAGED
 
 
 def mark(made: Path) -> None:

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.files import checked
-from training.formats import folders, idx, mat, pickles
-from training.registry import Registry
-from training.sources import FILES
-from training.splits import Split, Splits, cut, stratified_order
+from robustgap.training.files import checked
+from robustgap.training.formats import folders, idx, mat, pickles
+from robustgap.training.registry import Registry
+from robustgap.training.sources import FILES
+from robustgap.training.splits import Split, Splits, cut, stratified_order
 
 __all__ = ["DATASETS", "Split", "Splits", "cut", "load", "stratified_order"]
 

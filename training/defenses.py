@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import keyed
-from training.attacks import START, Loss, ascent_direction, climb, cross_entropy
-from training.attacks import start as ball
-from training.registry import Registry
+from robustgap.training import keyed
+from robustgap.training.attacks import START, Loss, ascent_direction, climb, cross_entropy
+from robustgap.training.attacks import start as ball
+from robustgap.training.registry import Registry
 
 DEFENSES = Registry("defense")
 GAUSSIAN_START = 0.001  # of TRADES and MART, in the units of x

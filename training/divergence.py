@@ -1,6 +1,6 @@
 """Divergence: a training that had learned breaks down, as at a high learning rate, and ends far below what it was."""
 
-from training.overfitting import above_chance, fallen
+from robustgap.training.overfitting import above_chance, fallen
 
 DIVERGED = "diverged"  # flag of a run
 LEFT = 0.75

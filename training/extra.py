@@ -5,16 +5,16 @@ from pathlib import Path
 
 import torch
 
-from training import loop
-from training.architectures import build
-from training.checkpoint import FileFault, load_tensors, save_tensors
-from training.damage import mark
-from training.data import Split, Splits
-from training.extra_sets import load_extra_set
-from training.modes import evaluating
-from training.planned import data_dir
-from training.run import make_optimizer, on_device
-from training.settings import complete
+from robustgap.training import loop
+from robustgap.training.architectures import build
+from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
+from robustgap.training.damage import mark
+from robustgap.training.data import Split, Splits
+from robustgap.training.extra_sets import load_extra_set
+from robustgap.training.modes import evaluating
+from robustgap.training.planned import data_dir
+from robustgap.training.run import make_optimizer, on_device
+from robustgap.training.settings import complete
 
 # The teacher is part of what `extra_data: pool` means, so it is as frozen as the defaults.
 TEACHER = {"defense": "Standard", "architecture": "cnn", "epochs": 30, "augmentation": "crop", "eps": 0, "seed": 0}

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.checkpoint import FileFault
-from training.files import DataFile, checked, checksum
-from training.formats import npz, pickles
-from training.splits import Split, Splits
+from robustgap.training.checkpoint import FileFault
+from robustgap.training.files import DataFile, checked, checksum
+from robustgap.training.formats import npz, pickles
+from robustgap.training.splits import Split, Splits
 
 # Image ids key the noise: no extra image may share one with an image of the data set. Fixed for ever.
 FIRST_INDEX = 10_000_000

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.checkpoint import FileFault, write_atomically
+from robustgap.training.checkpoint import FileFault, write_atomically
 
 TIMEOUT = 60  # seconds without an answer
 PAGE = "an HTML page"
@@ -64,7 +64,7 @@ def checked(root: Path, file: DataFile) -> Path:
     """
     path = root / file.path
     if not path.is_file():
-        raise FileFault(f"{path}: not found; `python -m training data` fetches it into the study's data_dir")
+        raise FileFault(f"{path}: not found; `python -m robustgap.training data` fetches it into the study's data_dir")
     if wrong := fault(path, file.checksum):
         raise FileFault(f"{path}: {wrong}; delete it to fetch it again")
     return path

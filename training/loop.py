@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from training.averaging import holding
-from training.batches import Batch, batches, steps_per_epoch
-from training.carried import Carried, begin
-from training.data import Split, Splits
-from training.overfitting import catastrophic
-from training.schedules import first_drop, learning_rate
-from training.scores import epoch_scores
-from training.step import inner_attack, train_step
+from robustgap.training.averaging import holding
+from robustgap.training.batches import Batch, batches, steps_per_epoch
+from robustgap.training.carried import Carried, begin
+from robustgap.training.data import Split, Splits
+from robustgap.training.overfitting import catastrophic
+from robustgap.training.schedules import first_drop, learning_rate
+from robustgap.training.scores import epoch_scores
+from robustgap.training.step import inner_attack, train_step
 
 __all__ = [
     "Batch",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from training import attacks
-from training.modes import frozen, full_precision
+from robustgap.training import attacks
+from robustgap.training.modes import frozen, full_precision
 
 GRADIENT_MASKING = "gradient_masking"  # the flag
 ENOUGH = 256  # images to look at

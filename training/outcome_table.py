@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from training.checkpoint import write_atomically
-from training.masking import GRADIENT_MASKING
-from training.planned import ATTACKED, frozen_images, index_sha, splits_of
-from training.settings import number
+from robustgap.training.checkpoint import write_atomically
+from robustgap.training.masking import GRADIENT_MASKING
+from robustgap.training.planned import ATTACKED, frozen_images, index_sha, splits_of
+from robustgap.training.settings import number
 
 ROBUST_FLOOR = "robust_floor"
 STRING, REAL = pa.string(), pa.float64()

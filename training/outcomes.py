@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training import attacks
-from training.checkpoint import FileFault, load_tensors, save_tensors
-from training.damage import made_anew
-from training.data import Splits
-from training.masking import ENOUGH, gradient_masking
-from training.modes import frozen, full_precision
-from training.outcome_table import failure, lines, summary, write_table
-from training.planned import ATTACKED, cache_file, collapsed, frozen_images, load_planned_model, splits_of
-from training.provenance import made_by
-from training.registry import Registry
-from training.settings import number
+from robustgap.training import attacks
+from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
+from robustgap.training.damage import made_anew
+from robustgap.training.data import Splits
+from robustgap.training.masking import ENOUGH, gradient_masking
+from robustgap.training.modes import frozen, full_precision
+from robustgap.training.outcome_table import failure, lines, summary, write_table
+from robustgap.training.planned import ATTACKED, cache_file, collapsed, frozen_images, load_planned_model, splits_of
+from robustgap.training.provenance import made_by
+from robustgap.training.registry import Registry
+from robustgap.training.settings import number
 
 # f(model, x, y, index, eps, norm) -> x_adv, in the names of study.outcomes.attacks
 OUTCOME_ATTACKS = Registry("outcome attack")

@@ -12,12 +12,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training import zoo
-from training.architectures import build
-from training.architectures.layouts import load_public
-from training.checkpoint import FileFault, digest, load_model, load_tensors, load_weights, read_log, read_record
-from training.data import DATA_DIR, Split, Splits, load, stratified_order
-from training.settings import OUTCOMES_VERSION
+from robustgap.training import zoo
+from robustgap.training.architectures import build
+from robustgap.training.architectures.layouts import load_public
+from robustgap.training.checkpoint import (
+    FileFault,
+    digest,
+    load_model,
+    load_tensors,
+    load_weights,
+    read_log,
+    read_record,
+)
+from robustgap.training.data import DATA_DIR, Split, Splits, load, stratified_order
+from robustgap.training.settings import OUTCOMES_VERSION
 
 FROZEN_STREAM = 8  # of the order that chooses the frozen images; fixed for ever
 ATTACKED = "pgd10"  # the attack whose examples of the measure images are kept
@@ -192,7 +200,9 @@ def measure_batch(plan: dict, results: Path, model_id: str) -> dict[str, Tensor]
     file = cache_file(plan, results, model_id)
     if not file.exists():
         kind = OutcomesFault if entry_of(plan, model_id)["source"] == "grid" else FileFault
-        raise kind(f"{file}: not found; wanted the outcomes of {model_id}, made by `python -m training outcomes`")
+        raise kind(
+            f"{file}: not found; wanted the outcomes of {model_id}, made by `python -m robustgap.training outcomes`"
+        )
     try:
         kept = load_tensors(file)[0]
     except FileFault as error:

@@ -22,12 +22,12 @@ from typing import NamedTuple
 
 import torch
 
-from training.extra import extra_images
-from training.lock import RunLock, take_turns
-from training.planned import splits_of
-from training.provenance import require_reproducible
-from training.record import require_same_arithmetic
-from training.run import train_run
+from robustgap.training.extra import extra_images
+from robustgap.training.lock import RunLock, take_turns
+from robustgap.training.planned import splits_of
+from robustgap.training.provenance import require_reproducible
+from robustgap.training.record import require_same_arithmetic
+from robustgap.training.run import train_run
 
 GRACE = 20.0  # seconds in which children end in order, before they are killed
 ASK, DONE, FAULT = "ask", "done", "fault"  # what a child says ...

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from training.device import pick_device
-from training.settings import REPRODUCIBLE
+from robustgap.training.device import pick_device
+from robustgap.training.settings import REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "numpy", "safetensors")

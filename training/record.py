@@ -5,8 +5,8 @@ import math
 import sys
 from pathlib import Path
 
-from training.architectures import shapes
-from training.checkpoint import (
+from robustgap.training.architectures import shapes
+from robustgap.training.checkpoint import (
     FileFault,
     check_shapes,
     content_digest,
@@ -16,11 +16,11 @@ from training.checkpoint import (
     read_log,
     read_record,
 )
-from training.divergence import DIVERGED, diverged
-from training.loop import Progress
-from training.overfitting import FLAG
-from training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
-from training.splits import Splits
+from robustgap.training.divergence import DIVERGED, diverged
+from robustgap.training.loop import Progress
+from robustgap.training.overfitting import FLAG
+from robustgap.training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
+from robustgap.training.splits import Splits
 
 LOG = "log.csv"
 

@@ -15,25 +15,25 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from training import loop
-from training.architectures import build
-from training.averaging import holding
-from training.carried import begin
-from training.checkpoint import (
+from robustgap.training import loop
+from robustgap.training.architectures import build
+from robustgap.training.averaging import holding
+from robustgap.training.carried import begin
+from robustgap.training.checkpoint import (
     FileFault,
     save_model,
     save_tensors,
     write_json,
     write_log,
 )
-from training.data import Split, Splits
-from training.lock import RunLock
-from training.memory_format import channels_last
-from training.modes import evaluating, full_precision
-from training.provenance import made_by
-from training.record import LOG, finished, make_record
-from training.settings import TRAINING_VERSION, run_id
-from training.sidecar import load_resume, save_resume
+from robustgap.training.data import Split, Splits
+from robustgap.training.lock import RunLock
+from robustgap.training.memory_format import channels_last
+from robustgap.training.modes import evaluating, full_precision
+from robustgap.training.provenance import made_by
+from robustgap.training.record import LOG, finished, make_record
+from robustgap.training.settings import TRAINING_VERSION, run_id
+from robustgap.training.sidecar import load_resume, save_resume
 
 
 def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:

@@ -5,7 +5,7 @@ Contract: `f(t, epochs) -> factor` of the setting `lr`; t in [0, epochs] counts 
 
 import math
 
-from training.registry import Registry
+from robustgap.training.registry import Registry
 
 SCHEDULES = Registry("schedule")
 DROPS = (1 / 2, 3 / 4)  # of the epochs; the learning rate falls to a tenth at each

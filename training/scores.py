@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from training.attacks import EVALUATION_START, fgsm, pgd, start
-from training.data import Splits
-from training.modes import evaluating, frozen, full_precision
-from training.settings import number
+from robustgap.training.attacks import EVALUATION_START, fgsm, pgd, start
+from robustgap.training.data import Splits
+from robustgap.training.modes import evaluating, frozen, full_precision
+from robustgap.training.settings import number
 
 
 def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: dict) -> tuple[Tensor, Tensor]:

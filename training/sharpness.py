@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from training.modes import buffers_kept
+from robustgap.training.modes import buffers_kept
 
 
 def highest_nearby(

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import FileFault, check_shapes, load_tensors, save_tensors, shapes_of
+from robustgap.training.checkpoint import FileFault, check_shapes, load_tensors, save_tensors, shapes_of
 
 
 def save_resume(

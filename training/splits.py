@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from training import keyed
+from robustgap.training import keyed
 
 SPLIT_STREAM = 7  # of the keyed order that decides the splits; fixed for ever
 COUNTED = 2**24  # pixels from which means are taken from counts of grey levels instead of from floats

@@ -6,14 +6,14 @@ Nothing here makes the host wait for the device: it hands over the work of the n
 import torch
 from torch import Tensor, nn
 
-from training.alignment import misalignment
-from training.batches import Batch
-from training.defenses import DEFENSES, InnerAttack
-from training.modes import evaluating, frozen
-from training.perturbation import shifted, worst_direction
-from training.precision import in_precision
-from training.settings import NA, number
-from training.sharpness import highest_nearby, moved
+from robustgap.training.alignment import misalignment
+from robustgap.training.batches import Batch
+from robustgap.training.defenses import DEFENSES, InnerAttack
+from robustgap.training.modes import evaluating, frozen
+from robustgap.training.perturbation import shifted, worst_direction
+from robustgap.training.precision import in_precision
+from robustgap.training.settings import NA, number
+from robustgap.training.sharpness import highest_nearby, moved
 
 ATTACK = 400  # keyed stream; each epoch adds 1000
 ALIGN = 50  # added to it: the noise of the gradient alignment penalty

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from workflow.study import IMAGES, measure_rules
+from robustgap.workflow.study import IMAGES, measure_rules
 
 
 class Pass(NamedTuple):

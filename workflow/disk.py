@@ -1,6 +1,6 @@
 """How much disk a study takes, from the sizes of its networks and images. Imports no torch."""
 
-from workflow.study import IMAGES
+from robustgap.workflow.study import IMAGES
 
 # Parameters for images of 32 x 32 x 3 in 10 classes and the network's own width, which stands beside them; a test holds
 # both against training.architectures.

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from workflow.names import nearest
+from robustgap.workflow.names import nearest
 
 SCHEMA = Path(__file__).with_name("config") / "schema.yaml"
 

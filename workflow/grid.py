@@ -1,7 +1,7 @@
 """From a study to its tables of runs, models and jobs. Imports no torch.
 
-python -m workflow.grid FILE                  what a study costs, before any of it is run
-python -m workflow.grid FILE --out plan.json  the same, and its plan, for running single stages by hand
+python -m robustgap.workflow.grid FILE                  what a study costs, before any of it is run
+python -m robustgap.workflow.grid FILE --out plan.json  the same, and its plan, for running single stages by hand
 """
 
 import argparse
@@ -12,11 +12,11 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from training.paths import given_path
-from training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
-from workflow import by_hand, cost, disk, rates
-from workflow.faults import StudyError, nearest
-from workflow.study import read, resolve
+from robustgap.training.paths import given_path
+from robustgap.training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
+from robustgap.workflow import by_hand, cost, disk, rates
+from robustgap.workflow.faults import StudyError, nearest
+from robustgap.workflow.study import read, resolve
 
 
 def configurations(study: dict) -> tuple[dict[str, dict], int]:
@@ -121,7 +121,7 @@ def plan_or_exit(config: dict, files: list) -> dict:
     """`open_plan` for the Snakefile: ends the process with the faults alone, without Snakemake's frame around them."""
     try:
         for file in files:
-            read(file)  # as strictly as `python -m workflow.grid`: Snakemake takes a key twice
+            read(file)  # as strictly as `python -m robustgap.workflow.grid`: Snakemake takes a key twice
         return open_plan(config, ", ".join(os.path.relpath(file) for file in files))
     except StudyError as error:
         raise SystemExit(str(error)) from error
@@ -135,12 +135,16 @@ def write_plan(plan: dict, out: Path) -> None:
     os.replace(temporary, out)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m workflow.grid", description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
-    parser.add_argument("--out", type=given_path, help="write the plan there")
-    parser.add_argument("--rates", type=given_path, default=rates.RATES, help="measured images per second of devices")
-    given = parser.parse_args(arguments)
+def parser(prog: str) -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
+    found.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    found.add_argument("--out", type=given_path, help="write the plan there")
+    found.add_argument("--rates", type=given_path, default=rates.RATES, help="measured images per second of devices")
+    return found
+
+
+def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.grid") -> int:
+    given = parser(prog).parse_args(arguments)
     try:
         plan = open_plan(read(given.file), given.file)
         print(cost.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan)), *by_hand.told(plan)]))

@@ -15,25 +15,31 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from measures._code import code_id
-from training.settings import DAMAGED, REPRODUCIBLE
-from workflow.grid import write_plan
-from workflow.study import ROOT, measure_rules
-from workflow.unlock import record_owner
+from robustgap.measures._code import code_id
+from robustgap.training.settings import DAMAGED, REPRODUCIBLE
+from robustgap.workflow.grid import write_plan
+from robustgap.workflow.study import ROOT, measure_rules
+from robustgap.workflow.unlock import record_owner
 
 BESIDE = ("j2", "css", "js")  # what a package has beside its Python that its results depend on
 
 
 def shell_prefix(environments: Collection[Any] = (), reproducible: bool = False) -> str:
-    """Of every job: one thread per process, this repository's code whatever the working directory is, and the Python
-    that Snakemake itself runs on, since PBS and others hand no PATH on to their jobs; the instructions of a
-    reproducible study. Where Snakemake brings environments of its own (`environments`: its deployment methods), what
-    they have put into PATH stays first."""
-    variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": shlex.quote(str(ROOT))}
+    """Of every job: one thread per process, in a checkout its own code, whatever is installed, and nothing of the
+    working directory, whose torch.py, say, is none of ours; the Python that Snakemake itself runs on, since PBS and
+    others hand no PATH on to their jobs; the instructions of a reproducible study. Where Snakemake brings environments
+    of its own (`environments`: its deployment methods), what they have put into PATH stays first."""
+    variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    variables |= {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": shlex.quote(str(ROOT))} if checkout() else {})
     variables |= REPRODUCIBLE if reproducible else {}
     if not environments:
         variables["PATH"] = f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
     return "export " + " ".join(f"{name}={value}" for name, value in variables.items()) + "; "
+
+
+def checkout() -> bool:
+    """Whether this code lies in a checkout of the project, not among installed packages."""
+    return (ROOT / "Snakefile").is_file()
 
 
 def digest(*parts: object) -> str:
@@ -49,7 +55,7 @@ def source_digest(folder: str) -> str:
     for file in sorted((ROOT / folder).rglob("*.py")):
         python.append((file.name, ast.dump(ast.parse(file.read_text(encoding="utf-8")))))
     for kind in BESIDE:
-        other += [(file.name, file.read_text(encoding="utf-8")) for file in sorted((ROOT / folder).glob(f"*.{kind}"))]
+        other += [(file.name, file.read_text(encoding="utf-8")) for file in sorted((ROOT / folder).rglob(f"*.{kind}"))]
     return digest(python, other)
 
 
@@ -99,7 +105,7 @@ class Jobs:
     def end_badly(self) -> None:
         """What comes after the last job where one has failed."""
         self.remove_marked()
-        print(f"what there is: python -m analysis interim {self.study['study']}", file=sys.stderr)
+        print(f"what there is: python -m robustgap.analysis interim {self.study['study']}", file=sys.stderr)
 
     @property
     def _plan_file(self) -> Path:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from training.settings import complete
-from workflow import cost
-from workflow.faults import StudyError
+from robustgap.training.settings import complete
+from robustgap.workflow import cost
+from robustgap.workflow.faults import StudyError
 
 RATES = Path(__file__).parent / "rates.csv"
 COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")

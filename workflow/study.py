@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from measures._code import names as python_measures
-from training.paths import expanded, expanded_address
-from training.settings import DEFAULTS, exact, number
-from workflow.faults import SCHEMA, StudyError, nearest, schema, schema_faults
+from robustgap.measures._code import names as python_measures
+from robustgap.training.paths import expanded, expanded_address
+from robustgap.training.settings import DEFAULTS, exact, number
+from robustgap.workflow.faults import SCHEMA, StudyError, nearest, schema, schema_faults
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)

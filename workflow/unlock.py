@@ -1,6 +1,6 @@
 """Snakemake's lock on a study, released when the Snakemake that held it is gone: killed, or cut off with its terminal.
 
-python -m workflow.unlock FILE
+python -m robustgap.workflow.unlock FILE
 
 Snakemake locks what it is about to write by lists in .snakemake/locks, and removes them when it ends; after SIGKILL or
 SIGHUP they stay. Beside them stands, from the first job on, a record of who made them. A lock is released only where
@@ -17,10 +17,10 @@ import platform
 import sys
 from pathlib import Path
 
-from training.lock import describe, machine, own_content, read_content, surely_dead
-from training.paths import given_path
-from workflow.faults import StudyError
-from workflow.study import read, resolve
+from robustgap.training.lock import describe, machine, own_content, read_content, surely_dead
+from robustgap.training.paths import given_path
+from robustgap.workflow.faults import StudyError
+from robustgap.workflow.study import read, resolve
 
 LOCKS = Path(".snakemake/locks")
 MACHINE_ID = Path("/etc/machine-id")
@@ -88,10 +88,14 @@ def release(study: str) -> list[str]:
         return [f"results/{study}: lock released: {describe(said)}: its process is gone" for said in owners.values()]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m workflow.unlock", description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
-    given = parser.parse_args(arguments)
+def parser(prog: str) -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
+    found.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    return found
+
+
+def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.unlock") -> int:
+    given = parser(prog).parse_args(arguments)
     try:
         for line in release(resolve(read(given.file), given.file)["study"]):
             print(line, file=sys.stderr)

@@ -11,9 +11,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
-from analysis.figures import _numbers, _statistics, _style
-from analysis.files import write_csv
-from analysis.ledger import Ledger
+from robustgap.analysis.figures import _numbers, _statistics, _style
+from robustgap.analysis.files import write_csv
+from robustgap.analysis.ledger import Ledger
 
 
 def module(name: str) -> ModuleType:

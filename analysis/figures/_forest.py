@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.figures import _numbers, _statistics
-from analysis.figures._style import GREY, INK, PALE, plain
-from analysis.ledger import Ledger
+from robustgap.analysis.figures import _numbers, _statistics
+from robustgap.analysis.figures._style import GREY, INK, PALE, plain
+from robustgap.analysis.ledger import Ledger
 
 CEILING_DASHES = {"run": (0, (5, 2)), "configuration": (0, (1, 1.2))}
 LABELS, COUNTS = 2.3, 0.4  # inches that the names of measures, and the numbers of models, take

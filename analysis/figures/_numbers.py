@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import association, evidence
-from analysis.baselines import MEASURE, Beside, beside_ledger
-from analysis.checkpoints import is_both
-from analysis.files import require_columns
-from analysis.flags import model_table
-from analysis.labels import measure_label
-from analysis.ledger import BOTH, NA, Ledger
-from analysis.statistic_files import read_text
-from analysis.summary import ledger_correlations
+from robustgap.analysis import association, evidence
+from robustgap.analysis.baselines import MEASURE, Beside, beside_ledger
+from robustgap.analysis.checkpoints import is_both
+from robustgap.analysis.files import require_columns
+from robustgap.analysis.flags import model_table
+from robustgap.analysis.labels import measure_label
+from robustgap.analysis.ledger import BOTH, NA, Ledger
+from robustgap.analysis.statistic_files import read_text
+from robustgap.analysis.summary import ledger_correlations
 
 ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
 NORM_LABELS = {"Linf": "L∞", "L2": "L2"}

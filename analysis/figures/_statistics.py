@@ -1,13 +1,14 @@
-"""The statistics that figures show: from the folder that `python -m analysis statistics` wrote, else computed once."""
+"""The statistics that figures show: from the folder that `python -m robustgap.analysis statistics` wrote, else computed
+once."""
 
 import pandas as pd
 
-from analysis import statistics
-from analysis.figures import _numbers
-from analysis.flags import model_table
-from analysis.labels import with_interval
-from analysis.ledger import Ledger
-from analysis.statistic_files import read_statistic
+from robustgap.analysis import statistics
+from robustgap.analysis.figures import _numbers
+from robustgap.analysis.flags import model_table
+from robustgap.analysis.labels import with_interval
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistic_files import read_statistic
 
 MADE_WITH = {"statements": "claims", "comparisons": "claims"}  # tables that come with another one
 SHOWN = ("noise", "thresholds", "sign_errors", "environments", "increments", "selection", "reliability")

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from analysis.files import replace
-from analysis.ledger import BOTH, RULES
+from robustgap.analysis.files import replace
+from robustgap.analysis.ledger import BOTH, RULES
 
 # M. Okabe, K. Ito, Color universal design, 2008; yellow, too pale on white, comes last.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]

@@ -5,10 +5,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import evidence
-from analysis.figures import _forest, _numbers
-from analysis.figures._style import INK, empty, look, say, styled
-from analysis.ledger import Ledger
+from robustgap.analysis import evidence
+from robustgap.analysis.figures import _forest, _numbers
+from robustgap.analysis.figures._style import INK, empty, look, say, styled
+from robustgap.analysis.ledger import Ledger
 
 ORDER = 5
 TITLE = "With everything else held fixed: ψ and π of every axis"

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from analysis import evidence
-from analysis.figures import _forest, _numbers, _statistics
-from analysis.figures._style import GREY, INK, empty, styled
-from analysis.labels import signed
-from analysis.ledger import Ledger
+from robustgap.analysis import evidence
+from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures._style import GREY, INK, empty, styled
+from robustgap.analysis.labels import signed
+from robustgap.analysis.ledger import Ledger
 
 ORDER = 2
 TITLE = "Which measures track the gap: τ, ψ and π"

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import _forest, _numbers
-from analysis.figures._style import INK, empty, legend, look, say, styled
-from analysis.ledger import Ledger
+from robustgap.analysis.figures import _forest, _numbers
+from robustgap.analysis.figures._style import INK, empty, legend, look, say, styled
+from robustgap.analysis.ledger import Ledger
 
 ORDER = 4
 TITLE = "Does a measure work under every defense?"

@@ -3,9 +3,9 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import _forest, _numbers, _statistics
-from analysis.figures._style import empty, look, styled
-from analysis.ledger import Ledger
+from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures._style import empty, look, styled
+from robustgap.analysis.ledger import Ledger
 
 ORDER = 11
 TITLE = "Reliability: would the measure say the same again?"

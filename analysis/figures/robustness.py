@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import _numbers
-from analysis.figures._style import GREY, INK, PALE, empty, legend, look, plain, scatter_group, styled
-from analysis.ledger import CHECKPOINT, Ledger
+from robustgap.analysis.figures import _numbers
+from robustgap.analysis.figures._style import GREY, INK, PALE, empty, legend, look, plain, scatter_group, styled
+from robustgap.analysis.ledger import CHECKPOINT, Ledger
 
 ORDER = 1
 TITLE = "Accuracy on training and test images, and the gap between them"

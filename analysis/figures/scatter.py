@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from analysis.figures import _numbers, _statistics
-from analysis.figures._style import GREY, MANY, broken, empty, legend, say, scatter_group, styled
-from analysis.labels import measure_label, with_interval
-from analysis.ledger import CHECKPOINT, VARIANTS, Ledger
+from robustgap.analysis.figures import _numbers, _statistics
+from robustgap.analysis.figures._style import GREY, MANY, broken, empty, legend, say, scatter_group, styled
+from robustgap.analysis.labels import measure_label, with_interval
+from robustgap.analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 
 ORDER = 3
 TITLE = "Each measure against the gap"

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import _forest, _numbers, _statistics
-from analysis.figures._style import GREY, PALE, empty, look, say, styled
-from analysis.ledger import Ledger
+from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures._style import GREY, PALE, empty, look, say, styled
+from robustgap.analysis.ledger import Ledger
 
 ORDER = 7
 TITLE = "One setting changes: does the measure order the two configurations rightly?"

@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import _forest, _numbers, _statistics
-from analysis.figures._style import GREY, INK, PALE, broken, empty, look, plain, say, styled
-from analysis.labels import measure_label
-from analysis.ledger import Ledger
+from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures._style import GREY, INK, PALE, broken, empty, look, plain, say, styled
+from robustgap.analysis.labels import measure_label
+from robustgap.analysis.ledger import Ledger
 
 ORDER = 6
 TITLE = "Among models that fit their training data well: τ by threshold"

@@ -19,7 +19,7 @@ from slurm.cluster import Cluster, until
 from small_runs import same_weights, without_seconds
 from trees import Tree
 
-from training.lock import started
+from robustgap.training.lock import started
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(1800)]
 

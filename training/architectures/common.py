@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from training.registry import Registry
+from robustgap.training.registry import Registry
 
 ARCHITECTURES = Registry("architecture")
 ACTIVATIONS = Registry("activation")

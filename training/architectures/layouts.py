@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.architectures.common import ARCHITECTURES, Normalize
-from training.architectures.preact import WideResNet
-from training.checkpoint import FileFault
+from robustgap.training.architectures.common import ARCHITECTURES, Normalize
+from robustgap.training.architectures.preact import WideResNet
+from robustgap.training.checkpoint import FileFault
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "last")
 PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "0.", "1.")  # 1.: the network behind a normalisation layer

@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor, nn
 
-from training.architectures.common import ACTIVATIONS, ARCHITECTURES, conv3x3, logits_of
+from robustgap.training.architectures.common import ACTIVATIONS, ARCHITECTURES, conv3x3, logits_of
 
 
 class PreActBlock(nn.Module):

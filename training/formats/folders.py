@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.checkpoint import FileFault, load_tensors, save_tensors
+from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
 
 ROOT = "tiny-imagenet-200"
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.checkpoint import FileFault
+from robustgap.training.checkpoint import FileFault
 
 UINT8 = 8
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.checkpoint import FileFault
+from robustgap.training.checkpoint import FileFault
 
 
 def svhn(path: Path) -> tuple[Tensor, Tensor]:

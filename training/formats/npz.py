@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.checkpoint import FileFault
+from robustgap.training.checkpoint import FileFault
 
 
 def generated(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.checkpoint import FileFault
+from robustgap.training.checkpoint import FileFault
 
 
 def _latin1(text: str, encoding: str) -> bytes:

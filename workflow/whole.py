@@ -1,0 +1,81 @@
+"""A whole study: its plan first, then Snakemake from a checkout of the project, to its report.
+
+robustgap study STUDY|FILE [OPTIONS OF SNAKEMAKE]
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from robustgap.training.paths import given_path
+from robustgap.workflow import grid, unlock
+from robustgap.workflow.study import ROOT
+
+USAGE = """usage: {prog} STUDY|FILE [OPTIONS OF SNAKEMAKE]
+
+STUDY is one of {studies}; FILE a study file. Its plan is printed, a lock that a killed Snakemake left is released, and
+Snakemake runs, with --cores all and the profile of one machine where nothing else is said."""
+PROFILES = ("--profile", "--workflow-profile")
+
+
+def names() -> list[str]:
+    """Studies that ship."""
+    return sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
+
+
+def study_file(name: str) -> Path:
+    """A study file, by its path or its name. Raises FileNotFoundError where there is none."""
+    places = [given_path(name), ROOT / "workflow" / "config" / f"{name}.yaml"]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"{name}: found no study of that name or path, wanted a file or one of {', '.join(names())}"
+        )
+    return found
+
+
+def command(file: Path, options: list[str]) -> list[str]:
+    """Snakemake's command line."""
+    given = {option.partition("=")[0] for option in options}
+    line = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        *options,
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--configfile",
+        str(file),
+    ]
+    if not given & {"--cores", "-c", "--jobs", "-j", *PROFILES}:
+        line += ["--cores", "all"]
+    if not given & set(PROFILES):
+        line += ["--workflow-profile", str(ROOT / "workflow" / "profiles" / "local")]
+    return line
+
+
+def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.whole") -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0].startswith("-"):
+        print(USAGE.format(prog=prog, studies=", ".join(names())))
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    try:
+        if not (ROOT / "Snakefile").is_file():
+            raise FileNotFoundError(
+                f"{ROOT}: found an installed package, wanted a checkout of the project, with its Snakefile"
+            )
+        file = study_file(arguments[0])
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    failed = grid.main([str(file)]) or unlock.main([str(file)])
+    sys.stdout.flush()
+    if failed:
+        return failed
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return subprocess.run(command(file, arguments[1:]), env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -73,8 +73,8 @@ def test_modules_of_the_same_names_in_the_working_directory_do_no_harm(shadowed:
     assert ran.stdout == f"{__version__} 10.0\n", ran.stderr
     (shadowed / "models.csv").write_text("a,gap,x\n" + "".join(f"{i % 2},{i * i},{i}\n" for i in range(8)))
     for command in (["-m", "robustgap.analysis"], ["-m", "robustgap"]):
-        given = ["correlate", "models.csv", "--axes", "a", "--outcome", "gap", "--draws", "100", "--out", "out"]
-        ran = python(shadowed, *command, *given)
+        given = ["correlate", "models.csv", "--axes", "a", "--outcome", "gap", "--measures", "x", "--draws", "100"]
+        ran = python(shadowed, *command, *given, "--out", "out")
         assert ran.returncode == 0 and "8 models, 1 measures" in ran.stdout, ran.stderr
 
 

@@ -30,7 +30,7 @@ from torch import nn
 
 from robustgap.measures import evaluate
 from robustgap.measures._code import names
-from robustgap.measures._data import attack, prepare
+from robustgap.measures._images import attack, prepare
 from robustgap.training.architectures import build
 from robustgap.training.checkpoint import load_weights, read_log
 from robustgap.training.data import load

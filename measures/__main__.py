@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.me
             file = new(options.name)
             print(f"wrote {file}: edit it, then name {options.name} under `measures:` in a study file")
         else:
-            from robustgap.measures._run import run
+            from robustgap.measures._chunk import run
             from robustgap.training.checkpoint import read_json
 
             asked = [name.strip() for name in options.names.split(",") if name.strip()]

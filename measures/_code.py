@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from robustgap.measures._source import Top, parse
+from robustgap.measures._parsed_source import Top, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = "robustgap.measures.core"

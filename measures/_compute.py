@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._data import FIRST, LOOK, Data
+from robustgap.measures._images import FIRST, LOOK, Data
 from robustgap.measures._model_checks import require_eval
 from robustgap.measures._opaque import asked
 from robustgap.measures._state import FATAL, fixed_state, untouched

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from robustgap.measures._compute import compute, contexts
-from robustgap.measures._data import Data, attack, check_tensors, prepare
+from robustgap.measures._images import Data, attack, check_tensors, prepare
 from robustgap.measures._opaque import as_model
 from robustgap.measures._state import FATAL, fixed_state, untouched
 from robustgap.measures.core import select

@@ -1,8 +1,8 @@
 import torch
 from torch import Tensor, nn
 
+from robustgap.measures._boundary_segments import segments
 from robustgap.measures._context import Context
-from robustgap.measures._segments import segments
 from robustgap.measures.core import Batch, measure
 
 ALPHA, BETA = 0.0, 0.75

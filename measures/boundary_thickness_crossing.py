@@ -3,8 +3,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from robustgap.measures._boundary_segments import STEPS, segments
 from robustgap.measures._context import Context
-from robustgap.measures._segments import STEPS, segments
 from robustgap.measures.boundary_thickness import ALPHA, BETA, POINTS
 from robustgap.measures.core import Batch, Missing, mean, measure
 from robustgap.training import attacks

@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
+from robustgap.measures._boundary_segments import segments
 from robustgap.measures._context import Context
-from robustgap.measures._segments import segments
 from robustgap.measures.core import Batch, measure
 
 

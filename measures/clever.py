@@ -3,7 +3,7 @@ from torch import Tensor, nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._distances import dual_norm, linearised
-from robustgap.measures._extreme import endpoint
+from robustgap.measures._reverse_weibull import endpoint
 from robustgap.measures.core import Batch, Missing, measure
 from robustgap.training import attacks
 
@@ -29,10 +29,10 @@ def clever(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     k_i is the one class whose boundary is nearest when f is linearised at x_i, of the 9 other classes of largest logit:
     the class that linear_distance finds. 64 points u, uniform in the ball of the threat model (L_p, radius eps) and
     keyed by image, then clipped to the box, are cut into 16 blocks of 4; a reverse Weibull law is fitted to the 16
-    largest gradient norms by maximum likelihood (measures/_extreme.py), and its endpoint is L_i. Where there is no such
-    endpoint the largest norm is taken, and a note says for how many images. Missing for eps = 0, where the ball is a
-    point. Exact for a linear model. Otherwise an estimate and no certificate: L_i is fitted, it is extrapolated beyond
-    eps, and another class may be nearer than k_i.
+    largest gradient norms by maximum likelihood (measures/_reverse_weibull.py), and its endpoint is L_i. Where there is
+    no such endpoint the largest norm is taken, and a note says for how many images. Missing for eps = 0, where the ball
+    is a point. Exact for a linear model. Otherwise an estimate and no certificate: L_i is fitted, it is extrapolated
+    beyond eps, and another class may be nearer than k_i.
     Clean: x_i the image; the scale of the logits changes nothing. Adversarial: x_i its PGD-10 example; the attack sees
     the scale.
     Paper: Weng et al., Evaluating the Robustness of Neural Networks: An Extreme Value Theory Approach, ICLR 2018. It

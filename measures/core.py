@@ -30,7 +30,7 @@ from torch import Tensor
 from robustgap.measures._code import names, require
 from robustgap.training.registry import Registry
 
-# Bumped by hand when the arithmetic of this file, _compute.py, _data.py or _model_checks.py changes: all measures are
+# Bumped by hand when the arithmetic of this file, _compute.py, _images.py or _model_checks.py changes: all measures are
 # computed again.
 CORE_VERSION = 1
 

@@ -2,7 +2,7 @@ import math
 
 from torch import Tensor, nn
 
-from robustgap.measures._directional import derivative
+from robustgap.measures._loss_derivatives import derivative
 from robustgap.measures._weights import weights_of
 from robustgap.measures.core import Batch, Missing, measure
 

@@ -3,7 +3,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from robustgap.measures._context import Context
-from robustgap.measures._directional import differentiable
+from robustgap.measures._loss_derivatives import differentiable
 from robustgap.measures._weights import Weights, logits_at, weights_of
 from robustgap.measures.core import Batch, Missing, measure
 from robustgap.training.attacks import cross_entropy

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from robustgap.measures._directional import hessian
+from robustgap.measures._loss_derivatives import hessian
 from robustgap.measures._noise import normal
 from robustgap.measures._weights import norm, weights_of
 from robustgap.measures.core import Batch, Missing, measure

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from robustgap.measures._directional import hessian
+from robustgap.measures._loss_derivatives import hessian
 from robustgap.measures._noise import signs
 from robustgap.measures._weights import Weights, weights_of
 from robustgap.measures.core import Batch, Missing, mean, measure

@@ -8,7 +8,7 @@ from oracles import N
 
 from robustgap.measures import _context, evaluate
 from robustgap.measures._compute import contexts
-from robustgap.measures._data import prepare
+from robustgap.measures._images import prepare
 from robustgap.measures.core import Missing
 
 EPS = 0.05

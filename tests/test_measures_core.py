@@ -12,7 +12,7 @@ from torch import nn
 from robustgap.measures import evaluate
 from robustgap.measures._code import names
 from robustgap.measures._compute import compute
-from robustgap.measures._data import attack, prepare
+from robustgap.measures._images import attack, prepare
 from robustgap.measures.core import Missing, load, mean, measure, select
 from robustgap.training.outcomes import OUTCOME_ATTACKS
 

@@ -11,8 +11,8 @@ from measure_studies import command, make_study, table, values
 
 from robustgap.measures import __main__ as cli
 from robustgap.measures import core
+from robustgap.measures._chunk import COLUMNS
 from robustgap.measures._code import code_id, names
-from robustgap.measures._run import COLUMNS
 from robustgap.training import planned
 from robustgap.training.settings import DAMAGED
 
@@ -62,7 +62,7 @@ def test_run_resumes_from_its_cache_until_code_or_images_change(study, capsys, m
     capsys.readouterr()
     assert command(results, "num_params") == 0
     assert capsys.readouterr().err.count("(cached") == 1
-    monkeypatch.setattr("robustgap.measures._run.code_id", lambda name: "0123456789ab")
+    monkeypatch.setattr("robustgap.measures._chunk.code_id", lambda name: "0123456789ab")
     capsys.readouterr()
     assert command(results, "num_params") == 0
     assert capsys.readouterr().err.count("(cached") == 0

@@ -11,7 +11,7 @@ from torch import nn
 
 from robustgap.measures._code import names
 from robustgap.measures._compute import compute, contexts
-from robustgap.measures._data import attack, prepare
+from robustgap.measures._images import attack, prepare
 from robustgap.measures.core import Missing, load
 from robustgap.training import keyed
 

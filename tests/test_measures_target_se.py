@@ -10,7 +10,7 @@ from oracles import N
 from torch import nn
 
 from robustgap.measures import evaluate
-from robustgap.measures._data import ORDER_STREAM
+from robustgap.measures._images import ORDER_STREAM
 from robustgap.training import keyed
 
 EPS = 0.05

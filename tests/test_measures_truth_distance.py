@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustgap.measures import evaluate
-from robustgap.measures._extreme import endpoint
+from robustgap.measures._reverse_weibull import endpoint
 
 
 def margins(weight, bias, x, y):

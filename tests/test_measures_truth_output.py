@@ -13,7 +13,7 @@ from torch import nn
 
 from robustgap.measures import evaluate
 from robustgap.measures._compute import contexts
-from robustgap.measures._data import prepare
+from robustgap.measures._images import prepare
 from robustgap.measures.calibration_error import excess, expected_calibration_error
 
 

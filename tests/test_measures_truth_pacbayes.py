@@ -12,7 +12,7 @@ from torch import nn
 
 from robustgap.measures import _pacbayes, evaluate
 from robustgap.measures._compute import compute, contexts
-from robustgap.measures._data import prepare
+from robustgap.measures._images import prepare
 from robustgap.measures.core import load
 from robustgap.training import keyed
 

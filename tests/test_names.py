@@ -71,9 +71,10 @@ def test_modules_of_the_same_names_in_the_working_directory_do_no_harm(shadowed:
     )
     ran = python(shadowed, "-c", code)
     assert ran.stdout == f"{__version__} 10.0\n", ran.stderr
-    (shadowed / "models.csv").write_text("a,gap,x\n" + "".join(f"{i % 2},{i * i},{i}\n" for i in range(8)))
+    rows = "".join(f"{i},{i % 2},{(i * i) % 7},{(5 * i) % 9}\n" for i in range(8))
+    (shadowed / "models.csv").write_text("a,b,gap,x\n" + rows)
     for command in (["-m", "robustgap.analysis"], ["-m", "robustgap"]):
-        given = ["correlate", "models.csv", "--axes", "a", "--outcome", "gap", "--measures", "x", "--draws", "100"]
+        given = ["correlate", "models.csv", "--axes", "a,b", "--outcome", "gap", "--measures", "x", "--draws", "100"]
         ran = python(shadowed, *command, *given, "--out", "out")
         assert ran.returncode == 0 and "8 models, 1 measures" in ran.stdout, ran.stderr
 

@@ -12,7 +12,7 @@ from small_runs import CPU, interrupted, settings_of, train
 from studies import study
 from trees import ROOT
 
-from robustgap.measures._run import run as run_measures
+from robustgap.measures._chunk import run as run_measures
 from robustgap.training import provenance
 from robustgap.training.__main__ import main
 from robustgap.training.checkpoint import content_digest, load_tensors, read_json, save_tensors

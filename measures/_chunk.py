@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from robustgap.measures._code import code_id
 from robustgap.measures._compute import Row, compute, contexts
-from robustgap.measures._data import prepare
+from robustgap.measures._images import prepare
 from robustgap.measures._state import FATAL
 from robustgap.measures.core import Measure, select
 from robustgap.training import planned

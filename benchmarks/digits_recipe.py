@@ -24,16 +24,16 @@ from pathlib import Path
 import torch
 
 from robustgap.training import loop
-from robustgap.training.architectures import build
-from robustgap.training.carried import begin
+from robustgap.training.carried_state import begin
 from robustgap.training.checkpoint import load_model, read_json, read_log, write_atomically
-from robustgap.training.data import load
+from robustgap.training.data.datasets import load
+from robustgap.training.data.splits import Splits
 from robustgap.training.divergence import DIVERGED, diverged
-from robustgap.training.outcomes import attacked
-from robustgap.training.provenance import cpu_name
-from robustgap.training.run import judge, make_optimizer
+from robustgap.training.jobs.outcomes import attacked
+from robustgap.training.jobs.provenance import cpu_name
+from robustgap.training.jobs.run import judge, make_optimizer
+from robustgap.training.networks.architectures import build
 from robustgap.training.settings import REPRODUCIBLE, number, run_id
-from robustgap.training.splits import Splits
 from robustgap.workflow.grid import configurations
 from robustgap.workflow.study import read, resolve
 

@@ -31,10 +31,10 @@ from torch import nn
 from robustgap.measures import evaluate
 from robustgap.measures._code import names
 from robustgap.measures._images import attack, prepare
-from robustgap.training.architectures import build
 from robustgap.training.checkpoint import load_weights, read_log
-from robustgap.training.data import load
-from robustgap.training.run import train_run
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs.run import train_run
+from robustgap.training.networks.architectures import build
 from robustgap.training.settings import complete, number
 
 EPS = "8/255"

@@ -28,11 +28,11 @@ from torch import nn
 
 from benchmarks.stacked import CHECKED, Stacked, compare
 from benchmarks.training import synchronise
-from robustgap.training.architectures import build
-from robustgap.training.batches import Batch, batches
-from robustgap.training.run import make_optimizer
+from robustgap.training.data.batches import Batch, batches
+from robustgap.training.data.splits import Split, Splits
+from robustgap.training.jobs.run import make_optimizer
+from robustgap.training.networks.architectures import build
 from robustgap.training.settings import complete
-from robustgap.training.splits import Split, Splits
 from robustgap.training.step import train_step
 
 ENOUGH = 12.0  # seconds of chunks of one way, after which it is not repeated

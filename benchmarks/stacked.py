@@ -3,7 +3,7 @@ operation done for all of them at once by torch.func (`vmap` of `functional_call
 
 The same work as k runs of `training.step.train_step` with PGD adversarial training in the ball of Linf: starts keyed by
 each run's own seed, the cross-entropy of `training.attacks` in float64, an attack in eval mode, BatchNorm statistics
-updated for each run, and `training.run.make_optimizer` on the stacked parameters.
+updated for each run, and `training.jobs.run.make_optimizer` on the stacked parameters.
 """
 
 import copy
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from robustgap.training.attacks import START, ascent_direction, cross_entropy, project
-from robustgap.training.batches import Batch
-from robustgap.training.run import make_optimizer
+from robustgap.training.data.batches import Batch
+from robustgap.training.jobs.run import make_optimizer
 from robustgap.training.settings import number
 from robustgap.training.step import inner_attack, train_step
 

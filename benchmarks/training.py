@@ -5,7 +5,7 @@
 Work: steps of PGD-10 adversarial training (Linf 8/255, SGD) on images of 3 x 32 x 32, batch 128 (on a CPU 16 for the
 wide network, whose step takes minutes). Random images: the arithmetic does not depend on what they show.
 Plain: float32, contiguous, a DataLoader of float images that are cropped and flipped one by one, parameters that
-collect gradients while the attack runs, the loss read after each step. Ours: `training.batches` and
+collect gradients while the attack runs, the loss read after each step. Ours: `training.data.batches` and
 `training.step.train_step`, as a run has them; the same with the setting `channels_last`; and with it and `precision:
 bfloat16` where a matrix product in bfloat16 is faster than in float32 (elsewhere it is emulated).
 Images per second; forward-equivalents per second (a backward pass counts 1 for the gradient of the images and 2 with
@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from robustgap.training.architectures import build
-from robustgap.training.batches import batches
-from robustgap.training.memory_format import channels_last as in_channels_last
+from robustgap.training.data.batches import batches
+from robustgap.training.data.splits import Split, Splits
+from robustgap.training.jobs.run import make_optimizer
+from robustgap.training.networks.architectures import build
+from robustgap.training.networks.memory_format import channels_last as in_channels_last
 from robustgap.training.paths import given_path
-from robustgap.training.run import make_optimizer
 from robustgap.training.settings import complete, number
-from robustgap.training.splits import Split, Splits
 from robustgap.training.step import train_step
 from robustgap.workflow.rates import COLUMNS
 

@@ -17,11 +17,11 @@ from robustgap.measures._compute import Row, compute, contexts
 from robustgap.measures._images import prepare
 from robustgap.measures._state import FATAL
 from robustgap.measures.core import Measure, select
-from robustgap.training import planned
 from robustgap.training.checkpoint import FileFault, read_json, write_atomically
-from robustgap.training.damage import made_anew
-from robustgap.training.memory_format import channels_last
-from robustgap.training.provenance import study_device
+from robustgap.training.jobs import plan as planned
+from robustgap.training.jobs.damage import made_anew
+from robustgap.training.jobs.provenance import study_device
+from robustgap.training.networks.memory_format import channels_last
 from robustgap.training.settings import number
 
 COLUMN_TEXT = "model measure variant value se n_images split seed seconds forwards code_id reason"

@@ -5,7 +5,7 @@ from robustgap.measures._context import Context
 from robustgap.measures._distances import rivals
 from robustgap.measures._lipschitz import distance
 from robustgap.measures.core import Batch, Missing, mean, measure
-from robustgap.training._compat import fab
+from robustgap.training.robustbench._compat import fab
 
 STEPS = 20
 RIVALS = 3  # other classes looked at in each step, those of largest logit

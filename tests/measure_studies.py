@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from robustgap.measures import __main__ as cli
-from robustgap.training import outcomes
-from robustgap.training.data import load
-from robustgap.training.run import train_run
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs import outcomes
+from robustgap.training.jobs.run import train_run
 from robustgap.training.settings import complete, model_id, run_id
 
 

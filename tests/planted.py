@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from robustgap.training import outcomes
 from robustgap.training import settings as identity
-from robustgap.training.architectures import build
 from robustgap.training.checkpoint import digest, save_model, write_json
-from robustgap.training.data import load
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs import outcomes
+from robustgap.training.networks.architectures import build
 
 STUDY = {
     "study": "planted",

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from robustgap.training.files import DataFile
+from robustgap.training.data.fetch import DataFile
 
 
 def md5(content):

@@ -9,9 +9,9 @@ import torch
 
 from robustgap.training import loop
 from robustgap.training.checkpoint import read_json
-from robustgap.training.data import load
-from robustgap.training.lock import RunLock
-from robustgap.training.run import train_run
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs.lock import RunLock
+from robustgap.training.jobs.run import train_run
 from robustgap.training.settings import complete, run_id
 
 CPU = torch.device("cpu")

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from robustgap.training import loop, zoo
-from robustgap.training.architectures import ACTIVATIONS, ARCHITECTURES, Normalize, build
-from robustgap.training.architectures.layouts import load_public
-from robustgap.training.data import load
-from robustgap.training.run import make_optimizer
+from robustgap.training import loop
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs.run import make_optimizer
+from robustgap.training.networks.architectures import ACTIVATIONS, ARCHITECTURES, Normalize, build
+from robustgap.training.networks.architectures.layouts import load_public
+from robustgap.training.robustbench import zoo
 from robustgap.training.settings import complete
 
 

@@ -9,11 +9,11 @@ from small_runs import CPU, interrupted, read_log, same_weights, settings_of, tr
 from torch import nn
 
 from robustgap.training import loop
-from robustgap.training.architectures import build
-from robustgap.training.averaging import decay_after, holding, update
-from robustgap.training.carried import begin
-from robustgap.training.data import load
-from robustgap.training.run import judge, make_optimizer
+from robustgap.training.carried_state import begin
+from robustgap.training.data.datasets import load
+from robustgap.training.ema import decay_after, holding, update
+from robustgap.training.jobs.run import judge, make_optimizer
+from robustgap.training.networks.architectures import build
 
 
 class Scalar(nn.Module):

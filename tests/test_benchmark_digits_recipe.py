@@ -9,7 +9,7 @@ from studies import study
 
 from benchmarks import digits_recipe
 from benchmarks.digits_recipe import ARITHMETIC, by_configuration, report
-from robustgap.training.data import load
+from robustgap.training.data.datasets import load
 from robustgap.training.settings import REPRODUCIBLE
 from robustgap.workflow.grid import configurations
 from robustgap.workflow.study import resolve

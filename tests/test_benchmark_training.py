@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmarks import training as benchmark
-from robustgap.training.architectures import build
 from robustgap.training.attacks import cross_entropy, pgd
+from robustgap.training.networks.architectures import build
 from robustgap.training.settings import complete
 
 

@@ -8,7 +8,7 @@ import public_files as made
 import pytest
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.formats import folders, idx, mat, npz
+from robustgap.training.data.formats import folders, idx, mat, npz
 
 
 def compressed_npz():

@@ -9,9 +9,9 @@ import torch
 from scipy import stats
 from sklearn.datasets import load_digits
 
-from robustgap.training import splits as splits_module
-from robustgap.training.augment import AUGMENTATIONS
-from robustgap.training.data import Split, Splits, cut, load, stratified_order
+from robustgap.training.data import splits as splits_module
+from robustgap.training.data.augment import AUGMENTATIONS
+from robustgap.training.data.datasets import Split, Splits, cut, load, stratified_order
 
 PINNED = {"train": "3215f2ac9e", "val": "c8b84c8436", "test": "029643cd05", "extra": "1f42323b85"}
 SIZES = {"train": 500, "val": 100, "test": 897, "extra": 300}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from robustgap.training.device import pick_device
+from robustgap.training.jobs.device import pick_device
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import torch
 from sklearn.datasets import load_digits
 
-from robustgap.training.data import load
+from robustgap.training.data.datasets import load
 
 
 def test_every_digit_stands_in_one_split_with_its_pixels_and_label():

@@ -12,13 +12,14 @@ import torch
 from studies import study
 
 from robustgap.training import __main__ as training
-from robustgap.training import extra_sets, loop
+from robustgap.training import loop
 from robustgap.training.checkpoint import FileFault, read_json
-from robustgap.training.data import Split, Splits
-from robustgap.training.extra_sets import EXTRA_SETS, FIRST_INDEX, extra_file, load_extra_set
-from robustgap.training.files import DataFile
+from robustgap.training.data import extra_sets
+from robustgap.training.data.datasets import Split, Splits
+from robustgap.training.data.extra_sets import EXTRA_SETS, FIRST_INDEX, extra_file, load_extra_set
+from robustgap.training.data.fetch import DataFile
+from robustgap.training.data.published_files import FILES
 from robustgap.training.settings import complete
-from robustgap.training.sources import FILES
 from robustgap.workflow.grid import open_plan
 
 WRITERS = {"ti500k": lambda x, y: made.pseudo_labels(x, y, 4), "ddpm": made.npz, "edm1m": made.npz}

@@ -3,10 +3,10 @@
 import public_files as made
 import pytest
 
-from robustgap.training import files
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.files import DataFile, checked, fetch
-from robustgap.training.sources import FILES
+from robustgap.training.data import fetch as files
+from robustgap.training.data.fetch import DataFile, checked, fetch
+from robustgap.training.data.published_files import FILES
 
 CONTENT = b"pixels and labels" * 100
 PAGE = b"\n<!DOCTYPE html><html><body>Sign in to continue</body></html>"
@@ -103,7 +103,7 @@ def test_a_file_without_a_known_checksum_is_taken_as_it_is(tmp_path):
 
 
 def test_the_published_table_is_torchvisions():
-    from robustgap.training._compat import import_torchvision
+    from robustgap.training.robustbench._compat import import_torchvision
 
     source = import_torchvision().datasets
     for name, cls in (("cifar10", source.CIFAR10), ("cifar100", source.CIFAR100)):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.data import DATASETS
-from robustgap.training.formats import folders, idx, mat, npz, pickles
-from robustgap.training.sources import FILES
+from robustgap.training.data.datasets import DATASETS
+from robustgap.training.data.formats import folders, idx, mat, npz, pickles
+from robustgap.training.data.published_files import FILES
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from oracles import draw, linear
 from small_runs import CPU, interrupted, same_weights, settings_of, train, without_seconds
 
 from robustgap.training import loop
-from robustgap.training.carried import begin
-from robustgap.training.data import Split, load
+from robustgap.training.carried_state import begin
+from robustgap.training.data.datasets import Split, load
 
 EPS = 0.1
 

@@ -13,7 +13,7 @@ from trees import ROOT, snakemake
 from robustgap.training import loop
 from robustgap.training.__main__ import main
 from robustgap.training.checkpoint import write_atomically
-from robustgap.training.lock import RunLock
+from robustgap.training.jobs.lock import RunLock
 
 
 @pytest.fixture

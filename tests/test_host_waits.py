@@ -10,11 +10,11 @@ from small_runs import settings_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robustgap.training import loop
-from robustgap.training.architectures import build
-from robustgap.training.carried import begin
-from robustgap.training.data import load
+from robustgap.training.carried_state import begin
+from robustgap.training.data.datasets import load
 from robustgap.training.defenses import DEFENSES
-from robustgap.training.run import make_optimizer
+from robustgap.training.jobs.run import make_optimizer
+from robustgap.training.networks.architectures import build
 
 WAIT = ("_local_scalar_dense", "nonzero", "masked_select", "masked_scatter", "is_nonzero", "equal", "lift_fresh")
 INDEXING = ("index", "index_put", "index_put_")  # with a mask: by way of nonzero

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from robustgap.training import zoo
-from robustgap.training.architectures import ARCHITECTURES, layouts
-from robustgap.training.architectures.layouts import load_public, unwrapped
-from robustgap.training.architectures.preact import WideResNet
 from robustgap.training.checkpoint import FileFault
+from robustgap.training.networks.architectures import ARCHITECTURES, layouts
+from robustgap.training.networks.architectures.layouts import load_public, unwrapped
+from robustgap.training.networks.architectures.preact import WideResNet
+from robustgap.training.robustbench import zoo
 
 SHAPE = {"num_classes": 10, "in_channels": 3, "image_size": 8, "width": 4}
 

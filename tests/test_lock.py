@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from small_runs import elsewhere, files
 
-from robustgap.training import lock
-from robustgap.training.lock import Held, RunLock, machine, started
+from robustgap.training.jobs import lock
+from robustgap.training.jobs.lock import Held, RunLock, machine, started
 
 
 def test_one_holds_it_the_other_is_told_who(tmp_path):

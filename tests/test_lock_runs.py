@@ -3,10 +3,11 @@
 import pytest
 from small_runs import elsewhere, files, same_weights, settings_of, train
 
-from robustgap.training import lock, loop, run
-from robustgap.training.data import load
-from robustgap.training.lock import Held, take_turns
-from robustgap.training.run import train_run
+from robustgap.training import loop
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs import lock, run
+from robustgap.training.jobs.lock import Held, take_turns
+from robustgap.training.jobs.run import train_run
 from robustgap.training.settings import run_id
 
 

@@ -8,7 +8,7 @@ import pytest
 from small_runs import elsewhere, files
 from trees import ROOT
 
-from robustgap.training.lock import LOOK, POLL, SILENCE, Held, RunLock
+from robustgap.training.jobs.lock import LOOK, POLL, SILENCE, Held, RunLock
 
 
 class Clock:
@@ -37,7 +37,7 @@ def watch(clock: Clock, *watchers: RunLock) -> None:
 
 def test_a_process_of_this_machine_that_is_gone_is_followed_at_once(tmp_path, clock, capsys):
     take = f"RunLock(pathlib.Path({str(tmp_path)!r})).acquire()"
-    code = f"import os, pathlib; from robustgap.training.lock import RunLock; {take}; os._exit(9)"
+    code = f"import os, pathlib; from robustgap.training.jobs.lock import RunLock; {take}; os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 9
     assert files(tmp_path) == ["lock.1"]
     RunLock(tmp_path, clock).acquire()

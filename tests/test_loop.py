@@ -5,9 +5,9 @@ import torch
 from small_runs import CPU, settings_of
 
 from robustgap.training import loop
-from robustgap.training.architectures import build
-from robustgap.training.data import Split, load
-from robustgap.training.run import make_optimizer
+from robustgap.training.data.datasets import Split, load
+from robustgap.training.jobs.run import make_optimizer
+from robustgap.training.networks.architectures import build
 
 
 def test_learning_rate_falls_at_a_half_and_three_quarters():

@@ -8,11 +8,11 @@ from torch import nn
 from robustgap.analysis.flags import WORDS
 from robustgap.measures import evaluate
 from robustgap.training import attacks
-from robustgap.training.data import load
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs.outcome_table import lines
+from robustgap.training.jobs.outcomes import model_outcomes
 from robustgap.training.masking import GRADIENT_MASKING, gradient_masking
 from robustgap.training.modes import frozen
-from robustgap.training.outcome_table import lines
-from robustgap.training.outcomes import model_outcomes
 
 EPS = 0.1
 
@@ -128,7 +128,9 @@ def test_outcomes_store_it_and_the_report_has_words_for_it(tmp_path, monkeypatch
     for cached in (results / "outcomes" / "models").glob(f"{name}.*"):
         cached.unlink()
     hidden, told = PLANTED["rounding"]
-    monkeypatch.setattr("robustgap.training.outcomes.load_planned_model", lambda *given: Behind(model, hidden).eval())
+    monkeypatch.setattr(
+        "robustgap.training.jobs.outcomes.load_planned_model", lambda *given: Behind(model, hidden).eval()
+    )
     made = model_outcomes(plan, results, name, "cpu")
     kept = model_outcomes(plan, results, name, "cpu")  # from the cache
     assert made[1:] == kept[1:] and told in made[2]

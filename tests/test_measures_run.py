@@ -13,7 +13,7 @@ from robustgap.measures import __main__ as cli
 from robustgap.measures import core
 from robustgap.measures._chunk import COLUMNS
 from robustgap.measures._code import code_id, names
-from robustgap.training import planned
+from robustgap.training.jobs import plan as planned
 from robustgap.training.settings import DAMAGED
 
 

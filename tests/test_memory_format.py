@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from robustgap.training.architectures import build
-from robustgap.training.data import load
-from robustgap.training.memory_format import channels_last
+from robustgap.training.data.datasets import load
+from robustgap.training.networks.architectures import build
+from robustgap.training.networks.memory_format import channels_last
 from robustgap.training.settings import complete
 
 

@@ -8,10 +8,11 @@ import torch
 from planted import judge, judged, make_plan, plant
 from torch import nn
 
-from robustgap.training import outcomes, planned
 from robustgap.training.__main__ import main
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.planned import cache_file, frozen_images, load_planned_model, measure_batch
+from robustgap.training.jobs import outcomes
+from robustgap.training.jobs import plan as planned
+from robustgap.training.jobs.plan import cache_file, frozen_images, load_planned_model, measure_batch
 
 WONG = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
 

@@ -6,12 +6,13 @@ import torch
 from planted import judge, judged, make_plan, plant
 from torch import nn
 
-from robustgap.training import attacks, outcomes
+from robustgap.training import attacks
 from robustgap.training.checkpoint import digest, read_json, save_tensors, write_json
-from robustgap.training.data import load
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs import outcomes
+from robustgap.training.jobs.outcomes import attacked
+from robustgap.training.jobs.plan import frozen_images, index_sha, load_planned_model, measure_batch
 from robustgap.training.modes import frozen
-from robustgap.training.outcomes import attacked
-from robustgap.training.planned import frozen_images, index_sha, load_planned_model, measure_batch
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from robustgap.analysis.flags import WORDS
 from robustgap.training import loop
 from robustgap.training.checkpoint import load_tensors, save_tensors
 from robustgap.training.checkpoint import read_log as read_numbers
+from robustgap.training.epoch_scores import fgsm_accuracy
 from robustgap.training.overfitting import FLAG, catastrophic
-from robustgap.training.scores import fgsm_accuracy
 
 
 def log_of(*scores):

@@ -6,12 +6,12 @@ from small_runs import interrupted, read_log, same_weights, settings_of, train, 
 from torch import nn
 
 from robustgap.training import loop
-from robustgap.training.architectures import build
 from robustgap.training.checkpoint import load_weights
-from robustgap.training.data import load
+from robustgap.training.data.datasets import load
 from robustgap.training.defenses import DEFENSES
-from robustgap.training.precision import in_precision
-from robustgap.training.run import make_optimizer
+from robustgap.training.jobs.run import make_optimizer
+from robustgap.training.networks.architectures import build
+from robustgap.training.networks.precision import in_precision
 
 
 def test_the_product_is_that_of_rounded_factors():

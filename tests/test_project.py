@@ -24,7 +24,7 @@ ARROWS = {
     "workflow": {
         "robustgap.training.settings",
         "robustgap.training.paths",
-        "robustgap.training.lock",
+        "robustgap.training.jobs.lock",
         "robustgap.measures._code",
     },
 }

@@ -13,11 +13,11 @@ from studies import study
 from trees import ROOT
 
 from robustgap.measures._chunk import run as run_measures
-from robustgap.training import provenance
 from robustgap.training.__main__ import main
 from robustgap.training.checkpoint import content_digest, load_tensors, read_json, save_tensors
-from robustgap.training.provenance import commit, made_by, require_reproducible, study_device, unpinned
-from robustgap.training.record import require_same_arithmetic
+from robustgap.training.jobs import provenance
+from robustgap.training.jobs.provenance import commit, made_by, require_reproducible, study_device, unpinned
+from robustgap.training.jobs.run_record import require_same_arithmetic
 from robustgap.training.settings import REPRODUCIBLE
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.jobs import Jobs, shell_prefix

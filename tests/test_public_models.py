@@ -11,9 +11,9 @@ from robustgap.analysis.__main__ import main as analysis
 from robustgap.analysis.ledger import Ledger
 from robustgap.measures.__main__ import main as measures
 from robustgap.training.__main__ import main as training
-from robustgap.training.architectures import ARCHITECTURES
-from robustgap.training.data import load
-from robustgap.training.planned import cache_file, load_planned_model
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs.plan import cache_file, load_planned_model
+from robustgap.training.networks.architectures import ARCHITECTURES
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.jobs import Jobs
 

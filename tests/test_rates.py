@@ -5,8 +5,8 @@ import torch
 from trees import ROOT
 
 from benchmarks import training as benchmark
-from robustgap.training.architectures import ARCHITECTURES
-from robustgap.training.data import load
+from robustgap.training.data.datasets import load
+from robustgap.training.networks.architectures import ARCHITECTURES
 from robustgap.training.settings import complete
 from robustgap.workflow import cost, disk, grid, rates
 from robustgap.workflow.faults import StudyError

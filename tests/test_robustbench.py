@@ -10,9 +10,10 @@ import torch
 from robustgap.analysis.__main__ import main as analysis
 from robustgap.analysis.ledger import Ledger
 from robustgap.measures.__main__ import main as measures
-from robustgap.training import attacks, zoo
+from robustgap.training import attacks
 from robustgap.training.__main__ import main as training
-from robustgap.training.planned import frozen_images, load_planned_model, measure_batch, splits_of
+from robustgap.training.jobs.plan import frozen_images, load_planned_model, measure_batch, splits_of
+from robustgap.training.robustbench import zoo
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.study import read
 

@@ -9,15 +9,15 @@ from safetensors.torch import load_file
 from small_runs import CPU, read_log, same_weights, train
 from torch import nn
 
-import robustgap.training.run
+import robustgap.training.jobs.run
 from robustgap.training import loop
 from robustgap.training.__main__ import main
-from robustgap.training.architectures import build
 from robustgap.training.attacks import EVALUATION_START, pgd, start
 from robustgap.training.checkpoint import digest, read_json, write_json
-from robustgap.training.data import load
-from robustgap.training.extra import load_extra, pseudo_label
-from robustgap.training.run import judge
+from robustgap.training.data.datasets import load
+from robustgap.training.jobs.pseudo_labels import load_extra, pseudo_label
+from robustgap.training.jobs.run import judge
+from robustgap.training.networks.architectures import build
 from robustgap.training.settings import DAMAGED
 
 
@@ -129,7 +129,7 @@ def test_a_log_damaged_after_the_last_epoch_is_written_again_before_it_is_listed
     """The job was killed between the last sidecar and run.json, and the disk lost the log."""
     whole, _ = train(tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(robustgap.training.run, "judge", interrupt)
+        patch.setattr(robustgap.training.jobs.run, "judge", interrupt)
         train(tmp_path)
     folder = tmp_path / whole.name
     lines = len(read_log(folder))

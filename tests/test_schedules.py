@@ -7,9 +7,9 @@ import torch
 from small_runs import interrupted, read_log, same_weights, settings_of, train
 
 from robustgap.training import loop
-from robustgap.training.batches import steps_per_epoch
-from robustgap.training.data import Split, load
-from robustgap.training.run import make_optimizer
+from robustgap.training.data.batches import steps_per_epoch
+from robustgap.training.data.datasets import Split, load
+from robustgap.training.jobs.run import make_optimizer
 from robustgap.training.schedules import SCHEDULES, first_drop, learning_rate
 
 

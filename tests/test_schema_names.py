@@ -1,11 +1,11 @@
 """The names and sizes that a study file is checked against are those of the code that reads it."""
 
-from robustgap.training.architectures import ACTIVATIONS, ARCHITECTURES
 from robustgap.training.attacks import NORMS
-from robustgap.training.augment import AUGMENTATIONS
-from robustgap.training.data import DATASETS, DIGITS_SIZES, VALIDATION, load
+from robustgap.training.data.augment import AUGMENTATIONS
+from robustgap.training.data.datasets import DATASETS, DIGITS_SIZES, VALIDATION, load
+from robustgap.training.data.extra_sets import EXTRA_SETS as PUBLISHED
 from robustgap.training.defenses import DEFENSES
-from robustgap.training.extra_sets import EXTRA_SETS as PUBLISHED
+from robustgap.training.networks.architectures import ACTIVATIONS, ARCHITECTURES
 from robustgap.training.schedules import SCHEDULES
 from robustgap.training.settings import CHECKPOINTS, DEFAULTS
 from robustgap.workflow.by_hand import NO_ADDRESS

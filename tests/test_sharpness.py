@@ -12,7 +12,7 @@ from robustgap.training import loop
 from robustgap.training.attacks import cross_entropy
 from robustgap.training.defenses import DEFENSES
 from robustgap.training.modes import evaluating
-from robustgap.training.sharpness import highest_nearby, moved
+from robustgap.training.sam import highest_nearby, moved
 
 HESSIAN = torch.tensor([[3.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
 WEIGHT = torch.tensor([0.4, -0.5], dtype=torch.float64)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from trees import ROOT, Tree
 
-from robustgap.training.lock import own_content
+from robustgap.training.jobs.lock import own_content
 from robustgap.workflow import unlock
 
 STUDY = str(ROOT / "workflow/config/digits-tiny.yaml")

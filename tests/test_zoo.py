@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from robustgap.training import _compat, zoo
+from robustgap.training.robustbench import _compat, zoo
 
 # A pre-activation ResNet-18 with its own normalisation, and DeepMind's with Swish.
 NAMES = ("Wong2020Fast", "Rade2021Helper_R18_ddpm")
@@ -147,10 +147,11 @@ def test_other_import_errors_are_not_hidden(monkeypatch):
 
 
 def test_imports_are_late_and_pkg_resources_is_not_needed():
-    """Importing training.zoo loads nothing foreign; beside setuptools 82, which has no pkg_resources, it works."""
+    """Importing training.robustbench.zoo loads nothing foreign; beside setuptools 82, which has no pkg_resources, it
+    works."""
     code = """if True:
         import importlib.util, pathlib, sys
-        from robustgap.training import zoo
+        from robustgap.training.robustbench import zoo
         loaded = {"torchvision", "robustbench", "timm", "autoattack"} & set(sys.modules)
         assert not loaded, loaded
         find = importlib.util.find_spec

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import torch
 
-from robustgap.training import outcomes
 from robustgap.training.checkpoint import read_json, write_json
-from robustgap.training.extra import extra_images, pseudo_label, save_extra
-from robustgap.training.extra_sets import extra_file
-from robustgap.training.files import fetch
-from robustgap.training.lock import take_turns
+from robustgap.training.data.extra_sets import extra_file
+from robustgap.training.data.fetch import fetch
+from robustgap.training.data.published_files import FILES
+from robustgap.training.jobs import outcomes
+from robustgap.training.jobs.lock import take_turns
+from robustgap.training.jobs.plan import data_dir, splits_of
+from robustgap.training.jobs.processes import Job, side_by_side, trainer
+from robustgap.training.jobs.provenance import study_device
+from robustgap.training.jobs.pseudo_labels import extra_images, pseudo_label, save_extra
 from robustgap.training.paths import given_path
-from robustgap.training.planned import data_dir, splits_of
-from robustgap.training.processes import Job, side_by_side, trainer
-from robustgap.training.provenance import study_device
-from robustgap.training.sources import FILES
 
 
 def prepare_data(plan: dict, out: Path, device: torch.device) -> None:

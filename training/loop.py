@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robustgap.training.averaging import holding
-from robustgap.training.batches import Batch, batches, steps_per_epoch
-from robustgap.training.carried import Carried, begin
-from robustgap.training.data import Split, Splits
+from robustgap.training.carried_state import Carried, begin
+from robustgap.training.data.batches import Batch, batches, steps_per_epoch
+from robustgap.training.data.datasets import Split, Splits
+from robustgap.training.ema import holding
+from robustgap.training.epoch_scores import epoch_scores
 from robustgap.training.overfitting import catastrophic
 from robustgap.training.schedules import first_drop, learning_rate
-from robustgap.training.scores import epoch_scores
 from robustgap.training.step import inner_attack, train_step
 
 __all__ = [

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from robustgap.training.alignment import misalignment
-from robustgap.training.batches import Batch
+from robustgap.training.awp import shifted, worst_direction
+from robustgap.training.data.batches import Batch
 from robustgap.training.defenses import DEFENSES, InnerAttack
 from robustgap.training.modes import evaluating, frozen
-from robustgap.training.perturbation import shifted, worst_direction
-from robustgap.training.precision import in_precision
+from robustgap.training.networks.precision import in_precision
+from robustgap.training.sam import highest_nearby, moved
 from robustgap.training.settings import NA, number
-from robustgap.training.sharpness import highest_nearby, moved
 
 ATTACK = 400  # keyed stream; each epoch adds 1000
 ALIGN = 50  # added to it: the noise of the gradient alignment penalty

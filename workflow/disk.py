@@ -3,7 +3,7 @@
 from robustgap.workflow.study import IMAGES
 
 # Parameters for images of 32 x 32 x 3 in 10 classes and the network's own width, which stands beside them; a test holds
-# both against training.architectures.
+# both against training.networks.architectures.
 PARAMETERS = {
     "cnn": (26_266, 16),
     "mlp": (411_146, 128),

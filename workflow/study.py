@@ -21,7 +21,7 @@ EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)
 
 
 class Images(NamedTuple):
-    """Sizes of a data set's splits; a test holds them against training.data."""
+    """Sizes of a data set's splits; a test holds them against training.data.datasets."""
 
     train: int
     val: int
@@ -39,7 +39,7 @@ IMAGES = {
     "fashion_mnist": Images(58800, 1200, 10000, 0),
     "tiny_imagenet": Images(98000, 2000, 10000, 0),
 }
-# For which data sets there are published extra images; a test holds this against training.extra_sets.
+# For which data sets there are published extra images; a test holds this against training.data.extra_sets.
 EXTRA_SETS = {
     "ti500k": ["cifar10"],
     "ddpm": ["cifar10", "cifar100", "svhn"],

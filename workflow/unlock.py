@@ -17,7 +17,7 @@ import platform
 import sys
 from pathlib import Path
 
-from robustgap.training.lock import describe, machine, own_content, read_content, surely_dead
+from robustgap.training.jobs.lock import describe, machine, own_content, read_content, surely_dead
 from robustgap.training.paths import given_path
 from robustgap.workflow.faults import StudyError
 from robustgap.workflow.study import read, resolve

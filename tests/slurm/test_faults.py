@@ -19,7 +19,7 @@ from slurm.cluster import Cluster, until
 from small_runs import same_weights, without_seconds
 from trees import Tree
 
-from robustgap.training.lock import started
+from robustgap.training.jobs.lock import started
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(1800)]
 
@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     tree.first = tree.run("digits-tiny", "--until", "train")
     assert tree.first.code == 0, tree.first.text
     assert tree.first.jobs["train"] == len(FAULTS), "two runs share a job: choose other chunks"
-    tree.edit("training/run.py", "    def after_epoch(weights: dict | None) -> None:\n", HOLD)
+    tree.edit("training/jobs/run.py", "    def after_epoch(weights: dict | None) -> None:\n", HOLD)
     return tree
 
 

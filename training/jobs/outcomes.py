@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from robustgap.training import attacks
 from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
-from robustgap.training.damage import made_anew
-from robustgap.training.data import Splits
+from robustgap.training.data.datasets import Splits
+from robustgap.training.jobs.damage import made_anew
+from robustgap.training.jobs.outcome_table import failure, lines, summary, write_table
+from robustgap.training.jobs.plan import ATTACKED, cache_file, collapsed, frozen_images, load_planned_model, splits_of
+from robustgap.training.jobs.provenance import made_by
 from robustgap.training.masking import ENOUGH, gradient_masking
 from robustgap.training.modes import frozen, full_precision
-from robustgap.training.outcome_table import failure, lines, summary, write_table
-from robustgap.training.planned import ATTACKED, cache_file, collapsed, frozen_images, load_planned_model, splits_of
-from robustgap.training.provenance import made_by
 from robustgap.training.registry import Registry
 from robustgap.training.settings import number
 

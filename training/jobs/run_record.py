@@ -5,7 +5,6 @@ import math
 import sys
 from pathlib import Path
 
-from robustgap.training.architectures import shapes
 from robustgap.training.checkpoint import (
     FileFault,
     check_shapes,
@@ -16,11 +15,12 @@ from robustgap.training.checkpoint import (
     read_log,
     read_record,
 )
+from robustgap.training.data.splits import Splits
 from robustgap.training.divergence import DIVERGED, diverged
 from robustgap.training.loop import Progress
+from robustgap.training.networks.architectures import shapes
 from robustgap.training.overfitting import FLAG
 from robustgap.training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
-from robustgap.training.splits import Splits
 
 LOG = "log.csv"
 

@@ -7,12 +7,12 @@ puts the normalisation in front, so that models take images in [0, 1]. width 0 i
 import torch
 from torch import nn
 
-from robustgap.training.architectures.common import ACTIVATIONS, ARCHITECTURES, Normalize
-from robustgap.training.architectures.preact import preactresnet18, wrn28_10, wrn34_10, wrn70_16
-from robustgap.training.architectures.resnet import resnet18, resnet34, resnet50
-from robustgap.training.architectures.small import cnn, mlp
 from robustgap.training.checkpoint import Shapes, shapes_of
-from robustgap.training.data import Splits
+from robustgap.training.data.datasets import Splits
+from robustgap.training.networks.architectures.common import ACTIVATIONS, ARCHITECTURES, Normalize
+from robustgap.training.networks.architectures.preact import preactresnet18, wrn28_10, wrn34_10, wrn70_16
+from robustgap.training.networks.architectures.resnet import resnet18, resnet34, resnet50
+from robustgap.training.networks.architectures.small import cnn, mlp
 
 __all__ = [
     "ACTIVATIONS",

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from robustgap.training.architectures.common import ACTIVATIONS, ARCHITECTURES, conv3x3
+from robustgap.training.networks.architectures.common import ACTIVATIONS, ARCHITECTURES, conv3x3
 
 
 def _unit(in_channels: int, channels: int, stride: int, activation: str) -> nn.Sequential:

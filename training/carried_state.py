@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustgap.training.averaging import decay_after, update
-from robustgap.training.data import Splits
+from robustgap.training.data.datasets import Splits
 from robustgap.training.defenses import DEFENSES
+from robustgap.training.ema import decay_after, update
 
 
 @dataclass

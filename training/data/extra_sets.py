@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.files import DataFile, checked, checksum
-from robustgap.training.formats import npz, pickles
-from robustgap.training.splits import Split, Splits
+from robustgap.training.data.fetch import DataFile, checked, checksum
+from robustgap.training.data.formats import npz, pickles
+from robustgap.training.data.splits import Split, Splits
 
 # Image ids key the noise: no extra image may share one with an image of the data set. Fixed for ever.
 FIRST_INDEX = 10_000_000

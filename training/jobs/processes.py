@@ -22,12 +22,12 @@ from typing import NamedTuple
 
 import torch
 
-from robustgap.training.extra import extra_images
-from robustgap.training.lock import RunLock, take_turns
-from robustgap.training.planned import splits_of
-from robustgap.training.provenance import require_reproducible
-from robustgap.training.record import require_same_arithmetic
-from robustgap.training.run import train_run
+from robustgap.training.jobs.lock import RunLock, take_turns
+from robustgap.training.jobs.plan import splits_of
+from robustgap.training.jobs.provenance import require_reproducible
+from robustgap.training.jobs.pseudo_labels import extra_images
+from robustgap.training.jobs.run import train_run
+from robustgap.training.jobs.run_record import require_same_arithmetic
 
 GRACE = 20.0  # seconds in which children end in order, before they are killed
 ASK, DONE, FAULT = "ask", "done", "fault"  # what a child says ...

@@ -16,9 +16,7 @@ import torch
 from torch import nn
 
 from robustgap.training import loop
-from robustgap.training.architectures import build
-from robustgap.training.averaging import holding
-from robustgap.training.carried import begin
+from robustgap.training.carried_state import begin
 from robustgap.training.checkpoint import (
     FileFault,
     save_model,
@@ -26,14 +24,16 @@ from robustgap.training.checkpoint import (
     write_json,
     write_log,
 )
-from robustgap.training.data import Split, Splits
-from robustgap.training.lock import RunLock
-from robustgap.training.memory_format import channels_last
+from robustgap.training.data.datasets import Split, Splits
+from robustgap.training.ema import holding
+from robustgap.training.jobs.lock import RunLock
+from robustgap.training.jobs.provenance import made_by
+from robustgap.training.jobs.resume import load_resume, save_resume
+from robustgap.training.jobs.run_record import LOG, finished, make_record
 from robustgap.training.modes import evaluating, full_precision
-from robustgap.training.provenance import made_by
-from robustgap.training.record import LOG, finished, make_record
+from robustgap.training.networks.architectures import build
+from robustgap.training.networks.memory_format import channels_last
 from robustgap.training.settings import TRAINING_VERSION, run_id
-from robustgap.training.sidecar import load_resume, save_resume
 
 
 def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:

@@ -6,7 +6,7 @@ layer1.0.conv1, layer2.0.shortcut.0, linear ...
 
 from torch import Tensor, nn
 
-from robustgap.training.architectures.common import ACTIVATIONS, ARCHITECTURES, conv3x3, logits_of
+from robustgap.training.networks.architectures.common import ACTIVATIONS, ARCHITECTURES, conv3x3, logits_of
 
 
 def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from robustgap.training import keyed
-from robustgap.training.augment import AUGMENTATIONS
-from robustgap.training.data import Split, Splits
+from robustgap.training.data.augment import AUGMENTATIONS
+from robustgap.training.data.datasets import Split, Splits
 from robustgap.training.settings import NA
 
 ORDER, EXTRA_ORDER, AUGMENT = 100, 200, 300  # keyed streams; each epoch adds 1000

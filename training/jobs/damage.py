@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.planned import OutcomesFault, entry_of
+from robustgap.training.jobs.plan import OutcomesFault, entry_of
 from robustgap.training.settings import DAMAGED
 
 

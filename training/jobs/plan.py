@@ -12,9 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from robustgap.training import zoo
-from robustgap.training.architectures import build
-from robustgap.training.architectures.layouts import load_public
 from robustgap.training.checkpoint import (
     FileFault,
     digest,
@@ -24,7 +21,10 @@ from robustgap.training.checkpoint import (
     read_log,
     read_record,
 )
-from robustgap.training.data import DATA_DIR, Split, Splits, load, stratified_order
+from robustgap.training.data.datasets import DATA_DIR, Split, Splits, load, stratified_order
+from robustgap.training.networks.architectures import build
+from robustgap.training.networks.architectures.layouts import load_public
+from robustgap.training.robustbench import zoo
 from robustgap.training.settings import OUTCOMES_VERSION
 
 FROZEN_STREAM = 8  # of the order that chooses the frozen images; fixed for ever
@@ -37,7 +37,7 @@ def data_dir(study: dict) -> Path:
 
 
 def splits_of(study: dict) -> Splits:
-    """The study's data set. Raises what `training.data.load` raises."""
+    """The study's data set. Raises what `training.data.datasets.load` raises."""
     return load(study["data"], data_dir(study))
 
 

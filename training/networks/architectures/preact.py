@@ -3,14 +3,14 @@ BMVC 2016) in the form of TRADES' code (Zhang et al., ICML 2019).
 
 A shortcut that changes shape starts from the activated input, act(bn1(x)), and has no BatchNorm; a last BatchNorm and
 activation stand before pooling. Parameters are named as in the public codes, save that the wide ResNets' convShortcut
-is called shortcut.0 here (training.architectures.layouts translates).
+is called shortcut.0 here (training.networks.architectures.layouts translates).
 """
 
 import math
 
 from torch import Tensor, nn
 
-from robustgap.training.architectures.common import ACTIVATIONS, ARCHITECTURES, conv3x3, logits_of
+from robustgap.training.networks.architectures.common import ACTIVATIONS, ARCHITECTURES, conv3x3, logits_of
 
 
 class PreActBlock(nn.Module):

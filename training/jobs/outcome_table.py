@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from robustgap.training.checkpoint import write_atomically
+from robustgap.training.jobs.plan import ATTACKED, frozen_images, index_sha, splits_of
 from robustgap.training.masking import GRADIENT_MASKING
-from robustgap.training.planned import ATTACKED, frozen_images, index_sha, splits_of
 from robustgap.training.settings import number
 
 ROBUST_FLOOR = "robust_floor"

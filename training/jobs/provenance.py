@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from robustgap.training.device import pick_device
+from robustgap.training.jobs.device import pick_device
 from robustgap.training.settings import REPRODUCIBLE
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "numpy", "safetensors")
 
 

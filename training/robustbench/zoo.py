@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustgap.training._compat import import_robustbench, import_torchvision
 from robustgap.training.checkpoint import FileFault
+from robustgap.training.robustbench._compat import import_robustbench, import_torchvision
 
 __all__ = ["checkpoint_files", "import_torchvision", "load_model", "names"]
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 
 from robustgap.training import loop
-from robustgap.training.architectures import build
 from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
-from robustgap.training.damage import mark
-from robustgap.training.data import Split, Splits
-from robustgap.training.extra_sets import load_extra_set
+from robustgap.training.data.datasets import Split, Splits
+from robustgap.training.data.extra_sets import load_extra_set
+from robustgap.training.jobs.damage import mark
+from robustgap.training.jobs.plan import data_dir
+from robustgap.training.jobs.run import make_optimizer, on_device
 from robustgap.training.modes import evaluating
-from robustgap.training.planned import data_dir
-from robustgap.training.run import make_optimizer, on_device
+from robustgap.training.networks.architectures import build
 from robustgap.training.settings import complete
 
 # The teacher is part of what `extra_data: pool` means, so it is as frozen as the defaults.

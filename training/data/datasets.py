@@ -1,6 +1,7 @@
 """Data sets, found by name in DATASETS.
 
-Contract: `f(root) -> Splits`, from files below `root` that lie there already (`training.files.fetch` puts them there).
+Contract: `f(root) -> Splits`, from files below `root` that lie there already (`training.data.fetch.fetch` puts them
+there).
 """
 
 import importlib.util
@@ -12,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustgap.training.files import checked
-from robustgap.training.formats import folders, idx, mat, pickles
+from robustgap.training.data.fetch import checked
+from robustgap.training.data.formats import folders, idx, mat, pickles
+from robustgap.training.data.published_files import FILES
+from robustgap.training.data.splits import Split, Splits, cut, stratified_order
 from robustgap.training.registry import Registry
-from robustgap.training.sources import FILES
-from robustgap.training.splits import Split, Splits, cut, stratified_order
 
 __all__ = ["DATASETS", "Split", "Splits", "cut", "load", "stratified_order"]
 

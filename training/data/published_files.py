@@ -1,6 +1,6 @@
 """The public data sets: their files, checksums and addresses, as their authors and torchvision publish them."""
 
-from robustgap.training.files import DataFile
+from robustgap.training.data.fetch import DataFile
 
 CIFAR = "https://www.cs.toronto.edu/~kriz/"
 MNIST = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustgap.training.architectures.common import ARCHITECTURES, Normalize
-from robustgap.training.architectures.preact import WideResNet
 from robustgap.training.checkpoint import FileFault
+from robustgap.training.networks.architectures.common import ARCHITECTURES, Normalize
+from robustgap.training.networks.architectures.preact import WideResNet
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "last")
 PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "0.", "1.")  # 1.: the network behind a normalisation layer

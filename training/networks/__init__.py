@@ -1,0 +1,1 @@
+"""Image classifiers, and the memory layout and precision in which they compute."""

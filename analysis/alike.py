@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from robustgap.analysis.association import known_models
+from robustgap.analysis.design import known_models
 from robustgap.analysis.inference import weighted_tau
 
 ALIKE = 0.9  # least |tau| between two measures of a group: they order 95 % of the pairs of models alike

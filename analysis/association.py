@@ -16,8 +16,8 @@ rule in pi of the rule; psi of the rule has no two models there to compare.
 A group with fewer than 2 models, or where outcome or measure is constant, is undefined: left out of the mean and
 counted in `undefined`. Models without the measure are left out, and n says how many were used. The value 'NA' (a
 setting that does not apply) matches only itself; a model to which no axis applies (one trained elsewhere) counts in
-tau alone. A missing setting (None) is a value like any other, EMPTY. Y. Jiang et al., Fantastic generalization
-measures, ICLR 2020; H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
+tau alone. A missing setting (None) is a value like any other (analysis.design.EMPTY). Y. Jiang et al., Fantastic
+generalization measures, ICLR 2020; H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -27,8 +27,9 @@ import pandas as pd
 
 from robustgap.analysis.cells import cell_taus
 from robustgap.analysis.checkpoints import expanded, standing
+from robustgap.analysis.design import codes, configuration, configurations, in_grid, known_models, paired
 from robustgap.analysis.inference import Bootstrap, interval, mean, weighted_tau
-from robustgap.analysis.ledger import CHECKPOINT, NA, text
+from robustgap.analysis.ledger import CHECKPOINT
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks import weighted_spearman
 
@@ -36,7 +37,6 @@ KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
 RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]
 
 Rows = Iterator[dict]
-EMPTY = "(empty)"  # a setting without a value
 
 
 def row(
@@ -45,46 +45,6 @@ def row(
     """One tidy row from (estimate, low, high); a key that is not given is empty text."""
     key = dict.fromkeys(KEY, "") | {"measure": measure, "statistic": statistic} | where
     return key | dict(zip(["estimate", "low", "high"], estimate, strict=True)) | {"n": n, "undefined": undefined}
-
-
-def codes(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Number the distinct combinations of `columns` 0, 1, ... in sorted order; all rows are 0 where none is given.
-
-    Columns are taken by name: draws and folds go by these numbers, and must not move with the order of the axes.
-    """
-    if not columns:
-        return np.zeros(len(table), dtype=int)
-    return table.groupby(sorted(columns), sort=True).ngroup().to_numpy()
-
-
-def configuration(axes: Sequence[str]) -> list[str]:
-    """The axes that make a configuration: all but the checkpoint rule."""
-    return [axis for axis in axes if axis != CHECKPOINT]
-
-
-def in_grid(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
-    """Which models are part of the grid: at least one axis applies to them."""
-    return (table[list(axes)] != NA).any(axis=1).to_numpy()
-
-
-def configurations(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
-    """Number of each row's configuration; a model outside the grid, or of a grid without settings, is its own."""
-    settings = configuration(axes)
-    alone = ~in_grid(table, axes) if settings else np.full(len(table), True)
-    number = np.where(alone, len(table) + np.arange(len(table)), codes(table, settings))
-    return np.unique(number, return_inverse=True)[1]
-
-
-def paired(table: pd.DataFrame, outcome: str, measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Measure, outcome, and which rows have both."""
-    x, y = table[measure].to_numpy(float), table[outcome].to_numpy(float)
-    return x, y, ~(np.isnan(x) | np.isnan(y))
-
-
-def known_models(table: pd.DataFrame, outcome: str, keys: Sequence[str]) -> pd.DataFrame:
-    """The models that have an outcome, the columns `keys` (axes, seed) as the text under which they are compared."""
-    table = table[table[outcome].notna()]
-    return table.assign(**{key: table[key].map(text).where(table[key].notna(), EMPTY).astype(str) for key in keys})
 
 
 def tau(

@@ -6,7 +6,7 @@ import pandas as pd
 from robustgap.analysis.baselines import BASELINE
 from robustgap.analysis.flags import ALL, LEFT_OUT, words
 from robustgap.analysis.information import notes
-from robustgap.analysis.views import COUNT, LABEL, Column, Source, View, spread
+from robustgap.analysis.view import COUNT, LABEL, Column, Source, View, spread
 
 SIGNS = {1.0: "+", -1.0: "−"}
 VARIANTS = {  # further forms of tau: heading, meaning

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from robustgap.analysis.association import codes, configurations, in_grid, known_models
+from robustgap.analysis.design import codes, configurations, in_grid, known_models
 from robustgap.analysis.ledger import TRAIN_LOSS, Ledger
 
 MEASURE, BASELINE, CONTROL = "measure", "baseline", "control"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robustgap.analysis.association import in_grid
 from robustgap.analysis.collect import collect
+from robustgap.analysis.design import in_grid
 from robustgap.analysis.files import require_columns, write_csv
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.table_summary import summary

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import paired
 from robustgap.analysis.baselines import BASELINE, MEASURE
+from robustgap.analysis.design import paired
 from robustgap.analysis.families import adjusted, critical, z_values
 from robustgap.analysis.influence import standard_error, t_interval, tau_influence
 from robustgap.analysis.statements import ALONE, Bases

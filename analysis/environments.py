@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import codes, configuration, configurations
+from robustgap.analysis.design import codes, configuration, configurations
 from robustgap.analysis.ledger import CHECKPOINT, Ledger
 
 PAIRS_AT_ONCE = 2**20  # pairs of models held at a time

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import codes, configuration, configurations, in_grid
 from robustgap.analysis.baselines import BASELINE, MEASURE, Beside
 from robustgap.analysis.beside_words import check_sentences
 from robustgap.analysis.claims import SIGN_DEPENDS
+from robustgap.analysis.design import codes, configuration, configurations, in_grid
 from robustgap.analysis.flags import ALL, left_out
 from robustgap.analysis.inference import LEVEL
 from robustgap.analysis.ledger import NA, Ledger, split_flags

@@ -46,9 +46,9 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis import pair_sample
-from robustgap.analysis.association import codes, configurations, in_grid, known_models
 from robustgap.analysis.checkpoints import expanded
 from robustgap.analysis.checkpoints import shares as shares_of_models
+from robustgap.analysis.design import codes, configurations, in_grid, known_models
 from robustgap.analysis.inference import ROWS_AT_ONCE, Bootstrap, interval, untied
 from robustgap.analysis.pair_sample import PairSample, all_pairs, sampled_shares
 from robustgap.analysis.progress import bar

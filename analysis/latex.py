@@ -1,6 +1,6 @@
 """Views as LaTeX tables: booktabs, one longtable each, every character of every name escaped."""
 
-from robustgap.analysis.views import View, cell
+from robustgap.analysis.view import View, cell
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from robustgap.analysis.association import in_grid
+from robustgap.analysis.design import in_grid
 from robustgap.analysis.files import require_columns, with_numbers
 from robustgap.analysis.flags import model_table
 from robustgap.analysis.ledger import Ledger

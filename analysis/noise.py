@@ -20,10 +20,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import codes, configurations, in_grid, known_models
 from robustgap.analysis.ceilings import ceilings
 from robustgap.analysis.checkpoints import is_both
 from robustgap.analysis.components import EVERY, Components, Levels, components
+from robustgap.analysis.design import codes, configurations, in_grid, known_models
 from robustgap.analysis.inference import Bootstrap, interval
 from robustgap.analysis.ledger import CHECKPOINT
 from robustgap.analysis.reliability import over_images

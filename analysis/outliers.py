@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from robustgap.analysis.association import in_grid
 from robustgap.analysis.checkpoints import expanded, shares
+from robustgap.analysis.design import in_grid
 from robustgap.analysis.influence import FEWEST_FREE, RANK, interactions, level_codes
 
 DEVIATIONS = 4

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import RESULT, configurations, known_models, row
+from robustgap.analysis.association import RESULT, row
+from robustgap.analysis.design import configurations, known_models
 from robustgap.analysis.inference import Bootstrap, interval, weighted_tau
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from robustgap.analysis.selection import LAST, RANDOM, VALIDATION
-from robustgap.analysis.views import COUNT, LABEL, Column, Source, View, spread
+from robustgap.analysis.view import COUNT, LABEL, Column, Source, View, spread
 
 COMPONENTS = {
     "settings_main": "settings, main effects",

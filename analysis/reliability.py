@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import codes, configurations
 from robustgap.analysis.checkpoints import expanded
+from robustgap.analysis.design import codes, configurations
 from robustgap.analysis.inference import Bootstrap, interval
 from robustgap.analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import configuration
 from robustgap.analysis.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, judge
+from robustgap.analysis.design import configuration
 from robustgap.analysis.ledger import NA
 from robustgap.analysis.progress import bar
 from robustgap.analysis.statements import statement_rows, statements_of

@@ -29,7 +29,8 @@ from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.sections import SECTIONS, Section
 from robustgap.analysis.statistic_files import ASKED, HOLDS, read_text
 from robustgap.analysis.verdict_words import removal_sentence, verdict_sentence, why_unresolved, without_sentence
-from robustgap.analysis.views import View, cell, shown, views
+from robustgap.analysis.view import View, cell, shown
+from robustgap.analysis.views import views
 
 OPEN_ROWS = 12  # longer lists of flagged models are folded
 

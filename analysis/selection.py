@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import codes, configurations, known_models
+from robustgap.analysis.design import codes, configurations, known_models
 from robustgap.analysis.inference import Bootstrap, interval, mean
 from robustgap.analysis.ledger import CHECKPOINT
 from robustgap.analysis.picking import best_of, expected_pick

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import configuration
 from robustgap.analysis.components import Components, Levels, centred
+from robustgap.analysis.design import configuration
 from robustgap.analysis.inference import Bootstrap
 from robustgap.analysis.influence import interactions, level_codes
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import codes, configurations
+from robustgap.analysis.design import codes, configurations
 from robustgap.analysis.files import read_parquet
 from robustgap.analysis.ledger import Ledger
 

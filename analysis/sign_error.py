@@ -33,8 +33,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import codes, in_grid, known_models
 from robustgap.analysis.checkpoints import expanded
+from robustgap.analysis.design import codes, in_grid, known_models
 from robustgap.analysis.environments import Environments, environments, pair_weight
 from robustgap.analysis.inference import Bootstrap, interval
 from robustgap.analysis.inversions import NUMBERS_AT_ONCE

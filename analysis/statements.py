@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from robustgap.analysis.association import paired
 from robustgap.analysis.checkpoints import standing
+from robustgap.analysis.design import paired
 from robustgap.analysis.families import adjusted, benjamini_hochberg, critical, z_values
 from robustgap.analysis.increments import INCREMENTS, increments
 from robustgap.analysis.inference import LEVEL

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustgap.analysis.association import in_grid
 from robustgap.analysis.baselines import Beside, beside_ledger, free_name, with_kinds
 from robustgap.analysis.claims import RESULT as CLAIM
 from robustgap.analysis.claims import UNRESOLVED
 from robustgap.analysis.comparisons import RESULT as COMPARISON
+from robustgap.analysis.design import in_grid
 from robustgap.analysis.environments import effective_images
 from robustgap.analysis.evidence import find
 from robustgap.analysis.files import write_csv, write_text

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import configuration, in_grid, known_models
 from robustgap.analysis.canonical import canonical_codes, canonical_rows
+from robustgap.analysis.design import configuration, in_grid, known_models
 
 
 @dataclass

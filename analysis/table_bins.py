@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import EMPTY
+from robustgap.analysis.design import EMPTY
 from robustgap.analysis.table_cells import parsed
 
 MANY_VALUES = 10  # a numeric axis of more is named as one to be cut

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import codes, in_grid
 from robustgap.analysis.checkpoints import expanded
+from robustgap.analysis.design import codes, in_grid
 
 
 def nearest(name: str, columns: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import EMPTY
+from robustgap.analysis.design import EMPTY
 from robustgap.analysis.table_cells import parsed
 
 IDS = {"id", "ids", "uid", "uuid", "seed"}  # last words of names

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import configurations, correlations
+from robustgap.analysis.association import correlations
 from robustgap.analysis.baselines import Beside, beside_table, with_kinds
+from robustgap.analysis.design import configurations
 from robustgap.analysis.files import write_csv
 from robustgap.analysis.inference import Bootstrap
 from robustgap.analysis.information import conditional_information

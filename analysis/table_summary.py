@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from robustgap.analysis.association import in_grid
+from robustgap.analysis.design import in_grid
 from robustgap.analysis.tables import ModelTable
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import EMPTY
+from robustgap.analysis.design import EMPTY
 from robustgap.analysis.table_bins import cut_axes, fine_axes, proposals
 from robustgap.analysis.table_cells import NOTHING, numeric
 from robustgap.analysis.table_checks import (

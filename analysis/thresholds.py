@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import configurations, in_grid, known_models
 from robustgap.analysis.checkpoints import standing
+from robustgap.analysis.design import configurations, in_grid, known_models
 from robustgap.analysis.inference import Bootstrap, interval, weighted_tau
 from robustgap.analysis.ledger import CHECKPOINT
 from robustgap.analysis.progress import bar

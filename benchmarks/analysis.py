@@ -30,8 +30,9 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from benchmarks.analysis_report import Cost, Plain, report
-from robustgap.analysis.association import configurations, pi, psi, spearman, tau
+from robustgap.analysis.association import pi, psi, spearman, tau
 from robustgap.analysis.claims import claims
+from robustgap.analysis.design import configurations
 from robustgap.analysis.inference import Bootstrap, weighted_tau
 from robustgap.analysis.information import conditional_information
 from robustgap.analysis.ladder import ladder

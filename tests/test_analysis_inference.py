@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from robustgap.analysis import inference, inversions
-from robustgap.analysis.association import codes, correlations, tau
+from robustgap.analysis.association import correlations, tau
+from robustgap.analysis.design import codes
 from robustgap.analysis.inference import Bootstrap, concordance, interval, mean, untied, weighted_tau
 
 

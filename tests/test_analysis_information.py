@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from robustgap.analysis.association import configurations
+from robustgap.analysis.design import configurations
 from robustgap.analysis.inference import Bootstrap
 from robustgap.analysis.information import RESULT, conditional_information
 

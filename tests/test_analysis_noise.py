@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from benchmarks import known_answers
-from robustgap.analysis.association import codes, configurations
+from robustgap.analysis.design import codes, configurations
 from robustgap.analysis.noise import RESULT, measure_noise, noise
 
 OPTIONS = {"axes": known_answers.AXES, "outcome": "gap", "seed_column": "seed"}

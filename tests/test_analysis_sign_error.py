@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import make
 
-from robustgap.analysis.association import configurations
+from robustgap.analysis.design import configurations
 from robustgap.analysis.environments import effective_images, environments, pair_weight
 from robustgap.analysis.inference import Bootstrap
 from robustgap.analysis.sign_error import ERROR, RESULT, environment_errors, sign_errors

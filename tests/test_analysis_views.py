@@ -15,7 +15,8 @@ from robustgap.analysis.latex import escape, to_latex
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.statistic_files import read_statistic
 from robustgap.analysis.statistics import write_statistics
-from robustgap.analysis.views import Column, View, cell, number, shown, views
+from robustgap.analysis.view import Column, View, cell, number, shown
+from robustgap.analysis.views import views
 
 CHOSEN = ("usual", "robustbench", "nothing_trained", "nasty_names")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustgap.training import awp
+from robustgap.training import awp as perturbation
 from robustgap.training import loop
 from robustgap.training.attacks import cross_entropy
 from robustgap.training.defenses import DEFENSES
@@ -45,7 +45,7 @@ def test_v_is_the_gradient_scaled_to_gamma_times_the_norm_of_its_layer():
     model = network()
     (batch,) = batches(1)
     before = copy.deepcopy(model.state_dict())
-    pairs = awp.worst_direction(model, lambda: cross_entropy(model(batch.x), batch.y).mean(), GAMMA)
+    pairs = perturbation.worst_direction(model, lambda: cross_entropy(model(batch.x), batch.y).mean(), GAMMA)
     assert [tuple(p.shape) for p, _ in pairs] == [(8, 16), (3, 8)]  # no bias, no BatchNorm
     gradients = torch.autograd.grad(cross_entropy(model(batch.x), batch.y).mean(), [p for p, _ in pairs])
     for (p, v), g in zip(pairs, gradients, strict=True):
@@ -58,7 +58,7 @@ def test_searching_v_changes_nothing():
     model = network()
     (batch,) = batches(1)
     before = copy.deepcopy(model.state_dict())
-    awp.worst_direction(model, lambda: cross_entropy(model(batch.x), batch.y).mean(), GAMMA)
+    perturbation.worst_direction(model, lambda: cross_entropy(model(batch.x), batch.y).mean(), GAMMA)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())  # BatchNorm's too
     assert all(p.grad is None for p in model.parameters())
 
@@ -66,7 +66,7 @@ def test_searching_v_changes_nothing():
 def test_a_layer_without_gradient_stays_where_it_is():
     model = network()
     inside = torch.ones(2, 8, dtype=torch.float64)
-    pairs = awp.worst_direction(model, lambda: model[4](inside).sum() + 0 * model[1].weight.sum(), GAMMA)
+    pairs = perturbation.worst_direction(model, lambda: model[4](inside).sum() + 0 * model[1].weight.sum(), GAMMA)
     assert torch.equal(pairs[0][1], torch.zeros(8, 16).double())
     assert torch.isfinite(pairs[1][1]).all()
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis import association, evidence
+from robustgap.analysis import evidence
+from robustgap.analysis.association import RESULT
 from robustgap.analysis.baselines import MEASURE, Beside, beside_ledger
 from robustgap.analysis.checkpoints import is_both
+from robustgap.analysis.design import configurations
 from robustgap.analysis.files import require_columns
 from robustgap.analysis.flags import model_table
 from robustgap.analysis.labels import measure_label
@@ -54,7 +56,7 @@ def read_correlations(path: Path) -> pd.DataFrame:
     Raises FileNotFoundError, or ValueError naming a missing column.
     """
     table = read_text(path)
-    require_columns(table, [*association.RESULT, "kind"], path)
+    require_columns(table, [*RESULT, "kind"], path)
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column].replace("", np.nan))
     return table.astype({"n": int, "undefined": int})
@@ -141,7 +143,7 @@ def facts(ledger: Ledger) -> dict[str, object]:
     se = table[f"se_{ledger.outcome}"].median() if len(table) else np.nan
     return {
         "n": len(table),
-        "configurations": len(np.unique(association.configurations(table, ledger.axes))),
+        "configurations": len(np.unique(configurations(table, ledger.axes))),
         "measures": len(ledger.columns),
         "threat": threat(ledger),
         "kind": kind(ledger),

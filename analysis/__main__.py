@@ -9,7 +9,7 @@ from typing import Any
 
 from robustgap.analysis import commands as does  # `commands` below are the parsers
 from robustgap.analysis.files import at_home
-from robustgap.analysis.table_bins import read_bins
+from robustgap.analysis.model_table.bins import read_bins
 
 LEDGER: dict[str, Any] = {
     "metavar": "STUDY|LEDGER",

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robustgap.analysis.collect import collect
-from robustgap.analysis.design import in_grid
 from robustgap.analysis.files import require_columns, write_csv
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.table_summary import summary
-from robustgap.analysis.tables import ModelTable, read_models
+from robustgap.analysis.ledger.collect import collect
+from robustgap.analysis.model_table import ModelTable, read_models
+from robustgap.analysis.model_table.summary import summary
+from robustgap.analysis.models.design import in_grid
 
 PUBLISHED = Path(__file__).parent / "published"
 DRAWS = 2000  # bootstrap draws of a table's statistics; a study file has its own
@@ -49,7 +49,7 @@ def run_ledger(given: argparse.Namespace) -> None:
 
 def run_correlate(given: argparse.Namespace) -> None:
     """Correlations of any table; says on stdout how the table was understood."""
-    from robustgap.analysis.baselines import beside_table
+    from robustgap.analysis.models.baselines import beside_table
     from robustgap.analysis.table_statistics import table_correlations
 
     table = read_models(
@@ -107,14 +107,14 @@ def read_table(
 
 def run_claims(given: argparse.Namespace) -> None:
     """Verdicts on the measures of a ledger or of any table; says on stdout how they were reached."""
-    from robustgap.analysis import claims
-    from robustgap.analysis.baselines import MEASURE, beside_ledger, beside_table
-    from robustgap.analysis.beside_words import check_sentences
-    from robustgap.analysis.flags import ALL, left_out
-    from robustgap.analysis.judged import judged
-    from robustgap.analysis.ledger_table import read_ledger_table
-    from robustgap.analysis.removals import removals, with_removals
-    from robustgap.analysis.unflagged import with_unflagged
+    from robustgap.analysis.findings.beside import check_sentences
+    from robustgap.analysis.model_table.of_ledger import read_ledger_table
+    from robustgap.analysis.models.baselines import MEASURE, beside_ledger, beside_table
+    from robustgap.analysis.models.flags import ALL, left_out
+    from robustgap.analysis.verdicts import claims
+    from robustgap.analysis.verdicts.judged import judged
+    from robustgap.analysis.verdicts.removals import removals, with_removals
+    from robustgap.analysis.verdicts.unflagged import with_unflagged
 
     state, run = given.state or [], given.seed_column
     if given.removals and given.bins:
@@ -161,18 +161,18 @@ def run_claims(given: argparse.Namespace) -> None:
 
 def run_statistics(given: argparse.Namespace) -> None:
     """All statistics of a ledger, or of any table; says on stdout how the table was understood."""
-    from robustgap.analysis.information import notes
-    from robustgap.analysis.statistic_files import read_statistic
+    from robustgap.analysis.statistics.files import read_statistic
+    from robustgap.analysis.statistics.information import notes
 
     if is_ledger(given.table):
-        from robustgap.analysis.statistics import write_statistics
+        from robustgap.analysis.ledger_statistics import write_statistics
 
         ledger = Ledger.load(find_ledger(str(given.table)))
         refuse_for_ledger(given, "statistics")
         paths, last = write_statistics(ledger, given.out), list[str]()
     else:
-        from robustgap.analysis.claims import read_signs
         from robustgap.analysis.table_statistics import Columns, unit_notes, write_table_statistics
+        from robustgap.analysis.verdicts.claims import read_signs
 
         if given.validation and not given.target:
             raise ValueError(f"{given.table}: --validation: wanted --target too, by which selection is judged")
@@ -209,7 +209,7 @@ def run_figures(given: argparse.Namespace) -> None:
 
 def run_tables(given: argparse.Namespace) -> None:
     """Write the tables that a reader is shown, as CSV and LaTeX."""
-    from robustgap.analysis.views import write_views
+    from robustgap.analysis.tables import write_views
 
     for path in write_views(Ledger.load(find_ledger(given.ledger)), given.statistics, given.out):
         print(path)

@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from robustgap.analysis.collect import collect
 from robustgap.analysis.files import read_json, write_text
 from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.ledger.collect import collect
 
 NAMED = 3  # examples told for each reason
 WRONG = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
@@ -140,9 +140,9 @@ def write_interim(results: Path, out: Path) -> list[str]:
     """Write ledger/, analysis/, figures/, tables/ and report.html into `out`, from what there is of a study; what is
     missing, in sentences. Raises FileNotFoundError without a plan, and ValueError where no model has been judged."""
     from robustgap.analysis.figures import draw_all
+    from robustgap.analysis.ledger_statistics import write_statistics
     from robustgap.analysis.report import write
-    from robustgap.analysis.statistics import write_statistics
-    from robustgap.analysis.views import write_views
+    from robustgap.analysis.tables import write_views
 
     plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
     ledger, there, damaged = collected(plan, results, out / "ledger")

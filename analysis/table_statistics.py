@@ -1,4 +1,4 @@
-"""The statistics of anybody's table with one row per model, as `analysis.statistics` has them for a ledger.
+"""The statistics of anybody's table with one row per model, as `analysis.ledger_statistics` has them for a ledger.
 
 What a statistic needs beyond settings, outcome and measures are columns that are named; where they are not, it is left
 out: `state` (robust training accuracy, training loss) for baselines, partial tau, the threshold sweep and the training
@@ -17,25 +17,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.association import correlations
-from robustgap.analysis.baselines import Beside, beside_table, with_kinds
-from robustgap.analysis.design import configurations
 from robustgap.analysis.files import write_csv
-from robustgap.analysis.inference import Bootstrap
-from robustgap.analysis.information import conditional_information
-from robustgap.analysis.judged import judged
-from robustgap.analysis.ladder import ladder
-from robustgap.analysis.noise import noise
-from robustgap.analysis.partial import partial_correlations
+from robustgap.analysis.model_table import ModelTable
+from robustgap.analysis.models.baselines import Beside, beside_table, with_kinds
+from robustgap.analysis.models.design import configurations
+from robustgap.analysis.models.study_table import make_study
 from robustgap.analysis.progress import bar
-from robustgap.analysis.reliability import RESULT as RELIABILITY
-from robustgap.analysis.reliability import over_seeds, seed_cells
-from robustgap.analysis.selection import selection
-from robustgap.analysis.sign_error import environment_errors, sign_errors
-from robustgap.analysis.simpson import simpson
-from robustgap.analysis.study_table import make_study
-from robustgap.analysis.tables import ModelTable
-from robustgap.analysis.thresholds import thresholds
+from robustgap.analysis.ranks.bootstrap import Bootstrap
+from robustgap.analysis.statistics.correlations import correlations
+from robustgap.analysis.statistics.increments import ladder
+from robustgap.analysis.statistics.information import conditional_information
+from robustgap.analysis.statistics.noise import noise
+from robustgap.analysis.statistics.partial import partial_correlations
+from robustgap.analysis.statistics.reliability import RESULT as RELIABILITY
+from robustgap.analysis.statistics.reliability import over_seeds, seed_cells
+from robustgap.analysis.statistics.selection import selection
+from robustgap.analysis.statistics.sign_errors import environment_errors, sign_errors
+from robustgap.analysis.statistics.simpson import simpson
+from robustgap.analysis.statistics.thresholds import thresholds
+from robustgap.analysis.verdicts.judged import judged
 
 SLOW_DRAWS = 200  # most draws of the statistics that take long
 UNITS = {"fractions": 100, "points": 1}  # of outcomes: percentage points in one unit
@@ -81,7 +81,7 @@ def unit_notes(table: ModelTable, given: Columns) -> list[str]:
 
 
 def seed_reliability(table: ModelTable, draws: int) -> pd.DataFrame:
-    """Test-retest reliability over seeds of every measure (columns: those of analysis.reliability)."""
+    """Test-retest reliability over seeds of every measure (columns: those of analysis.statistics.reliability)."""
     block, rows = configurations(table.rows, table.axes), []
     weights = Bootstrap(draws).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
     group, model = seed_cells(table.rows, table.axes)
@@ -107,7 +107,8 @@ def table_correlations(table: ModelTable, beside: Beside, draws: int) -> pd.Data
 
 
 def makers(table: ModelTable, beside: Beside, given: Columns, draws: int) -> dict[str, Callable[[], pd.DataFrame]]:
-    """How each table of statistics is made, by name; `correlations`, `simpson`, and those of analysis.judged apart."""
+    """How each table of statistics is made, by name; `correlations`, `simpson`, and those of analysis.verdicts.judged
+    apart."""
     rows, axes, few = beside.table, table.axes, min(draws, SLOW_DRAWS)
     everything = [*table.measures, *beside.kinds]
     keys: dict[str, Any] = {"axes": axes, "outcome": table.outcome}

@@ -30,20 +30,20 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from benchmarks.analysis_report import Cost, Plain, report
-from robustgap.analysis.association import pi, psi, spearman, tau
-from robustgap.analysis.claims import claims
-from robustgap.analysis.design import configurations
-from robustgap.analysis.inference import Bootstrap, weighted_tau
-from robustgap.analysis.information import conditional_information
-from robustgap.analysis.ladder import ladder
-from robustgap.analysis.noise import noise
-from robustgap.analysis.partial import partial_correlations
-from robustgap.analysis.selection import selection
-from robustgap.analysis.sign_error import environment_errors, sign_errors
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.model_table import ModelTable
+from robustgap.analysis.models.design import configurations
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.ranks.bootstrap import Bootstrap, weighted_tau
+from robustgap.analysis.statistics.correlations import pi, psi, spearman, tau
+from robustgap.analysis.statistics.increments import ladder
+from robustgap.analysis.statistics.information import conditional_information
+from robustgap.analysis.statistics.noise import noise
+from robustgap.analysis.statistics.partial import partial_correlations
+from robustgap.analysis.statistics.selection import selection
+from robustgap.analysis.statistics.sign_errors import environment_errors, sign_errors
+from robustgap.analysis.statistics.thresholds import thresholds
 from robustgap.analysis.table_statistics import seed_reliability
-from robustgap.analysis.tables import ModelTable
-from robustgap.analysis.thresholds import thresholds
+from robustgap.analysis.verdicts.claims import claims
 
 DEFENSES = [("Standard", "NA"), *itertools.product(["AT", "TRADES", "MART"], ["1", "10"])]
 NOISE = "noise and ceilings"  # of the outcome, not of measures

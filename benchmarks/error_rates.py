@@ -3,11 +3,11 @@
     python -m benchmarks.error_rates [--ledgers 200] [--processes 2] [--out benchmarks/error_rates.md]
 
 For each kind of measure (benchmarks.known_answers) and each design (24 and 64 configurations) that many ledgers are
-judged by `analysis.claims.claims`, with the declared sign +1. Counted are the verdicts, how often the 95 % interval of
-`tau_expected` covers the generator's own value (and that of `tau`, which is about gaps as measured), and how far the
-noise ceilings of `analysis.noise` are from the truth. Families: ledgers with ten measures judged together. The first
-ledgers of each kind are also judged with exp(1.5 gap) as the outcome, which leaves every rank and so every verdict as
-it is, and with one gap times 100 (benchmarks.changed_ledgers).
+judged by `analysis.verdicts.claims.claims`, with the declared sign +1. Counted are the verdicts, how often the 95 %
+interval of `tau_expected` covers the generator's own value (and that of `tau`, which is about gaps as measured), and
+how far the noise ceilings of `analysis.statistics.noise` are from the truth. Families: ledgers with ten measures judged
+together. The first ledgers of each kind are also judged with exp(1.5 gap) as the outcome, which leaves every rank and
+so every verdict as it is, and with one gap times 100 (benchmarks.changed_ledgers).
 """
 
 import argparse
@@ -23,8 +23,8 @@ import pandas as pd
 
 from benchmarks.changed_ledgers import EXP, TIMES_100, exponential, outlier
 from benchmarks.known_answers import AXES, DESIGNS, FAMILY, KINDS, make, make_family, true_ceilings, true_tau
-from robustgap.analysis.claims import PROXY, REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
-from robustgap.analysis.noise import noise
+from robustgap.analysis.statistics.noise import noise
+from robustgap.analysis.verdicts.claims import PROXY, REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
 
 RIGHT = {"genuine": REPLICATES, "sign_flip": SIGN_DEPENDS, "axis_proxy": PROXY, "interaction_proxy": PROXY}
 WANTED = {"axis_proxy": 0.8, "interaction_proxy": 0.8, "genuine": 0.9, "sign_flip": 0.9}  # at 64 configurations

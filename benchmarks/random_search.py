@@ -1,5 +1,5 @@
 """Verdicts on measures of simulated random searches, whose axes are cut by `--bins`: increments by four classes, and by
-the finer classes of analysis.table_bins.
+the finer classes of analysis.model_table.bins.
 
 Learning rate and weight decay are drawn anew for each model, the gap is a function f of the settings, and noise h:
 `lr` is the learning rate in disguise, `settings` is f, both all but free of noise; `genuine` knows h as well. Run as
@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.claims import claims
-from robustgap.analysis.table_bins import PROPOSED, cut_axes, fine_axes
+from robustgap.analysis.model_table.bins import PROPOSED, cut_axes, fine_axes
+from robustgap.analysis.verdicts.claims import claims
 
 SEARCHES = 12  # of each kind and size
 SIZES = (100, 320)

@@ -2,8 +2,9 @@
 
     python -m benchmarks.removals [--ledgers 20] [--out benchmarks/removals.md]
 
-Of a study with more configurations than `analysis.removals.EXACT` only those are left out that are ranked first by what
-the parts of the errors predict. Here that ranking is made for planted ledgers with 24 and 64 configurations and ten
+Of a study with more configurations than `analysis.verdicts.removals.EXACT` only those are left out that are ranked
+first by what the parts of the errors predict. Here that ranking is made for planted ledgers with 24 and 64
+configurations and ten
 measures (benchmarks.known_answers.make_family), of which each configuration is then left out and judged by `claims`: a
 removal turns a measure's verdict, or not. The table says which share of those that do is among the first eighth, the
 first quarter and the first half.
@@ -17,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.known_answers import AXES, DESIGNS, FAMILY, make_family
-from robustgap.analysis.claims import claims, judge
-from robustgap.analysis.removals import by_measure, ranking
-from robustgap.analysis.statements import statement_rows, statements_of
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.verdicts.claims import claims, judge
+from robustgap.analysis.verdicts.removals import by_measure, ranking
+from robustgap.analysis.verdicts.statements import statement_rows, statements_of
 
 FIRST = (8, 4, 2)  # the first eighth, quarter and half
 

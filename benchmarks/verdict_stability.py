@@ -3,10 +3,10 @@
     python -m benchmarks.verdict_stability [--ledgers 12] [--processes 2] [--out benchmarks/verdict_stability.md]
 
 Per design (24 and 64 configurations) and kind of measure (benchmarks.known_answers) that many ledgers are judged by
-`analysis.claims.claims`, and judged again: under 6 renamings and orders (benchmarks.changed_ledgers), with 6 other
-seeds of the rule, with exp(1.5 gap) as the outcome, and with one gap times 100, for 4 models of the ledger in turn. A
-verdict is changed where it, or the axis on which a sign depends, is not that of the first time. Beside it stand how
-many genuine measures are found with 24 configurations, and what verdicts cost for 1,344 models and 45 measures.
+`analysis.verdicts.claims.claims`, and judged again: under 6 renamings and orders (benchmarks.changed_ledgers), with 6
+other seeds of the rule, with exp(1.5 gap) as the outcome, and with one gap times 100, for 4 models of the ledger in
+turn. A verdict is changed where it, or the axis on which a sign depends, is not that of the first time. Beside it stand
+how many genuine measures are found with 24 configurations, and what verdicts cost for 1,344 models and 45 measures.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.analysis import FULL, QUICK, Size, planted
 from benchmarks.changed_ledgers import EXP, RENAMINGS, TIMES_100, exponential, outlier
 from benchmarks.error_rates import gathered, judged, markdown
 from benchmarks.known_answers import make
-from robustgap.analysis.claims import PROXY, REPLICATES, claims
+from robustgap.analysis.verdicts.claims import PROXY, REPLICATES, claims
 
 SIZES = (64, 24)
 STABLE = ("null", "axis_proxy", "interaction_proxy", "genuine", "sign_flip")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from robustgap.analysis.components import Levels
-from robustgap.analysis.shared_images import Sharing
+from robustgap.analysis.models.shared_images import Sharing
+from robustgap.analysis.statistics._components import Levels
 
 INDEPENDENT = Sharing()
 

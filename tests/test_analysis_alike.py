@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from robustgap.analysis.alike import ALIKE, between, groups
+from robustgap.analysis.verdicts.alike import ALIKE, between, groups
 
 
 def table_of(n: int = 60) -> pd.DataFrame:

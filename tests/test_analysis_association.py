@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from robustgap.analysis.association import RESULT, correlations
-from robustgap.analysis.cells import cell_taus
 from robustgap.analysis.progress import bar
+from robustgap.analysis.ranks.cells import cell_taus
+from robustgap.analysis.statistics.correlations import RESULT, correlations
 
 AXES = ["a", "b", "checkpoint"]
 
@@ -111,9 +111,9 @@ def test_cells_are_compared_in_parts_without_changing_anything(monkeypatch):
     cell = np.unique(cell, return_inverse=True)[1]
     x[rng.random(x.shape) < 0.1] = np.nan
     whole = cell_taus(cell, y, x)
-    monkeypatch.setattr("robustgap.analysis.cells.PAIRS_AT_ONCE", 1)
+    monkeypatch.setattr("robustgap.analysis.ranks.cells.PAIRS_AT_ONCE", 1)
     np.testing.assert_array_equal(cell_taus(cell, y, x), whole)
-    monkeypatch.setattr("robustgap.analysis.cells.MANY_MODELS", 4)
+    monkeypatch.setattr("robustgap.analysis.ranks.cells.MANY_MODELS", 4)
     np.testing.assert_allclose(cell_taus(cell, y, x), whole, rtol=1e-12)
 
 

@@ -11,7 +11,7 @@ from ledger_cases import CASES
 
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.ledger_statistics import write_statistics
 
 COMMANDS = ("statistics", "figures", "report")
 

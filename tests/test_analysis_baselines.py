@@ -10,7 +10,9 @@ import pytest
 from scipy.stats import norm
 
 from benchmarks.known_answers import AXES, make, make_family
-from robustgap.analysis.baselines import (
+from robustgap.analysis.findings.beside import check_sentences
+from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.models.baselines import (
     BASELINE,
     CLEAN,
     CONTROL,
@@ -24,9 +26,7 @@ from robustgap.analysis.baselines import (
     controls,
     free_name,
 )
-from robustgap.analysis.beside_words import check_sentences
-from robustgap.analysis.judged import judged
-from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.verdicts.judged import judged
 
 ASKED = {"axes": AXES, "outcome": "gap"}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import GradientBoostingRegressor
 
-from robustgap.analysis.boosting import DEPTH, RATE, TREES, Draws, boosted, chosen_rows, make_draws
+from robustgap.analysis.prediction.boosting import DEPTH, RATE, TREES, Draws, boosted, chosen_rows, make_draws
 
 
 def planted(rows: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ def test_many_fits_and_draws_at_once_equal_one_at_a_time(monkeypatch):
     ]
     assert np.ptp(np.array(each), axis=1).max() > 0.01, "the draws differ"
     np.testing.assert_allclose(found, np.mean(each, axis=1), atol=1e-12)
-    monkeypatch.setattr("robustgap.analysis.boosting.CHUNK", 150)
+    monkeypatch.setattr("robustgap.analysis.prediction.boosting.CHUNK", 150)
     np.testing.assert_allclose(boosted(columns, y, weight, draws), found, atol=1e-12)
 
 

@@ -8,13 +8,13 @@ import pytest
 from both_rules import with_both
 
 from benchmarks.known_answers import AXES, make
-from robustgap.analysis.canonical import canonical_codes, canonical_rows, value_order
-from robustgap.analysis.claims import claims
-from robustgap.analysis.increments import design_of
-from robustgap.analysis.ladder import RESULT, both_scales, left_out
 from robustgap.analysis.ledger import BOTH
-from robustgap.analysis.settings_models import LEAVE_ONE
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.models.canonical import canonical_codes, canonical_rows, value_order
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.prediction.increment_statements import design_of
+from robustgap.analysis.prediction.settings_regression import LEAVE_ONE
+from robustgap.analysis.statistics.increments import RESULT, both_scales, left_out
+from robustgap.analysis.verdicts.claims import claims
 
 NAMES = dict(zip(AXES[:4], ("z", "y", "b", "a"), strict=True)) | {"checkpoint": "checkpoint"}
 

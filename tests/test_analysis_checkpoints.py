@@ -10,19 +10,19 @@ import pytest
 from noise_designs import INDEPENDENT, design
 from scipy.stats import kendalltau
 
-from robustgap.analysis.association import correlations
-from robustgap.analysis.checkpoints import expanded, shares, standing
-from robustgap.analysis.claims import claims
-from robustgap.analysis.components import EVERY, Levels, within
-from robustgap.analysis.information import conditional_information
-from robustgap.analysis.ladder import ladder
 from robustgap.analysis.ledger import BOTH, Ledger
-from robustgap.analysis.noise import noise
-from robustgap.analysis.reliability import over_seeds, seed_cells
-from robustgap.analysis.selection import selection
-from robustgap.analysis.sign_error import sign_errors
-from robustgap.analysis.study_table import make_study
-from robustgap.analysis.tables import read_models
+from robustgap.analysis.model_table import read_models
+from robustgap.analysis.models.checkpoints import expanded, shares, standing
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.statistics._components import EVERY, Levels, within
+from robustgap.analysis.statistics.correlations import correlations
+from robustgap.analysis.statistics.increments import ladder
+from robustgap.analysis.statistics.information import conditional_information
+from robustgap.analysis.statistics.noise import noise
+from robustgap.analysis.statistics.reliability import over_seeds, seed_cells
+from robustgap.analysis.statistics.selection import selection
+from robustgap.analysis.statistics.sign_errors import sign_errors
+from robustgap.analysis.verdicts.claims import claims
 
 AXES = ["a", "b", "checkpoint"]
 KEYS = {"axes": AXES, "outcome": "gap", "measures": ["m"]}

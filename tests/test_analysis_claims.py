@@ -9,13 +9,13 @@ import pytest
 
 from benchmarks.known_answers import AXES, make, make_family
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.claims import RESULT, claims, judge, read_signs, verdicts
-from robustgap.analysis.families import critical
-from robustgap.analysis.influence import t_interval
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statements import RESULT as STATEMENT
-from robustgap.analysis.statements import Bases, pis, statements
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.ranks.influence import t_interval
+from robustgap.analysis.verdicts.claims import RESULT, claims, judge, read_signs, verdicts
+from robustgap.analysis.verdicts.max_t import critical
+from robustgap.analysis.verdicts.statements import RESULT as STATEMENT
+from robustgap.analysis.verdicts.statements import Bases, pis, statements
 
 NAN = float("nan")
 

@@ -9,8 +9,8 @@ import pytest
 from result_files import FOREIGN
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.collect import collect
 from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.ledger.collect import collect
 
 
 def test_everything_planned_is_in_the_ledger(results):

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import kendalltau, t
 
 from benchmarks.known_answers import AXES, draw, make_family, make_world
-from robustgap.analysis.comparisons import RESULT, Taus, comparisons, difference
-from robustgap.analysis.statements import Bases
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.verdicts.comparisons import RESULT, Taus, comparisons, difference
+from robustgap.analysis.verdicts.statements import Bases
 
 ASKED = {"axes": AXES, "outcome": "gap"}
 

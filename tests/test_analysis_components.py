@@ -7,10 +7,10 @@ from noise_designs import INDEPENDENT, design, drawn, ones
 from scipy.stats import multivariate_normal, norm
 
 from benchmarks import known_answers
-from robustgap.analysis.ceilings import agreement, ceilings, posterior
-from robustgap.analysis.components import Levels, components, image_covariance
-from robustgap.analysis.settings_effects import settings_bases, split
-from robustgap.analysis.shared_images import Sharing
+from robustgap.analysis.models.shared_images import Sharing
+from robustgap.analysis.statistics._ceilings import agreement, ceilings, posterior
+from robustgap.analysis.statistics._components import Levels, components, image_covariance
+from robustgap.analysis.statistics._settings_effects import settings_bases, split
 
 
 def test_a_balanced_design_gives_the_mean_squares_of_textbooks():

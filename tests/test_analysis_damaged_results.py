@@ -8,8 +8,8 @@ import pytest
 from result_files import HEADER, measured, outcome_rows, write_measure
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.collect import collect
 from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.ledger.collect import collect
 
 WHOLE = "epoch,val_clean,val_robust,train_loss\n"
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.known_answers import AXES, make
-from robustgap.analysis.increments import design_of, increments
-from robustgap.analysis.ladder import ladder
-from robustgap.analysis.prediction import beyond_settings, same_in_cells
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.prediction.gain import beyond_settings, same_in_cells
+from robustgap.analysis.prediction.increment_statements import design_of, increments
+from robustgap.analysis.statistics.increments import ladder
 
 # Of a measure between 0 and 1 and whether a model is under one of the last two of four defenses: all strictly
 # increasing once those defenses are set above the others.

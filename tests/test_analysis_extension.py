@@ -10,8 +10,8 @@ from result_files import measured, write_measure
 from studies import study
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.collect import collect
 from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.ledger.collect import collect
 from robustgap.workflow.grid import open_plan
 
 HERE = {"cpu": "Xeon", "device": "x86_64", "instructions": "AVX512", "reproducible": False}

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from robustgap.analysis.families import adjusted, benjamini_hochberg, critical, z_values
-from robustgap.analysis.inference import weighted_tau
-from robustgap.analysis.influence import (
+from robustgap.analysis.ranks.bootstrap import weighted_tau
+from robustgap.analysis.ranks.influence import (
     FEWEST_FREE,
     interactions,
     level_codes,
@@ -23,6 +22,7 @@ from robustgap.analysis.influence import (
     t_interval,
     tau_influence,
 )
+from robustgap.analysis.verdicts.max_t import adjusted, benjamini_hochberg, critical, z_values
 
 numbers = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 3)), min_size=4, max_size=20)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistic_files import read_statistic
-from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.statistics.files import read_statistic
 
 DEPENDS = "the sign of its relation with the gap depends on defense"
 

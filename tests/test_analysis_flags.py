@@ -11,13 +11,13 @@ import pytest
 from scipy.stats import kendalltau
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.flags import ALL, LEFT_OUT, OUTLYING, WORDS, left_out, model_table
 from robustgap.analysis.ledger import BOTH, Ledger
-from robustgap.analysis.outliers import residual_bound, residuals, settings_columns
-from robustgap.analysis.statistic_files import read_statistic
-from robustgap.analysis.statistics import Part, write_statistics
-from robustgap.analysis.unflagged import COLUMNS, with_unflagged
-from robustgap.analysis.views import views
+from robustgap.analysis.ledger_statistics import Part, write_statistics
+from robustgap.analysis.models.flags import ALL, LEFT_OUT, OUTLYING, WORDS, left_out, model_table
+from robustgap.analysis.models.outliers import residual_bound, residuals, settings_columns
+from robustgap.analysis.statistics.files import read_statistic
+from robustgap.analysis.tables import views
+from robustgap.analysis.verdicts.unflagged import COLUMNS, with_unflagged
 from robustgap.training.overfitting import FLAG
 
 AXES = {"a": "vwxy", "b": "01", "c": "01", "d": "01", "e": "01"}

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from robustgap.analysis import inference, inversions
-from robustgap.analysis.association import correlations, tau
-from robustgap.analysis.design import codes
-from robustgap.analysis.inference import Bootstrap, concordance, interval, mean, untied, weighted_tau
+from robustgap.analysis.models.design import codes
+from robustgap.analysis.ranks import bootstrap as inference
+from robustgap.analysis.ranks import discordance as inversions
+from robustgap.analysis.ranks.bootstrap import Bootstrap, concordance, interval, mean, untied, weighted_tau
+from robustgap.analysis.statistics.correlations import correlations, tau
 
 
 def copied_tau(x, y, copies) -> tuple[float, float]:
@@ -52,7 +53,7 @@ def test_pairs_are_held_in_parts_without_changing_anything(monkeypatch):
     member = block == np.unique(block)[:, None]
     signs = np.sign(np.subtract.outer(x, x)) * np.sign(np.subtract.outer(y, y))
     np.testing.assert_array_equal(whole, member @ signs @ member.T)
-    monkeypatch.setattr("robustgap.analysis.inference.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("robustgap.analysis.ranks.bootstrap.ROWS_AT_ONCE", 7)
     np.testing.assert_array_equal(concordance(x, y, block), whole)
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from robustgap.analysis.design import configurations
-from robustgap.analysis.inference import Bootstrap
-from robustgap.analysis.information import RESULT, conditional_information
+from robustgap.analysis.models.design import configurations
+from robustgap.analysis.ranks.bootstrap import Bootstrap
+from robustgap.analysis.statistics.information import RESULT, conditional_information
 
 AXES = ["a", "b", "checkpoint"]
 
@@ -113,7 +113,7 @@ def test_a_proxy_of_one_axis_scores_without_conditions_and_nothing_given_that_ax
 
 
 def test_a_set_with_too_many_values_is_undefined_and_counted(monkeypatch):
-    monkeypatch.setattr("robustgap.analysis.information.MOST_GROUPS", 6)
+    monkeypatch.setattr("robustgap.analysis.statistics.information.MOST_GROUPS", 6)
     table = design().assign(gap=lambda frame: frame["noise"], m=lambda frame: frame["noise"] ** 3)
     found = conditional_information(table, axes=AXES, outcome="gap", measures=["m"], draws=0).set_index(
         ["statistic", "given"]
@@ -121,7 +121,7 @@ def test_a_set_with_too_many_values_is_undefined_and_counted(monkeypatch):
     assert np.isnan(found["estimate"]["information", "a|b"]) and found["undefined"]["information", "a|b"] == 1
     assert found["estimate"]["information", "b|checkpoint"] > 0
     assert found["undefined"]["cmi"].iloc[0] == 2
-    monkeypatch.setattr("robustgap.analysis.information.MOST_GROUPS", 5)
+    monkeypatch.setattr("robustgap.analysis.statistics.information.MOST_GROUPS", 5)
     found = conditional_information(table, axes=AXES[:2], outcome="gap", measures=["m"], draws=0)
     found = found.set_index(["statistic", "given"])["estimate"]["information"]
     assert np.isnan(found["a|b"]) and np.isnan(found["a"]) and found["b"] > 0 and found[""] > 0

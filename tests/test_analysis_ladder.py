@@ -11,15 +11,22 @@ from sklearn.exceptions import ConvergenceWarning
 from trees import ROOT
 
 from benchmarks.known_answers import AXES, make
-from robustgap.analysis.canonical import canonical_codes
-from robustgap.analysis.increments import design_of, increments
-from robustgap.analysis.influence import interactions, level_codes
-from robustgap.analysis.ladder import both_scales, ladder
-from robustgap.analysis.ladder_steps import make_steps, sparse_step, steps_of
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.prediction import normal_scores
-from robustgap.analysis.settings_models import Design, folds_of, out_of_fold, ridge, training_weights, trees_errors
-from robustgap.analysis.study_table import Study, make_study
+from robustgap.analysis.models.canonical import canonical_codes
+from robustgap.analysis.models.study_table import Study, make_study
+from robustgap.analysis.prediction.gain import normal_scores
+from robustgap.analysis.prediction.increment_statements import design_of, increments
+from robustgap.analysis.prediction.ladder_steps import make_steps, sparse_step, steps_of
+from robustgap.analysis.prediction.settings_regression import (
+    Design,
+    folds_of,
+    out_of_fold,
+    ridge,
+    training_weights,
+    trees_errors,
+)
+from robustgap.analysis.ranks.influence import interactions, level_codes
+from robustgap.analysis.statistics.increments import both_scales, ladder
 
 PARTS = {"axes": AXES, "outcome": "gap"}
 MEASURES = ["m", "noise", "holes", "cell"]

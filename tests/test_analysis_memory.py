@@ -9,11 +9,11 @@ import pytest
 from scipy.special import ndtr
 
 from robustgap.analysis import __main__ as command
-from robustgap.analysis import ceilings as module
-from robustgap.analysis.ceilings import NODES, ceilings, pairs
-from robustgap.analysis.components import Levels, cells, components, image_covariance, within
-from robustgap.analysis.noise import noise
-from robustgap.analysis.shared_images import Sharing
+from robustgap.analysis.models.shared_images import Sharing
+from robustgap.analysis.statistics import _ceilings as module
+from robustgap.analysis.statistics._ceilings import NODES, ceilings, pairs
+from robustgap.analysis.statistics._components import Levels, cells, components, image_covariance, within
+from robustgap.analysis.statistics.noise import noise
 
 MEGABYTE = 2**20
 

@@ -5,10 +5,10 @@ import ledgers
 import pandas as pd
 import pytest
 
-from robustgap.analysis.baselines import beside_ledger
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistics import PARTS, Part
-from robustgap.analysis.summary import ledger_correlations
+from robustgap.analysis.ledger_statistics import PARTS, Part
+from robustgap.analysis.models.baselines import beside_ledger
+from robustgap.analysis.statistics.summary import ledger_correlations
 
 
 def named(ledger: Ledger, name: str, folder) -> Ledger:

@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from benchmarks import known_answers
-from robustgap.analysis.design import codes, configurations
-from robustgap.analysis.noise import RESULT, measure_noise, noise
+from robustgap.analysis.models.design import codes, configurations
+from robustgap.analysis.statistics.noise import RESULT, measure_noise, noise
 
 OPTIONS = {"axes": known_answers.AXES, "outcome": "gap", "seed_column": "seed"}
 

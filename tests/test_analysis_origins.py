@@ -4,12 +4,12 @@ import json
 
 import pandas as pd
 
-from robustgap.analysis.background import provenance
-from robustgap.analysis.collect import collect
-from robustgap.analysis.flags import WORDS
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.origins import OTHER_ARITHMETIC, arithmetic, flag_other_arithmetic
-from robustgap.analysis.summary import issue_table
+from robustgap.analysis.ledger.collect import collect
+from robustgap.analysis.ledger.origins import OTHER_ARITHMETIC, arithmetic, flag_other_arithmetic
+from robustgap.analysis.models.flags import WORDS
+from robustgap.analysis.report.provenance import provenance
+from robustgap.analysis.statistics.summary import issue_table
 
 PINNED = {"cpu": "Epyc", "device": "x86_64", "instructions": "AVX2", "reproducible": True, "threads": 1}
 PINNED |= {"packages": {"torch": "2.13.0"}, "commit": "c0ffee"}

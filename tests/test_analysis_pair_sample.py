@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustgap.analysis import pair_sample
-from robustgap.analysis.information import conditional_information, notes
-from robustgap.analysis.pair_sample import PairSample, all_pairs, draw_pairs
+from robustgap.analysis.statistics import _pair_sample as pair_sample
+from robustgap.analysis.statistics._pair_sample import PairSample, all_pairs, draw_pairs
+from robustgap.analysis.statistics.information import conditional_information, notes
 
 AXES = ["a", "b", "checkpoint"]
 MEASURES = ["proxy", "genuine", "null", "itself", "coarse", "half", "few"]

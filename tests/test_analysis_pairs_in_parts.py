@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustgap.analysis import environments as module
-from robustgap.analysis.environments import environments
-from robustgap.analysis.sign_error import environment_errors, sign_errors
+from robustgap.analysis.statistics import _environments as module
+from robustgap.analysis.statistics._environments import environments
+from robustgap.analysis.statistics.sign_errors import environment_errors, sign_errors
 
 AXES = ["a", "b"]
 

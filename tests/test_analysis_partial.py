@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, rankdata, spearmanr
 
-from robustgap.analysis.association import RESULT, correlations, spearman
-from robustgap.analysis.inference import Bootstrap
-from robustgap.analysis.partial import partial_correlations
-from robustgap.analysis.ranks import weighted_spearman
+from robustgap.analysis.ranks.bootstrap import Bootstrap
+from robustgap.analysis.ranks.spearman import weighted_spearman
+from robustgap.analysis.statistics.correlations import RESULT, correlations, spearman
+from robustgap.analysis.statistics.partial import partial_correlations
 
 
 @st.composite
@@ -101,5 +101,5 @@ def test_draws_are_ranked_in_parts_without_changing_anything(monkeypatch):
     x, y = rng.integers(0, 9, (2, 40)).astype(float)
     weights = Bootstrap(30).weights(np.zeros(20), "tau")
     whole = weighted_spearman(x, y, np.arange(40) // 2, weights)
-    monkeypatch.setattr("robustgap.analysis.ranks.NUMBERS_AT_ONCE", 100)
+    monkeypatch.setattr("robustgap.analysis.ranks.spearman.NUMBERS_AT_ONCE", 100)
     np.testing.assert_array_equal(weighted_spearman(x, y, np.arange(40) // 2, weights), whole)

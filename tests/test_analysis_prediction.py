@@ -6,13 +6,13 @@ import pytest
 from both_rules import with_both
 
 from benchmarks.known_answers import AXES, make
-from robustgap.analysis.claims import claims
-from robustgap.analysis.increments import design_of, increments
-from robustgap.analysis.influence import interactions, level_codes
 from robustgap.analysis.ledger import BOTH
-from robustgap.analysis.prediction import corrections, normal_scores
-from robustgap.analysis.settings_models import out_of_fold
-from robustgap.analysis.study_table import Study, make_study
+from robustgap.analysis.models.study_table import Study, make_study
+from robustgap.analysis.prediction.gain import corrections, normal_scores
+from robustgap.analysis.prediction.increment_statements import design_of, increments
+from robustgap.analysis.prediction.settings_regression import out_of_fold
+from robustgap.analysis.ranks.influence import interactions, level_codes
+from robustgap.analysis.verdicts.claims import claims
 
 PARTS = {"axes": AXES, "outcome": "gap"}
 MEASURES = ["m", "noise", "holes", "cell", "product"]

@@ -8,12 +8,12 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from robustgap.analysis.increments import increments
-from robustgap.analysis.ladder import cluster_interval, ladder, quality, ratio
-from robustgap.analysis.ladder_steps import best_pair
-from robustgap.analysis.prediction import fits, gains, normal_scores, residuals, sum_error
-from robustgap.analysis.settings_models import PENALTIES, Design, deals_of, folds_of, make_design, ridge
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.prediction.gain import fits, gains, normal_scores, residuals, sum_error
+from robustgap.analysis.prediction.increment_statements import increments
+from robustgap.analysis.prediction.ladder_steps import best_pair
+from robustgap.analysis.prediction.settings_regression import PENALTIES, Design, deals_of, folds_of, make_design, ridge
+from robustgap.analysis.statistics.increments import cluster_interval, ladder, quality, ratio
 
 
 def test_folds_keep_configurations_together_and_are_even():

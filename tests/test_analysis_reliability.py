@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustgap.analysis.inference import Bootstrap
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.reliability import across, costs, over_images, over_seeds, reliability, within
+from robustgap.analysis.ranks.bootstrap import Bootstrap
+from robustgap.analysis.statistics.reliability import across, costs, over_images, over_seeds, reliability, within
 
 
 def ones(block):

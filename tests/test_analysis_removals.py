@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.known_answers import AXES, make
-from robustgap.analysis.claims import REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
-from robustgap.analysis.removals import FURTHEST, RESULT, beyond, margin, ranked, removals, with_removals
+from robustgap.analysis.verdicts.claims import REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
+from robustgap.analysis.verdicts.removals import FURTHEST, RESULT, beyond, margin, ranked, removals, with_removals
 
 PLANTED = 18  # configuration with a run that is measured wildly wrong
 ASKED = {"axes": AXES, "outcome": "gap", "measures": ["m"]}

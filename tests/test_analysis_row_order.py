@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.known_answers import AXES, make_family
-from robustgap.analysis.association import correlations
-from robustgap.analysis.baselines import beside_table
+from robustgap.analysis.model_table import read_models
+from robustgap.analysis.models.baselines import beside_table
+from robustgap.analysis.statistics.correlations import correlations
 from robustgap.analysis.table_statistics import Columns, makers
-from robustgap.analysis.tables import read_models
 
 GIVEN = Columns(state=["loss"], target="robust_test", validation="robust_val", images="images", se="se_gap")
 MEASURES = ["genuine", "null_1"]

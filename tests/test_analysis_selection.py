@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustgap.analysis.inference import Bootstrap
-from robustgap.analysis.picking import best_of, chance, expected_pick
-from robustgap.analysis.selection import CANDIDATES, LAST, RANDOM, RESULT, VALIDATION, make_study, selection
+from robustgap.analysis.ranks.bootstrap import Bootstrap
+from robustgap.analysis.statistics._picking import best_of, chance, expected_pick
+from robustgap.analysis.statistics.selection import CANDIDATES, LAST, RANDOM, RESULT, VALIDATION, make_study, selection
 
 AXES = ["a", "b", "checkpoint"]
 OPTIONS = {"axes": AXES, "target": "test", "seed_column": "seed"}
@@ -81,7 +81,7 @@ def test_perfect_measures_of_either_sign_lose_nothing_and_beat_chance():
 
 
 def test_regrets_of_one_split_equal_their_definition(monkeypatch):
-    monkeypatch.setattr("robustgap.analysis.selection.SPLITS", 1)
+    monkeypatch.setattr("robustgap.analysis.statistics.selection.SPLITS", 1)
     table = design(4).assign(val=lambda t: t["test"] + np.random.default_rng(1).standard_normal(len(t)))
     found = selection(table, **OPTIONS, measures=["m"], signs={"m": -1}, validation="val", draws=0)
     study = make_study(table, AXES, "test", "seed", Bootstrap(0, 0))

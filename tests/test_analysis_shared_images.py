@@ -8,11 +8,11 @@ import pytest
 from noise_designs import INDEPENDENT, design, ones
 from scipy.stats import kendalltau, norm
 
-from robustgap.analysis.ceilings import arrange, ceilings
 from robustgap.analysis.commands import PUBLISHED
-from robustgap.analysis.components import components
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.shared_images import of_ledger, ranking_error, read_bits, sharing
+from robustgap.analysis.models.shared_images import of_ledger, ranking_error, read_bits, sharing
+from robustgap.analysis.statistics._ceilings import arrange, ceilings
+from robustgap.analysis.statistics._components import components
 
 
 def judged(rng: np.random.Generator, images: dict[str, int], ability: np.ndarray) -> dict:
@@ -41,7 +41,7 @@ def test_sharing_equals_correlations_written_out_as_loops(monkeypatch):
         kind = "run" if found.run[i] == found.run[j] else "configuration"
         kind = kind if found.configuration[i] == found.configuration[j] else "everywhere"
         kinds[kind].append(every[i] @ every[j])
-    monkeypatch.setattr("robustgap.analysis.shared_images.NUMBERS_AT_ONCE", 96)
+    monkeypatch.setattr("robustgap.analysis.models.shared_images.NUMBERS_AT_ONCE", 96)
     got = sharing(bits, found.configuration, found.run)
     for kind, values in kinds.items():
         assert getattr(got, kind) == pytest.approx(np.mean(values))

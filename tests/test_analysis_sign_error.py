@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import make
 
-from robustgap.analysis.design import configurations
-from robustgap.analysis.environments import effective_images, environments, pair_weight
-from robustgap.analysis.inference import Bootstrap
-from robustgap.analysis.sign_error import ERROR, RESULT, environment_errors, sign_errors
+from robustgap.analysis.models.design import configurations
+from robustgap.analysis.ranks.bootstrap import Bootstrap
+from robustgap.analysis.statistics._environments import effective_images, environments, pair_weight
+from robustgap.analysis.statistics.sign_errors import ERROR, RESULT, environment_errors, sign_errors
 
 AXES = ["a", "b", "checkpoint"]
 

@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.known_answers import AXES, make
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.claims import claims
-from robustgap.analysis.ladder import ladder
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.statistics.increments import ladder
+from robustgap.analysis.verdicts.claims import claims
 
 ASKED = {"axes": AXES, "outcome": "gap", "measures": ["m", "loss"]}
 

@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.association import RESULT
 from robustgap.analysis.commands import PUBLISHED, find_ledger
-from robustgap.analysis.findings import listed, sentences
-from robustgap.analysis.flags import model_table
+from robustgap.analysis.findings.sentences import listed, sentences
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistics import write_statistics
-from robustgap.analysis.summary import agreement
+from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.models.flags import model_table
+from robustgap.analysis.statistics.correlations import RESULT
+from robustgap.analysis.statistics.summary import agreement
 
 
 def read(out, name: str) -> pd.DataFrame:

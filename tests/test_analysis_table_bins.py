@@ -8,12 +8,12 @@ import pytest
 
 from benchmarks.random_search import AXES, BINS, MEASURES, make_search
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.association import correlations
-from robustgap.analysis.baselines import beside_table
-from robustgap.analysis.claims import claims
-from robustgap.analysis.table_bins import cut, read_bins
+from robustgap.analysis.model_table import read_models
+from robustgap.analysis.model_table.bins import cut, read_bins
+from robustgap.analysis.models.baselines import beside_table
+from robustgap.analysis.statistics.correlations import correlations
 from robustgap.analysis.table_statistics import Columns, makers
-from robustgap.analysis.tables import read_models
+from robustgap.analysis.verdicts.claims import claims
 
 
 def random_search(n: int) -> pd.DataFrame:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustgap.analysis.table_cells import parsed
-from robustgap.analysis.tables import ModelTable, read_models
+from robustgap.analysis.model_table import ModelTable, read_models
+from robustgap.analysis.model_table.cells import parsed
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.tables import ModelTable, read_models
+from robustgap.analysis.model_table import ModelTable, read_models
 
 OPTIONS = {"axes": ["defense", "größe"], "outcome": "gap", "seed_column": "seed"}
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from robustgap.analysis.__main__ import main, names
-from robustgap.analysis.claims import read_signs
+from robustgap.analysis.model_table import read_models
 from robustgap.analysis.table_statistics import Columns, points_per_unit, unit_notes
-from robustgap.analysis.tables import read_models
+from robustgap.analysis.verdicts.claims import read_signs
 
 COMMANDS = ["correlate", "claims", "statistics"]
 

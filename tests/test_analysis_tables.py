@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.tables import read_models
+from robustgap.analysis.model_table import read_models
 
 RESULT = "measure,kind,statistic,axis,value,given_axis,given_value,estimate,low,high,n,undefined"
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from robustgap.analysis.association import correlations
-from robustgap.analysis.simpson import RESULT as SIMPSON
-from robustgap.analysis.simpson import simpson
-from robustgap.analysis.thresholds import RESULT, cuts, thresholds
+from robustgap.analysis.statistics.correlations import correlations
+from robustgap.analysis.statistics.simpson import RESULT as SIMPSON
+from robustgap.analysis.statistics.simpson import simpson
+from robustgap.analysis.statistics.thresholds import RESULT, cuts, thresholds
 
 AXES = ["a", "checkpoint"]
 

@@ -11,12 +11,12 @@ import pytest
 from ledger_cases import CASES, NASTY
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.latex import escape, to_latex
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistic_files import read_statistic
-from robustgap.analysis.statistics import write_statistics
-from robustgap.analysis.view import Column, View, cell, number, shown
-from robustgap.analysis.views import views
+from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.statistics.files import read_statistic
+from robustgap.analysis.tables import views
+from robustgap.analysis.tables.latex import escape, to_latex
+from robustgap.analysis.tables.view import Column, View, cell, number, shown
 
 CHOSEN = ("usual", "robustbench", "nothing_trained", "nasty_names")
 

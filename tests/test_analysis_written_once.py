@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.table_checks import check_written_once
-from robustgap.analysis.tables import read_models
+from robustgap.analysis.model_table import read_models
+from robustgap.analysis.model_table.checks import check_written_once
 
 OPTIONS = {"axes": ["defense", "batch"], "outcome": "gap", "seed_column": "seed"}
 

@@ -9,7 +9,7 @@ from benchmarks import verdict_stability as stability
 from benchmarks.changed_ledgers import EXP, RENAMINGS, TIMES_100, exponential, outlier
 from benchmarks.error_rates import changed, changed_table, changed_targets, one, wrong
 from benchmarks.known_answers import AXES, make
-from robustgap.analysis.claims import PROXY, REPLICATES, UNRESOLVED
+from robustgap.analysis.verdicts.claims import PROXY, REPLICATES, UNRESOLVED
 
 RULE, GENUINE, CHANGES = "checkpoint", "genuine", ["renamings", stability.OTHER_SEED, EXP, TIMES_100]
 

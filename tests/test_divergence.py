@@ -3,7 +3,7 @@
 import pytest
 from small_runs import train
 
-from robustgap.analysis.flags import WORDS
+from robustgap.analysis.models.flags import WORDS
 from robustgap.training import loop
 from robustgap.training.divergence import DIVERGED, diverged
 

@@ -18,8 +18,8 @@ import pytest
 
 from benchmarks.error_rates import COVERED, GRAVE, MOST_WRONG, RIGHT, WANTED, main, one, targets, verdict_table, wrong
 from benchmarks.known_answers import AXES, DESIGNS, KINDS, make, make_family, make_world, plain_tau, true_tau
-from robustgap.analysis.statements import Bases, expected_rows, family_rows, taus
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.verdicts.statements import Bases, expected_rows, family_rows, taus
 
 LEDGERS = 40
 STABLE = {  # changes of ledgers, as docs/claims.md tells them

@@ -6,8 +6,8 @@ import pytest
 from benchmarks.known_answers import AXES, make
 from robustgap.analysis import figures
 from robustgap.analysis.figures import _numbers
-from robustgap.analysis.ladder import ladder
-from robustgap.analysis.study_table import make_study
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.statistics.increments import ladder
 
 
 def counted(axes) -> list[str]:

@@ -10,13 +10,13 @@ import pytest
 from report_pages import draw_stand_ins
 
 from robustgap.analysis import figures, report
-from robustgap.analysis.claims import RESULT as CLAIM
+from robustgap.analysis.findings.verdicts import verdict_sentence, why_unresolved
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statements import RESULT as STATEMENT
-from robustgap.analysis.statistic_files import read_statistic
-from robustgap.analysis.statistics import write_statistics
-from robustgap.analysis.verdict_words import verdict_sentence, why_unresolved
-from robustgap.analysis.views import views
+from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.statistics.files import read_statistic
+from robustgap.analysis.tables import views
+from robustgap.analysis.verdicts.claims import RESULT as CLAIM
+from robustgap.analysis.verdicts.statements import RESULT as STATEMENT
 
 BRACKET = re.compile(r"\[[+−]?\d\.\d+, [+−]?\d\.\d+\]")
 NUMBERED = re.compile(r"95 ?% interval|interval of (?:tau|τ|an increment)|single interval")

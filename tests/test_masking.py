@@ -5,7 +5,7 @@ import torch
 from planted import judged
 from torch import nn
 
-from robustgap.analysis.flags import WORDS
+from robustgap.analysis.models.flags import WORDS
 from robustgap.measures import evaluate
 from robustgap.training import attacks
 from robustgap.training.data.datasets import load

@@ -7,7 +7,7 @@ import pytest
 from oracles import EPS, draw, images, labels, linear
 from small_runs import interrupted, read_log, same_weights, settings_of, train
 
-from robustgap.analysis.flags import WORDS
+from robustgap.analysis.models.flags import WORDS
 from robustgap.training import loop
 from robustgap.training.checkpoint import load_tensors, save_tensors
 from robustgap.training.checkpoint import read_log as read_numbers

@@ -8,7 +8,7 @@ from trees import ROOT
 from robustgap.analysis import figures
 from robustgap.analysis.commands import find_ledger
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistic_files import HOLDS
+from robustgap.analysis.statistics.files import HOLDS
 from robustgap.measures._code import names
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.study import read

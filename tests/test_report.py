@@ -14,11 +14,12 @@ import pytest
 from ledger_cases import CASES, NASTY
 from report_pages import PNG, Page, downloads, draw_stand_ins, embedded, page_of
 
-from robustgap.analysis import embedding, figures, labels, report
+from robustgap.analysis import figures, labels, report
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistic_files import HOLDS
-from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.report import embedding
+from robustgap.analysis.statistics.files import HOLDS
 
 
 @pytest.fixture(scope="module")

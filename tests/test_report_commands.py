@@ -5,7 +5,7 @@ from report_pages import draw_stand_ins, page_of
 
 from robustgap.analysis import figures, report
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.ledger_statistics import write_statistics
 
 
 def test_every_command_takes_a_study_by_its_name(tmp_path, monkeypatch, capsys):

@@ -8,10 +8,11 @@ import pytest
 from browser import Browser, find
 from ledger_cases import digits_size
 
-from robustgap.analysis import explore, figures, report
+from robustgap.analysis import figures, report
 from robustgap.analysis.labels import signed
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistics import write_statistics
+from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.report import explorer as explore
 
 pytestmark = [
     pytest.mark.skipif(find() is None, reason="no Chromium on the PATH, and CHROMIUM names none"),

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from ledger_cases import CASES
 
-from robustgap.analysis.statistic_files import read_statistic
-from robustgap.analysis.statistics import write_statistics
-from robustgap.analysis.verdict_words import LACKS, lacking, verdict_sentence, why_unresolved
+from robustgap.analysis.findings.verdicts import LACKS, lacking, verdict_sentence, why_unresolved
+from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.statistics.files import read_statistic
 
-REASONS = {  # what analysis.claims writes as the reason of each
+REASONS = {  # what analysis.verdicts.claims writes as the reason of each
     "tau": "Tau is undefined",
     "few": "Too few configurations",
     "zero": "interval of tau includes 0",

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis import evidence
-from robustgap.analysis.association import RESULT
-from robustgap.analysis.baselines import MEASURE, Beside, beside_ledger
-from robustgap.analysis.checkpoints import is_both
-from robustgap.analysis.design import configurations
 from robustgap.analysis.files import require_columns
-from robustgap.analysis.flags import model_table
+from robustgap.analysis.findings import numbers as evidence
 from robustgap.analysis.labels import measure_label
 from robustgap.analysis.ledger import BOTH, NA, Ledger
-from robustgap.analysis.statistic_files import read_text
-from robustgap.analysis.summary import ledger_correlations
+from robustgap.analysis.models.baselines import MEASURE, Beside, beside_ledger
+from robustgap.analysis.models.checkpoints import is_both
+from robustgap.analysis.models.design import configurations
+from robustgap.analysis.models.flags import model_table
+from robustgap.analysis.statistics.correlations import RESULT
+from robustgap.analysis.statistics.files import read_text
+from robustgap.analysis.statistics.summary import ledger_correlations
 
 ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
 NORM_LABELS = {"Linf": "L∞", "L2": "L2"}
@@ -28,7 +28,7 @@ def attack(ledger: Ledger) -> str:
 
 
 def models(ledger: Ledger) -> pd.DataFrame:
-    """`analysis.flags.model_table` on the training images that the study's outcome is about; once per ledger."""
+    """`analysis.models.flags.model_table` on the training images that the study's outcome is about; once per ledger."""
     split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
     # vars() is where cached_property keeps its values too: a ledger's tables never change.
     if "_models" not in vars(ledger):
@@ -44,7 +44,7 @@ def beside(ledger: Ledger) -> Beside:
 
 
 def correlations(ledger: Ledger) -> pd.DataFrame:
-    """The tidy table of `analysis.summary.ledger_correlations`; computed once per ledger."""
+    """The tidy table of `analysis.statistics.summary.ledger_correlations`; computed once per ledger."""
     if "_correlations" not in vars(ledger):
         vars(ledger)["_correlations"] = ledger_correlations(ledger, beside(ledger))
     return vars(ledger)["_correlations"]

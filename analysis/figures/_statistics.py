@@ -3,12 +3,12 @@ once."""
 
 import pandas as pd
 
-from robustgap.analysis import statistics
+from robustgap.analysis import ledger_statistics as statistics
 from robustgap.analysis.figures import _numbers
-from robustgap.analysis.flags import model_table
 from robustgap.analysis.labels import with_interval
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistic_files import read_statistic
+from robustgap.analysis.models.flags import model_table
+from robustgap.analysis.statistics.files import read_statistic
 
 MADE_WITH = {"statements": "claims", "comparisons": "claims"}  # tables that come with another one
 SHOWN = ("noise", "thresholds", "sign_errors", "environments", "increments", "selection", "reliability")
@@ -16,7 +16,7 @@ CEILINGS = {"run": "run-level ceiling", "configuration": "configuration-level ce
 
 
 def table(ledger: Ledger, name: str) -> pd.DataFrame:
-    """One table of `analysis.statistics` by its name; read or computed once per ledger.
+    """One table of `analysis.ledger_statistics` by its name; read or computed once per ledger.
 
     Raises FileNotFoundError when the folder of statistics given for this ledger lacks it.
     """

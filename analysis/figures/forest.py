@@ -5,9 +5,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from robustgap.analysis import evidence
 from robustgap.analysis.figures import _forest, _numbers
 from robustgap.analysis.figures._style import INK, empty, look, say, styled
+from robustgap.analysis.findings import numbers as evidence
 from robustgap.analysis.ledger import Ledger
 
 ORDER = 5

@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustgap.analysis.claims import NEGLIGIBLE
 from robustgap.analysis.figures import _forest, _numbers, _statistics
 from robustgap.analysis.figures._style import GREY, INK, empty, look, plain, styled
 from robustgap.analysis.labels import measure_label, minus
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.reliability import costs
+from robustgap.analysis.statistics.reliability import costs
+from robustgap.analysis.verdicts.claims import NEGLIGIBLE
 
 ORDER = 9
 TITLE = "Cost against information"

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from robustgap.analysis import evidence
 from robustgap.analysis.figures import _forest, _numbers, _statistics
 from robustgap.analysis.figures._style import GREY, INK, empty, styled
+from robustgap.analysis.findings import numbers as evidence
 from robustgap.analysis.labels import signed
 from robustgap.analysis.ledger import Ledger
 

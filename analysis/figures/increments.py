@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustgap.analysis.claims import NEGLIGIBLE
 from robustgap.analysis.figures import _forest, _numbers, _statistics
 from robustgap.analysis.figures._style import GREY, INK, empty, look, plain, say, styled
 from robustgap.analysis.labels import measure_label
 from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.verdicts.claims import NEGLIGIBLE
 
 ORDER = 8
 TITLE = "Beyond the settings: out-of-fold prediction of the gap, step by step"

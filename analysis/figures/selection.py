@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from robustgap.analysis.figures import _forest, _numbers, _statistics
 from robustgap.analysis.figures._style import INK, empty, look, say, styled
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.selection import CANDIDATES, LAST, RANDOM, VALIDATION
+from robustgap.analysis.statistics.selection import CANDIDATES, LAST, RANDOM, VALIDATION
 
 ORDER = 10
 TITLE = "Picking a model by the measure: accuracy lost against the oracle"

@@ -1,0 +1,215 @@
+"""The numbers behind the report's sentences, picked from a ledger and its correlations."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.findings.beside import check_sentences
+from robustgap.analysis.ledger import NA, Ledger, split_flags
+from robustgap.analysis.models.baselines import BASELINE, MEASURE, Beside
+from robustgap.analysis.models.design import codes, configuration, configurations, in_grid
+from robustgap.analysis.models.flags import ALL, left_out
+from robustgap.analysis.ranks.bootstrap import LEVEL
+from robustgap.analysis.verdicts.claims import SIGN_DEPENDS
+
+# Half of unrelated cells agree with tau by chance: fewer than 6 independent ones agree all too often (2 * 0.5^5 > 5 %).
+FEWEST_BLOCKS = 6
+STANDARD = "Standard"  # the defense that does not train on adversarial examples
+
+
+def side(low: float, high: float) -> int:
+    """+1 (-1) where the interval lies wholly above (below) 0, else 0."""
+    return int(low > 0) - int(high < 0)
+
+
+def record(row: pd.Series) -> dict:
+    """Estimate, low, high, n and undefined of a row of correlations, None where a number is not defined."""
+    numbers = {name: float(row[name]) for name in ("estimate", "low", "high")}
+    return {name: None if math.isnan(value) else value for name, value in numbers.items()} | {"n": int(row["n"])}
+
+
+def resolved(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose interval excludes 0, the largest correlation first."""
+    kept = rows[(rows["low"] > 0) | (rows["high"] < 0)]
+    return kept.loc[kept["estimate"].abs().sort_values(ascending=False, kind="stable").index]
+
+
+def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
+    """How many models were planned, analysed, lost and flagged; two checkpoints that are the same are one model."""
+    status = ledger.distinct["status"].value_counts()
+    flags = pd.Series([flag for text in table["flags"] for flag in split_flags(text)], dtype=str).value_counts()
+    grid = table[in_grid(table, ledger.axes)]
+    return {
+        "planned": len(ledger.distinct),
+        "trainings": int(ledger.runs.loc[ledger.runs["run"] != NA, "run"].nunique()),
+        "models": len(table),
+        "failed": int(status.get("failed", 0)),
+        "collapsed": int(status.get("collapsed", 0)),
+        "flags": {flag: int(count) for flag, count in flags.items()},
+        "configurations": len(np.unique(configurations(grid, ledger.axes))) if configuration(ledger.axes) else 0,
+        "elsewhere": len(table) - len(grid) if ledger.axes else len(table),
+    }
+
+
+def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
+    """The outcome: its range, and how many adversarially trained models have one above 2 of its standard errors."""
+    values = table[ledger.outcome].dropna()
+    if values.empty:
+        return {"n": 0}
+    trained = table[~table["defense"].isin([STANDARD, NA])] if "defense" in table else table.iloc[:0]
+    clear = trained[ledger.outcome] > 2 * trained[f"se_{ledger.outcome}"]
+    found = {"n": len(values), "min": values.min(), "median": values.median(), "max": values.max()}
+    found |= {"adversarially_trained": len(trained), "above_2_se": int(clear.sum())}
+    return found | {"share_above_2_se": float(clear.mean()) if len(trained) else None}
+
+
+def sign_changes(claims: pd.DataFrame) -> list[dict]:
+    """Measures whose verdict is that their sign depends on an axis, with the reason: intervals of single measures would
+    say so far more often than the rule of verdicts allows."""
+    rows = claims[claims["verdict"] == SIGN_DEPENDS]
+    return rows[["measure", "axis", "reason"]].to_dict("records")
+
+
+def blocks(ledger: Ledger, table: pd.DataFrame) -> dict[str, int]:
+    """For each axis the independent groups of psi's cells: the distinct configurations without that axis."""
+    grid = table[in_grid(table, ledger.axes)]
+    others = {axis: [other for other in configuration(ledger.axes) if other != axis] for axis in ledger.axes}
+    return {axis: len(np.unique(codes(grid, settings))) for axis, settings in others.items()}
+
+
+def held_fixed(found: pd.DataFrame, measure: str, sign: int, enough: list[str]) -> dict[str, list[str]]:
+    """Axes by where the interval of psi lies: on the side of tau, on the other side, or unresolved (it has 0, there is
+    none, or the axis is not among those with `enough` blocks)."""
+    rows = found[(found["measure"] == measure) & (found["statistic"] == "psi") & (found["given_axis"] == "")]
+    names = {sign: "same", -sign: "opposite", 0: "unresolved"}
+    axes: dict[str, list[str]] = {"same": [], "opposite": [], "unresolved": []}
+    for _, row in rows.iterrows():
+        axes[names[side(row["low"], row["high"]) if row["axis"] in enough else 0]].append(row["axis"])
+    return axes
+
+
+def changed(found: pd.DataFrame, other: str) -> dict | None:
+    """How tau compares with a variant of it: the largest difference of estimates, and the measures whose interval
+    excludes 0 in tau but not, or on the other side, in the variant. None where the variant was not computed."""
+    taus = found.set_index("measure")
+    first, second = (taus[taus["statistic"] == name] for name in ("tau", other))
+    if second.empty:
+        return None
+    both = first.join(second.add_suffix("_other"))
+    lost = [
+        name
+        for name, row in both.iterrows()
+        if side(row["low"], row["high"]) and side(row["low"], row["high"]) != side(row["low_other"], row["high_other"])
+    ]
+    difference = (both["estimate"] - both["estimate_other"]).abs().max()
+    return {"largest_difference": None if np.isnan(difference) else float(difference), "lost": lost}
+
+
+def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict]:
+    """How tau changes without the models of each flag, and how many these are; without all of them where there are
+    several flags."""
+    parts = left_out(table)
+    asked = parts if len(parts) > 2 else {flag: rows for flag, rows in parts.items() if flag != ALL}
+    both = {flag: (changed(found, f"tau_without_{flag}"), int(rows.sum())) for flag, rows in asked.items()}
+    return {flag: {**change, "models": models} for flag, (change, models) in both.items() if change}
+
+
+def spread(outcome: str, noise: pd.DataFrame) -> dict:
+    """Shares of the outcome's variance, ceilings of tau, and whether it is known what models share of their images."""
+    rows = noise[noise["measure"] == outcome]
+    parts = {name: part.set_index("component") for name, part in rows.groupby("statistic")}
+    told = {
+        name: {str(component): record(row) for component, row in parts[name].iterrows() if row["undefined"] == 0}
+        for name in ("share", "ceiling")
+        if name in parts
+    }
+    shared = bool((parts["sharing"]["undefined"] == 0).all()) if "sharing" in parts else False
+    return {"share": {}, "ceiling": {}, **told, "shared_images": shared}
+
+
+def of_measures(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of measures, without baselines and controls."""
+    return rows[rows["kind"] == MEASURE]
+
+
+def standing(found: pd.DataFrame, beside: Beside) -> dict:
+    """tau of the baselines, and what of them is not known."""
+    taus = found[found["statistic"] == "tau"].set_index("measure")
+    known = [name for name, kind in beside.kinds.items() if kind == BASELINE]
+    return {"tau": {name: record(taus.loc[name]) for name in known}, "absent": beside.absent}
+
+
+def compared(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict | None:
+    """The measure with the largest |tau| against each other one and each baseline: difference with its family-wise
+    interval, and the side of 0 on which that lies; the group of the best. None without two to compare."""
+    rows = comparisons[comparisons["undefined"] == 0]
+    if rows.empty:
+        return None
+    best = rows["measure"].iloc[0]
+    own = rows.loc[rows["measure"] == best, ["other", "kind", "difference", "family_low", "family_high", "n"]]
+    told: dict = {"best": best, "group": next((own for own in groups if best in own), []), MEASURE: [], BASELINE: []}
+    for _, row in own.set_axis(["other", "kind", "estimate", "low", "high", "n"], axis=1).iterrows():
+        told[row["kind"]].append({"other": row["other"], "side": side(row["low"], row["high"]), **record(row)})
+    return told
+
+
+def alike(claims: pd.DataFrame) -> list[list[str]]:
+    """Groups of measures that order the models alike, the one that a group is named after first."""
+    rows = claims[claims["group"] != ""]
+    return [
+        [str(name), *(one for one in part["measure"] if one != name)]
+        for name, part in rows.groupby("group", sort=False)
+    ]
+
+
+def find(
+    ledger: Ledger,
+    beside: Beside,
+    found: pd.DataFrame,
+    *,
+    summary: pd.DataFrame,
+    noise: pd.DataFrame,
+    claims: pd.DataFrame,
+    comparisons: pd.DataFrame,
+) -> dict:
+    """The numbers behind the report's sentences, fit for JSON (None instead of NaN).
+
+    beside: its models with baselines and controls; found: their correlations; summary: its summary table; noise,
+    claims, comparisons: as analysis.statistics.noise and analysis.verdicts.judged have them.
+    """
+    table, about = beside.table, standing(found, beside)
+    groups = alike(claims)
+    about |= {"compared": compared(comparisons, groups), "groups": groups, "check": check_sentences(claims)}
+    found, summary, claims = (of_measures(rows) for rows in (found, summary, claims))
+    taus = found[found["statistic"] == "tau"]
+    enough = [axis for axis, number in blocks(ledger, table).items() if number >= FEWEST_BLOCKS]
+    strongest = []
+    for _, row in resolved(taus).iterrows():
+        sign = side(row["low"], row["high"])
+        strongest.append(
+            {"measure": row["measure"], **record(row), "psi": held_fixed(found, row["measure"], sign, enough)}
+        )
+    agreed = {answer: summary.loc[summary["agrees"] == answer, "measure"].tolist() for answer in ("yes", "no")}
+    cells = found[(found["statistic"] == "psi") & (found["given_axis"] == "")]
+    return {
+        "study": ledger.name,
+        "outcome": ledger.outcome,
+        "axes": ledger.axes,
+        "level": LEVEL,
+        "draws": ledger.draws,
+        "sample": sample(ledger, table),
+        "gap": gap(ledger, table),
+        "noise": spread(ledger.outcome, noise),
+        "measures": len(ledger.columns),
+        "columns": ledger.columns,
+        "claims": {"declared": int(summary["expected"].notna().sum()), **agreed},
+        "strongest": strongest,
+        "undefined_tau": taus.loc[taus["estimate"].isna(), "measure"].tolist(),
+        "psi_cells": {"defined": int(cells["n"].sum()), "undefined": int(cells["undefined"].sum())},
+        "missing": {row["measure"]: int(row["missing"]) for _, row in summary.iterrows() if row["missing"]},
+        "sign_changes": sign_changes(claims),
+        "without": without(table, found),
+        "rest": changed(found, "tau_rest"),
+        "beside": about,
+    }

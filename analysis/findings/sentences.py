@@ -1,0 +1,221 @@
+"""What a study found, in sentences made from numbers (analysis.findings.numbers) that claim no more than intervals bear
+out.
+
+A statement about one measure rests on the single interval of that measure; that it is not corrected for the number of
+measures looked at is said where measures are compared. Each sentence says which kind of interval it holds. That a sign
+depends on a setting is said only where the verdict (analysis.verdicts.claims) says so: there, single intervals would be
+looked at for every measure, axis and value.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+
+from robustgap.analysis.findings.beside import beside_sentences
+from robustgap.analysis.labels import measure_label, minus, with_interval
+from robustgap.analysis.models.flags import words as flag_words
+
+MOST = 5  # things named one by one in a sentence
+COMPONENT_WORDS = {
+    "settings_main": "main effects of the settings",
+    "settings_two_way": "their two-way interactions",
+    "configuration": "other differences between configurations",
+    "checkpoint_rule": "the checkpoint rule",
+    "seed": "the seed",
+    "checkpoint": "the checkpoint within a run",
+    "images": "the sampling of images",
+}
+CEILING_WORDS = {
+    "run": "for a measure that equals each model's gap on endlessly many images",
+    "configuration": "for one that equals its expectation over seeds",
+}
+ATTACK_WORDS = {"clean": "clean", "fgsm": "FGSM", "pgd10": "PGD-10"}
+
+
+def count(number: int, word: str) -> str:
+    """'1 model', '2 models'."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def listed(words: list[str], most: int = MOST) -> str:
+    """'a, b and c'; beyond `most`, 'a, b and 7 others'."""
+    if len(words) > most:
+        words = [*words[: most - 1], f"{len(words) - most + 1} others"]
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def number(found: dict) -> str:
+    """'−0.52 [−0.68, −0.31]'; None is a number that is not known."""
+    return with_interval(*(math.nan if found[end] is None else found[end] for end in ("estimate", "low", "high")))
+
+
+def measures(found: dict, columns: Iterable[str]) -> str:
+    """Measure columns, listed as figures name them."""
+    return listed([measure_label(column, found["columns"]) for column in columns])
+
+
+def percent(share: float) -> str:
+    """'12%', or 'under 1%'."""
+    return f"{share:.0%}" if share >= 0.005 else "under 1%"
+
+
+def outcome_words(outcome: str) -> str:
+    """'gap_pgd10' -> 'PGD-10 generalization gap'."""
+    attack = outcome.removeprefix("gap_").removesuffix("_rest")
+    rest = " (training images that no measure saw)" if outcome.endswith("_rest") else ""
+    return f"{ATTACK_WORDS.get(attack, attack)} generalization gap{rest}"
+
+
+def about_models(found: dict) -> Iterator[str]:
+    """Who was analysed, and who was not."""
+    sample = found["sample"]
+    of = f" of {count(sample['configurations'], 'configuration')}" if sample["configurations"] else ""
+    yield f"{count(sample['models'], 'model')}{of} are analysed, of {sample['planned']:,} planned."
+    if sample["elsewhere"] and sample["configurations"]:
+        yield f"{count(sample['elsewhere'], 'model')} among them were trained elsewhere; they count in tau alone."
+    lost = [
+        f"{sample[kind]:,} {word}"
+        for kind, word in (("collapsed", "collapsed in training"), ("failed", "failed"))
+        if sample[kind]
+    ]
+    if lost:
+        yield f"Left out, each listed with its reason: {listed(lost)}."
+    flags = [f"{number:,} {flag_words(flag)}" for flag, number in sample["flags"].items()]
+    if flags:
+        yield f"Flagged, and kept: {listed(flags)}."
+
+
+def about_gap(found: dict) -> Iterator[str]:
+    """How large the outcome is, and how clear of the sampling error of its images."""
+    gap = found["gap"]
+    if not gap["n"]:
+        yield f"No model has a {outcome_words(found['outcome'])}; nothing can be said about measures."
+        return
+    low, middle, high = (minus(f"{gap[name]:.1f}") for name in ("min", "median", "max"))
+    yield (
+        f"The {outcome_words(found['outcome'])} runs from {low} to {high} percentage points, with a median of {middle}."
+    )
+    if gap["adversarially_trained"]:
+        yield (
+            f"Of {count(gap['adversarially_trained'], 'adversarially trained model')}, {gap['above_2_se']:,}"
+            f" ({gap['share_above_2_se']:.0%}) have a gap above 2 of its standard errors (image sampling only)."
+        )
+
+
+def about_noise(found: dict) -> Iterator[str]:
+    """What the spread of the outcome is made of, and how high noise lets tau rise."""
+    share, ceiling = found["noise"]["share"], found["noise"]["ceiling"]
+    if known := {name: words for name, words in COMPONENT_WORDS.items() if name in share}:
+        parts = listed([f"{percent(share[name]['estimate'])} {words}" for name, words in known.items()], len(known))
+        yield f"What sets the gaps of the models apart (estimated shares of their variance): {parts}."
+    reached = [f"{number(ceiling[name])} {words}" for name, words in CEILING_WORDS.items() if name in ceiling]
+    if reached:
+        yield f"Noise bounds tau: the largest to be expected is {listed(reached)} (single 95% intervals)."
+    if (share or ceiling) and not found["noise"]["shared_images"]:
+        yield (
+            "For this the image noise of different models was taken to be independent, as their answers to single"
+            " images are not at hand; models judged on the same images share some of it, so the bound may be too low."
+        )
+
+
+def about_strength(found: dict) -> Iterator[str]:
+    """Which correlations with the gap are clear of 0, and which claims about signs hold."""
+    many, strongest, level = found["measures"], found["strongest"], found["level"]
+    if not many or not found["gap"]["n"]:
+        return
+    words = f"single {level:.0%} interval"
+    if not strongest:
+        yield f"No measure's tau has a {words} that excludes 0: this study does not show that any tracks the gap."
+    else:
+        named = listed([f"{measures(found, [one['measure']])} {number(one)}" for one in strongest[:MOST]])
+        most = "strongest first" if len(strongest) <= MOST else f"the {MOST} strongest"
+        yield (
+            f"For {len(strongest)} of {count(many, 'measure column')} the {words} of tau over all models excludes"
+            f" 0; {most}: {named}."
+        )
+        yield (
+            "Each of these single intervals is about its own measure and is not corrected for the number of "
+            f"measures looked at: of {many} measures unrelated to the gap, about {(1 - level) * many:.1f} would be "
+            "expected to exclude 0 by chance."
+        )
+    if found["undefined_tau"]:
+        yield f"Tau is undefined (constant, or no values) for {measures(found, found['undefined_tau'])}."
+    claims = found["claims"]
+    if claims["declared"]:
+        left = claims["declared"] - len(claims["yes"]) - len(claims["no"])
+        against = f" ({measures(found, claims['no'])})" if claims["no"] else ""
+        yield (
+            f"The literature claims a sign for {count(claims['declared'], 'column')}: the single interval of tau "
+            f"lies on the claimed side for {len(claims['yes'])}, on the opposite side for "
+            f"{len(claims['no'])}{against}, and settles nothing for {left}."
+        )
+
+
+def about_settings(found: dict) -> Iterator[str]:
+    """What is left of the strong correlations when one setting varies and all else is held fixed."""
+    if not found["axes"]:
+        return
+    nowhere = [one["measure"] for one in found["strongest"] if not one["psi"]["same"]]
+    if nowhere:
+        yield (
+            f"For {measures(found, nowhere)} no axis has a psi whose single interval lies on the side of tau: with all"
+            " settings but one and the seed held fixed, this study does not show the correlation. It may come from the"
+            " settings rather than from what the measure sees (or the cells are too few to tell)."
+        )
+    everywhere = [one["measure"] for one in found["strongest"] if set(one["psi"]["same"]) == set(found["axes"])]
+    if everywhere:
+        yield (
+            f"For {measures(found, everywhere)} psi lies on the side of tau, its single interval clear of 0, for every"
+            " axis."
+        )
+    for one in found["strongest"]:
+        if one["psi"]["opposite"]:
+            yield (
+                f"{measures(found, [one['measure']])}: tau is {number(one)}, but psi lies on the other side of 0 for"
+                f" {listed(one['psi']['opposite'])} (single 95% intervals)."
+            )
+    if cells := found["psi_cells"]["undefined"]:
+        total = cells + found["psi_cells"]["defined"]
+        yield f"Of {total:,} psi cells (all axes and measures), {cells:,} are undefined and left out of the means."
+
+
+def about_values(found: dict) -> Iterator[str]:
+    """Measures that work under one value of an axis and fail under another, by their verdicts."""
+    for one in found["sign_changes"]:
+        yield (
+            f"{measures(found, [one['measure']])}: the sign of its relation with the gap depends on {one['axis']}."
+            f" {one['reason']}"
+        )
+    if not found["sign_changes"] and found["measures"] and found["axes"] and found["strongest"]:
+        yield (
+            "For no measure does the verdict say that its sign depends on a setting: nowhere do two values of one have"
+            " pi on opposite sides of 0, by family-wise intervals, which hold for all measures together."
+        )
+
+
+def about_checks(found: dict) -> Iterator[str]:
+    """Whether tau changes on other images or other models, and which values are missing."""
+    without = found["without"].items()
+    parts = [(one, f"without the {count(one['models'], 'model')} {flag_words(flag)}") for flag, one in without]
+    for one, condition in [*parts, (found["rest"], "with the gap on the training images that no measure was given")]:
+        if one is None or one["largest_difference"] is None:
+            continue
+        kept = "; each single interval that excludes 0 still does so on the same side" if found["strongest"] else ""
+        lost = measures(found, one["lost"])
+        told = f"; the single interval is no longer on the same side of 0 for {lost}" if lost else kept
+        yield f"Computed {condition}, tau changes by at most {one['largest_difference']:.2f}{told}."
+    if found["missing"]:
+        named = listed([f"{measures(found, [name])} ({lost:,})" for name, lost in found["missing"].items()])
+        yield f"Values are missing, each with its reason in the tables, for {named}; those models are left out there."
+
+
+def about_beside(found: dict) -> Iterator[str]:
+    """Baselines, the best measure against others, groups of measures, and the study's own check."""
+    if found["gap"]["n"]:
+        yield from beside_sentences(found["beside"], lambda column: measures(found, [column]))
+
+
+def sentences(found: dict) -> list[str]:
+    """The findings of a study in words. found: the dictionary of `analysis.findings.numbers.find` (or
+    findings.json)."""
+    parts = [about_models, about_gap, about_noise, about_strength, about_beside, about_settings, about_values]
+    return [sentence for part in (*parts, about_checks) for sentence in part(found)]

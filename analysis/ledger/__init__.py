@@ -1,0 +1,252 @@
+"""The ledger of a study: the three tidy tables from which every statistic and figure is made.
+
+A ledger is a folder with `runs.parquet` (one row per model, whatever became of it), `outcomes.parquet` (one row per
+model, split and attack), `measures.parquet` (one row per model, measure and variant), `catalogue.json` (what each
+measure is, and the sign its paper claims for its relation with the gap) and `study.json` (the study's settings).
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.damage import made_anew
+from robustgap.analysis.files import (
+    read_json,
+    read_parquet,
+    require_columns,
+    with_numbers,
+    write_csv,
+    write_parquet,
+    write_text,
+)
+
+NA = "NA"  # a setting that does not apply; it matches only itself
+CHECKPOINT = "checkpoint"  # the checkpoint rule: an axis when it varies, but never part of a configuration
+RULES = ("last", "best")  # its values, and what one model that is both has instead (analysis.models.checkpoints)
+BOTH = "both"
+BEST_IS_LAST = "best_is_last"  # flag of a run whose two checkpoints are the same weights
+ROBUST_FLOOR = "robust_floor"  # flag of a model whose robust accuracy is at or below chance
+ATTACKS = ("clean", "fgsm", "pgd10")
+# columns of runs, not in every ledger: what computed the training, and the digest of the model's weights
+MADE = ("arithmetic", "weights_sha256")
+VALIDATED = {"val_clean": "val_clean", "val_pgd10": "val_robust"}  # column of runs, not in every ledger: of a log
+TRAIN_LOSS = "train_loss"  # column of runs and of a log, not in every ledger: what the defense minimises, epoch's mean
+VARIANTS = {"clean": "", "none": "", "adversarial": ".adv"}  # suffix of a measure's column
+NO_CLAIM: dict = {"family": "", "needs": [], "variants": [], "expects": {}, "paper": "", "formula": "", "summary": ""}
+COLUMN_TEXT = {
+    "runs": "run model checkpoint seed source status flags reason epochs seconds device",
+    "outcomes": "model split attack eps norm n accuracy se flags",
+    "measures": "model measure variant value se n_images split seed seconds forwards code_id reason",
+}
+COLUMNS = {table: names.split() for table, names in COLUMN_TEXT.items()}
+NUMBER_TEXT = {"runs": "seconds", "outcomes": "eps n accuracy se", "measures": "value se n_images seconds forwards"}
+NUMBERS = {table: names.split() for table, names in NUMBER_TEXT.items()}
+KEYS = {"runs": ["model"], "outcomes": ["model", "split", "attack"], "measures": ["model", "measure", "variant"]}
+
+
+def text(value: object) -> str:
+    """A setting as the text under which it is compared: True -> 'true', 32 -> '32', 0.5 -> '0.5', None -> 'NA'."""
+    if value is None:
+        return NA
+    return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
+
+
+def split_flags(flags: str) -> list[str]:
+    """'best_is_last;robust_floor' -> ['best_is_last', 'robust_floor']."""
+    return [flag for flag in flags.split(";") if flag]
+
+
+def gap_se(p1: pd.Series, n1: pd.Series, p2: pd.Series, n2: pd.Series) -> pd.Series:
+    """Standard error of p1 - p2, from image sampling only: sqrt(p1 q1 / n1 + p2 q2 / n2), as fractions."""
+    return np.sqrt(p1 * (1 - p1) / n1 + p2 * (1 - p2) / n2)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The tables of one study. All settings, seeds and flags are text; accuracies in `outcomes` are fractions."""
+
+    runs: pd.DataFrame
+    outcomes: pd.DataFrame
+    measures: pd.DataFrame
+    catalogue: dict
+    study: dict
+    path: Path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Ledger":
+        """Read and check the ledger in folder `path`.
+
+        Raises FileNotFoundError or ValueError, naming the file, for a missing, truncated or malformed one, which is
+        moved aside where the ledger is a study's own, so that the workflow makes it anew.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such ledger folder")
+        study, read = folder / "study.json", {}
+        for name, columns in COLUMNS.items():
+            with made_anew(file := folder / f"{name}.parquet", study):
+                read[name] = with_numbers(read_parquet(file, columns), NUMBERS[name], file)
+        for name, keys in (("catalogue", []), ("study", ["study", "axes"])):
+            with made_anew(file := folder / f"{name}.json", study):
+                read[name] = read_json(file, keys)
+        ledger = cls(**read, path=folder)
+        ledger.check()
+        return ledger
+
+    def check(self) -> None:
+        """Raise ValueError when an axis has no column, a key is repeated, or a row is about an unknown model."""
+        require_columns(self.runs, self.study["axes"], self.path / "runs.parquet")
+        known = {f"gap_{attack}{rest}" for attack in (*ATTACKS, *self.outcomes["attack"]) for rest in ("", "_rest")}
+        if self.outcome not in known:
+            file, wanted = self.path / "study.json", ", ".join(sorted(known))
+            raise ValueError(f"{file}: analysis.outcome: found {self.outcome!r}, wanted one of {wanted}")
+        for name, key in KEYS.items():
+            table, file = getattr(self, name), self.path / f"{name}.parquet"
+            repeated = table[table.duplicated(key)]
+            if len(repeated):
+                raise ValueError(f"{file}: found two rows for {' '.join(repeated[key].iloc[0])}, wanted one")
+            unknown = set(table["model"]) - set(self.runs["model"])
+            if unknown:
+                raise ValueError(f"{file}: found model {min(unknown)}, which runs.parquet does not list")
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.study["study"]["study"]
+
+    @property
+    def outcome(self) -> str:
+        """Column of `models()` that the study explains: 'gap_pgd10' unless its configuration says otherwise."""
+        return self.study["study"].get("analysis", {}).get("outcome", "gap_pgd10")
+
+    @property
+    def draws(self) -> int:
+        """Bootstrap draws asked for by the study (2,000 unless it says otherwise)."""
+        return int(self.study["study"].get("analysis", {}).get("draws", 2000))
+
+    @property
+    def slow_draws(self) -> int:
+        """Bootstrap draws of the statistics that take long (200 unless the study says otherwise)."""
+        return int(self.study["study"].get("analysis", {}).get("slow_draws", 200))
+
+    @property
+    def removals(self) -> bool:
+        """Whether the study asks what its verdicts rest on (yes, unless it says otherwise)."""
+        return bool(self.study["study"].get("analysis", {}).get("removals", True))
+
+    @property
+    def min_ess(self) -> float | None:
+        """Least effective sample size of an environment of sign errors, where the study names one."""
+        return self.study["study"].get("analysis", {}).get("min_ess")
+
+    @cached_property
+    def axes(self) -> list[str]:
+        """Study axes in their order, then 'checkpoint' when the checkpoint rule varies."""
+        varies = len(set(self.runs[CHECKPOINT]) - {NA}) > 1
+        declared = [axis for axis in self.study["axes"] if axis != CHECKPOINT]
+        return declared + [CHECKPOINT] * varies
+
+    @cached_property
+    def distinct(self) -> pd.DataFrame:
+        """`runs` with one row where both checkpoints of a finished run are the same weights (flag BEST_IS_LAST): that
+        of `last`, unless only `best` came to its end, with the checkpoint rule BOTH."""
+        flagged = self.runs["flags"].map(lambda flags: BEST_IS_LAST in split_flags(flags)).astype(bool)
+        pairs = self.runs[flagged & self.runs[CHECKPOINT].isin(RULES)]
+        finished = pairs.loc[pairs["status"] == "finished", "run"]
+        pairs = pairs[pairs.duplicated("run", keep=False) & pairs["run"].isin(finished)]
+        order = pd.DataFrame({"lost": pairs["status"] != "finished", "rule": pairs[CHECKPOINT].map(RULES.index)})
+        first = pairs.loc[order.sort_values(["lost", "rule"]).index].drop_duplicates("run").index
+        found = self.runs.drop(pairs.index.difference(first))
+        found.loc[first, CHECKPOINT] = BOTH
+        return found
+
+    def values(self, axis: str) -> list[str]:
+        """The values of an axis that occur, in the study's order (values it does not list come last, sorted)."""
+        settings = self.study["study"]
+        listed = settings.get("checkpoints", []) if axis == CHECKPOINT else settings.get("axes", {}).get(axis, [])
+        order = [text(value) for value in listed]
+        present = set(self.runs[axis])
+        return [value for value in order if value in present] + sorted(present - set(order))
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Measure columns in the study's order: NAME (variant clean or none), then NAME.adv (adversarial)."""
+        named = self.study["study"].get("measures", [])
+        order = {name: place for place, name in enumerate(named if isinstance(named, list) else self.catalogue)}
+        pairs = self.measures[["measure", "variant"]].drop_duplicates().itertuples(index=False)
+        ranked = sorted(
+            pairs, key=lambda pair: (order.get(pair.measure, len(order)), pair.measure, VARIANTS[pair.variant])
+        )
+        return [pair.measure + VARIANTS[pair.variant] for pair in ranked]
+
+    def entry(self, column: str) -> dict:
+        """Catalogue entry of a measure column; one without claims for a measure the catalogue does not know."""
+        return {**NO_CLAIM, **self.catalogue.get(column.removesuffix(".adv"), {})}
+
+    def expects(self, column: str) -> int | None:
+        """Sign (+1, -1) that the measure's paper claims for its relation with the gap; None: no claim."""
+        claims = self.entry(column)["expects"] or {}
+        if column.endswith(".adv"):
+            return claims.get("adversarial")
+        return claims.get("clean", claims.get("none"))
+
+    def models(self, split: str = "train") -> pd.DataFrame:
+        """One row per model that has outcomes and did not collapse: the wide table behind statistics and figures.
+        Where the best checkpoint of a run is its last, that is one model, named as `last`, with the rule BOTH.
+
+        Columns: model, run, checkpoint, seed, source, every setting (text), flags (of the run and of its outcomes),
+        then in percent ATTACK_train and ATTACK_test, and in percentage points gap_ATTACK = train - test, se_gap_ATTACK
+        (image sampling only) and gap_ATTACK_rest, se_gap_ATTACK_rest (train part on the images disjoint from
+        measure_images) for ATTACK in clean, fgsm, pgd10; then one column per measure, NaN where undefined. Where the
+        ledger has validation accuracies, clean_val and pgd10_val too, in percent; `train_loss` too, where it has that.
+        `split` ('train' or 'train_rest') says on which training images ATTACK_train and gap_ATTACK are computed.
+        """
+        finished = self.distinct[self.distinct["status"] == "finished"]
+        table = finished.drop(columns=["status", "reason"]).set_index("model")
+        for name in filter(table.columns.__contains__, VALIDATED):
+            table[f"{name.removeprefix('val_')}_val"] = 100 * table.pop(name)
+        wide = self.outcomes.pivot_table(index="model", columns=["split", "attack"], values=["accuracy", "n"])
+        table = table.loc[table.index.isin(wide.index)]
+        flags = self.outcomes.groupby("model")["flags"].agg(";".join)
+        both = table["flags"] + ";" + flags.reindex(table.index)
+        table["flags"] = [";".join(dict.fromkeys(split_flags(flag))) for flag in both]
+        values = self.measures.assign(column=self.measures["measure"] + self.measures["variant"].map(VARIANTS))
+        values = values.pivot_table(index="model", columns="column", values="value", dropna=False)
+        gaps = gap_columns(wide.reindex(table.index), split)
+        if twice := [name for name in self.columns if name in {*table, *gaps}]:
+            file = self.path / "measures.parquet"
+            raise ValueError(f"{file}: found a measure {twice[0]!r}, wanted a name that no other column of models has")
+        return table.join(gaps).join(values.reindex(table.index, columns=self.columns)).reset_index()
+
+    def write(self, folder: str | Path) -> None:
+        """Write the three tables (parquet and CSV), the catalogue and the study into `folder`, each file atomically."""
+        for name in COLUMNS:
+            write_parquet(getattr(self, name), Path(folder) / f"{name}.parquet")
+            write_csv(getattr(self, name), Path(folder) / f"{name}.csv")
+        for name in ("catalogue", "study"):
+            write_text(json.dumps(getattr(self, name), indent=1) + "\n", Path(folder) / f"{name}.json")
+
+
+def gap_columns(wide: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Accuracies (percent), gaps and their standard errors (percentage points) of each model and attack.
+
+    `wide`: one row per model, columns (accuracy | n, split, attack).
+    """
+    columns = {}
+    for attack in dict.fromkeys([*ATTACKS, *wide.columns.get_level_values(-1)]):
+
+        def part(split: str, attack: str = attack) -> tuple[pd.Series, pd.Series]:
+            missing = pd.Series(np.nan, wide.index)
+            return wide.get(("accuracy", split, attack), missing), wide.get(("n", split, attack), missing)
+
+        (train, n_train), (test, n_test), (rest, n_rest) = part(split), part("test"), part("train_rest")
+        columns[f"{attack}_train"], columns[f"{attack}_test"] = 100 * train, 100 * test
+        columns[f"gap_{attack}"] = 100 * (train - test)
+        columns[f"se_gap_{attack}"] = 100 * gap_se(train, n_train, test, n_test)
+        columns[f"gap_{attack}_rest"] = 100 * (rest - test)
+        columns[f"se_gap_{attack}_rest"] = 100 * gap_se(rest, n_rest, test, n_test)
+    return pd.DataFrame(columns, index=wide.index)

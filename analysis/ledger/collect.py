@@ -1,0 +1,194 @@
+"""From the results of a study to its ledger: every planned model is listed, whatever became of it."""
+
+import datetime
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from robustgap.analysis.damage import made_anew
+from robustgap.analysis.files import read_json, read_parquet, write_parquet
+from robustgap.analysis.ledger import CHECKPOINT, COLUMNS, MADE, NA, NO_CLAIM, TRAIN_LOSS, VALIDATED, Ledger, text
+from robustgap.analysis.ledger.extension import extended, extended_bits
+from robustgap.analysis.ledger.measure_csv import read_measures
+from robustgap.analysis.ledger.origins import arithmetic, flag_other_arithmetic, trainings
+
+BITS = ["bits", "index_sha"]
+LOOKED_AT = {"last": "epochs", "best": "best_epoch"}  # which number of run.json is the epoch of a checkpoint
+LOGGED = {**VALIDATED, TRAIN_LOSS: TRAIN_LOSS}  # columns of runs, by what a log calls them
+READ = [*COLUMNS["outcomes"], *BITS, "reason"]
+# Settings that the tables of a study without runs of its own still have (NA unless the model's entry tells).
+FEWEST_SETTINGS = ("data", "architecture", "defense", "norm", "eps")
+
+
+def logged(log: Path, epoch: int) -> dict[str, float]:
+    """Of an epoch, accuracy on the validation images, clean and under PGD-10, as fractions, and the training loss; {}
+    without a log.
+
+    Raises ValueError, naming the file, when it does not hold them.
+    """
+    if not log.is_file():
+        return {}
+    try:
+        lines = pd.read_csv(log).set_index("epoch")
+        return {name: float(lines.loc[epoch, told]) for name, told in LOGGED.items()}
+    except (KeyError, ValueError, TypeError) as error:
+        wanted = ", ".join(LOGGED.values())
+        raise ValueError(f"{log}: found no {wanted} of epoch {epoch}, wanted a whole training log") from error
+
+
+def grid_row(entry: dict, plan: dict, results: Path) -> dict:
+    """What is known about one checkpoint of a run: its settings, and its run.json where training came to an end."""
+    run = entry["run"]
+    settings = {key: text(value) for key, value in plan["runs"][run]["settings"].items()}
+    row = {"run": run, "checkpoint": entry["checkpoint"], "source": "grid", **settings}
+    path = results / "runs" / run / "run.json"
+    if not path.is_file():
+        return {**row, "status": "failed", "reason": f"no runs/{run}/run.json: training did not come to its end"}
+    record = read_json(path, ["run", "status", "reason", "flags", "epochs", "seconds", "device"])
+    if record["run"] != run:
+        raise ValueError(f"{path}: found the record of run {record['run']}, wanted {run}")
+    if record["status"] not in ("finished", "collapsed"):
+        raise ValueError(f"{path}: found status {record['status']!r}, wanted finished or collapsed")
+    done = {key: record[key] for key in ("status", "reason", "seconds", "device")}
+    # The column `epochs` tells how many were trained, unless the number of epochs is an axis of the study.
+    epochs = settings["epochs"] if "epochs" in plan["axes"] else text(record["epochs"])
+    judged = logged(path.with_name("log.csv"), record.get(LOOKED_AT[entry["checkpoint"]], record["epochs"]))
+    made = {
+        "arithmetic": arithmetic(record.get("made_by", [])),
+        "weights_sha256": record.get("weights_sha256", {}).get(entry["checkpoint"], ""),
+    }
+    return {**row, **done, **judged, **made, "flags": ";".join(record["flags"]), "epochs": epochs}
+
+
+def train_again(entry: dict, plan: dict, results: Path) -> None:
+    """Remove what keeps the workflow from training a damaged run again: the manifest of its batch, and the outcomes of
+    its chunk, without which nothing would miss that. What is whole is cached beside them."""
+    for made in (f"runs/{plan['runs'][entry['run']]['batch']}.json", f"outcomes/{entry['chunk']}.parquet"):
+        (results / made).unlink(missing_ok=True)
+
+
+def foreign_row(entry: dict, plan: dict) -> dict:
+    """A model that was trained elsewhere: settings are NA, save data, norm and eps."""
+    known = {"data": entry.get("dataset"), "norm": entry.get("threat"), "eps": plan["study"].get("eps")}
+    return {"source": entry["source"], "status": "finished", **{key: text(value) for key, value in known.items()}}
+
+
+def run_table(plan: dict, results: Path) -> pd.DataFrame:
+    """The table `runs` before outcomes are looked at."""
+    rows = []
+    for model, entry in plan["models"].items():
+        try:
+            row = grid_row(entry, plan, results) if entry["source"] == "grid" else foreign_row(entry, plan)
+        except ValueError as error:  # only a run has files
+            train_again(entry, plan, results)
+            raise ValueError(f"{error}: run again, and it is trained anew") from error
+        rows.append({"model": model, **row})
+    settings = dict.fromkeys(key for run in plan["runs"].values() for key in run["settings"]) or FEWEST_SETTINGS
+    first = ["run", "model", CHECKPOINT, "seed", "source"]
+    last = ["status", "flags", "reason", "epochs", "seconds", "device", *LOGGED, *MADE]
+    middle = [key for key in settings if key not in [*first, *last]]
+    # object: a column that no row fills would be a column of floats, which takes no text
+    table = pd.DataFrame(rows, columns=[*first, *middle, *last], dtype=object)
+    blank = {key: "" for key in ("flags", "reason", "device", *MADE)}
+    table = table.fillna({**dict.fromkeys([*first, *middle, "epochs"], NA), **blank})
+    numbers = dict.fromkeys(["seconds", *LOGGED], float)
+    return table.astype({**dict.fromkeys(table.columns, str), **numbers})
+
+
+def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:
+    """Outcomes of all chunks, with correctness bits. A chunk's missing file gives no rows; a model that could not be
+    judged has one row, with n = 0 and the reason.
+
+    Raises ValueError, naming the file, when it is truncated, lacks a column, repeats a row or names a model that is
+    not planned in its chunk.
+    """
+    parts = [pd.DataFrame(columns=READ)]
+    for chunk in plan["chunks"]:
+        path = results / "outcomes" / f"{chunk}.parquet"
+        if not path.is_file():
+            continue
+        with made_anew(path):
+            part = read_parquet(path, READ)
+        unknown = [model for model in part["model"] if plan["models"].get(model, {}).get("chunk") != chunk]
+        if unknown:
+            raise ValueError(f"{path}: found model {unknown[0]}, which the plan does not list in this chunk")
+        repeated = part[part.duplicated(["model", "split", "attack"])]
+        if len(repeated):
+            row = repeated.iloc[0]
+            raise ValueError(f"{path}: found two rows for {row['model']} {row['split']} {row['attack']}, wanted one")
+        parts += [part] if len(part) else []
+    table = pd.concat(parts[1:] or parts, ignore_index=True)
+    numbers = dict.fromkeys(["n", "accuracy", "se", "eps"], float)
+    return table.astype(numbers).astype({"n": int}).sort_values(["model", "split", "attack"], ignore_index=True)
+
+
+def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict, results: Path) -> pd.DataFrame:
+    """`runs` with each finished model that was not judged marked as failed, and the reason."""
+    told = outcomes.loc[outcomes["n"] == 0].set_index("model")["reason"]
+    judged = outcomes.loc[outcomes["n"] > 0, "model"]
+    gone = (runs["status"] == "finished") & ~runs["model"].isin(judged)
+    for place, model in runs.loc[gone, "model"].items():
+        file = f"outcomes/{plan['models'][model]['chunk']}.parquet"
+        absent = f"no rows in {file}" if (results / file).is_file() else f"missing file {file}"
+        runs.loc[place, ["status", "reason"]] = ["failed", told.get(model, absent)]
+    return runs
+
+
+def of_study(entries: dict, names: list[str], measures: pd.DataFrame) -> dict:
+    """Catalogue entries of the study's measures; one without claims for a measure written in another language."""
+    variants = measures.groupby("measure")["variant"].unique()
+    made = {name: {**NO_CLAIM, "variants": list(variants.get(name, []))} for name in names}
+    return {name: entries.get(name, made[name]) for name in names}
+
+
+def versions() -> dict:
+    """Package versions that made the ledger."""
+    return {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "pyarrow")}
+
+
+def collect(
+    results: str | Path,
+    out: str | Path,
+    catalogue: str | Path | None = None,
+    find: Callable[[str], Path] = Path,
+) -> Ledger:
+    """Read plan.json, runs/, outcomes/, measures/ and the catalogue of `results`; write the ledger into `out`.
+
+    catalogue: file written by `python -m robustgap.measures list --json` (default: catalogue.json in `results`).
+    find: the folder of the ledger that the study extends, by what it calls it.
+    Beside the ledger's own files it writes bits.parquet: per model, split and attack the packed correctness bits, so
+    that paired tests can be redone. Raises FileNotFoundError or ValueError naming the file at fault; nothing is
+    written then.
+    """
+    results, out = Path(results), Path(out)
+    plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
+    names = plan["study"]["measures"]
+    base = Ledger.load(find(plan["study"]["extends"])) if "extends" in plan["study"] else None
+    outcomes = read_outcomes(plan, results)
+    runs = flag_other_arithmetic(without_outcomes(run_table(plan, results), outcomes, plan, results))
+    outcomes = outcomes[outcomes["model"].isin(runs.loc[runs["status"] == "finished", "model"])]
+    judged = set(outcomes["model"])
+    chunks: dict[str, dict] = {chunk: {} for chunk in plan["chunks"]}
+    for model, entry in plan["models"].items():
+        chunks[entry["chunk"]][model] = model in judged
+    path = Path(catalogue) if catalogue else results / "catalogue.json"
+    with made_anew(path):
+        entries = read_json(path)
+    measures = read_measures(results, names, chunks, entries)
+    study = {key: value for key, value in plan.items() if key not in ("runs", "models", "batches", "chunks")}
+    made = {
+        "trainings": trainings(plan, results),
+        "packages": versions(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    tables = {"runs": runs, "outcomes": outcomes.drop(columns=[*BITS, "reason"]), "measures": measures}
+    ledger = Ledger(**tables, catalogue=of_study(entries, names, measures), study=study | made, path=out)
+    bits = outcomes.loc[outcomes["bits"].map(len) > 0, ["model", "split", "attack", "n", *BITS]]
+    if base:
+        ledger, bits = extended(ledger, base), extended_bits(bits, base.path)
+    ledger.check()
+    write_parquet(bits, out / "bits.parquet")
+    ledger.write(out)
+    return ledger

@@ -1,0 +1,158 @@
+"""Anybody's table with one row per model: read, checked column by column, ready for
+analysis.statistics.correlations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.model_table.bins import cut_axes, fine_axes, proposals
+from robustgap.analysis.model_table.cells import NOTHING, numeric
+from robustgap.analysis.model_table.checks import (
+    check_axes,
+    check_named_once,
+    check_outcome,
+    check_written_once,
+    nearest,
+    own_seeds,
+)
+from robustgap.analysis.model_table.columns import alike, average_row, default_measures, summary_rows
+from robustgap.analysis.model_table.files import read_any
+from robustgap.analysis.models.design import EMPTY
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """A checked table: numbers are floats (NaN where missing or infinite), axes and seed are text.
+
+    notes: what a reader must know about how the table was understood, a sentence each. columns: all of the file.
+    own_seeds: axes whose cells do not fix the seed. fine: `rows` as increments take their settings, where that differs.
+    """
+
+    rows: pd.DataFrame
+    axes: list[str]
+    outcome: str
+    measures: list[str]
+    seed_column: str | None
+    notes: list[str]
+    columns: Sequence[str] = ()
+    own_seeds: Sequence[str] = ()
+    fine: pd.DataFrame | None = None
+
+
+def column(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.Series:
+    """A column by name. Raises LookupError naming the role it was wanted for and the nearest column."""
+    if name not in table.columns:
+        found = ", ".join(f'"{other}"' if "," in other else other for other in table.columns if other)
+        raise LookupError(f"{path}: wanted {role} column {name!r}{nearest(name, table.columns)} (found: {found})")
+    return table[name]
+
+
+class Reader:
+    """Numeric columns of one table by name and role, each told once where there is something to tell."""
+
+    def __init__(self, table: pd.DataFrame, path: str | Path):
+        self.table, self.path, self.notes = table, path, list[str]()
+
+    def __call__(self, name: str, role: str, least: float = -np.inf) -> pd.Series:
+        """The column as numbers. Raises LookupError (no such column) or ValueError (text, or a value below `least`)."""
+        cells = column(self.table, name, role, self.path)
+        values, notes = numeric(cells, name, role, self.path)
+        if (low := (values < least).to_numpy()).any():
+            place = int(low.argmax())
+            found = f"{self.path}, row {place + 1}: {role} column {name!r} has {cells.iloc[place]}"
+            raise ValueError(f"{found}, wanted numbers of {least:g} or more")
+        self.notes += [note for note in notes if note not in self.notes]
+        return values
+
+
+def sizes(read: Reader, name: str, role: str, least: float) -> pd.Series:
+    """A column of numbers of `least` or more. Raises ValueError where one is below, or all are missing."""
+    if (found := read(name, role, least)).isna().all():
+        raise ValueError(f"{read.path}: {role} column {name!r} has no value, wanted numbers of {least:g} or more")
+    return found
+
+
+def keyed_rows(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> tuple[pd.DataFrame, list[str]]:
+    """The columns that tell models apart ({name: role}), as text, EMPTY where a cell is, and notes on those."""
+    rows = pd.DataFrame({name: column(table, name, role, path).str.strip() for name, role in roles.items()})
+    empty, notes = rows.apply(lambda cells: cells.str.lower().isin(["", *NOTHING])), []
+    rows = rows.mask(empty, EMPTY)
+    for name, role in roles.items():
+        check_written_once(rows[name], name, role, path)
+        if many := int(empty[name].sum()):
+            told = f"{many} empty cells are" if many > 1 else "1 empty cell is"
+            notes.append(f"column {name}: {told} taken as the value {EMPTY}")
+        notes += alike(rows[name], name)
+    return rows, notes
+
+
+def seed_notes(free: Sequence[str]) -> list[str]:
+    """What is said of the axes `own_seeds`, if any."""
+    own = "runs that differ in it have seeds of their own, so that its cells do not fix the seed"
+    return [f"psi of {', '.join(free)}: {own}"] if free else []
+
+
+def read_models(
+    path: str | Path,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str] | None = None,
+    seed_column: str | None = None,
+    se: str | None = None,
+    beside: Sequence[str] = (),
+    state: Sequence[str] = (),
+    counts: Sequence[str] = (),
+    bins: Mapping[str, int] | None = None,
+) -> ModelTable:
+    """Read and check a table with one row per model; without `measures`, all numeric columns without another role.
+
+    se: column of the outcome's standard error; beside: other numeric columns that are no measures, counts: such of
+    images; state: such that may be measures too. All are kept in `rows`. bins: numeric axes that are cut at quantiles,
+    and into how many classes (analysis.model_table.bins).
+    A model without outcome is left out; an empty cell of an axis is the value EMPTY; a measure that is nowhere defined
+    stays, and all its statistics are undefined: each is said in `notes`. Raises FileNotFoundError, LookupError (a
+    column that is not there) or ValueError (a constant outcome, an axis with one value, two models with equal axes
+    and seed, a setting written in two ways, text in a numeric column, a count of 0 or less, no rows), each one line
+    naming file, column, found and wanted.
+    """
+    table, notes, renamed = read_any(path)
+    notes += summary_rows(table)
+    roles = dict.fromkeys(axes, "axis") | ({seed_column: "seed"} if seed_column else {})
+    used = [outcome, *([se] if se else []), *beside, *counts]
+    named = [*axes, *([seed_column] if seed_column else []), *used, *(measures or [])]
+    check_named_once(named, path)
+    keys, told = keyed_rows(table, roles, path)
+    read = Reader(table, path)
+    outcomes = read(outcome, "outcome")
+    others = {se: sizes(read, se, "standard error", 0)} if se else {}
+    others |= {name: read(name, "named") for name in [*beside, *state]}
+    others |= {name: sizes(read, name, "count", 1) for name in counts}
+    if measures is None:
+        again = [own for own, name in renamed.items() if name in [*keys, *used]]
+        measures, chosen = default_measures(table, [*keys, *used, *again])
+        told.append(chosen)
+    if not measures:
+        raise ValueError(f"{path}: found no numeric column to be a measure, wanted at least one")
+    numbers = {name: read(name, "measure") for name in measures}
+    notes += told + read.notes
+    empty = [name for name, values in numbers.items() if values.isna().all()]
+    notes += [f"measure {name}: no value at all; its statistics are undefined" for name in empty]
+    known = outcomes.notna()
+    if not known.all():
+        notes.append(f"outcome {outcome}: {(~known).sum()} of {len(known)} models have none and are left out")
+    check_outcome(outcomes[known], path)
+    rows = pd.concat([keys, pd.DataFrame({outcome: outcomes, **others, **numbers})], axis=1)[known]
+    rows = rows.reset_index(drop=True)
+    check_axes(rows, axes, seed_column, path)
+    notes += average_row(rows, axes, outcome)
+    exact, bins = rows, bins or {}
+    rows, run, told = cut_axes(exact, axes, bins, seed_column, path)
+    fine, finer = fine_axes(exact, bins, path)
+    free = own_seeds(rows, axes, run)
+    notes += told + finer + proposals(rows, axes)
+    notes += seed_notes([axis for axis in free if axis not in bins]) if seed_column else []
+    return ModelTable(rows, list(axes), outcome, list(measures), run, notes, list(table.columns), free, fine)

@@ -1,0 +1,95 @@
+"""What a table of models must be before its columns mean anything: one clear line for each that it is not."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.models.checkpoints import expanded
+from robustgap.analysis.models.design import codes, in_grid
+
+
+def nearest(name: str, columns: Iterable[str]) -> str:
+    """ "; did you mean 'batch'?" for 'Batchs', whatever its capitals; '' where no column is near."""
+    small = {column.casefold(): column for column in columns}
+    near = difflib.get_close_matches(name.casefold(), small, n=1, cutoff=0.5)
+    quoted = " (in quotes, as it has a comma)" if near and "," in near[0] else ""
+    return f"; did you mean {small[near[0]]!r}{quoted}?" if near else ""
+
+
+def check_named_once(named: Sequence[str], path: str | Path) -> None:
+    """Raise ValueError where one column is named for two things."""
+    if twice := [name for place, name in enumerate(named) if name in named[:place]]:
+        raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
+
+
+def check_outcome(known: pd.Series, path: str | Path) -> None:
+    """Raise ValueError unless the values of the outcome that are known differ."""
+    if known.nunique() < 2:
+        found = f"the one value {known.iloc[0]:g}" if len(known) else "no value"
+        raise ValueError(f"{path}: outcome column {known.name!r} has {found}, wanted at least two different ones")
+
+
+def check_varies(rows: pd.DataFrame, axes: Sequence[str], path: str | Path) -> None:
+    """Raise ValueError for an axis with one value."""
+    for axis in axes:
+        if rows[axis].nunique() < 2:
+            raise ValueError(f"{path}: axis {axis!r} has the one value {rows[axis].iloc[0]!r}, wanted at least two")
+
+
+def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None, path: str | Path) -> None:
+    """Raise ValueError for an axis with one value, or two models with equal axes and seed."""
+    check_varies(rows, axes, path)
+    rows = expanded(rows, axes)
+    keys = [*axes, *([seed_column] if seed_column else [])]
+    code = codes(rows, keys)
+    _, first, count = np.unique(code, return_index=True, return_counts=True)
+    if keys and count.max() > 1:
+        row = rows.iloc[first[count > 1][0]]
+        where = ", ".join(f"{key}={row[key]}" for key in keys)
+        hint = "" if seed_column else "; is there a seed column to name with --seed-column?"
+        raise ValueError(
+            f"{path}: found {count[count > 1][0]} models with {where}, wanted one (every setting that "
+            f"differs must be an axis){hint}"
+        )
+
+
+def compared(rows: pd.DataFrame, axis: str, fixed: Sequence[str]) -> int:
+    """How many models have another one with equal columns `fixed` and another value of the axis."""
+    cell = codes(rows, fixed)
+    pairs = np.unique(np.stack([cell, codes(rows, [axis])]), axis=1)
+    return int((np.bincount(pairs[0])[cell] > 1).sum()) if len(rows) else 0
+
+
+def own_seeds(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None) -> list[str]:
+    """Axes whose runs of different values hardly share seeds: fixing the seed leaves less than half of the models that
+    can be compared without it. So it is for all axes where each run has a seed of its own."""
+    grid, found = rows[in_grid(rows, axes)] if axes else rows, []
+    for axis in axes if seed_column else []:
+        others = [other for other in axes if other != axis]
+        if 2 * compared(grid, axis, [*others, str(seed_column)]) < compared(grid, axis, others):
+            found.append(axis)
+    return found
+
+
+def exact(cell: str) -> Decimal | None:
+    """The number that a cell is, not rounded (long seeds stay apart), or None: '1_0' and 'nan' are names."""
+    try:
+        number = Decimal("nan" if "_" in cell else cell)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def check_written_once(cells: pd.Series, name: str, role: str, path: str | Path) -> None:
+    """Raise ValueError where two different texts are one number. Values are compared as text: of two tables put
+    together, one written with 0 and one with 0.0, a setting would have two values, and a model could come twice."""
+    seen: dict[Decimal, str] = {}
+    for cell in cells.unique():
+        number = exact(cell)
+        if number is not None and seen.setdefault(number, cell) != cell:
+            both = f"{seen[number]!r} and {cell!r}"
+            raise ValueError(f"{path}: found {both} in {role} column {name!r}, wanted one way of writing a number")

@@ -1,0 +1,90 @@
+"""What the columns and rows of a table are likely to be, told where nobody said: measures, ids, times, summaries."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.model_table.cells import parsed
+from robustgap.analysis.models.design import EMPTY
+
+IDS = {"id", "ids", "uid", "uuid", "seed"}  # last words of names
+WHOLE_IDS = {"index", "idx", "row", "no", "nr", "number", "run", "job", "trial", "pid", "level 0"}
+TIMES = {"time", "times", "timestamp", "datetime", "date", "seconds", "minutes", "hours", "runtime", "walltime"}
+TIMES |= {"elapsed", "duration", "started", "finished", "ended", "created", "updated", "modified"}
+FEWEST_PLACES = 8  # rows from which on a column 0, 1, 2, ... is taken for a row number
+
+
+def is_id_or_time(name: str, numbers: pd.Series) -> bool:
+    """Whether a numeric column tells rows or times apart, by its name (`Unnamed: 0`, run_id, train_time) or because it
+    numbers the rows: no property of a network."""
+    words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+    words = " ".join(re.split(r"[^a-z0-9]+", words.lower())).strip()
+    each = words.split()
+    if words in WHOLE_IDS or re.fullmatch(r"unnamed( \d+)*", words) or TIMES & set(each) or IDS & set(each[-1:]):
+        return True
+    steps, first = np.arange(len(numbers)), numbers.iloc[0]
+    return len(numbers) >= FEWEST_PLACES and first in (0, 1) and bool((numbers == first + steps).all())
+
+
+def default_measures(table: pd.DataFrame, used: Iterable[str]) -> tuple[list[str], str]:
+    """Columns without a role that hold numbers: nothing but numbers and empty cells, or numbers in most cells (a few
+    words among numbers are a fault to be told, words with a few numbers among them are names). Ids, times and columns
+    of true and false are left out; the sentence says which columns were, and why."""
+    chosen: list[str] = []
+    kinds: dict[str, list[str]] = {"no numbers": [], "ids or times": [], "true or false": []}
+    for name in table.columns.difference([*used, ""], sort=False):
+        found = parsed(table[name])
+        if found.true_or_false:
+            kinds["true or false"].append(name)
+        elif found.bad.sum() > found.numbers.notna().sum():
+            kinds["no numbers"].append(name)
+        elif is_id_or_time(name, found.numbers):
+            kinds["ids or times"].append(name)
+        else:
+            chosen.append(name)
+    left = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+    asked = "; --measures takes them all the same" if kinds["ids or times"] or kinds["true or false"] else ""
+    told = f"measures: {', '.join(chosen) or 'none'}" + (f" ({'; '.join(left)}{asked})" if left else "")
+    return chosen, told
+
+
+def summary_rows(table: pd.DataFrame) -> list[str]:
+    """A warning for each column in which rows are called `mean`, `std` and the like, each once: a summary of the other
+    rows, not a model."""
+    words, notes = {"mean", "average", "avg", "median", "std", "sum", "total", "min", "max", "count"}, []
+    for place in range(table.shape[1]):
+        cells = table.iloc[:, place].str.strip().str.lower()
+        rows = np.flatnonzero(cells.isin(words) & ~cells.duplicated(keep=False))
+        if len(rows):
+            named = ", ".join(f"row {row + 1} ({table.iloc[row, place].strip()})" for row in rows)
+            where = f"column {name}" if (name := str(table.columns[place])) else "the column without a name"
+            notes.append(f"warning: {where}: {named}: a summary of the others, not a model? If so, take it out")
+    return notes
+
+
+def average_row(rows: pd.DataFrame, axes: Sequence[str], outcome: str) -> list[str]:
+    """A warning where the one row without any setting has the mean of all other rows' outcomes."""
+    place = np.flatnonzero((rows[list(axes)] == EMPTY).all(axis=1))
+    values = rows[outcome].to_numpy(float)
+    if (
+        not axes
+        or len(place) != 1
+        or not np.isclose(values[place[0]], np.delete(values, place).mean(), rtol=1e-6, atol=0)
+    ):
+        return []
+    told = "the outcome of the row without settings is the mean of all others"
+    return [f"warning: {told} ({values[place[0]]:g}): no model? If so, take it out"]
+
+
+def alike(cells: pd.Series, name: str) -> list[str]:
+    """A warning where two values of a column differ in nothing but capitals or spaces: `at` beside `AT`."""
+    groups: dict[str, list[str]] = {}
+    for cell in cells.unique():
+        groups.setdefault(re.sub(r"\s+", " ", cell).casefold(), []).append(cell)
+    return [
+        f"warning: column {name}: {' and '.join(map(repr, same))} are taken as different values"
+        for same in groups.values()
+        if len(same) > 1
+    ]

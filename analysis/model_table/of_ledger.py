@@ -1,0 +1,42 @@
+"""The models of a ledger as a checked table with one row per model, as analysis.model_table makes them of anybody's."""
+
+from collections.abc import Sequence
+
+from robustgap.analysis.files import require_columns, with_numbers
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.model_table import ModelTable
+from robustgap.analysis.model_table.checks import check_named_once, check_varies
+from robustgap.analysis.models.design import in_grid
+from robustgap.analysis.models.flags import model_table
+from robustgap.analysis.models.shared_images import of_ledger, ranking_error
+
+
+def read_ledger_table(
+    ledger: Ledger,
+    *,
+    axes: Sequence[str] | None = None,
+    outcome: str | None = None,
+    measures: Sequence[str] | None = None,
+    se: str | None = None,
+) -> tuple[ModelTable, str]:
+    """The table, with the ledger's own axes, outcome and measures where none are named, and the column of the
+    outcome's standard error: without a name, that of what images do not do to all gaps alike.
+
+    Raises ValueError, in one line, for a column that is not there, is named twice or is no number, an axis with one
+    value, or no two models of the grid with different outcomes.
+    """
+    rows, outcome, own = model_table(ledger), outcome or ledger.outcome, axes is None
+    axes, measures, error = list(axes or ledger.axes), list(measures or ledger.columns), se or f"se_{outcome}"
+    check_named_once([*axes, outcome, error, *measures], ledger.path)
+    require_columns(rows, [*axes, outcome, error, *measures], ledger.path)
+    rows = with_numbers(rows, [outcome, error, *measures], ledger.path)
+    known = rows[rows[outcome].notna()]
+    if known.loc[in_grid(known, axes), outcome].nunique() < 2:
+        raise ValueError(
+            f"{ledger.path}: outcome {outcome!r}: wanted at least two models of the grid with different ones"
+        )
+    if not own:
+        check_varies(known, axes, ledger.path)
+    if not se:
+        rows[error] = ranking_error(rows, outcome, of_ledger(ledger, rows, outcome))
+    return ModelTable(rows, axes, outcome, measures, "seed", [], list(rows.columns)), error

@@ -1,0 +1,102 @@
+"""How far the image noise of two models' gaps is alike, because all models are judged on the same images.
+
+The error of a gap, e_i = (error of the training accuracy) - (error of the test accuracy), has the variance se_i^2. Two
+models that fail on the same images have errors that move together: what they share cannot set one above the other.
+From the correctness bits b_it of model i on image t, with accuracies p_i and N images of a split,
+
+    corr(e_i, e_j) = sum over splits and images of (b_it - p_i) (b_jt - p_j) / N^2 / (se_i se_j),
+
+averaged over pairs of models of one run, of one configuration (other seeds), and of different configurations.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.files import read_parquet
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.models.design import codes, configurations
+
+NUMBERS_AT_ONCE = 4_000_000  # correctness bits that are unpacked at a time
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Mean correlation of the image noise of two models: of one run, of one configuration but different runs, and of
+    different configurations (`everywhere`). All 0: independent."""
+
+    run: float = 0.0
+    configuration: float = 0.0
+    everywhere: float = 0.0
+
+
+def read_bits(path: str | Path, attack: str, models: list[str]) -> dict[str, tuple[np.ndarray, int]] | None:
+    """Packed correctness bits (models, bytes) and the number of images, of the splits 'train' and 'test'.
+
+    None where there are no models, the file is missing, a model has no bits, or models were judged on different
+    images. Raises ValueError for a file that is no readable parquet.
+    """
+    if not models or not Path(path).is_file():
+        return None
+    table = read_parquet(path, ["model", "split", "attack", "n", "bits", "index_sha"])
+    table = table[table["attack"] == attack]
+    found = {}
+    for split in ("train", "test"):
+        part = table[table["split"] == split].set_index("model").reindex(models)
+        if part["bits"].isna().any() or len(set(part["index_sha"])) != 1:
+            return None
+        found[split] = np.stack([np.frombuffer(bits, np.uint8) for bits in part["bits"]]), int(part["n"].iloc[0])
+    return found
+
+
+def pair_sums(errors: np.ndarray, group: np.ndarray) -> float:
+    """Sum of errors_i . errors_j over ordered pairs i, j (also i = j) of rows of one group; rows sorted by group."""
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    return float((np.add.reduceat(errors, starts, axis=0) ** 2).sum())
+
+
+def sharing(bits: dict[str, tuple[np.ndarray, int]], configuration: np.ndarray, run: np.ndarray) -> Sharing:
+    """The mean correlations, from packed bits and the numbers of each model's configuration and run.
+
+    A kind of pairs that does not occur takes the correlation of the next wider kind. Models whose gap has no image
+    noise at all (accuracies of 0 or 1) do not count. No matrix of pairs is formed: sums over groups are squared.
+    """
+    right = {split: np.bitwise_count(rows).sum(axis=1) / n for split, (rows, n) in bits.items()}
+    variance = sum(p * (1 - p) / bits[split][1] for split, p in right.items())
+    order = np.lexsort((run, configuration))
+    order = order[variance[order] > 0]
+    groups = [np.arange(len(order)), run[order], configuration[order], np.zeros(len(order), dtype=int)]
+    sums = np.zeros(len(groups))
+    step = max(1, NUMBERS_AT_ONCE // (8 * max(1, len(order))))
+    for split, (rows, n) in bits.items():
+        scale, p = 1 / (n * np.sqrt(variance[order])), right[split][order]
+        for first in range(0, rows.shape[1], step):
+            images = np.unpackbits(rows[order, first : first + step], axis=1)[:, : n - 8 * first]
+            errors = (images - p[:, None]) * scale[:, None]
+            sums += [pair_sums(errors, group) for group in groups]
+    pairs = np.array([(np.unique(group, return_counts=True)[1] ** 2).sum() for group in groups])
+    sums, pairs = np.diff(sums), np.diff(pairs)  # pairs of a group that are in no narrower one
+    found = [0.0]
+    for total, count in zip(sums[::-1], pairs[::-1], strict=True):
+        found.append(float(total / count) if count else found[-1])
+    return Sharing(run=found[3], configuration=found[2], everywhere=found[1])
+
+
+def of_ledger(ledger: Ledger, table: pd.DataFrame, outcome: str) -> Sharing | None:
+    """How alike the image noise of the models' gaps is; None where their bits are not at hand, or the gap is about a
+    part of the training images. table: `ledger.models()`."""
+    table = table[table[outcome].notna()]
+    attack = outcome.removeprefix("gap_")
+    bits = None if attack.endswith("_rest") else read_bits(ledger.path / "bits.parquet", attack, list(table["model"]))
+    if bits is None:
+        return None
+    block = configurations(table, ledger.axes)
+    run = codes(pd.DataFrame({"block": block, "seed": table["seed"].to_numpy(str)}), ["block", "seed"])
+    return sharing(bits, block, run)
+
+
+def ranking_error(table: pd.DataFrame, outcome: str, shared: Sharing | None) -> pd.Series:
+    """Standard error of each gap from what images do not do to all gaps alike: a shift of all turns no two round."""
+    return table[f"se_{outcome}"] * np.sqrt(1 - (shared.everywhere if shared else 0))

@@ -1,0 +1,132 @@
+"""Gradient boosted trees on binary columns, many fits at once.
+
+The increments of analysis.verdicts.statements need hundreds of fits of the same small table: one for each configuration
+left out, and for each random draw. All of them grow together here, a level of all trees in a few products of arrays,
+which takes a tenth of the time of one fit after the other; without random choices the predictions are scikit-learn's.
+J. H. Friedman, Stochastic gradient boosting, Computational Statistics & Data Analysis 2002.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TREES, RATE, DEPTH = 30, 0.2, 3
+SUBSAMPLE, FEATURES = 0.7, 0.6  # shares of the rows that grow a tree, and of the columns that a split may choose from
+CHUNK = 2**13  # fits times rows that grow at once: their arrays fit into a processor's cache
+NODES = ([0], [1, 2], [3, 5, 4, 6])  # by depth, in the order in which `grow` keeps them: left halves, then right ones
+TIED = 1e-9  # relative difference below which two gains are equal: rounding must not choose between columns
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of several fits: rows (draws, TREES, rows) choose the rows of each tree, features (draws, TREES,
+    2^DEPTH - 1, columns) the columns of each split, the least first."""
+
+    rows: np.ndarray
+    features: np.ndarray
+
+
+def make_draws(draws: int, rows: int, columns: int, seed: int) -> Draws:
+    """The random numbers of `draws` fits of a table (rows, columns)."""
+    rng = np.random.default_rng([seed, rows, columns])
+    return Draws(rng.random((draws, TREES, rows)), rng.random((draws, TREES, 2**DEPTH - 1, columns)))
+
+
+def chosen_rows(known: np.ndarray, order: np.ndarray, subsample: float) -> np.ndarray:
+    """Which rows grow a tree: of the known ones a share `subsample`, at least one, those that come first in the order.
+
+    known (..., rows) bool; order (..., rows): positions of rows. Bool, of the shape of order.
+    """
+    wanted = np.maximum((subsample * known.sum(axis=-1, keepdims=True)).astype(int), 1)
+    taken = np.take_along_axis(known, order, axis=-1)
+    taken &= np.cumsum(taken, axis=-1, dtype=np.int32) <= wanted
+    chosen = np.empty(order.shape, dtype=bool)
+    np.put_along_axis(chosen, order, taken, axis=-1)
+    return chosen
+
+
+def best_splits(sums: np.ndarray, priority: np.ndarray, allowed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The column by which each node is split, and whether it can be split at all: (nodes, fits) each.
+
+    sums (q + 1, nodes, 2, fits): weights, and weights times residuals, of the rows of a node that have a 1 in a column,
+    and of all its rows. priority (q, nodes, fits): rank in which columns are looked at; `allowed` of them are, or as
+    many as it takes to find one that separates rows. The gain of a split is w_l w_r / (w_l + w_r) (mean_l - mean_r)^2.
+    """
+    (right, right_pull), (whole, whole_pull) = (
+        np.ascontiguousarray(part.transpose(2, 0, 1, 3)) for part in (sums[:-1], sums[-1:])
+    )
+    left = whole - right
+    valid = (right > 0) & (left > 0)
+    # With a = whole, the difference of means is (right_pull a - whole_pull right) / (right left).
+    apart = right_pull * whole - whole_pull * right
+    nearest = np.where(valid, priority, len(priority)).min(axis=0)
+    looked_at = valid & ((priority < allowed) | (priority == nearest))
+    gain = np.where(looked_at, apart**2 / np.where(valid, right * left * whole, 1), -1.0)
+    best = gain.max(axis=0)
+    return np.argmax(gain >= best - TIED * np.abs(best), axis=0), nearest < len(priority)
+
+
+def grow(
+    columns: np.ndarray, y: np.ndarray, weight: np.ndarray, order: np.ndarray, priority: np.ndarray, shares: tuple
+) -> np.ndarray:
+    """Predictions for all rows of fits that share no random numbers: (fits, rows).
+
+    weight (fits, rows); order (fits, TREES, rows); priority (fits, TREES, 2^DEPTH - 1, q): ranks of the columns.
+    """
+    fits, rows = weight.shape
+    subsample, allowed = shares
+    counted = np.column_stack([columns, np.ones(rows)]).T.copy()  # the last: all rows of a node
+    binary, known = (columns > 0).ravel(), weight > 0
+    at, fit = columns.shape[1] * np.arange(rows), np.arange(fits)[:, None]
+    turn = np.ascontiguousarray(priority.transpose(1, 3, 2, 0))  # (TREES, q, nodes, fits)
+    chosen = chosen_rows(known[:, None], order, subsample) if subsample < 1 else None
+    predicted = np.repeat(((weight @ y) / weight.sum(axis=1))[:, None], rows, axis=1)
+    for tree in range(TREES):
+        mass = weight if chosen is None else weight * chosen[:, tree]
+        both = np.stack([mass, mass * (y - predicted)])
+        sums = (counted @ both.reshape(-1, rows).T).reshape(-1, 1, 2, fits)
+        node = np.zeros((fits, rows), dtype=np.intp)
+        for level in range(DEPTH):
+            nodes = 2**level
+            column, splits = best_splits(sums, turn[tree][:, NODES[level]], allowed)
+            place = fits * node + fit
+            turned = binary[at + column.ravel()[place]] & splits.ravel()[place]
+            if level < DEPTH - 1:  # right halves are summed, left ones are the rest
+                inside = (turned & (node == np.arange(nodes)[:, None, None])).astype(float)
+                right = (counted @ (both * inside[:, None]).reshape(-1, rows).T).reshape(sums.shape)
+                sums = np.concatenate([sums - right, right], axis=1)
+            node += nodes * turned
+        right = np.take_along_axis(sums, column[None, :, None], axis=0)[0] * splits[:, None]
+        whole, total = np.concatenate([sums[-1] - right, right]).transpose(1, 0, 2)
+        predicted += RATE * (total / np.where(whole > 0, whole, 1)).ravel()[fits * node + fit]
+    return predicted
+
+
+def boosted(
+    columns: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    draws: Draws,
+    *,
+    subsample: float = SUBSAMPLE,
+    features: float = FEATURES,
+) -> np.ndarray:
+    """Predictions for all rows, the mean over the draws: (fits, rows).
+
+    columns (rows, q): 0 or 1; y (rows,); weight (fits, rows): 0 where a fit does not see a row.
+    """
+    fits, rows = weight.shape
+    many, q = len(draws.rows), columns.shape[1]
+    if not q:
+        return np.repeat(((weight @ y) / weight.sum(axis=1))[:, None], rows, axis=1)
+    order = np.argsort(draws.rows, axis=2)
+    priority = np.argsort(np.argsort(draws.features, axis=3), axis=3)
+    if features >= 1:
+        priority[:] = np.arange(q)
+    shares = subsample, max(int(features * q), 1)
+    fit, draw = (part.ravel() for part in np.indices((fits, many)))
+    total = np.zeros((fits, rows))
+    for start in range(0, len(fit), size := max(CHUNK // rows, 1)):
+        own, drawn = fit[start : start + size], draw[start : start + size]
+        np.add.at(total, own, grow(columns, y, weight[own], order[drawn], priority[drawn], shares))
+    return total / many

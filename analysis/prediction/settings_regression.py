@@ -1,0 +1,211 @@
+"""Predicting an outcome from the training settings alone, out of fold, by ridge regression and by boosted trees.
+
+Settings say the same of all models of a *cell* (configuration and checkpoint rule), so that everything here is about
+cells, weighted by their models. A fold keeps the cells of a configuration together: up to LEAVE_ONE configurations each
+is a fold of its own, and nothing is dealt; of more, DEALS deals into FOLDS folds are made, and a model's prediction is
+the mean over the deals. What belongs to the settings alone is computed once and shared by all measures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.models.canonical import canonical_codes
+from robustgap.analysis.models.checkpoints import expanded, shares
+from robustgap.analysis.prediction.boosting import boosted, make_draws
+from robustgap.analysis.ranks.influence import FEWEST_FREE, interactions
+
+LEAVE_ONE = 100  # configurations
+DEALS, FOLDS = 5, 10
+INNER_FOLDS = 3
+PENALTIES = np.logspace(-3, 3, 13)  # of ridge, times the number of models, for columns of variance 1
+TREE_DRAWS, INNER_DRAWS = 10, 2  # random draws of the trees that a prediction is the mean of
+LEARNERS = ("ridge", "trees")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The columns that settings are given as, one row per cell.
+
+    order: 2, or less where there are too few configurations for two-way interactions (1), or for any of it (0);
+    linear (m, p): main effects and, with order 2, all two-way interactions; switches (m, q): whether a cell has each
+    value of each axis, for trees, which find interactions by themselves; block (m,): configuration of each cell, 0, 1,
+    ...; weight (m,): models of each cell. model, cell, share (rows,): a row for each cell that a model (0, 1, ...)
+    stands in, and how much of it counts there: one that is both checkpoints stands in two cells, half in each.
+    """
+
+    order: int
+    linear: np.ndarray
+    switches: np.ndarray
+    block: np.ndarray
+    weight: np.ndarray
+    model: np.ndarray
+    cell: np.ndarray
+    share: np.ndarray
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Means of the models' values (n,) in each cell: (m,)."""
+        return np.bincount(self.cell, self.share * values[self.model], len(self.weight)) / self.weight
+
+    def of_models(self, rows: np.ndarray) -> np.ndarray:
+        """What is said of each row, (rows,) or (rows, k), as the mean over the rows of each model: (n,) or (n, k)."""
+        found = np.zeros((self.model.max() + 1, *rows.shape[1:]))
+        np.add.at(found, self.model, rows * self.share.reshape(-1, *[1] * (rows.ndim - 1)))
+        return found
+
+
+def make_design(
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    outcome: str,
+    block: np.ndarray,
+    held_out: int,
+    *,
+    apart: Sequence[str] = (),
+) -> Design:
+    """table: one row per model, axes as text; block (n,): their configurations, 0, 1, .... held_out: configurations in
+    the largest fold; the others must leave FEWEST_FREE degrees of freedom to the columns that differ between
+    configurations. apart: axes that tell cells apart, so that each is in one fold, but have no columns."""
+    places = expanded(table, [*axes, *apart])
+    model, share = places.index.to_numpy(int), shares(places)
+    y = table[outcome].to_numpy(float)[model]
+    codes = canonical_codes(places[list(axes)], y, share)
+    every = np.column_stack([codes, canonical_codes(places[list(apart)], y, share)])
+    _, first, cell = np.unique(every, axis=0, return_index=True, return_inverse=True)
+    cell = cell.reshape(-1)
+    levels, own = codes[first], block[model][first]
+    rest = np.bincount(cell, share), model, cell, share
+    values = [level[:, None] == np.unique(level)[len(np.unique(level)) == 2 :] for level in levels.T]
+    switches = np.concatenate(values, axis=1).astype(float) if values else np.zeros((len(levels), 0))
+    main, pairs = interactions(levels, 1), interactions(levels, 2)
+    for order, columns in ((2, np.concatenate([main, pairs], axis=1)), (1, main)):
+        if train_freedom(columns, own) - held_out >= FEWEST_FREE:
+            return Design(order, columns, switches, own, *rest)
+    return Design(0, main[:, :0], switches, own, *rest)
+
+
+def train_freedom(columns: np.ndarray, block: np.ndarray) -> int:
+    """Number of blocks less the rank of the blocks' mean columns (and of a constant)."""
+    block = np.unique(block, return_inverse=True)[1]
+    size = np.bincount(block)
+    means = np.stack([np.bincount(block, column) / size for column in columns.T] + [np.ones(len(size))], axis=1)
+    return len(size) - int(np.linalg.matrix_rank(means))
+
+
+def bearable(design: Design, known: np.ndarray, folds: Sequence[np.ndarray]) -> bool:
+    """Whether the configurations of the models `known` (n,) bool leave FEWEST_FREE degrees of freedom to the columns
+    outside each fold (m,) of each deal: of fewer, settings reproduce any numbers."""
+    cells = np.isin(design.block, design.block[np.unique(design.cell[known[design.model]])])
+    if not cells.any():
+        return False
+    first = np.unique(design.block[cells], return_index=True)[1]
+    held_out = max(int(np.unique(fold[cells][first], return_counts=True)[1].max()) for fold in folds)
+    return train_freedom(design.linear[cells], design.block[cells]) - held_out >= FEWEST_FREE
+
+
+def folds_of(block: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Fold of each row: blocks are dealt at random to `folds` folds (at most one per block) of nearly equal size."""
+    blocks, code = np.unique(block, return_inverse=True)
+    dealt = np.random.default_rng(seed).permutation(len(blocks)) % min(folds, len(blocks))
+    return dealt[code]
+
+
+def deals_of(configurations: int, seed: int = 0) -> list[np.ndarray]:
+    """The fold of each configuration in every deal: one, in which each is a fold, for at most LEAVE_ONE of them."""
+    place = np.arange(configurations)
+    if configurations <= LEAVE_ONE:
+        return [place]
+    return [folds_of(place, FOLDS, DEALS * seed + deal) for deal in range(DEALS)]
+
+
+def training_weights(design: Design, fold: np.ndarray) -> np.ndarray:
+    """Weights of the cells outside each fold 0, 1, ...: (folds, m)."""
+    return np.where(fold == np.arange(fold.max() + 1)[:, None], 0, design.weight)
+
+
+def padded_blocks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the rows of each block, (blocks, most rows), and which of them are there."""
+    order, size = np.argsort(block, kind="stable"), np.bincount(block)
+    place = (np.cumsum(size) - size)[:, None] + np.arange(size.max())
+    there = np.arange(size.max()) < size[:, None]
+    return order[np.where(there, place, 0)], there
+
+
+def ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge regression on columns scaled to variance 1, fitted with each row of weights: predictions for all rows of x,
+    (fits, rows), and the mean squared error that is expected of each fit, (fits,).
+
+    The penalty of a fit is the one with the least error when each block is predicted from all its other blocks: with
+    hat matrix H = (1/W + Z (Z'WZ + penalty)^-1 Z') W and residuals r, the errors of block g are (I - H_gg)^-1 r_g.
+    x (rows, p), y (rows,); weight (fits, rows): 0 where a fit does not see a row. A. Hoerl, R. Kennard, Ridge
+    regression, Technometrics 1970.
+    """
+    total = weight.sum(axis=1)
+    middle, mean = weight @ x / total[:, None], weight @ y / total
+    second = (weight[:, None] * x.T) @ x - total[:, None, None] * middle[:, :, None] * middle[:, None]
+    scale = np.sqrt(np.maximum(np.diagonal(second, axis1=1, axis2=2) / total[:, None], 0))
+    scale = np.where(scale > RANK_SCALE, scale, 1)
+    size, turn = np.linalg.eigh(second / (scale[:, :, None] * scale[:, None]))
+    along = ((x - middle[:, None]) / scale[:, None]) @ turn  # (fits, rows, p)
+    towards = np.einsum("fr,frp,fr->fp", weight, along, y - mean[:, None])
+    place, there = padded_blocks(block)
+    counted = np.where(there, weight[:, place], 0)  # (fits, blocks, k)
+    own, errors, fitted = along[:, place], [], []
+    for penalty in PENALTIES:
+        shrink = 1 / (np.maximum(size, 0) + penalty * total[:, None])
+        fitted.append(mean[:, None] + np.einsum("frp,fp->fr", along, shrink * towards))
+        hat = (own * shrink[:, None, None]) @ own.transpose(0, 1, 3, 2) + (1 / total)[:, None, None, None]
+        left = np.eye(place.shape[1]) - hat * counted[:, :, None]
+        residual = np.where(there, y[place] - fitted[-1][:, place], 0)
+        errors.append((counted * np.linalg.solve(left, residual[..., None])[..., 0] ** 2).sum(axis=(1, 2)))
+    best = np.argmin(errors, axis=0)
+    fit = np.arange(len(total))
+    return np.stack(fitted)[best, fit], np.stack(errors)[best, fit] / total
+
+
+RANK_SCALE = 1e-6  # standard deviations of 0/1 columns below this are rounding
+
+
+def trees(design: Design, y: np.ndarray, weight: np.ndarray, seed: int, draws: int = TREE_DRAWS) -> np.ndarray:
+    """Predictions for all cells from boosted trees fitted to the mean outcomes y (m,) of the cells with each row of
+    weights: (fits, m), the mean over `draws` draws."""
+    return boosted(design.switches, y, weight, make_draws(draws, len(y), design.switches.shape[1], seed))
+
+
+def trees_errors(design: Design, y: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
+    """Mean squared error of trees within the cells that each row of weights sees, in INNER_FOLDS folds: (fits,)."""
+    inner = folds_of(design.block, INNER_FOLDS, seed)
+    parts = np.arange(inner.max() + 1)[:, None]
+    within = np.where(inner == parts, 0, weight[:, None])  # (fits, folds, m)
+    seen = within.sum(axis=2) > 0
+    errors = np.full(len(weight), np.inf)  # of fits whose cells are all in one of the folds
+    able = seen.all(axis=1)
+    if able.any():
+        made = trees(design, y, within[able].reshape(-1, len(y)), seed, INNER_DRAWS).reshape(-1, len(parts), len(y))
+        squares = (made[:, inner, np.arange(len(y))] - y) ** 2
+        errors[able] = (weight[able] * squares).sum(axis=1) / weight[able].sum(axis=1)
+    return errors
+
+
+def out_of_fold(
+    design: Design, y: np.ndarray, folds: Sequence[np.ndarray], *, choose: bool = False, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Predictions (m,) of every cell from settings, by the cells of the other folds, the mean over the deals: {'ridge',
+    'trees'}, and with `choose` 'better': in each fold the learner with the smaller error in cross-validation within the
+    other folds. y (m,): mean outcomes; folds: of each deal, (m,)."""
+    names = (*LEARNERS, *(["better"] if choose else []))
+    found = {name: np.zeros(len(y)) for name in names}
+    draws = -(-TREE_DRAWS // len(folds))
+    for deal, fold in enumerate(folds):
+        weight, at = training_weights(design, fold), np.arange(len(y))
+        by_ridge, error = ridge(design.linear, y, weight, design.block)
+        by_trees = trees(design, y, weight, len(folds) * seed + deal, draws)
+        made = {"ridge": by_ridge, "trees": by_trees}
+        if choose:
+            wins = (error <= trees_errors(design, y, weight, seed))[:, None]
+            made["better"] = np.where(wins, by_ridge, by_trees)
+        for name in names:
+            found[name] += made[name][fold, at] / len(folds)
+    return found

@@ -1,0 +1,1 @@
+"""Rank statistics of arrays: Kendall's tau with bootstrap and influence, Spearman's rho, discordant pairs."""

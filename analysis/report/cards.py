@@ -1,0 +1,46 @@
+"""The measure cards of the report: what each measure is, what proves it, what it cost and how reliable it was."""
+
+import pandas as pd
+
+from robustgap.analysis.labels import with_interval
+from robustgap.analysis.ledger import Ledger, text
+from robustgap.analysis.statistics.reliability import costs
+
+INTERVAL = ("estimate", "low", "high")
+
+
+def cards(ledger: Ledger, reliability: pd.DataFrame) -> list[dict]:
+    """One card for each measure of the study: its catalogue entry, and a row for each of its columns.
+
+    reliability: reliability.csv of the statistics folder, every cell as text.
+    """
+    found = []
+    for name in dict.fromkeys(column.removesuffix(".adv") for column in ledger.columns):
+        entry = ledger.entry(name)
+        claims = [
+            f"{'rises' if sign > 0 else 'falls'} with the gap" + (f" ({variant})" if variant != "none" else "")
+            for variant, sign in (entry["expects"] or {}).items()
+            if sign
+        ]
+        listed = {key: entry.get(key, []) for key in ("invariances", "proof")}
+        defaults = ", ".join(f"{key} {text(value)}" for key, value in entry.get("defaults", {}).items())
+        card = {"name": name, **entry, **listed, "defaults": defaults, "claims": claims}
+        found.append({**card, "rows": rows(name, ledger, reliability)})
+    return found
+
+
+def rows(name: str, ledger: Ledger, reliability: pd.DataFrame) -> list[list[str]]:
+    """[variant, seconds, passes, reliability over seeds, over images] of each column of a measure, ready to print."""
+    spent, found = costs(ledger), []
+    there = ledger.measures.loc[ledger.measures["measure"] == name, "variant"]
+    plain = "without images" if (there == "none").any() else "clean"
+    estimates = reliability.set_index(["measure", "statistic"])[list(INTERVAL)]
+    for column in (column for column in (name, f"{name}.adv") if column in ledger.columns):
+        cost = [format(spent.loc[column, what], form) for what, form in (("seconds", ".2g"), ("forwards", ",.0f"))]
+        sure = [
+            with_interval(*(float(cell or "nan") for cell in estimates.loc[(column, statistic)]))
+            for statistic in ("seeds", "images")
+        ]
+        variant = "adversarial" if column.endswith(".adv") else plain
+        found.append([variant, *(cell.replace("nan", "n/a") for cell in cost), *sure])
+    return found

@@ -1,0 +1,52 @@
+"""What a report tells about a study besides its statistics: the grid, and what made the ledger."""
+
+from robustgap.analysis.ledger import NA, Ledger, text
+from robustgap.analysis.ledger.origins import told
+
+
+def either(value: object) -> str:
+    """A value of a rule that excludes combinations; any of a list."""
+    return " or ".join(map(text, value)) if isinstance(value, list) else text(value)
+
+
+def grid(ledger: Ledger) -> dict:
+    """Axes with their values, settings that do not vary, and excluded combinations with reasons."""
+    study = ledger.study["study"]
+    fixed = {key: text(value) for key, value in study.get("settings", {}).items() if key not in ledger.axes}
+    fixed |= {key: study[key] for key in ("data", "norm", "eps", "measure_images") if key in study}
+    excluded = [
+        {
+            "where": ", ".join(f"{key} = {either(value)}" for key, value in rule.get("where", {}).items()),
+            "reason": rule.get("reason", ""),
+            "count": rule.get("count", ""),
+        }
+        for rule in ledger.study.get("excluded", [])
+    ]
+    seeds = [seed for seed in sorted(set(ledger.runs["seed"])) if seed != NA]
+    sources = ledger.distinct["source"].value_counts().to_dict()
+    axes = {axis: ledger.values(axis) for axis in ledger.axes}
+    return {"axes": axes, "fixed": fixed, "excluded": excluded, "seeds": seeds, "sources": sources}
+
+
+def seconds(ledger: Ledger) -> dict[str, float]:
+    """Seconds spent on training (each run once), outcomes and measures."""
+    runs = ledger.runs.drop_duplicates("run")
+    judged = ledger.outcomes["seconds"].sum() if "seconds" in ledger.outcomes else float("nan")
+    return {"training": runs["seconds"].sum(), "outcomes": judged, "measures": ledger.measures["seconds"].sum()}
+
+
+def provenance(ledger: Ledger) -> dict:
+    """What made the ledger."""
+    codes = ledger.measures.groupby("measure")["code_id"].agg(lambda ids: ", ".join(sorted(set(map(str, ids)))))
+    images = ledger.outcomes.groupby("split")["n"].max().to_dict()
+    trained = [told(part) for part in ledger.study.get("trainings", [])]
+    devices = [device for device in sorted(set(ledger.runs["device"].astype(str))) if device]
+    return {
+        "created": ledger.study.get("created", "not recorded"),
+        "code": ledger.study.get("code", {}),
+        "packages": ledger.study.get("packages", {}),
+        "trained": trained or devices,
+        "seconds": seconds(ledger),
+        "codes": codes.to_dict(),
+        "images": images,
+    }

@@ -1,0 +1,179 @@
+"""Noise ceilings of tau: what a perfect measure would reach, since the observed gap is itself noisy.
+
+    run            tau of the observed gap with the run's infinite-image gap, g = m + b + a + r + d
+    configuration  tau of the observed gap with its expectation over seeds, mu = m + b + a
+
+in the model of analysis.statistics._components. Neither is observed. With empirical Bayes (components taken for known),
+g of the
+models of one configuration is normal given what was observed: the mean shrinks the observed gaps towards the mean of
+their checkpoint rule, the covariance says what is left open. (The shrunk gaps alone would be less spread than the
+true ones; drawn with that covariance they are as spread.) A ceiling is the tau-b that such true gaps have with gaps
+observed anew, with fresh noise: over pairs i, j with D = g_i - g_j ~ N(m, v), and noise of variance s^2,
+
+    E sign(D) sign(D + noise) = E (2 Phi(|D| / s) - 1),
+
+an average over the quantiles of N(m, v) that stands for an endless simulation. D of configurations' expectations is 0,
+a tie, within a cell. Noise is normal, equally strong everywhere save for the given standard errors. It is no bound for
+a measure that shares the gap's own image noise, as one computed on the very training images of the gap may.
+
+B. Efron and C. Morris, Stein's estimation rule and its competitors, JASA 1973; T. A. Louis, Estimating a population
+of parameter values using Bayes and empirical Bayes methods, JASA 1984 (on the spread).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from robustgap.analysis.models.shared_images import Sharing
+from robustgap.analysis.statistics._components import Components, Levels, image_covariance
+
+PAIRS = 20_000  # pairs of models drawn where there are more
+NUMBERS_AT_ONCE = 2**22  # covariances of models of one configuration held at a time, or those of a single one
+NODES = ndtri((np.arange(8) + 0.5) / 8)  # equally likely values of a standard normal number
+NAMES = ("run", "configuration")
+TIE = 1e-9  # a mean square difference below this share of the outcome's variance is rounding
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of models (left, right), and whether they are of one configuration."""
+
+    left: np.ndarray
+    right: np.ndarray
+    together: np.ndarray
+
+
+def pairs(levels: Levels, seed: int) -> Pairs:
+    """All pairs of models, or PAIRS of them drawn with replacement (seed: of that)."""
+    n = len(levels.run)
+    if n * (n - 1) // 2 <= PAIRS:
+        left, right = np.triu_indices(n, 1)
+    else:
+        rng = np.random.default_rng([seed, n])
+        left = rng.integers(n, size=PAIRS)
+        right = (left + rng.integers(1, n, size=PAIRS)) % n
+    return Pairs(left, right, levels.configuration[left] == levels.configuration[right])
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some configurations with equally many models, and the chosen pairs of models of one of them.
+
+    rows (configurations, m): models; pairs: numbers of the pairs; spot: configuration, and place of either model.
+    """
+
+    rows: np.ndarray
+    pairs: np.ndarray
+    spot: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def parts_of(levels: Levels, chosen: Pairs) -> list[Part]:
+    """All configurations by their size, as many together as NUMBERS_AT_ONCE allows: covariances of all of them, each
+    as large as the largest, might not fit into memory."""
+    blocks, found = levels.blocks, []
+    sizes = np.array([len(block) for block in blocks])
+    for size in np.unique(sizes):
+        rows = np.stack([blocks[number] for number in np.flatnonzero(sizes == size)])
+        step = max(1, NUMBERS_AT_ONCE // int(size) ** 2)
+        for part in (rows[first : first + step] for first in range(0, len(rows), step)):
+            home, place = np.full((2, len(levels.run)), -1)
+            home[part], place[part] = np.arange(len(part))[:, None], np.arange(size)
+            pairs = np.flatnonzero(chosen.together & (home[chosen.left] >= 0))
+            left, right = chosen.left[pairs], chosen.right[pairs]
+            found.append(Part(part, pairs, (home[left], place[left], place[right])))
+    return found
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Covariance structure of the models of configurations of one size, each (configurations, m, m)."""
+
+    image: np.ndarray
+    same_run: np.ndarray
+    same_rule: np.ndarray
+
+
+def arrange(rows: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> Blocks:
+    """The blocks of the models rows (configurations, m)."""
+    run, share = levels.run[rows], np.moveaxis(levels.share()[:, rows], 0, -1)
+    same_run = (run[:, :, None] == run[:, None]).astype(float)
+    return Blocks(image_covariance(se[rows], run, shared), same_run, share @ np.swapaxes(share, 1, 2))
+
+
+def posterior(residual: np.ndarray, prior: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of N(0, prior) given that it plus N(0, noise) was `residual`; (..., m), (..., m, m)."""
+    # A pseudo-inverse: models without any noise may have the same expected gap.
+    # What is 0 save for rounding, which grows with m, is 0.
+    least = max(1e-15, prior.shape[-1] * np.finfo(float).eps)
+    gain = prior @ np.linalg.pinv(prior + noise, rcond=least, hermitian=True)
+    return (gain @ residual[..., None])[..., 0], prior - gain @ prior
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What differences of models need of a covariance: variances own (n,), and covariances of the chosen pairs,
+    shared (pairs,), 0 across configurations."""
+
+    own: np.ndarray
+    shared: np.ndarray
+
+    def take(self, part: Part, covariance: np.ndarray) -> None:
+        """Take in the covariance (configurations, m, m) of the models of one part."""
+        self.own[part.rows] = np.einsum("bii->bi", covariance)
+        self.shared[part.pairs] = covariance[part.spot]
+
+    def variance(self, chosen: Pairs) -> np.ndarray:
+        """Of the difference of each chosen pair."""
+        return np.maximum(self.own[chosen.left] + self.own[chosen.right] - 2 * self.shared, 0)
+
+
+def agreement(mean: np.ndarray, variance: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """E sign(D) sign(D + e) for D ~ N(mean, variance) and e ~ N(0, noise), elementwise."""
+    difference = np.abs(mean[:, None] + np.sqrt(variance)[:, None] * NODES)
+    scale = np.sqrt(np.maximum(noise, 1e-30))[:, None]
+    return (2 * ndtr(difference / scale) - 1).mean(axis=1)
+
+
+def expected_tau(agreed: np.ndarray, tied: np.ndarray, weights: np.ndarray) -> float:
+    """tau-b of pairs with weights, of which some are tied in the measure; NaN where no pair is left."""
+    untied = weights[~tied].sum()
+    return float((weights * agreed)[~tied].sum() / np.sqrt(untied * weights.sum())) if untied > 0 else np.nan
+
+
+def ceilings(
+    y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing, found: Components, weights: np.ndarray, seed: int
+) -> dict[str, np.ndarray]:
+    """Both ceilings in every draw, {name: (draws,)}: the components of a draw go with its weights.
+
+    y, se (n,) without missing values; weights (draws, configurations); seed: of the pairs looked at. `configuration`
+    is NaN where no cell has two seeds.
+    """
+    chosen = pairs(levels, seed)
+    parts, taus = parts_of(levels, chosen), {name: np.full(len(weights), np.nan) for name in NAMES}
+    for draw, weight in enumerate(weights):
+        beta, alpha, rho, delta = (np.nan_to_num(part[draw]) for part in vars(found).values())
+        mine = weight[levels.configuration]
+        means = levels.rule_means(y, mine)
+        names = NAMES[:1] if np.isnan(found.rho[draw]) else NAMES
+        mean = {name: means.copy() for name in names}
+        left_open, fresh = (
+            {name: Spread(np.zeros(len(y)), np.zeros(len(chosen.left))) for name in names} for _ in range(2)
+        )
+        for part in parts:
+            blocks = arrange(part.rows, se, levels, shared)
+            expected = beta + alpha * blocks.same_rule
+            seeds = rho * blocks.same_run + delta * np.eye(part.rows.shape[1])
+            priors = {"run": (expected + seeds, blocks.image), "configuration": (expected, seeds + blocks.image)}
+            for name in names:
+                shift, covariance = posterior((y - means)[part.rows], *priors[name])
+                mean[name][part.rows] += shift
+                left_open[name].take(part, covariance)
+                fresh[name].take(part, priors[name][1])
+        pair_weights = mine[chosen.left] * mine[chosen.right]
+        for name in names:
+            difference, spread = mean[name][chosen.left] - mean[name][chosen.right], left_open[name].variance(chosen)
+            agreed = agreement(difference, spread, fresh[name].variance(chosen))
+            tied = difference**2 + spread <= TIE * y.var()
+            taus[name][draw] = expected_tau(agreed, tied, pair_weights)
+    return taus

@@ -1,0 +1,234 @@
+"""Variance components of an outcome over a factorial study with seeds and checkpoints, by unbiased moments.
+
+The outcome of configuration c, seed s and checkpoint rule k is modelled as
+
+    y_csk = m_k + b_c + a_ck + r_cs + d_csk + e_csk
+
+m_k mean of the checkpoint rule; b_c configuration (its settings' effects included); a_ck what the checkpoint rule does
+in this configuration; r_cs seed, shared by a run's checkpoints; d_csk checkpoint within run; e_csk image sampling,
+with known standard errors. Means of all but m are 0, variances beta, alpha, rho, delta; those of the errors are given,
+with what two models share because they are judged on the same images (analysis.models.shared_images): what all models
+share moves all gaps alike, sets no model above another, and is left out.
+
+Within configurations, residual sums of squares (about cells c, k and runs; about cells alone) have expectations linear
+in delta and rho; half the mean square of differences *between* configurations is linear in beta and alpha. Weights
+multiply configurations, and a pair of copies of one never counts, so the estimates stay unbiased in the draws of a
+configuration bootstrap. Negative estimates are set to 0. C. R. Henderson, Estimation of variance and covariance
+components, Biometrics 1953 (method 3).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from robustgap.analysis.models.shared_images import Sharing
+from robustgap.analysis.statistics.reliability import across
+
+EVERY = -1  # the checkpoint rule of a model that is both checkpoints of its run
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Numbers 0, 1, ... of each model's configuration, run (configuration and seed) and checkpoint rule, each (n,).
+
+    rule is EVERY of a model that is both checkpoints of its run: one model, with one draw of what seeds, checkpoints
+    and images do. Its outcome is the run's under either rule, so that it counts in the mean of both cells; the mean
+    that it is about is halfway between those of the cells.
+    """
+
+    configuration: np.ndarray
+    run: np.ndarray
+    rule: np.ndarray
+
+    @property
+    def rules(self) -> int:
+        """How many checkpoint rules there are."""
+        return max(int(self.rule.max(initial=0)) + 1, 2 * int((self.rule == EVERY).any()))
+
+    def standing(self) -> np.ndarray:
+        """Whether each model counts under each rule: (rules, n) bool."""
+        return (self.rule == np.arange(self.rules)[:, None]) | (self.rule == EVERY)
+
+    def share(self) -> np.ndarray:
+        """What part of each model's mean is that of each rule: (rules, n), sums of 1."""
+        standing = self.standing()
+        return standing / standing.sum(axis=0)
+
+    def rule_means(self, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """What each model's outcome is about: the weighted mean of y (n,) of its rule; (n,)."""
+        share = self.share()
+        rule, model = np.nonzero(share)
+        part = share[rule, model] * weights[model]
+        total, size = np.bincount(rule, part * y[model]), np.bincount(rule, part)
+        return (total / np.maximum(size, 1)) @ share
+
+    @property
+    def blocks(self) -> list[np.ndarray]:
+        """The rows of each configuration."""
+        order = np.argsort(self.configuration, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.configuration))[:-1])
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variances of the model above, each (draws,); NaN where the design cannot tell."""
+
+    beta: np.ndarray
+    alpha: np.ndarray
+    rho: np.ndarray
+    delta: np.ndarray
+
+
+def image_covariance(se: np.ndarray, run: np.ndarray, shared: Sharing) -> np.ndarray:
+    """Covariance (..., m, m) of the image noise of one configuration's models (..., m), without what all models
+    share."""
+    correlation = np.where(run[..., :, None] == run[..., None, :], shared.run, shared.configuration)
+    np.einsum("...ii->...i", correlation)[...] = 1
+    return (correlation - shared.everywhere) * se[..., :, None] * se[..., None, :]
+
+
+def sum_by(run: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Sums of each row (k, m) over the models of each run (m,): (k, runs)."""
+    found = np.zeros((len(rows), run.max() + 1))
+    for place, row in enumerate(rows):
+        found[place] = np.bincount(run, row)
+    return found
+
+
+def moments(rows: np.ndarray, se: np.ndarray, run: np.ndarray, shared: Sharing) -> dict[str, np.ndarray]:
+    """Covariances (k, k) of the combinations `rows` (k, m) of one configuration's models that seeds (rho = 1),
+    checkpoints (delta = 1) and images give them; run (m,): 0, 1, ...
+
+    `rows @ covariance @ rows.T`, from sums over runs: no matrix of m x m is formed, as m may be thousands of seeds.
+    """
+
+    def by_run(part: np.ndarray) -> np.ndarray:
+        sums = sum_by(run, part)
+        return sums @ sums.T
+
+    scaled = rows * se
+    total = scaled.sum(axis=1)
+    image = (shared.configuration - shared.everywhere) * np.outer(total, total)
+    image += (shared.run - shared.configuration) * by_run(scaled) + (1 - shared.run) * scaled @ scaled.T
+    return {"rho": by_run(rows), "delta": rows @ rows.T, "image": image}
+
+
+def orthonormal(rows: np.ndarray) -> np.ndarray:
+    """Orthonormal rows that span those of `rows` (k, m)."""
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    kept = values > 1e-9
+    return (vectors[:, kept] / np.sqrt(values[kept])).T @ rows
+
+
+def run_basis(rules: np.ndarray, run: np.ndarray) -> np.ndarray:
+    """What the rows `rules` (k, m) span beyond the indicators of runs, as orthonormal rows."""
+    return orthonormal(rules - (sum_by(run, rules) / np.bincount(run))[:, run])
+
+
+def free_of_cells(y: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal rows that span the shares (rules, m) that a configuration's cells have in its models' means, and the
+    outcomes y (m,) freed of them."""
+    share = share[share.any(axis=1)]
+    if (share.max(axis=0) < 1).any():
+        basis = orthonormal(share)
+        return basis, y - basis.T @ (basis @ y)
+    many, rule = share.sum(axis=1), share.argmax(axis=0)  # each model in one cell: means of cells
+    return share / np.sqrt(many)[:, None], y - (np.bincount(rule, y) / many)[rule]
+
+
+def within(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
+    """For each configuration: sums of squares, what they would be by delta = 1 or rho = 1, and by images alone.
+
+    inner: residuals of y on cells and runs (only delta and images); outer: what runs explain beyond cells. With P the
+    projections onto runs, onto what cells span beyond them, and onto cells: inner = I - P_runs - P_beyond, outer =
+    P_runs + P_beyond - P_cells.
+    """
+    rows, share = [], levels.share()
+    for block in levels.blocks:
+        run = np.unique(levels.run[block], return_inverse=True)[1]
+        size, scale = np.bincount(run), se[block]
+        cells, values = free_of_cells(y[block], share[:, block])
+        beyond = run_basis(cells, run)
+        full = {name: np.trace(part) for name, part in moments(beyond, scale, run, shared).items()}
+        full["rho"] += len(block)  # the projection onto runs: 1 / size within each
+        full["delta"] += len(size)
+        full["image"] += (shared.run - shared.everywhere) * (np.bincount(run, scale) ** 2 / size).sum()
+        full["image"] += (1 - shared.run) * (scale**2 / size[run]).sum()
+        explained = (np.bincount(run, values) ** 2 / size).sum() + ((beyond @ values) ** 2).sum()
+        row = {"inner": (values**2).sum() - explained, "inner_delta": len(block) - full["delta"]}
+        row["inner_image"] = (1 - shared.everywhere) * (scale**2).sum() - full["image"]
+        row["outer"] = explained  # of values freed of their cells
+        outer = {name: full[name] - np.trace(part) for name, part in moments(cells, scale, run, shared).items()}
+        rows.append(row | {f"outer_{name}": number for name, number in outer.items()})
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def solved(total: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """max(0, total / factor), NaN where the factor is 0 (to rounding)."""
+    known = factor > 1e-9
+    return np.where(known, np.maximum(total, 0) / np.where(known, factor, 1), np.nan)
+
+
+def average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of values (blocks,) over pairs of different blocks, in each draw of weights (draws, blocks)."""
+    pairs = weights * (weights.sum(axis=1, keepdims=True) - weights)
+    total = pairs.sum(axis=1)
+    return np.where(total > 0, pairs @ values / np.where(total > 0, total, 1), np.nan)
+
+
+def cells(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
+    """For each configuration the means of its cells (NaN where there is none), their count, and what seeds (rho = 1),
+    checkpoints (delta = 1) and images add to the variance of the mean of the cells (`mean_*`) and to the sum of the
+    cells' variances about it (`about_*`)."""
+    standing = levels.standing()
+    means, rows = np.full((len(levels.blocks), levels.rules), np.nan), []
+    for place, block in enumerate(levels.blocks):
+        run, here = levels.run[block], standing[:, block]
+        present = np.flatnonzero(here.any(axis=1))
+        averaging = here[present] / here[present].sum(axis=1, keepdims=True)
+        means[place, present] = averaging @ y[block]
+        row = {"count": len(present)}
+        for name, noise in moments(averaging, se[block], np.unique(run, return_inverse=True)[1], shared).items():
+            row |= {f"mean_{name}": noise.mean(), f"about_{name}": np.trace(noise) - noise.sum() / len(present)}
+        rows.append(row)
+    return {"means": means} | {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def centred(means: np.ndarray) -> np.ndarray:
+    """Means of cells (configurations, rules) without the mean of each checkpoint rule."""
+    return means - np.nanmean(means, axis=0)
+
+
+def components(
+    y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing, weights: np.ndarray
+) -> tuple[Components, dict[str, np.ndarray]]:
+    """The four variances in every draw, and the table of `cells`.
+
+    y, se (n,): outcome and standard error of its images, without missing values; weights (draws, configurations).
+    Undefined variances are NaN: rho and delta where no cell has two seeds (they are part of beta and alpha then),
+    delta and alpha where there is one checkpoint rule, beta where there is one configuration.
+    """
+    inside = {name: weights @ values for name, values in within(y, se, levels, shared).items()}
+    delta = solved(inside["inner"] - inside["inner_image"], inside["inner_delta"])
+    drawn = np.nan_to_num(delta)
+    rest = inside["outer"] - inside["outer_image"] - drawn * inside["outer_delta"]
+    rho = solved(rest, inside["outer_rho"])
+    table = cells(y, se, levels, shared)
+
+    def noise(part: str, which: np.ndarray) -> np.ndarray:
+        """What seeds, checkpoints and images add, averaged as `across` does, over the configurations `which`."""
+        terms = {name: average(table[f"{part}_{name}"][which], weights[:, which]) for name in ("rho", "delta", "image")}
+        return np.nan_to_num(rho) * terms["rho"] + drawn * terms["delta"] + terms["image"]
+
+    means, count = centred(table["means"]), table["count"]
+    complete = np.flatnonzero(count == means.shape[1])
+    alpha = np.full(len(weights), np.nan)
+    if means.shape[1] > 1 and len(complete) > 1:
+        about = means[complete] - means[complete].mean(axis=1, keepdims=True)
+        spread = sum(across(column, np.arange(len(complete)), weights[:, complete]) for column in about.T)
+        known = ~np.isnan(spread)
+        alpha = np.where(known, np.maximum(spread - noise("about", complete), 0) / (means.shape[1] - 1), np.nan)
+    spread = across(np.nanmean(means, axis=1), np.arange(len(means)), weights)
+    everyone = np.arange(len(means))
+    beta = spread - noise("mean", everyone) - np.nan_to_num(alpha) * average(1 / count, weights)
+    return Components(np.maximum(beta, 0), alpha, rho, delta), table

@@ -1,0 +1,120 @@
+"""Environments of G. K. Dziugaite et al. 2020: pairs of configurations that differ in one axis, all seeds of both."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.ledger import CHECKPOINT, Ledger
+from robustgap.analysis.models.design import codes, configuration, configurations
+
+PAIRS_AT_ONCE = 2**20  # pairs of models held at a time
+
+
+@dataclass(frozen=True)
+class Environments:
+    """All environments of a table of models, and the pairs of models in them.
+
+    axis, value: of each environment, text; value is 'u|v', the two values of the axis in sorted order. block: the
+    configuration without that axis, a number per axis; ends (environments, 2): the configurations of its two sides
+    (both the same where the axis is the checkpoint rule). cell (n,): the cell of each row; sides (environments, 2):
+    the cells of either side; model (n,): a number for each model, the same in the rows of one that stands in two cells.
+    """
+
+    axis: np.ndarray
+    value: np.ndarray
+    block: np.ndarray
+    ends: np.ndarray
+    cell: np.ndarray
+    sides: np.ndarray
+    model: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.axis)
+
+    def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """left, right, home of all pairs, PAIRS_AT_ONCE or fewer at a time: rows of the table, one of each side, and
+        the environment. With thousands of seeds there are more pairs than memory holds."""
+        order, size = np.argsort(self.cell, kind="stable"), np.bincount(self.cell)
+        start, other = np.cumsum(size) - size, size[self.sides[:, 1]]
+        last = np.cumsum(size[self.sides[:, 0]] * other)
+        for first in range(0, int(last[-1]) if len(last) else 0, PAIRS_AT_ONCE):
+            number = np.arange(first, min(first + PAIRS_AT_ONCE, last[-1]))
+            home = np.searchsorted(last, number, side="right")
+            place = number - last[home] + (last - np.append(0, last[:-1]))[home]
+            left, right = (start[self.sides[home, side]] for side in (0, 1))
+            left, right = order[left + place // other[home]], order[right + place % other[home]]
+            once = self.once(left, right, home)
+            yield left[once], right[once], home[once]
+
+    def once(self, left: np.ndarray, right: np.ndarray, home: np.ndarray) -> np.ndarray | slice:
+        """Which pairs count: two models of one configuration that are both checkpoints of their runs meet twice in the
+        environment of the checkpoint rule, each on either side."""
+        both = np.bincount(self.model)[self.model] > 1
+        if not both.any():
+            return slice(None)
+        twice = both[left] & both[right] & (self.axis[home] == CHECKPOINT)
+        return ~twice | (self.model[left] < self.model[right])
+
+
+def cell_pairs(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of places with equal group (n,)."""
+    order, size = np.argsort(group, kind="stable"), np.bincount(group)
+    start, parts = np.cumsum(size) - size, []
+    for many in np.unique(size[size > 1]):
+        where = np.array(list(itertools.combinations(range(many), 2)))
+        parts.append(order[(start[size == many, None, None] + where).reshape(-1, 2)])
+    pairs = np.concatenate(parts) if parts else np.empty((0, 2), dtype=int)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
+    """Every pair of cells (equal values of all axes: models that differ in the seed alone) that differ in one axis.
+
+    The checkpoint rule is an axis like the others where it varies: an environment then compares `last` with `best` of
+    one configuration, over all pairs of seeds, the two checkpoints of one run included; and the environments of any
+    other axis hold the rule fixed. 'NA' is a value like any other, equal to itself alone. table: axes as text, with a
+    row for each cell that a model stands in (analysis.models.checkpoints.expanded).
+    """
+    cell = codes(table, axes)
+    cells = table.iloc[np.unique(cell, return_index=True)[1]]
+    owner = configurations(cells, axes)
+    found = []
+    for axis in axes:
+        others = [other for other in axes if other != axis]
+        group, place = codes(cells, others), cells[axis].to_numpy(str)
+        first, second = cell_pairs(group)
+        first, second = np.where(place[first] > place[second], [second, first], [first, second])
+        value = np.char.add(np.char.add(place[first], "|"), place[second])
+        block = codes(cells, configuration(others))[first]
+        found.append((np.full(len(first), axis, dtype=object), value.astype(object), block, first, second))
+    none = (np.empty(0, dtype=object), np.empty(0, dtype=object), *[np.empty(0, dtype=int)] * 3)
+    axis_of, value_of, block_of, first, second = (np.concatenate(part) for part in zip(none, *found, strict=True))
+    ends = np.stack([owner[first], owner[second]], axis=1)
+    sides = np.stack([first, second], axis=1)
+    return Environments(axis_of, value_of, block_of, ends, cell, sides, table.index.to_numpy(int))
+
+
+def effective_images(ledger: Ledger, models: pd.Series, outcome: str) -> np.ndarray:
+    """1 / (1 / n_train + 1 / n_test) of each model: of how many images one accuracy would be known as surely, by
+    Hoeffding, as the gap `outcome` (gap_ATTACK, or gap_ATTACK_rest for the images no measure was given)."""
+    attack = outcome.removeprefix("gap_").removesuffix("_rest")
+    split = "train_rest" if outcome.endswith("_rest") else "train"
+    rows = ledger.outcomes[ledger.outcomes["attack"] == attack]
+    n = rows.pivot_table(index="model", columns="split", values="n").reindex(models, columns=[split, "test"])
+    return (1 / (1 / n).sum(axis=1, skipna=False)).to_numpy()
+
+
+def pair_weight(outcome: np.ndarray, images: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(P - 1/2)_+ of each pair of models, where P bounds from below how surely the order of their gaps is known:
+
+        P = (1 - 2 exp(-n_i D^2 / 2))_+ (1 - 2 exp(-n_j D^2 / 2))_+
+
+    D: difference of the two outcomes as a fraction; by Hoeffding an outcome from n_i images (`effective_images`) is
+    off by more than D / 2 with probability at most 2 exp(-2 n_i (D / 2)^2). outcome (n,) in percentage points.
+    """
+    gone = np.abs(outcome[left] - outcome[right]) / 100
+    sure = [np.maximum(1 - 2 * np.exp(-images[side] * gone**2 / 2), 0) for side in (left, right)]
+    return np.maximum(sure[0] * sure[1] - 0.5, 0)

@@ -1,0 +1,184 @@
+"""Rank correlation of an outcome with measures over a factorial study: tau, psi_k and pi_k.
+
+    tau     Kendall's tau-b over all models, of the outcome against the raw value (no sign flip); tau_a: tau-a;
+            spearman: Spearman's rho of the same models
+    psi_k   cells fix the seed and every axis but k; tau-b within each cell; unweighted mean over the defined cells.
+            Detail (given_axis, given_value): the same mean over the cells with that value of another axis. Where each
+            run has a seed of its own, cells of one seed are single models: `own_seeds` are axes whose cells fix none
+    pi_k    for each value of axis k, tau-b among the models with that value (detail: column `value`);
+            unweighted mean over the values where it is defined
+
+The checkpoint rule, an axis called `checkpoint`, is one more axis; but like the seed it is no part of a
+*configuration*, the unit that the bootstrap draws (analysis.ranks.bootstrap). A model that is both checkpoints of its
+run (analysis.models.checkpoints) counts once in tau, stands in the cells of either rule in psi of the other axes, and
+under either rule in pi of the rule; psi of the rule has no two models there to compare.
+
+A group with fewer than 2 models, or where outcome or measure is constant, is undefined: left out of the mean and
+counted in `undefined`. Models without the measure are left out, and n says how many were used. The value 'NA' (a
+setting that does not apply) matches only itself; a model to which no axis applies (one trained elsewhere) counts in
+tau alone. A missing setting (None) is a value like any other (analysis.models.design.EMPTY). Y. Jiang et al., Fantastic
+generalization measures, ICLR 2020; H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.models.checkpoints import expanded, standing
+from robustgap.analysis.models.design import codes, configuration, configurations, in_grid, known_models, paired
+from robustgap.analysis.progress import bar
+from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, mean, weighted_tau
+from robustgap.analysis.ranks.cells import cell_taus
+from robustgap.analysis.ranks.spearman import weighted_spearman
+
+KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
+RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]
+
+Rows = Iterator[dict]
+
+
+def row(
+    measure: str, statistic: str, estimate: tuple[float, float, float], n: int, undefined: int, **where: str
+) -> dict:
+    """One tidy row from (estimate, low, high); a key that is not given is empty text."""
+    key = dict.fromkeys(KEY, "") | {"measure": measure, "statistic": statistic} | where
+    return key | dict(zip(["estimate", "low", "high"], estimate, strict=True)) | {"n": n, "undefined": undefined}
+
+
+def tau(
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    bootstrap: Bootstrap,
+    names: Sequence[str] = ("tau", "tau_a"),
+) -> Rows:
+    """Tau-b and tau-a over all models, filed under `names` (only tau-b where one name is given).
+
+    n: models with both numbers; undefined: 0 or 1.
+    """
+    block = configurations(table, axes)
+    weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
+    for measure in bar(measures, "tau"):
+        x, y, kept = paired(table, outcome, measure)
+        draws = weighted_tau(x[kept], y[kept], block[kept], weights)
+        for name, drawn in zip(names, draws, strict=False):
+            found = interval(drawn, len(np.unique(block[kept])))
+            yield row(measure, name, found, int(kept.sum()), int(np.isnan(found[0])))
+
+
+def spearman(
+    table: pd.DataFrame, axes: Sequence[str], outcome: str, measures: Sequence[str], bootstrap: Bootstrap
+) -> Rows:
+    """Spearman's rho over all models, in the draws that `tau` has. n: models with both numbers; undefined: 0 or 1."""
+    block = configurations(table, axes)
+    weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
+    for measure in measures:
+        x, y, kept = paired(table, outcome, measure)
+        drawn = weighted_spearman(x[kept], y[kept], block[kept], weights)
+        found = interval(drawn, len(np.unique(block[kept])))
+        yield row(measure, "spearman", found, int(kept.sum()), int(np.isnan(found[0])))
+
+
+def pi(
+    table: pd.DataFrame, axis: str, axes: Sequence[str], outcome: str, measures: Sequence[str], bootstrap: Bootstrap
+) -> Rows:
+    """pi of one axis: for each measure the mean, then a row per value.
+
+    Configurations are drawn within each value (those of the checkpoint rule's two values together), which keeps the
+    design's margins; the mean of a draw is over the values defined in it, and has an interval only where each
+    defined value has 3 configurations. n: models used (mean: in the defined values).
+    """
+    block, values = configurations(table, axes), standing(table, axis)
+    strata = table[axis].to_numpy(str)[np.unique(block, return_index=True)[1]]
+    weights = bootstrap.weights(np.zeros(len(strata)) if axis == CHECKPOINT else strata, f"pi {axis}")
+    for measure in measures:
+        x, y, kept = paired(table, outcome, measure)
+        groups = {value: kept & inside for value, inside in values.items()}
+        taus = [weighted_tau(x[used], y[used], block[used], weights)[0] for used in groups.values()]
+        parts = np.reshape(taus, (len(groups), len(weights)))  # no values where no model has an outcome
+        models = np.array([used.sum() for used in groups.values()], dtype=int)
+        blocks = np.array([len(np.unique(block[used])) for used in groups.values()], dtype=int)
+        defined = ~np.isnan(parts[:, 0])
+        found = interval(mean(parts[defined]), blocks[defined].min(initial=block.size))
+        used = np.reshape([*groups.values()], (len(groups), len(table)))[defined].any(axis=0)
+        yield row(measure, "pi", found, int(used.sum()), int((~defined).sum()), axis=axis)
+        for value, part, n, count, known in zip(groups, parts, models, blocks, defined, strict=True):
+            yield row(measure, "pi", interval(part, count), int(n), int(not known), axis=axis, value=value)
+
+
+def psi(
+    table: pd.DataFrame,
+    axis: str,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    seed_column: str | None,
+    bootstrap: Bootstrap,
+) -> Rows:
+    """psi of one axis: for each measure the mean over cells, then the means over cells with each other axis' value.
+
+    Whole cells are drawn, blocked by the configuration without `axis`: its seeds and checkpoints stay together.
+    n: defined cells; undefined: cells with fewer than 2 models or a constant column.
+    """
+    others = [other for other in axes if other != axis]
+    table = expanded(table, others)
+    cell = codes(table, [*others, *([seed_column] if seed_column else [])])
+    first = np.unique(cell, return_index=True)[1]
+    cells = table.iloc[first]
+    taus = cell_taus(cell, table[outcome].to_numpy(float), table[list(measures)].to_numpy(float))
+    block = codes(cells, configuration(others))
+    subsets = [("", "")] + [(other, value) for other in others for value in np.unique(cells[other].to_numpy(str))]
+    for other, value in subsets:
+        inside = cells[other].to_numpy(str) == value if other else np.full(len(cells), True)
+        where = {"axis": axis, "given_axis": other, "given_value": str(value)}
+        yield from psi_of(taus[inside], block[inside], measures, bootstrap, where)
+
+
+def psi_of(taus: np.ndarray, block: np.ndarray, measures: Sequence[str], bootstrap: Bootstrap, where: dict) -> Rows:
+    """Mean over cells (cells, measures) and its interval, for each measure; `where` names the cells.
+
+    In a draw, sum over blocks of W_b (sum of the block's taus) / sum over blocks of W_b (its number of taus).
+    """
+    names, block = np.unique(block, return_inverse=True)
+    weights = bootstrap.weights(np.zeros(len(names)), "psi " + "|".join(where.values()))
+    defined = ~np.isnan(taus)
+    member = (block == np.arange(len(names))[:, None]).astype(float)
+    total, count = weights @ (member @ np.where(defined, taus, 0)), weights @ (member @ defined)
+    draws = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    blocks = ((member @ defined) > 0).sum(axis=0)
+    for place, measure in enumerate(measures):
+        n = int(defined[:, place].sum())
+        yield row(measure, "psi", interval(draws[:, place], blocks[place]), n, len(taus) - n, **where)
+
+
+def correlations(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    seed_column: str | None,
+    own_seeds: Collection[str] = (),
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """tau, tau_a, spearman, psi and pi of the outcome against each measure, with detail: tidy rows (columns: RESULT).
+
+    table: one row per model. axes, seed_column: its columns, compared as text. outcome, measures: numeric columns,
+    NaN where missing; models without an outcome are left out. own_seeds: axes whose cells do not fix the seed. draws,
+    seed: of the bootstrap.
+    """
+    bootstrap = Bootstrap(draws, seed)
+    table = known_models(table, outcome, [*axes, *([seed_column] if seed_column else [])])
+    rows = list(tau(table, axes, outcome, measures, bootstrap))
+    rows += spearman(table, axes, outcome, measures, bootstrap)
+    grid = table[in_grid(table, axes)]
+    for axis in bar(axes, "psi"):
+        rows += psi(grid, axis, axes, outcome, measures, None if axis in own_seeds else seed_column, bootstrap)
+    for axis in bar(axes, "pi"):
+        rows += pi(grid, axis, axes, outcome, measures, bootstrap)
+    place = {measure: number for number, measure in enumerate(measures)}
+    return pd.DataFrame(sorted(rows, key=lambda found: place[found["measure"]]), columns=RESULT)

@@ -1,0 +1,141 @@
+"""The increment ladder: how well the outcome is predicted out of fold, step by step.
+
+    settings     (a) the training settings
+    state        (b) and the training state: columns such as robust training accuracy and training loss
+    measure      (c) and one measure more, a row for each
+    pair         (d) or the best pair of measures, chosen among all pairs within the other folds
+    sparse       (d) or a sparse combination of all measures: lasso, its penalty chosen within the other folds
+
+Each step adds to the prediction from settings what the settings do not say of its columns (analysis.prediction.gain),
+fitted together by least squares. Settings are predicted by ridge regression, by boosted trees, and by the `better` of
+the two in cross-validation within the other folds. Statistics: r2, tau (of prediction with outcome) and increment (of
+r2 over the step named in `over`) of the normal scores of the outcome, which verdicts rest on; r2_raw, mae_raw and
+increment_raw of the outcome in its own unit, predicted in the same way. Rows with `axis` and `value`: the models with
+that value of the axis are predicted by all others, without that axis' own columns; r2 is about their own mean there.
+
+A model without a measure is predicted without it, and n of a step with one measure counts the models that have it; the
+step is undefined where so few configurations have the measure that their settings alone could reproduce it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.models.study_table import Study
+from robustgap.analysis.prediction.gain import normal_scores, sum_error
+from robustgap.analysis.prediction.increment_statements import design_of
+from robustgap.analysis.prediction.ladder_steps import make_steps, steps_of
+from robustgap.analysis.prediction.settings_regression import Design, make_design, out_of_fold
+from robustgap.analysis.progress import bar
+from robustgap.analysis.ranks.bootstrap import LEVEL
+from robustgap.analysis.ranks.influence import tau_influence
+
+RESULT = [
+    *("measure", "statistic", "step", "over", "learner", "axis", "value"),
+    *("estimate", "low", "high", "n", "undefined", "members"),
+]
+
+
+def cluster_interval(estimate: float, parts: np.ndarray) -> tuple[float, float, float]:
+    """95 % interval of a statistic from the parts that configurations contribute to its error (blocks,), which sum to
+    0: estimate -+ t sqrt(n / (n - 1) sum parts^2), Student's t with n - 1 degrees of freedom."""
+    n = len(parts)
+    if n < 3 or np.isnan(estimate):
+        return estimate, np.nan, np.nan
+    half = float(stats.t.isf((1 - LEVEL) / 2, n - 1) * np.sqrt(n / (n - 1) * (parts**2).sum()))
+    return estimate, estimate - half, estimate + half
+
+
+def ratio(top: np.ndarray, bottom: np.ndarray) -> tuple[float, np.ndarray]:
+    """sum(top) / sum(bottom) over blocks and the parts of its error: (top - ratio bottom) / sum(bottom)."""
+    total = float(bottom.sum())
+    found = float(top.sum() / total) if total else np.nan
+    return found, (top - found * bottom) / total if total else top
+
+
+def quality(y: np.ndarray, predicted: np.ndarray, block: np.ndarray, *, raw: bool) -> dict[str, tuple]:
+    """r2 and tau of predictions with intervals, or raw: r2_raw and mae_raw."""
+    error = np.bincount(block, (y - predicted) ** 2)
+    unexplained, parts = ratio(error, np.bincount(block, (y - y.mean()) ** 2))
+    r2 = cluster_interval(1 - unexplained, parts)
+    if raw:
+        mae = ratio(np.bincount(block, np.abs(y - predicted)), np.bincount(block).astype(float))
+        return {"r2_raw": r2, "mae_raw": cluster_interval(*mae)}
+    tau, influence = tau_influence(predicted, y, block)
+    return {"r2": r2, "tau": cluster_interval(tau, influence)}
+
+
+def rows_of(study: Study, y: np.ndarray, steps: dict, predicted: dict, where: dict, *, raw: bool) -> list[dict]:
+    """Tidy rows of all steps under each learner, over the models of `where` (axis, value; all where empty).
+
+    y (n,): the outcome (raw), or its normal scores; predicted: of each learner, (n,).
+    """
+    rows = []
+    inside = study.table[where["axis"]].to_numpy(str) == where["value"] if where else np.full(len(y), True)
+    block = np.unique(study.block[inside], return_inverse=True)[1]
+    many = {measure: int(study.table.loc[inside, measure].notna().sum()) for measure in study.measures}
+    for learner, base in predicted.items():
+        for (name, over, measure), (added, chosen) in steps.items():
+            key = {"measure": measure, "step": name, "over": over, "learner": learner, "members": chosen}
+            key |= {column: where.get(column, "") for column in ("axis", "value")}
+            found = quality(y[inside], (base + added)[inside], block, raw=raw)
+            if over:
+                before = base + (steps["state", "settings", ""][0] if over == "state" else 0)
+                squares = (y - before)[inside] ** 2 - (y - base - added)[inside] ** 2
+                total = ((y[inside] - y[inside].mean()) ** 2).sum() or np.nan  # one model, or equal outcomes
+                estimate, _, parts = sum_error(np.bincount(block, squares)[:, None] / total)
+                found["increment_raw" if raw else "increment"] = cluster_interval(float(estimate[0]), parts[:, 0])
+            for statistic, (estimate_, low, high) in found.items():
+                numbers = {"estimate": estimate_, "low": low, "high": high, "n": many.get(measure, int(inside.sum()))}
+                rows.append({**key, "statistic": statistic, **numbers, "undefined": int(np.isnan(estimate_))})
+    return rows
+
+
+def both_scales(
+    study: Study, design: Design, folds: Sequence[np.ndarray], state: Sequence[str], places: list[dict], *, seed: int
+) -> list[dict]:
+    """Rows of all steps on the scale of normal scores, then in the outcome's own unit, over the models of each of
+    `places` (axis, value; {}: of all, with the steps that combine measures)."""
+    rows, outcome, whole = [], study.table[study.outcome].to_numpy(float), places == [{}]
+    for raw in (False, True):
+        y = outcome if raw else normal_scores(outcome)
+        steps = steps_of(make_steps(design, y, study, state, folds), folds, combine=whole, seed=seed)
+        cells = out_of_fold(design, design.means(y), folds, choose=whole, seed=seed)
+        predicted = {learner: design.of_models(values[design.cell]) for learner, values in cells.items()}
+        for where in places:
+            rows += rows_of(study, y, steps, predicted, where, raw=raw)
+    return rows
+
+
+def ladder(study: Study, *, state: Sequence[str] = (), seed: int = 0) -> pd.DataFrame:
+    """The ladder in folds of configurations, then with each value of each axis left out (columns: RESULT).
+
+    study: `analysis.verdicts.statements.make_study`. state: columns of the training state in its table. The checkpoint
+    rule is
+    not left out: its values share their runs. Empty where the configurations are too few for any settings.
+    """
+    rows: list[dict] = []
+    design, folds = design_of(study, seed)
+    if design.order:
+        rows += both_scales(study, design, folds, state, [{}], seed=seed)
+    for axis in bar([axis for axis in study.axes if axis != CHECKPOINT], "axis values left out"):
+        rows += left_out(study, axis, state, seed)
+    return pd.DataFrame(rows, columns=RESULT)
+
+
+def left_out(study: Study, axis: str, state: Sequence[str], seed: int) -> list[dict]:
+    """Rows with each value of the axis left out in turn."""
+    others = [other for other in study.axes if other != axis]
+    if not others:
+        return []  # no settings are left to predict from
+    values, place = np.unique(study.table[axis].to_numpy(str), return_inverse=True)
+    first = np.unique(study.block, return_index=True)[1]
+    most = int(np.bincount(place[first]).max())
+    design = make_design(study.table, others, study.outcome, study.block, most, apart=[axis])
+    if not design.order:
+        return []
+    places = [{"axis": axis, "value": str(value)} for value in values]
+    return both_scales(study, design, [place[first][design.block]], state, places, seed=seed)

@@ -1,0 +1,251 @@
+"""Conditional mutual information between the orders that a measure and the outcome give to pairs of models.
+
+For an ordered pair of different models (a, b) let V_g = sign(g(a) - g(b)) of the outcome g, V_m = sign(m(a) - m(b))
+of the measure m, and U_S the values of the axes in S of both models. Over all pairs
+
+    I(V_m, V_g | U_S) = sum_u p(u) sum_{v, w} p(v, w | u) log2( p(v, w | u) / (p(v | u) p(w | u)) )     in bits
+    H(V_g | U_S)      = - sum_u p(u) sum_w p(w | u) log2 p(w | u)
+
+where p(u) is the share of the pairs that have the values u: groups are weighted by how often they occur. For each S of
+at most two axes (the empty set too) `information` is I and `information_normalised` is I / H, between 0 and 1;
+
+    cmi = min over S of I,      cmi_normalised = min over S of I / H
+
+so that a measure scores only if no two axes explain away what it knows. An axis that moves measure and outcome alike
+gives both the same order in pairs that differ in it, and nothing where its values are held. Y. Jiang et al., Fantastic
+generalization measures and where to find them, ICLR 2020, section 4 (where the sum is over V = +1 and -1).
+
+Decided where the paper leaves it open:
+    ties    a pair tied in the outcome has no order to be told and does not count; a pair tied in the measure does, as
+            a third value V_m = 0 (a measure that ties says nothing there; to drop the pair would reward it)
+    pairs   all ordered pairs of different models, seeds and checkpoints included: (a, b) with values (u, u') and
+            (b, a) with (u', u) say the same; where u = u' both orders fall into one group, and H there is 1 bit
+    NA      a value like any other, equal to itself alone; models to which no axis applies are left out
+    missing models without the measure are left out, so that n differs between measures
+    both    a model that is both checkpoints of its run has either value of the rule, with half the weight each
+Undefined where H is 0 (no pair differs in the outcome), and for a set of axes with more than MOST_GROUPS values.
+
+Information estimated from counts is never negative and too high by about (cells - 1) / (2 ln 2 pairs) bits where
+pairs are few; pairs share models, so no p-value is given. The bootstrap draws configurations
+(analysis.ranks.bootstrap), the
+minimum is taken anew in each draw, and its percentile interval shares the bias: with few models a group it may lie
+above the estimate.
+
+A table of more than MOST_PAIRS pairs (analysis.statistics._pair_sample: 2,000,000, those of 2,000 models) is not looked
+at whole: both numbers are estimated from that many of its pairs, drawn once, keyed, and the same for all measures, each
+of which uses those of the sample's pairs whose models have it. `pairs` says how many, n how many there are. A measure
+that so few models have that their pairs are within the limit is computed from all of them. A share p of the sample then
+has a standard error of about sqrt(p (1 - p) / pairs), for which the interval allows, as its draws weigh the same pairs;
+and the bias above is that of `pairs`: about 0.001 bits for 60 groups of models.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.models.checkpoints import expanded
+from robustgap.analysis.models.checkpoints import shares as shares_of_models
+from robustgap.analysis.models.design import codes, configurations, in_grid, known_models
+from robustgap.analysis.progress import bar
+from robustgap.analysis.ranks.bootstrap import ROWS_AT_ONCE, Bootstrap, interval, untied
+from robustgap.analysis.statistics import _pair_sample as pair_sample
+from robustgap.analysis.statistics._pair_sample import PairSample, all_pairs, sampled_shares
+from robustgap.analysis.statistics._sign_information import both_orders, shares
+
+RESULT = ["measure", "statistic", "given", "estimate", "low", "high", "n", "pairs", "undefined"]
+LARGEST_SET = 2  # axes that are conditioned on at most
+MOST_GROUPS = 256  # values of a set of axes; beyond, groups of pairs are too small to tell information from chance
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The models in order of their group, by the values of the axes `names`.
+
+    order, starts: the models of group k are order[starts[k]:starts[k + 1]]; values (groups, names); y (n,) and float32
+    weights (draws, n) in that order; higher (draws, groups, groups): weight of the pairs with y_i > y_j.
+    """
+
+    names: tuple[str, ...]
+    order: np.ndarray
+    starts: np.ndarray
+    values: pd.DataFrame
+    y: np.ndarray
+    weights: np.ndarray
+    higher: np.ndarray
+
+
+def pair_weights(holds: Callable, starts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weight of the ordered pairs (i, j) for which `holds(rows)` (rows, n) is true, by group: (draws, groups, groups).
+
+    Only ROWS_AT_ONCE x n pairs exist at a time; each is looked at once and meets all draws in one matrix product.
+    """
+    found, n = np.empty((len(weights), len(starts), len(starts))), weights.shape[1]
+    by_row = np.ascontiguousarray(weights.T)  # a product with a slice of columns would copy it
+    met, part = np.empty_like(weights), np.empty_like(weights)  # kept: fresh memory costs more than the sums
+    buffer = np.empty((ROWS_AT_ONCE, n), dtype=np.float32)
+    for place, (start, stop) in enumerate(itertools.pairwise([*starts, n])):
+        met[:] = 0
+        for first in range(start, stop, ROWS_AT_ONCE):
+            rows = slice(first, min(first + ROWS_AT_ONCE, stop))
+            pairs = buffer[: rows.stop - first]
+            np.copyto(pairs, holds(rows))
+            np.add(met, np.matmul(by_row[rows].T, pairs, out=part), out=met)
+        np.multiply(met, weights, out=met)
+        found[:, place] = np.add.reduceat(met, starts, axis=1)
+    return found
+
+
+def grouped(table: pd.DataFrame, names: tuple[str, ...], y: np.ndarray, weights: np.ndarray) -> Groups:
+    """Put models (n,) with weights (draws, n) in order of the values of the axes `names`."""
+    group = codes(table, names)
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    values = table[list(names)].iloc[order[starts]]
+    y, weights = y[order], weights[:, order].astype(np.float32)
+    few = len(starts) <= MOST_GROUPS
+    higher = pair_weights(lambda rows: y[rows, None] > y, starts, weights) if few else np.empty(0)
+    return Groups(names, order, starts, values, y, weights, higher)
+
+
+def counts(groups: Groups, x: np.ndarray) -> np.ndarray:
+    """Weights of pairs by groups and signs (draws, groups, groups, 3, 2): V_m = +1, -1, 0 and V_g = +1, -1."""
+    x, y = x[groups.order], groups.y
+
+    def weight(holds: Callable) -> np.ndarray:
+        return pair_weights(lambda rows: holds(x[rows, None], x) & (y[rows, None] > y), groups.starts, groups.weights)
+
+    same = weight(np.greater)
+    tied = weight(np.equal) if len(np.unique(x)) < len(x) else np.zeros_like(same)
+    return both_orders(same, groups.higher - same - tied, tied)
+
+
+def merged(table: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Add up the counts (draws, groups, groups, 3, 2) of the groups with equal label (groups,), on both sides."""
+    member = (label == np.unique(label)[:, None]).astype(float)
+    return np.einsum("ag,dghvw,bh->dabvw", member, table, member, optimize=True)
+
+
+def subsets(groups: Groups, table: np.ndarray) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """The counts by every subset of the axes of `groups`, itself first."""
+    yield groups.names, table
+    for size in reversed(range(len(groups.names))):
+        for kept in itertools.combinations(range(len(groups.names)), size):
+            names = tuple(groups.names[place] for place in kept)
+            yield names, merged(table, codes(groups.values, names))
+
+
+def sets_of(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, ...]]:
+    """The sets of axes to count by: all of LARGEST_SET axes, whose counts give those of their subsets as well, and the
+    subsets of those that have more than MOST_GROUPS values, on their own."""
+    largest = list(itertools.combinations(axes, min(LARGEST_SET, len(axes))))
+    wide = [names for names in largest if codes(table, names).max(initial=-1) >= MOST_GROUPS]
+    parts = [part for names in wide for size in range(len(names)) for part in itertools.combinations(names, size)]
+    return list(dict.fromkeys([*largest, *parts]))
+
+
+def per_set(all_groups: Sequence[Groups], x: np.ndarray) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
+    """(I, I / H) per draw of every set of axes; NaN where H is 0 or the set has more than MOST_GROUPS groups."""
+    found = {}
+    for groups in all_groups:
+        if len(groups.starts) > MOST_GROUPS:
+            found[groups.names] = (np.full(len(groups.weights), np.nan),) * 2
+            continue
+        for names, table in subsets(groups, counts(groups, x)):
+            if names not in found:
+                found[names] = shares(table)
+    return found
+
+
+def rows_of(measure: str, found: dict, blocks: int, pairs: tuple[int, int]) -> Iterator[dict]:
+    """Tidy rows of one measure: both minima, then both numbers of each set of axes, the smallest sets first."""
+    sets = sorted(found, key=len)
+    for place, name in enumerate(["cmi", "cmi_normalised"]):
+        drawn = np.stack([found[names][place] for names in sets])
+        known = ~np.isnan(drawn)
+        least = np.where(known.any(axis=0), np.where(known, drawn, np.inf).min(axis=0), np.nan)
+        at = sets[int(np.where(known[:, 0], drawn[:, 0], np.inf).argmin())] if known[:, 0].any() else ()
+        yield tidy(measure, name, at, interval(least, blocks), pairs, int((~known[:, 0]).sum()))
+    for names in sets:
+        for name, drawn in zip(["information", "information_normalised"], found[names], strict=True):
+            yield tidy(measure, name, names, interval(drawn, blocks), pairs, int(np.isnan(drawn[0])))
+
+
+def tidy(measure: str, statistic: str, names: tuple[str, ...], estimate: tuple, pairs: tuple, undefined: int) -> dict:
+    row = {"measure": measure, "statistic": statistic, "given": "|".join(names)}
+    numbers = dict(zip(["estimate", "low", "high", "n", "pairs"], [*estimate, *pairs], strict=True))
+    return row | numbers | {"undefined": undefined}
+
+
+def notes(found: pd.DataFrame) -> list[str]:
+    """What has to be said of the rows that `conditional_information` gave: whether pairs were sampled."""
+    part = found[found["pairs"] < found["n"]]
+    if part.empty:
+        return []
+    if "kind" in part and (part["kind"] == "measure").any():  # not those that stand beside them
+        part = part[part["kind"] == "measure"]
+    most = part.loc[part["n"].idxmax()]
+    told = f"up to {most['pairs']:,.0f} of {most['n']:,.0f} pairs of models, the same for all"
+    return [f"conditional information of {part['measure'].nunique()} measures: estimated from {told}"]
+
+
+def draw_sample(table: pd.DataFrame, keys: Sequence[str], y: np.ndarray, weights: np.ndarray, seed: int) -> PairSample:
+    """The sample of a table's pairs, the same in whatever order its rows are, as far as keys and outcome tell models
+    apart."""
+    return PairSample.draw(np.lexsort((y, codes(table, keys))), y, weights, seed)
+
+
+def sampled(sample: PairSample, table: pd.DataFrame, axes: Sequence[str], x: np.ndarray) -> dict:
+    """What `per_set` gives, from a sample of the pairs."""
+    names = [part for size in range(min(LARGEST_SET, len(axes)) + 1) for part in itertools.combinations(axes, size)]
+    groups = {part: codes(table, part) for part in names}
+    few = {part: group for part, group in groups.items() if group.max() < MOST_GROUPS}
+    unknown = (np.full(sample.weights.shape[1], np.nan),) * 2
+    return dict.fromkeys(names, unknown) | sampled_shares(sample, few, x)
+
+
+def conditional_information(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    seed_column: str | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """cmi, cmi_normalised and the information given each set of axes, as tidy rows (columns: RESULT).
+
+    table: one row per model; models without an outcome are left out. given: the axes of the set, joined by '|'; for
+    the minima the set at which the estimate is least. n: unordered pairs of models that differ in the outcome; pairs:
+    how many of them the numbers were computed from. undefined: of the minima the sets without a value, else 0 or 1.
+    seed_column tells models apart where pairs are sampled, so that the order of rows does not matter.
+    """
+    keys = [*axes, *([seed_column] if seed_column else [])]
+    table = known_models(table, outcome, keys)
+    table = expanded(table[in_grid(table, axes)] if axes else table, axes)
+    block, share = configurations(table, axes), shares_of_models(table)
+    weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "tau")
+    y, sets = codes(table, [outcome]).astype(np.int32), sets_of(table, axes)
+    many = all_pairs(len(table)) > pair_sample.MOST_PAIRS
+    sample = draw_sample(table, keys, y, weights[:, block] * share, seed) if many else None
+    rows: list[dict] = []
+    shared: dict[bytes, list[Groups]] = {}  # by which models are known: most measures are known for all
+    for measure in bar(measures, "conditional information"):
+        kept = table[measure].notna().to_numpy()
+        x = table[measure].rank(method="dense", na_option="top").to_numpy(np.int32)  # order is all that counts
+        pairs = int(untied(y[kept], np.arange(kept.sum()), share[kept][None])[0])
+        used, part = pairs, table[kept]
+        if sample and all_pairs(len(part)) > pair_sample.MOST_PAIRS:
+            looked_at = sample.among(kept)
+            found, used = sampled(looked_at, table, axes, x), len(looked_at.upper)
+        else:
+            if kept.tobytes() not in shared:
+                drawn = weights[:, block[kept]] * share[kept]
+                every = [grouped(part, names, y[kept], drawn) for names in sets if len(part)]
+                shared = {kept.tobytes(): every}
+            found = per_set(shared[kept.tobytes()], x[kept]) or {(): (np.full(1, np.nan),) * 2}
+        rows += rows_of(measure, found, len(np.unique(block[kept])), (pairs, used))
+    return pd.DataFrame(rows, columns=RESULT)

@@ -1,0 +1,158 @@
+"""What the spread of an outcome over the models of a study is made of, and how high tau can be in spite of its noise.
+
+    variance  of the outcome, in squared units (percentage points), by component:
+                settings_main, settings_two_way  main effects and two-way interactions of the settings, over this design
+                configuration                    what is left of the configurations' expected outcomes
+                checkpoint_rule                  difference between expected outcomes of the checkpoint rules
+                seed, checkpoint                 the run's seed; checkpoint within run (shared by nothing)
+                images                           sampling of images, but for what all models share
+    share     the same, over the sum of the defined components; of a measure: `images`, its noise over its variance
+    ceiling   of tau, by what a perfect measure would equal: `run`, `configuration` (analysis.statistics._ceilings)
+    sharing   mean correlation of the image noise of two models of one `run`, of one `configuration`, and `everywhere`
+              (analysis.models.shared_images); undefined: no correctness bits, and the noise was taken to be independent
+
+Intervals: configuration bootstrap (analysis.ranks.bootstrap), but for the two rows of settings and `configuration`,
+whose fit a resampled design would take apart (analysis.statistics._settings_effects).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.models.checkpoints import is_both
+from robustgap.analysis.models.design import codes, configurations, in_grid, known_models
+from robustgap.analysis.models.shared_images import Sharing
+from robustgap.analysis.ranks.bootstrap import Bootstrap, interval
+from robustgap.analysis.statistics._ceilings import ceilings
+from robustgap.analysis.statistics._components import EVERY, Components, Levels, components
+from robustgap.analysis.statistics._settings_effects import SETTINGS, settings_split
+from robustgap.analysis.statistics.reliability import over_images
+
+RESULT = ["measure", "statistic", "component", "estimate", "low", "high", "n", "undefined"]
+
+
+def levels_of(table: pd.DataFrame, axes: Sequence[str], seed_column: str | None) -> Levels:
+    """Configuration, run and checkpoint rule of each model; without a seed column each configuration is one run."""
+    home = configurations(table, axes)
+    seed = table[seed_column].to_numpy(str) if seed_column else np.full(len(table), "")
+    rule = np.zeros(len(table), dtype=int)
+    if CHECKPOINT in axes:
+        both = is_both(table, axes)
+        rule[~both], rule[both] = codes(table[~both], [CHECKPOINT]), EVERY
+    run = codes(pd.DataFrame({"home": home, "seed": seed}), ["home", "seed"])
+    return Levels(home, run, rule)
+
+
+def mean_square(error: np.ndarray, levels: Levels, weights: np.ndarray) -> np.ndarray:
+    """Mean over the models of error^2 (n,), in every draw."""
+    size, total = (np.bincount(levels.configuration, part) for part in (np.ones(len(error)), error**2))
+    return (weights @ total) / (weights @ size)
+
+
+def rule_variance(cells: dict[str, np.ndarray], found: Components, weights: np.ndarray) -> np.ndarray:
+    """Variance of expected outcomes over the checkpoint rules of a configuration, in every draw; NaN with one rule.
+
+    Mean over the configurations with all rules of the squares of their cells about their mean, less the noise in it.
+    """
+    means = cells["means"]
+    complete = ~np.isnan(means).any(axis=1)
+    total = weights[:, complete].sum(axis=1)
+    if means.shape[1] < 2 or not complete.any():
+        return np.full(len(weights), np.nan)
+    squares = means[complete].var(axis=1) * means.shape[1]
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.where(total > 0, weights[:, complete] @ values / np.where(total > 0, total, 1), np.nan)
+
+    noise = np.nan_to_num(found.rho) * mean(cells["about_rho"][complete])
+    noise = noise + np.nan_to_num(found.delta) * mean(cells["about_delta"][complete])
+    return np.maximum(mean(squares) - noise - mean(cells["about_image"][complete]), 0) / means.shape[1]
+
+
+def row(measure: str, statistic: str, component: str, found: tuple[float, float, float], n: int) -> dict:
+    """One tidy row."""
+    numbers = dict(zip(["estimate", "low", "high"], found, strict=True))
+    undefined = int(np.isnan(found[0]))
+    return {
+        "measure": measure,
+        "statistic": statistic,
+        "component": component,
+        **numbers,
+        "n": n,
+        "undefined": undefined,
+    }
+
+
+def shares(rows: list[dict]) -> list[dict]:
+    """Each component over the sum of all; ends of intervals with the other components as estimated."""
+    total = np.nansum([one["estimate"] for one in rows])
+    found = []
+    for one in rows:
+        rest = total - np.nan_to_num(one["estimate"])
+        low, high, own = (
+            (x / (x + rest) if x + rest > 0 else np.nan) for x in (one["low"], one["high"], one["estimate"])
+        )
+        found.append(row(one["measure"], "share", one["component"], (own, low, high), one["n"]))
+    return found
+
+
+def noise(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    seed_column: str | None,
+    se: str | None = None,
+    shared: Sharing | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Variance components of the outcome and the two ceilings of tau, as tidy rows (columns: RESULT).
+
+    table: one row per model. se: column of the outcome's standard error from image sampling; without it `images` is
+    part of the seeds' components and the run's ceiling is undefined. shared: see analysis.models.shared_images; None:
+    the noise is taken to be independent. Models trained elsewhere count only where there is no grid; models without the
+    outcome or its error are left out. n: models used; undefined: 1 where there is no estimate.
+    """
+    keys = [*axes, *([seed_column] if seed_column else [])]
+    table = known_models(table, outcome, keys).sort_values([*keys, outcome])  # pairs drawn for ceilings go by place
+    inside = in_grid(table, axes)
+    table = table[inside | ~inside.any()]
+    table = (table[table[se].notna()] if se else table).reset_index(drop=True)
+    if table.empty:
+        return pd.DataFrame(columns=RESULT)
+    y, error = table[outcome].to_numpy(float), table[se].to_numpy(float) if se else np.zeros(len(table))
+    levels, bootstrap, known = levels_of(table, axes, seed_column), Bootstrap(draws, seed), shared or Sharing()
+    weights = bootstrap.weights(np.zeros(levels.configuration.max() + 1), "noise")
+    found, cells = components(y, error, levels, known, weights)
+    taus = ceilings(y, error, levels, known, found, weights, seed)
+    if se is None:
+        taus["run"] = np.full(len(weights), np.nan)
+    drawn = dict(zip(SETTINGS, settings_split(table, axes, levels, cells, found, bootstrap), strict=True))
+    drawn |= {"checkpoint_rule": rule_variance(cells, found, weights), "seed": found.rho, "checkpoint": found.delta}
+    drawn |= {"images": (1 - known.everywhere) * mean_square(error, levels, weights) * (1 if se else np.nan)}
+    blocks, n = weights.shape[1], len(table)
+    rows = [row(outcome, "variance", name, interval(part, blocks), n) for name, part in drawn.items()]
+    rows += shares(rows)
+    rows += [row(outcome, "ceiling", name, interval(part, blocks), n) for name, part in taus.items()]
+    for name, correlation in vars(known).items():
+        rows.append(row(outcome, "sharing", name, (correlation if shared else np.nan, np.nan, np.nan), n))
+    return pd.DataFrame(rows, columns=RESULT)
+
+
+def measure_noise(
+    table: pd.DataFrame, errors: pd.DataFrame, *, axes: Sequence[str], draws: int = 200, seed: int = 0
+) -> pd.DataFrame:
+    """Share of each measure's variance over models that is sampling noise of its images (columns: RESULT).
+
+    errors: standard errors, one column per measure, rows as in `table`; NaN where a measure gives none.
+    """
+    block = configurations(table, axes)
+    weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "noise")
+    rows = []
+    for name in errors:
+        (kept, low, high), n = over_images(table[name], errors[name], block, weights)
+        rows.append(row(name, "share", "images", (1 - kept, 1 - high, 1 - low), n))
+    return pd.DataFrame(rows, columns=RESULT)

@@ -1,0 +1,75 @@
+"""Partial Kendall correlation: does a measure rank the outcome beyond what a third column already says of both?
+
+    tau_xy.z = (tau_xy - tau_xz tau_yz) / sqrt((1 - tau_xz^2) (1 - tau_yz^2))
+
+of tau-b over the models that have the outcome y, the measure x and the given column z (training robust accuracy,
+average_ce, or any other). Undefined where one of the three is, and where z orders the models wholly as x or y does
+(tau_xz or tau_yz is 1 or -1, as of a column given itself). It is the correlation left in the ranks after a linear
+account of z, not a conditional one: it need not be 0 where x and y are independent given z.
+M. G. Kendall, Partial rank correlation, Biometrika 1942.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.models.design import configurations, known_models
+from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, weighted_tau
+from robustgap.analysis.statistics.correlations import RESULT, row
+
+
+def partial(xy: np.ndarray, xz: np.ndarray, yz: np.ndarray) -> np.ndarray:
+    """tau_xy.z per draw from the three coefficients; NaN where undefined."""
+    room = (1 - xz**2) * (1 - yz**2)
+    defined = room > 1e-12  # a tau of 1 is one save for rounding of its root
+    return np.where(defined, (xy - xz * yz) / np.sqrt(np.where(defined, room, 1)), np.nan)
+
+
+def partial_tau(
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    given: str,
+    bootstrap: Bootstrap,
+) -> Iterator[dict]:
+    """`partial_tau` of each measure given the column `given` (filed under given_axis), in the draws that tau has.
+
+    n: models with all three numbers; undefined: 0 or 1.
+    """
+    block = configurations(table, axes)
+    weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
+    y, z = table[outcome].to_numpy(float), table[given].to_numpy(float)
+    shared: dict[bytes, np.ndarray] = {}  # tau of outcome and column, by which models are known
+    for measure in measures:
+        x = table[measure].to_numpy(float)
+        kept = ~np.isnan(x + y + z)
+        if kept.tobytes() not in shared:
+            shared = {kept.tobytes(): weighted_tau(y[kept], z[kept], block[kept], weights)[0]}
+        xy, xz = (weighted_tau(x[kept], other[kept], block[kept], weights)[0] for other in (y, z))
+        found = interval(partial(xy, xz, shared[kept.tobytes()]), len(np.unique(block[kept])))
+        yield row(measure, "partial_tau", found, int(kept.sum()), int(np.isnan(found[0])), given_axis=given)
+
+
+def partial_correlations(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    given: Sequence[str],
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Partial tau of the outcome and each measure given each of the columns `given`, as tidy rows (RESULT).
+
+    table: one row per model; models without an outcome are left out. A measure is not set against itself.
+    """
+    bootstrap = Bootstrap(draws, seed)
+    rows: list[dict] = []
+    table = known_models(table, outcome, axes)
+    for column in given:
+        asked = [measure for measure in measures if measure != column]
+        rows += partial_tau(table, axes, outcome, asked, column, bootstrap)
+    return pd.DataFrame(rows, columns=RESULT)

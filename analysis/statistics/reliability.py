@@ -1,0 +1,140 @@
+"""Reliability of measures: how much of what sets models apart would be found again with other seeds or other images.
+
+    seeds   1 - W / A of the ranks of the models by the measure. W: mean of (r_i - r_j)^2 / 2 over pairs of models that
+            differ in nothing but the seed of training; A: the same over pairs of models of different configurations.
+            This is the intraclass correlation of one model's rank, by pairs: 1 where a second training gives the same
+            rank, 0 where models of one configuration are no more alike than any two. Ranks, because tau sees no more.
+            A model that is both checkpoints of its run is ranked once, and compared under either rule.
+    images  1 - (mean of se^2) / (variance of the values over models). The squared standard error of a value is what
+            another sample of images would add to the variance; 1 where images do not matter. Only where a measure
+            gives standard errors.
+
+Both are relative to the spread of the models of this study: a measure that ranks very different models reliably may
+not tell similar ones apart. Intervals: configuration bootstrap (analysis.ranks.bootstrap); a pair of copies of one
+configuration never counts. Shrout and Fleiss, Intraclass correlations, Psychological Bulletin 1979.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.ledger import CHECKPOINT, VARIANTS, Ledger
+from robustgap.analysis.models.checkpoints import expanded
+from robustgap.analysis.models.design import codes, configurations
+from robustgap.analysis.ranks.bootstrap import Bootstrap, interval
+
+RESULT = ["measure", "statistic", "estimate", "low", "high", "n", "undefined"]
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """1 - part / whole, NaN where the whole is 0 or unknown."""
+    known = (whole > 0) & ~np.isnan(part)
+    return np.where(known, 1 - np.where(known, part, 0) / np.where(known, whole, 1), np.nan)
+
+
+def across(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of (x_i - x_j)^2 / 2 over pairs of rows of different blocks, per draw; NaN where there is none.
+
+    values (n,), block (n,) numbers below the width of weights (draws, blocks) -> (draws,). From the sums over each
+    block of 1, x and x^2, so no pair is formed.
+    """
+    values = values - values.mean() if len(values) else values
+    size, first, second = (np.bincount(block, values**power, weights.shape[1]) for power in (0, 1, 2))
+    pairs = (weights @ size) ** 2 - weights**2 @ size**2
+    inside = weights**2 @ (size * second - first**2)
+    total = (weights @ size) * (weights @ second) - (weights @ first) ** 2 - inside
+    return np.where(pairs > 0, np.maximum(total, 0) / np.where(pairs > 0, pairs, 1), np.nan)
+
+
+def within(values: np.ndarray, group: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of (x_i - x_j)^2 / 2 over pairs of rows of one group, per draw; NaN where there is none.
+
+    group (n,): what differs in the seed alone; every group lies in one block.
+    """
+    if not len(values):
+        return np.full(len(weights), np.nan)
+    group = np.unique(group, return_inverse=True)[1]
+    size, total = np.bincount(group).astype(float), np.bincount(group, values)
+    spread = np.bincount(group, (values - (total / size)[group]) ** 2)
+    home = np.zeros(len(size), dtype=int)
+    home[group] = block
+    blocks = weights.shape[1]
+    pairs = weights @ np.bincount(home, size * (size - 1) / 2, blocks)
+    summed = weights @ np.bincount(home, size * spread / 2, blocks)
+    return np.where(pairs > 0, summed / np.where(pairs > 0, pairs, 1), np.nan)
+
+
+def over_seeds(
+    values: pd.Series, group: np.ndarray, block: np.ndarray, weights: np.ndarray, model: np.ndarray | None = None
+) -> tuple[tuple[float, float, float], int]:
+    """((estimate, low, high), models used): models whose measure is known, for at least two seeds.
+
+    values (n,); block (n,): configuration; group: what differs in the seed alone, of each place in a cell that a model
+    has; model: its row, where some have several places (None: group (n,)).
+    """
+    ranks = values.rank().to_numpy(float)
+    model = np.arange(len(ranks)) if model is None else model
+    known = ~np.isnan(ranks)[model]
+    model, group = model[known], group[known]
+    used = np.bincount(group, minlength=1)[group] > 1 if len(group) else known[known]
+    model, group = model[used], group[used]
+    once = np.unique(model)
+    found = ratio(within(ranks[model], group, block[model], weights), across(ranks[once], block[once], weights))
+    return interval(found, len(np.unique(block[once]))), len(once)
+
+
+def seed_cells(table: pd.DataFrame, axes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each place in a cell: the number of the cell (models that differ in the seed alone), and its model's row."""
+    places = expanded(table, axes)
+    return codes(places, axes), places.index.to_numpy(int)
+
+
+def over_images(
+    values: pd.Series, errors: pd.Series, block: np.ndarray, weights: np.ndarray
+) -> tuple[tuple[float, float, float], int]:
+    """((estimate, low, high), models used): models with a value and its standard error."""
+    known = (values.notna() & errors.notna()).to_numpy()
+    x, squares, block = values[known].to_numpy(float), errors[known].to_numpy(float) ** 2, block[known]
+    x = x - x.mean() if len(x) else x
+    count, total, second, noise = (np.bincount(block, y, weights.shape[1]) for y in (x**0, x, x**2, squares))
+    n = weights @ count
+    enough = n > 1
+    n = np.where(enough, n, 2)
+    variance = np.where(enough, (weights @ second - (weights @ total) ** 2 / n) / (n - 1), np.nan)
+    return interval(ratio(weights @ noise / n, variance), len(np.unique(block))), int(known.sum())
+
+
+def reliability(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
+    """Both statistics of every measure column (columns: RESULT). table: `ledger.models()`.
+
+    n: models used; undefined: models left out (no value, no standard error, or no second seed).
+    """
+    block = configurations(table, ledger.axes)
+    places = pd.DataFrame({"block": block, CHECKPOINT: table[CHECKPOINT].to_numpy(str)})
+    group, model = seed_cells(places, ["block", CHECKPOINT])
+    weights = Bootstrap(ledger.draws).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
+    errors = per_model(ledger, table["model"], "se")
+    rows = []
+    for name in ledger.columns:
+        for statistic, (found, n) in (
+            ("seeds", over_seeds(table[name], group, block, weights, model)),
+            ("images", over_images(table[name], errors[name], block, weights)),
+        ):
+            row = dict(zip(["estimate", "low", "high"], found, strict=True))
+            rows.append({"measure": name, "statistic": statistic, **row, "n": n, "undefined": len(table) - n})
+    return pd.DataFrame(rows, columns=RESULT)
+
+
+def per_model(ledger: Ledger, models: Sequence[str], what: str) -> pd.DataFrame:
+    """A number of each measure row (its standard error, ...): one row per model, one column per measure column."""
+    column = ledger.measures["measure"] + ledger.measures["variant"].map(VARIANTS)
+    wide = ledger.measures.assign(column=column).pivot_table(index="model", columns="column", values=what, dropna=False)
+    return wide.reindex(models, columns=ledger.columns).reset_index(drop=True)
+
+
+def costs(ledger: Ledger) -> pd.DataFrame:
+    """Mean seconds and forwards (passes of single images; a backward pass counts as two) of each measure column over
+    the models it was computed for; index: measure column."""
+    column = ledger.measures["measure"] + ledger.measures["variant"].map(VARIANTS)
+    return ledger.measures.groupby(column)[["seconds", "forwards"]].mean()

@@ -1,0 +1,202 @@
+"""Selection: what it costs to pick a model, or the checkpoint of a run, by a measure instead of by its test accuracy.
+
+    choice  model       from all models of CANDIDATES configurations drawn at random, the one with the best value
+            checkpoint  in each run, the checkpoint with the best value; a run whose two checkpoints are one model
+                        offers no choice and is not judged
+
+    statistic  regret           robust test accuracy of the best candidate - that of the picked one, in points
+               over_random      regret of picking at random - regret: points won against it
+               over_validation  regret of picking by validation accuracy - regret: points won against it
+
+    direction  declared  the smallest gap that the measure's declared sign speaks for
+               learned   the one with less regret on other configurations
+
+The configurations are split into halves, SPLITS times over. A direction is learned in one half and the measure judged
+in the other, so never on the models it was learned from; statistics are means over halves, for every way of picking
+over the same ones. The oracle knows the test accuracy as observed, its noise included. Candidates are drawn without
+replacement, and the mean over all draws is computed, not simulated: where configurations are ordered by their best
+value, W_r of N of them up to the r-th,
+
+    P(pick is among the first r) = C(W_r, m) / C(N, m),   m = CANDIDATES.
+
+Ties are broken at random, in expectation. The checkpoint `best` is the one with the best validation accuracy; picking a
+model by validation accuracy needs a column of it. Measures are compared with random and oracle choice among the models
+that have the measure. Intervals: configuration bootstrap (analysis.ranks.bootstrap).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.models.design import codes, configurations, known_models
+from robustgap.analysis.progress import bar
+from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, mean
+from robustgap.analysis.statistics._picking import best_of, expected_pick
+
+RESULT = ["measure", "statistic", "choice", "direction", "estimate", "low", "high", "n", "undefined"]
+CANDIDATES = 5
+SPLITS = 10
+# Ways of picking without a measure.
+RANDOM, VALIDATION, LAST = "random choice", "validation accuracy", "last checkpoint"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Models to choose from: target (n,), number of configuration and of run (n,), which half each configuration is in
+    (2 SPLITS, configurations), and bootstrap weights (1 + draws, configurations); picks made so far."""
+
+    target: np.ndarray
+    block: np.ndarray
+    run: np.ndarray
+    halves: np.ndarray
+    weights: np.ndarray
+    picks: dict[tuple, np.ndarray] = field(default_factory=dict)
+
+
+def model_picks(study: Study, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
+    """Expected target of the model picked by `score` (None: at random) among `known`, (halves, draws)."""
+    blocks, group = np.unique(study.block[known], return_inverse=True)
+    target = study.target[known]
+    if score is None:
+        best, value = np.zeros(len(blocks)), np.bincount(group, target) / np.bincount(group)
+    else:
+        best, value = best_of(group, score[known], target)
+    size = min(CANDIDATES, len(blocks) // 2)
+    found = np.full((len(study.halves), len(study.weights)), np.nan)
+    for place, half in enumerate(study.halves[:, blocks] if size > 1 else ()):
+        found[place] = expected_pick(best[half], value[half], study.weights[:, blocks[half]], size)
+    return found
+
+
+def checkpoint_picks(study: Study, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
+    """Mean target of each run's checkpoint picked by `score` (None: at random), (halves, draws), over runs with two."""
+    runs, group = np.unique(study.run[known], return_inverse=True)
+    target, home = study.target[known], np.zeros(len(runs), dtype=int)
+    home[group] = study.block[known]
+    size = np.bincount(group)
+    value = best_of(group, score[known], target)[1] if score is not None else np.bincount(group, target) / size
+    judged, width = size > 1, study.weights.shape[1]
+    total = study.weights @ (np.bincount(home[judged], value[judged], width) * study.halves).T
+    count = study.weights @ (np.bincount(home[judged], minlength=width) * study.halves).T
+    return np.where(count > 0, total / np.where(count > 0, count, 1), np.nan).T
+
+
+PICKS = {"model": model_picks, "checkpoint": checkpoint_picks}
+
+
+def regret(study: Study, choice: str, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
+    """Expected target of the oracle less that of picking by `score` (None: at random), (halves, draws)."""
+    found = []
+    for one in (study.target, score):
+        key = (choice, b"" if one is None else one.tobytes(), known.tobytes())
+        if key not in study.picks:  # the oracle and random choice are the same for most measures
+            study.picks[key] = PICKS[choice](study, one, known)
+        found.append(study.picks[key])
+    return found[0] - found[1]
+
+
+def judged_runs(study: Study, known: np.ndarray) -> int:
+    """Runs with at least two checkpoints to choose from."""
+    return int((np.bincount(study.run[known]) > 1).sum()) if known.any() else 0
+
+
+def learned(up: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """Regret in each half of the direction that has less in the other half; halves 2i and 2i + 1 make a split."""
+    swapped = np.arange(len(up)) ^ 1
+    return np.where(up[swapped] <= down[swapped], up, down)
+
+
+def make_study(
+    table: pd.DataFrame, axes: Sequence[str], target: str, seed_column: str | None, bootstrap: Bootstrap
+) -> Study:
+    """What is chosen from; the halves are the same for every way of picking."""
+    block = configurations(table, axes)
+    seed = table[seed_column].to_numpy(str) if seed_column else np.full(len(table), "")
+    run = codes(pd.DataFrame({"block": block, "seed": seed}), ["block", "seed"])
+    many = block.max(initial=-1) + 1
+    rng = np.random.default_rng([bootstrap.seed, many])
+    first = np.array([rng.permutation(many) < many // 2 for _ in range(SPLITS)])
+    halves = np.stack([first, ~first], axis=1).reshape(2 * SPLITS, many)
+    return Study(table[target].to_numpy(float), block, run, halves, bootstrap.weights(np.zeros(many), "selection"))
+
+
+def ways(score: np.ndarray, sign: int | None) -> list[tuple[str, list[np.ndarray]]]:
+    """(direction, scores to be picked by): the declared one, if any, and the pair that the learned one is among."""
+    declared = [("declared", [-sign * score])] if sign else []
+    return [*declared, ("learned", [score, -score])]
+
+
+def selection(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    target: str,
+    measures: Sequence[str],
+    seed_column: str | None,
+    signs: Mapping[str, int | None] | None = None,
+    validation: str | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Regret of picking models and checkpoints by each measure, and by other means, as tidy rows (columns: RESULT).
+
+    table: one row per model. target: column of robust test accuracy in percent. signs: declared sign of a measure's
+    relation with the *gap*. validation: column of validation accuracy. Rows of `measure` = RANDOM, VALIDATION, LAST
+    are the ways to pick without a measure, over all models; VALIDATION is left out where there is nothing to go by.
+    model: n counts models, undefined those without the measure; checkpoint: n counts runs, undefined those with fewer
+    than two checkpoints that have it. Estimates are NaN where there are not enough configurations, runs or values.
+    """
+    table = known_models(table, target, [*axes, *([seed_column] if seed_column else [])]).reset_index(drop=True)
+    if table.empty:
+        return pd.DataFrame(columns=RESULT)
+    study = make_study(table, axes, target, seed_column, Bootstrap(draws, seed))
+    rules = table[CHECKPOINT] if CHECKPOINT in axes else pd.Series("", index=table.index)
+    kinds = ["model", *(["checkpoint"] if CHECKPOINT in axes else [])]
+    rows: list[dict] = []
+    for choice in kinds:
+        rule = {VALIDATION: rules == "best", LAST: rules == "last"} if choice == "checkpoint" else {}
+        scores = {name: picked.to_numpy(float) for name, picked in rule.items() if picked.any()}
+        if validation and VALIDATION not in scores:
+            scores[VALIDATION] = table[validation].to_numpy(float)
+        others = {RANDOM: None, **scores}
+        for name, score in others.items():
+            known = ~np.isnan(score) if score is not None else np.full(len(table), True)
+            rows += rows_of(study, choice, name, {"": [score]}, known, None)
+        for name in bar(measures, f"picking a {choice}"):
+            score = table[name].to_numpy(float)
+            found = dict(ways(score, (signs or {}).get(name)))
+            rows += rows_of(study, choice, name, found, ~np.isnan(score), scores.get(VALIDATION))
+    return pd.DataFrame(rows, columns=RESULT)
+
+
+def rows_of(
+    study: Study,
+    choice: str,
+    name: str,
+    directions: Mapping[str, Sequence[np.ndarray | None]],
+    known: np.ndarray,
+    validation: np.ndarray | None,
+) -> Iterator[dict]:
+    """Rows of one way of picking: regret for each direction, and what it wins over random and validation."""
+    n = int(known.sum()) if choice == "model" else judged_runs(study, known)
+    everyone = len(known) if choice == "model" else len(np.unique(study.run))
+    for direction, scores in directions.items():
+        both = [regret(study, choice, score, known) for score in scores]
+        own = learned(*both) if len(both) > 1 else both[0]
+        statistics = {"regret": own}
+        if name != RANDOM:
+            statistics["over_random"] = regret(study, choice, None, known) - own
+        if validation is not None:
+            statistics["over_validation"] = regret(study, choice, validation, known & ~np.isnan(validation)) - own
+        for statistic, halves in statistics.items():
+            numbers = interval(mean(halves), len(np.unique(study.block[known])))
+            where = {"measure": name, "statistic": statistic, "choice": choice, "direction": direction}
+            yield {
+                **where,
+                **dict(zip(["estimate", "low", "high"], numbers, strict=True)),
+                "n": n,
+                "undefined": everyone - n,
+            }

@@ -1,0 +1,88 @@
+"""Threshold conditioning: tau among the models with a column (the adversarial cross-entropy, say) at most c.
+
+A measure may track the gap only among models that fit their training data well, or only among those that do not. So c
+is swept over quantiles of the column over the models with an outcome (each c is a value that occurs), and tau-b with
+its interval is given at each c, over all models and within each value of an axis, at the same c everywhere. The last c
+keeps every model that has the column: where all have it, its rows are tau, and pi of each value, exactly.
+H. Kim et al., Fantastic robustness measures, NeurIPS 2023 (section on conditions on the training loss).
+
+Intervals: the configuration bootstrap of tau (of pi within a value), the same draws at every c, so that a curve is
+drawn anew as a whole; c itself stays as it is. n: models at most c that have the measure; undefined: 0 or 1.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.models.checkpoints import standing
+from robustgap.analysis.models.design import configurations, in_grid, known_models
+from robustgap.analysis.progress import bar
+from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, weighted_tau
+
+RESULT = ["measure", "statistic", "column", "quantile", "threshold", "axis", "value"]
+RESULT += ["estimate", "low", "high", "n", "undefined"]
+DEFAULT_COLUMN = "average_ce.adv"
+QUANTILES = tuple(k / 10 for k in range(1, 11))
+
+
+def cuts(values: np.ndarray, quantiles: Sequence[float]) -> list[tuple[float, float]]:
+    """(quantile, c) with c the least value that a share `quantile` of the known values does not exceed; equal ones
+    once, under the largest quantile."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return []
+    at = np.quantile(known, quantiles, method="inverted_cdf")
+    return [(share, float(c)) for share, c in {c: (share, c) for share, c in zip(quantiles, at, strict=True)}.values()]
+
+
+def subsets(table: pd.DataFrame, axes: Sequence[str], within: str | None, bootstrap: Bootstrap) -> list[tuple]:
+    """(value, its models, the block of each, weights of the draws): all models first, then those of each value of the
+    axis `within`."""
+    rows, block = np.arange(len(table)), configurations(table, axes)
+    found = [("", rows, block, bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau"))]
+    if within:
+        rows = rows[in_grid(table, axes)]
+        grid = table.iloc[rows]
+        block, strata = configurations(grid, axes), grid[within].to_numpy(str)
+        strata = strata[np.unique(block, return_index=True)[1]]
+        weights = bootstrap.weights(np.zeros(len(strata)) if within == CHECKPOINT else strata, f"pi {within}")
+        found += [(value, rows[here], block[here], weights) for value, here in standing(grid, within).items()]
+    return found
+
+
+def thresholds(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    column: str = DEFAULT_COLUMN,
+    within: str | None = None,
+    quantiles: Sequence[float] = QUANTILES,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """`tau_at_most` of each measure at each cut of `column`, as tidy rows (columns: RESULT; axis and value are empty
+    over all models).
+
+    table: one row per model; models without an outcome are left out, those without the column are in no subset. within:
+    an axis, such as the defense, within whose values the same is done.
+    """
+    table = known_models(table, outcome, axes)
+    y, given = table[outcome].to_numpy(float), table[column].to_numpy(float)
+    parts = subsets(table, axes, within, Bootstrap(draws, seed))
+    rows: list[dict] = []
+    for measure in bar(measures, f"tau by {column}"):
+        x = table[measure].to_numpy(float)
+        for value, models, block, weights in parts:
+            where = {"column": column, "axis": within if value else "", "value": value}
+            for share, c in cuts(given, quantiles):
+                kept = (given[models] <= c) & ~np.isnan(x[models])
+                drawn = weighted_tau(x[models[kept]], y[models[kept]], block[kept], weights)[0]
+                found = interval(drawn, len(np.unique(block[kept])))
+                row = {"measure": measure, "statistic": "tau_at_most", **where, "quantile": share, "threshold": c}
+                row |= dict(zip(["estimate", "low", "high"], found, strict=True))
+                rows.append(row | {"n": int(kept.sum()), "undefined": int(np.isnan(found[0]))})
+    return pd.DataFrame(rows, columns=RESULT)

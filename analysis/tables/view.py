@@ -1,0 +1,151 @@
+"""The tables that a reader is shown: each made from the tidy tables of the statistics folder, one row per thing told.
+
+A view is written as CSV (its numbers), as LaTeX (analysis.tables.latex) and as a sortable table of the report.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.labels import measure_label, minus
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.models.baselines import BASELINE, CONTROL, MEASURE
+from robustgap.analysis.statistics.files import read_statistic
+
+ENDS = ["estimate", "low", "high"]
+SINGLE, FAMILY = "single", "family-wise"
+BRACKETS = {
+    SINGLE: "single: 95 % intervals of one number each, not corrected for how many are looked at",
+    FAMILY: "family-wise: intervals that hold for all measures together with 95 % probability (of a baseline or a "
+    "control: for that row alone)",
+}
+
+
+KINDS = [MEASURE, BASELINE, CONTROL]  # in the order of their rows
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as shown: `name` in the frame, and how its cells are written.
+
+    form: 'text'; or a format such as '.2f' ('+.2f': with its sign). interval: NAME_low and NAME_high stand beside it,
+    or with family NAME_family_low and NAME_family_high; the heading says which of the two is in the brackets.
+    """
+
+    name: str
+    heading: str
+    form: str = "text"
+    interval: bool = False
+    family: bool = False
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Names of the columns that hold the ends of its interval; none where it has none."""
+        kind = "family_" if self.family else ""
+        return tuple(f"{self.name}_{kind}{end}" for end in ENDS[1:]) if self.interval else ()
+
+    @property
+    def told(self) -> str:
+        """The heading as it is shown."""
+        kind = f" [{FAMILY if self.family else SINGLE}]" if self.interval else ""
+        return f"{self.heading}{kind}"
+
+
+@dataclass(frozen=True)
+class View:
+    """A table ready to be shown: heading, two sentences on what to look for, columns, and the numbers."""
+
+    name: str
+    heading: str
+    look: str
+    columns: tuple[Column, ...]
+    frame: pd.DataFrame
+
+
+def number(value: float, form: str) -> str:
+    """A number as it is shown: true minus sign, 'n/a' where undefined."""
+    if pd.isna(value):
+        return "n/a"
+    told = format(value, form)
+    return minus(told if told.strip("+-0.") else told.lstrip("+-"))  # what rounds to 0 has no sign
+
+
+def cell(row: dict, column: Column) -> tuple[str, str | float]:
+    """(what is shown, what it is sorted by) in one cell."""
+    value = row[column.name]
+    if column.form == "text":
+        return str(value), str(value)
+    told, key = number(value, column.form), float("nan") if pd.isna(value) else float(value)
+    if column.interval and not pd.isna(row[column.ends[0]]):
+        low, high = (minus(format(round(row[end], 9) + 0.0, column.form)) for end in column.ends)
+        told = f"{told} [{low}, {high}]"
+    return told, key
+
+
+def spread(rows: pd.DataFrame, keys: list[str], names: pd.Series) -> pd.DataFrame:
+    """Tidy rows side by side: one row for each value of `keys`, for each name columns NAME, NAME_low, NAME_high, and
+    the largest n of them."""
+    if rows.empty:
+        return pd.DataFrame(columns=keys)
+    wide = rows.assign(_name=names).pivot_table(index=keys, columns="_name", values=ENDS, sort=False, dropna=False)
+    wide = wide.dropna(axis=0, how="all") if len(keys) > 1 else wide
+    wide.columns = [name if end == "estimate" else f"{name}_{end}" for end, name in wide.columns]
+    return wide.reset_index().merge(rows.groupby(keys, sort=False)["n"].max().reset_index(), on=keys, how="left")
+
+
+class Source:
+    """The statistics of one ledger, and how its measures are named and ordered (strongest tau first)."""
+
+    def __init__(self, ledger: Ledger, folder: Path):
+        self.ledger, self.folder = ledger, folder
+        summary = self.read("summary")
+        strength = summary["tau"].abs().sort_values(ascending=False, kind="stable").index
+        ranked = summary.loc[strength].sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
+        self.order = {name: place for place, name in enumerate(ranked["measure"])}
+        self.kinds = dict(zip(summary["measure"], summary["kind"], strict=True))
+
+    def read(self, name: str) -> pd.DataFrame:
+        return read_statistic(self.folder, name)
+
+    def named(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows in the order of the measures, then baselines, then controls; their labels in the column `label`."""
+        if frame.empty:
+            return frame.assign(label="", kind="")
+        place = frame["measure"].map(self.order).fillna(-1)  # ways of picking without a measure come first
+        frame = frame.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
+        kinds = [self.kinds.get(name, MEASURE) for name in frame["measure"]]
+        frame = frame.assign(kind=kinds)
+        frame.insert(1, "label", [self.label(name) for name in frame["measure"]])
+        return frame
+
+    def label(self, name: str) -> str:
+        """How a row is named: 'training loss (baseline)'."""
+        kind = self.kinds.get(name, MEASURE)
+        return measure_label(name, self.ledger.columns) if kind == MEASURE else f"{name} ({kind})"
+
+
+LABEL = Column("label", "measure")
+COUNT = Column("n", "n", ".0f")
+
+
+def complete(view: View) -> View:
+    """The view with a column of undefined numbers for everything that its statistics lack; says what brackets hold."""
+    frame = view.frame.copy()
+    for column in view.columns:
+        for name in (column.name, *column.ends):
+            if name not in frame:
+                frame[name] = "" if column.form == "text" else np.nan
+    held = [SINGLE, FAMILY]
+    used = {held[column.family] for column in view.columns if column.interval}
+    told = "; ".join(BRACKETS[kind] for kind in held if kind in used)
+    look = f"{view.look} In brackets: {told}." if told else view.look
+    return View(view.name, view.heading, look, view.columns, frame)
+
+
+def shown(view: View) -> pd.DataFrame:
+    """The columns that a view shows, with their intervals, as numbers; whether a row is of a measure, where some are of
+    none."""
+    kind = ["kind"] if "kind" in view.frame else []
+    return view.frame[[*kind, *(name for column in view.columns for name in (column.name, *column.ends))]]

@@ -1,0 +1,60 @@
+"""Measures that order the models alike: one finding, however many names it has."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+from robustgap.analysis.models.design import known_models
+from robustgap.analysis.ranks.bootstrap import weighted_tau
+
+ALIKE = 0.9  # least |tau| between two measures of a group: they order 95 % of the pairs of models alike
+APART = (
+    0.7  # |Spearman's rho| below this cannot go with such a tau: rho is at least (3 tau - 1) / 2 = 0.85 without ties
+)
+SHARED = 0.5  # share of the models that must have both measures
+
+
+def between(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """|tau-b| of every two columns over the models that have both: (k, k), ones on the diagonal; 0 where it is
+    undefined, where fewer than SHARED of the models have both, and where it is surely below ALIKE: J. Durbin, A.
+    Stuart, Inversions and rank correlation coefficients, JRSS B 1951."""
+    values = table[list(columns)].to_numpy(float)
+    apart = (table[list(columns)].corr("spearman").abs() < APART).to_numpy()
+    found = np.eye(len(columns))
+    for a in range(len(columns)):
+        for b in range(a):
+            x, y = values[:, a], values[:, b]
+            both = ~np.isnan(x + y)
+            if not apart[a, b] and both.sum() >= max(2, SHARED * len(values)):
+                x, y = x[both], y[both]
+                tau = weighted_tau(x, y, np.zeros(len(x), dtype=int), np.ones((1, 1)))[0, 0]
+                found[a, b] = found[b, a] = 0 if np.isnan(tau) else abs(tau)
+    return found
+
+
+def groups(table: pd.DataFrame, *, outcome: str, measures: Sequence[str]) -> dict[str, str]:
+    """{measure: the group it belongs to, '' where it is alone}; a group is named after its member with the largest
+    |tau| with the outcome.
+
+    Complete linkage on 1 - |tau| between measures: in a group, *each* two have |tau| >= ALIKE. Neither the order of
+    columns and rows nor a strictly monotone change of a measure, falling ones among them, moves a measure to another
+    group. table: one row per model; those without an outcome are left out.
+    """
+    table = known_models(table, outcome, [])
+    y = table[outcome].to_numpy(float)
+    strength = {}
+    for name in measures:
+        x = table[name].to_numpy(float)
+        known = ~np.isnan(x)
+        tau = weighted_tau(x[known], y[known], np.zeros(known.sum(), dtype=int), np.ones((1, 1)))[0, 0]
+        strength[name] = 0.0 if np.isnan(tau) else abs(tau)
+    ordered = sorted(measures, key=lambda name: (-strength[name], name))
+    if len(ordered) < 2:
+        return dict.fromkeys(measures, "")
+    apart = 1 - between(table, ordered)
+    number = fcluster(linkage(squareform(apart, checks=False), "complete"), 1 - ALIKE + 1e-12, "distance")
+    members = pd.Series(ordered).groupby(number).agg(list)
+    return {name: own[0] if len(own) > 1 else "" for own in members for name in own}

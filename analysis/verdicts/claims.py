@@ -1,0 +1,208 @@
+"""One verdict per measure, by a written rule, with the family-wise error over all measures held at 5 %.
+
+In this order (docs/claims.md argues it with error rates on ledgers whose answers are known):
+
+    sign depends on AXIS    two values of AXIS have family-wise intervals of pi wholly on opposite sides of 0
+    replicates              the family-wise interval of tau excludes 0, on the side of the declared sign where there is
+                            one, and those of the increment over the settings exclude 0 from above, by ridge regression
+                            and by boosted trees, with a slope that has the sign of tau
+    proxy of the settings   the family-wise interval of tau excludes 0, and the upper ends of both increments are below
+                            NEGLIGIBLE in R2
+    unresolved              none of these
+
+Intervals are those of analysis.verdicts.statements. For *sign depends*, a wrong verdict about a measure that truly has
+one sign takes a wrong statement against that sign, so that 5 % may be spent on one side.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.files import read_json, write_csv
+from robustgap.analysis.labels import minus, with_interval
+from robustgap.analysis.model_table.checks import nearest
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.prediction.settings_regression import LEARNERS
+from robustgap.analysis.verdicts.statements import statements
+from robustgap.analysis.verdicts.unmet import unmet
+
+NEGLIGIBLE = 0.01
+SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED = "sign depends", "replicates", "proxy of the settings", "unresolved"
+INTERVAL = ["estimate", "low", "high"]
+ENDS = ["low", "high", "family_low", "family_high", "family_p", "fdr_q"]
+FAMILY = ["estimate", "family_low", "family_high"]
+OVER = ("", "_low", "_high", "_family_low", "_family_high")
+RESULT = [
+    *("measure", "verdict", "axis", "reason", "sign"),
+    *("tau", "tau_low", "tau_high", "tau_family_low", "tau_family_high", "tau_family_p", "tau_fdr_q"),
+    *("tau_expected", "tau_expected_low", "tau_expected_high"),
+    *(f"increment_{name}{end}" for name in LEARNERS for end in OVER),
+    *("n", "configurations"),
+]
+STATE = [f"increment_state_{name}{end}" for name in LEARNERS for end in OVER]
+LEARNER_WORDS = {"ridge": "ridge regression", "trees": "boosted trees"}
+
+
+def side(row: Mapping) -> int:
+    """+1 (-1) where the family-wise interval lies wholly above (below) 0, else 0."""
+    return int(row["family_low"] > 0) - int(row["family_high"] < 0)
+
+
+def about(row: Mapping) -> str:
+    """'+0.52 [+0.31, +0.68]' with the family-wise interval."""
+    return with_interval(*(row[name] for name in FAMILY))
+
+
+def points(row: Mapping) -> str:
+    """An increment in R2 with three decimals: '+0.012 [+0.003, +0.021]'."""
+    estimate, low, high = (row[name] + 0.0 for name in FAMILY)
+    return minus(f"{estimate:+.3f} [{low:+.3f}, {high:+.3f}]")
+
+
+def sign_change(pis: Sequence[Mapping]) -> tuple[Mapping, Mapping] | None:
+    """The lowest and the highest pi of the axis with values on opposite sides of 0, the widest apart if several."""
+    found = []
+    for axis in dict.fromkeys(row["axis"] for row in pis):
+        own = [row for row in pis if row["axis"] == axis]
+        below, above = ([row for row in own if side(row) == sign] for sign in (-1, 1))
+        if below and above:
+            found.append((min(below, key=lambda row: row["estimate"]), max(above, key=lambda row: row["estimate"])))
+    return max(found, key=lambda pair: pair[1]["estimate"] - pair[0]["estimate"]) if found else None
+
+
+def increment_words(increments: Sequence[Mapping]) -> str:
+    """'+0.012 [...] by ridge regression and +0.010 [...] by boosted trees'."""
+    return " and ".join(f"{points(row)} by {LEARNER_WORDS[row['learner']]}" for row in increments)
+
+
+def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | None) -> tuple[str, str]:
+    """Verdict and reason of a measure whose tau is clear of 0."""
+    start = f"Tau is {about(tau)}"
+    if any(np.isnan(row["family_low"]) for row in increments):
+        return UNRESOLVED, f"{start}, but the configurations are too few for an increment over the settings."
+    told = f"the increment in R2 over the settings is {increment_words(increments)}"
+    if all(row["family_high"] < NEGLIGIBLE for row in increments):
+        proxy = f"{start}, but {told}: below {NEGLIGIBLE} everywhere, so the settings alone say as much."
+        return PROXY, proxy
+    if sign not in (None, side(tau)):
+        return UNRESOLVED, f"{start}, on the side opposite to the declared sign ({'+' if sign == 1 else '−'})."
+    if not all(row["family_low"] > 0 for row in increments):
+        each = [increment_words([row]) for row in increments]
+        failed = unmet(increments, each, NEGLIGIBLE)
+        return UNRESOLVED, f"{start}, but the increment in R2 over the settings is {failed}."
+    if any(row["slope"] != side(tau) for row in increments):
+        return UNRESOLVED, f"{start}, but beyond the settings the relation has the other sign ({told})."
+    declared = "as declared" if sign else "no sign was declared: two-sided"
+    return REPLICATES, f"{start} ({declared}), and {told}."
+
+
+def judge(rows: Sequence[Mapping], sign: int | None) -> tuple[str, str, str]:
+    """Verdict, axis ('' but for *sign depends*) and one sentence for it, from the statements about one measure."""
+    (tau,) = [row for row in rows if row["statistic"] == "tau"]
+    if pair := sign_change([row for row in rows if row["statistic"] == "pi"]):
+        low, high = pair
+        axis = low["axis"]
+        told = f"Pi is {about(high)} at {axis} = {high['value']} but {about(low)} at {axis} = {low['value']}."
+        return SIGN_DEPENDS, axis, told
+    if np.isnan(tau["estimate"]):
+        return UNRESOLVED, "", "Tau is undefined: the measure is constant or has no values."
+    if np.isnan(tau["family_low"]):
+        return UNRESOLVED, "", f"Too few configurations ({tau['configurations']}) for a family-wise interval of tau."
+    if not side(tau):
+        return UNRESOLVED, "", f"The interval of tau includes 0: {about(tau)}."
+    verdict, reason = judge_increments(tau, [row for row in rows if row["statistic"] == "increment"], sign)
+    return verdict, "", reason
+
+
+def verdicts(found: pd.DataFrame, signs: Mapping[str, int | None]) -> pd.DataFrame:
+    """One row per measure (columns: RESULT) from `analysis.verdicts.statements.statements`; signs: +1, -1 or None by
+    measure."""
+    rows = []
+    for measure, part in found.groupby("measure", sort=False):
+        own, sign = part.to_dict("records"), signs.get(str(measure))
+        verdict, axis, reason = judge(own, sign)
+        row = {"measure": measure, "verdict": verdict, "axis": axis, "reason": reason, "sign": sign}
+        for one in own:
+            if one["statistic"] != "pi":
+                name = "_".join(filter(None, (one["statistic"], one["learner"])))
+                row |= {name: one["estimate"]}
+                row |= {f"{name}_{end}": one[end] for end in ENDS}
+            if one["statistic"] == "tau":
+                row |= {"n": one["n"], "configurations": one["configurations"]}
+        rows.append(row)
+    state = STATE if (found["statistic"] == "increment_state").any() else []
+    return pd.DataFrame(rows, columns=[*RESULT, *state]).astype({"sign": "Int64"})
+
+
+def claims(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    signs: Mapping[str, int | None] | None = None,
+    se: str | None = None,
+    fine: pd.DataFrame | None = None,
+    state: Sequence[str] = (),
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Verdicts and the statements they rest on.
+
+    table: one row per model. axes: its columns of settings (`checkpoint` is no part of a configuration). se: column of
+    the outcome's standard error from image sampling; without one, there is no tau_expected. signs: the sign
+    that is claimed for each measure's relation with the outcome; a measure without one is tested two-sided. fine: the
+    table with settings as increments take them, where these are finer (analysis.model_table.bins). state: columns of
+    the training state, over which increments are given too (increment_state); verdicts do not rest on these.
+    """
+    keys: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures}
+    finer = None if fine is None else make_study(fine, **keys, state=state)
+    found = statements(make_study(table, **keys, se=se, state=state), finer=finer, seed=seed)
+    return verdicts(found, signs or {}), found
+
+
+def read_signs(path: str | Path, columns: Collection[str] | None = None) -> dict[str, int | None]:
+    """{measure column: +1 | -1 | None} from JSON: either just that, or a catalogue of measures, as
+    `python -m robustgap.measures list --json` prints it, whose adversarial variants are columns NAME.adv.
+
+    columns: those of the table, if known. Raises ValueError for any other value, and LookupError for a name that is
+    none of the columns; a catalogue may have more measures than a table.
+    """
+    signs: dict[str, int | None] = {}
+    for name, entry in read_json(Path(path)).items():
+        if columns is not None and not isinstance(entry, dict) and name not in columns:
+            hint = nearest(name, columns)
+            raise LookupError(f"{path}: found the sign of {name!r}, wanted columns of the table{hint}")
+        expects = (entry.get("expects") or {}) if isinstance(entry, dict) else {"clean": entry}
+        if not isinstance(expects, dict):
+            raise ValueError(f"{path}: found {json.dumps(expects)} as what {name!r} expects, wanted variants and signs")
+        for variant, sign in expects.items():
+            if sign not in (1, -1, None) or isinstance(sign, bool):
+                raise ValueError(f"{path}: found sign {json.dumps(sign)} of {name!r}, wanted 1, -1 or null")
+            signs[f"{name}.adv" if variant == "adversarial" else name] = sign
+    return signs
+
+
+def notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | None) -> list[str]:
+    """What a reader must know about how the verdicts were reached, a sentence each."""
+    told = []
+    if free := [measure for measure in measures if signs.get(measure) is None]:
+        told.append(f"no declared sign, so tested two-sided: {', '.join(free)}")
+    if se is None:
+        told.append("no standard error of the outcome is named: tau with expected outcomes (tau_expected) is left out")
+    told.append(
+        "columns: low, high and *_low, *_high are single 95 % intervals; family_low, family_high and family_p are "
+        "family-wise (no wrong statement at all); fdr_q bounds the share of wrong ones, so it may be below family_p"
+    )
+    return told
+
+
+def write_claims(made: Mapping[str, pd.DataFrame], out: str | Path) -> list[Path]:
+    """Write each table (analysis.verdicts.judged) into folder `out`, NAME.csv; returns the files."""
+    paths = [Path(out) / f"{name}.csv" for name in made]
+    for table, path in zip(made.values(), paths, strict=True):
+        write_csv(table, path)
+    return paths

@@ -1,0 +1,95 @@
+"""Is one measure better than another? The paired difference of their tau with the outcome.
+
+    difference = |tau_a| - |tau_b|    over the models that have both measures
+
+Signs are those that the data show: a measure that falls with the outcome ranks as well as one that rises with it. Both
+taus hang on the same configurations, so that the influence of a configuration on the difference is
+
+    sign(tau_a) influence_a - sign(tau_b) influence_b
+
+(analysis.ranks.influence), freed of what the settings explain, and its spread gives the standard error, as for tau
+itself.
+
+low, high: 95 % interval of one difference alone. family_low, family_high: with 95 % probability they hold together for
+all pairs of measures (max-T), so that they hold for the best one although the data chose it. Pairs with a baseline are
+a family for each baseline. Where a tau is not clear of 0, its size is overestimated, and a difference from a larger one
+underestimated.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.models.baselines import BASELINE, MEASURE
+from robustgap.analysis.models.design import paired
+from robustgap.analysis.models.study_table import Study
+from robustgap.analysis.ranks.influence import standard_error, t_interval, tau_influence
+from robustgap.analysis.verdicts.max_t import adjusted, critical, z_values
+from robustgap.analysis.verdicts.statements import ALONE, Bases
+
+KEY = ["measure", "other", "kind"]
+ENDS = ["low", "high", "family_low", "family_high"]
+RESULT = [*KEY, "tau", "tau_other", "difference", *ENDS, "family_p", "n", "configurations", "undefined"]
+
+
+class Taus:
+    """tau and influence by configuration of a column among some models, each computed once."""
+
+    def __init__(self, study: Study):
+        self.study, self.found = study, dict[tuple[str, bytes], tuple[float, np.ndarray]]()
+
+    def __call__(self, column: str, rows: np.ndarray) -> tuple[float, np.ndarray]:
+        if (key := (column, rows.tobytes())) not in self.found:
+            x, y, _ = paired(self.study.table, self.study.outcome, column)
+            block = np.unique(self.study.block[rows], return_inverse=True)[1]
+            self.found[key] = tau_influence(x[rows], y[rows], block)
+        return self.found[key]
+
+
+def difference(study: Study, taus: Taus, bases: Bases, pair: tuple[str, str]) -> tuple[dict, float, int, np.ndarray]:
+    """One row without intervals, standard error, degrees of freedom, and parts of the error by configuration."""
+    rows = np.logical_and(*(paired(study.table, study.outcome, name)[2] for name in pair))
+    chosen = np.unique(study.block[rows])
+    (a, of_a), (b, of_b) = (taus(name, rows) for name in pair)
+    parts = np.zeros(len(study.levels))
+    row = {"measure": pair[0], "other": pair[1], "tau": a, "tau_other": b, "difference": abs(a) - abs(b)}
+    row |= {"n": int(rows.sum()), "configurations": len(chosen), "undefined": int(np.isnan(a + b))}
+    if row["undefined"]:
+        return row, np.nan, 0, parts
+    left, se, free = standard_error(np.sign(a) * of_a - np.sign(b) * of_b, bases(chosen))
+    if not np.isnan(se):
+        parts[chosen] = left
+    return row, se, free, parts
+
+
+def family(
+    study: Study, taus: Taus, bases: Bases, pairs: Sequence[tuple[str, str]], kind: str, seed: int
+) -> list[dict]:
+    """Rows of pairs whose family-wise intervals hold together; kind: of the second of each pair."""
+    if not pairs:
+        return []
+    made = [difference(study, taus, bases, pair) for pair in pairs]
+    se, free = np.array([one[1] for one in made]), np.array([one[2] for one in made])
+    parts = np.stack([one[3] for one in made], axis=1)
+    together = critical(parts, seed=seed)
+    p = adjusted(z_values(np.array([one[0]["difference"] for one in made]), se, free), parts, seed=seed)
+    rows = []
+    for (row, error, left, _), value in zip(made, p, strict=True):
+        ends = [end for z in (ALONE, together) for end in t_interval(row["difference"], error, max(left, 1), z)]
+        rows.append({**row, "kind": kind, **dict(zip(ENDS, ends, strict=True)), "family_p": value})
+    return rows
+
+
+def comparisons(study: Study, baselines: Sequence[str] = (), *, seed: int = 0) -> pd.DataFrame:
+    """Every pair of measures, the one with the larger |tau| first, then every measure with each baseline (columns:
+    RESULT). study: `analysis.verdicts.statements.make_study`; baselines: further columns of its table."""
+    taus, bases = Taus(study), Bases(study.levels)
+    known = {name: paired(study.table, study.outcome, name)[2] for name in study.measures}
+    strength = {name: np.nan_to_num(abs(taus(name, rows)[0])) for name, rows in known.items()}
+    ordered = sorted(study.measures, key=lambda name: (-strength[name], name))
+    rows = family(study, taus, bases, list(itertools.combinations(ordered, 2)), MEASURE, seed)
+    for baseline in baselines:
+        rows += family(study, taus, bases, [(name, baseline) for name in ordered], BASELINE, seed)
+    return pd.DataFrame(rows, columns=RESULT)

@@ -1,0 +1,64 @@
+"""Everything that is judged in a study: its measures, and the baselines and controls beside them.
+
+The measures' families are those of the measures alone: a baseline or a control is a family of its own, so that none of
+them moves a measure's number.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from robustgap.analysis.models.baselines import BASELINE, MEASURE, Beside, with_kinds
+from robustgap.analysis.models.study_table import make_study
+from robustgap.analysis.verdicts.alike import groups
+from robustgap.analysis.verdicts.claims import claims, verdicts
+from robustgap.analysis.verdicts.comparisons import comparisons
+from robustgap.analysis.verdicts.statements import statements
+
+FAMILY_WISE = "All intervals here are family-wise: they hold for all measures together."
+ALONE = "All intervals here are of this row alone, in no family with the measures."
+
+
+def with_intervals_named(verdict: pd.DataFrame) -> pd.DataFrame:
+    """Which kind of intervals a reason holds, said in it."""
+    words = [FAMILY_WISE if kind == MEASURE else ALONE for kind in verdict["kind"]]
+    told = [f"{why} {word}" if "[" in why else why for why, word in zip(verdict["reason"], words, strict=True)]
+    return verdict.assign(reason=told)
+
+
+def judged(
+    beside: Beside,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    signs: Mapping[str, int | None] | None = None,
+    se: str | None = None,
+    fine: pd.DataFrame | None = None,
+    state: Sequence[str] = (),
+    seed: int = 0,
+) -> dict[str, pd.DataFrame]:
+    """The tables claims, statements and comparisons. signs, se, fine, state: as `analysis.verdicts.claims.claims` has
+    them.
+
+    claims and statements have the column `kind`; claims has `group` too: the measures that order the models alike
+    (analysis.verdicts.alike), '' for one that is alone, and for baselines and controls.
+    """
+    table: pd.DataFrame = beside.table
+    keys: dict[str, Any] = {"axes": axes, "outcome": outcome}
+    verdict, found = claims(table, **keys, measures=measures, signs=signs, se=se, fine=fine, state=state, seed=seed)
+    keys_beside = {**keys, "measures": list(beside.kinds)}
+    finer = None
+    if fine is not None:
+        columns = {name: table[name].to_numpy() for name in beside.kinds}
+        finer = make_study(fine.assign(**columns), **keys_beside)
+    others = statements(make_study(table, **keys_beside, se=se), finer=finer, seed=seed, alone=True)
+    alike = groups(table, outcome=outcome, measures=measures)
+    verdict = pd.concat([verdict, verdicts(others, {})], ignore_index=True)
+    verdict = with_intervals_named(with_kinds(verdict, beside.kinds))
+    verdict.insert(3, "group", verdict["measure"].map(alike).where(verdict["kind"] == MEASURE).fillna(""))
+    found = with_kinds(pd.concat([found, others], ignore_index=True), beside.kinds)
+    baselines = [name for name, kind in beside.kinds.items() if kind == BASELINE]
+    pairs = comparisons(make_study(table, **keys, measures=measures), baselines, seed=seed)
+    return {"claims": verdict, "statements": found, "comparisons": pairs}

@@ -1,0 +1,78 @@
+"""Families of statements: what is still clear of 0 when many statements are made at once.
+
+A statement is an estimate with a standard error, degrees of freedom and the parts of its error that each configuration
+contributes (analysis.ranks.influence). All statements of a family share the configurations, so they err together; max-T
+uses that. Each draw multiplies the parts of every configuration by one standard normal number, the same for all
+statements; the largest of the standardised sums says how large the largest statement is when nothing but chance is at
+work. V. Chernozhukov, D. Chetverikov, K. Kato, Gaussian approximations and multiplier bootstrap for maxima of sums of
+high-dimensional random vectors, Annals of Statistics 2013; P. Westfall, S. Young, Resampling-based multiple testing,
+1993. The alternative, Benjamini-Hochberg, bounds the share of wrong statements among those made.
+"""
+
+import numpy as np
+from scipy import stats
+
+from robustgap.analysis.ranks.bootstrap import LEVEL
+
+DRAWS = 2000
+MOST = 30.0  # z values are cut here: the normal tail beyond it cannot be computed
+
+
+def z_values(estimate: np.ndarray, se: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """The standard normal number as far out as estimate / se is for Student's t; NaN where there is no se or it is 0.
+
+    So statements with different degrees of freedom can be compared.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(se > 0, estimate / se, np.nan)
+    return np.sign(t) * np.minimum(stats.norm.isf(stats.t.sf(np.abs(t), np.maximum(free, 1))), MOST)
+
+
+def largest(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """The largest standardised statement in each draw, when chance alone is at work: (draws,), sorted.
+
+    parts (configurations, statements): what each configuration contributes to a statement's error, in any unit;
+    columns of zeros or NaN are no statements. -inf where there is none.
+    """
+    size = np.sqrt((parts**2).sum(axis=0))
+    used = parts[:, size > 0] / size[size > 0]
+    if not used.shape[1]:
+        return np.full(draws, -np.inf)
+    sums = np.random.default_rng(seed).standard_normal((draws, len(used))) @ used
+    return np.sort(np.abs(sums).max(axis=1) if two_sided else sums.max(axis=1))
+
+
+def critical(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, seed: int = 0) -> float:
+    """The z value that the largest statement exceeds by chance in 5 % of draws.
+
+    Between the value for one statement (also when there is only one: no draws are needed) and Bonferroni's.
+    """
+    tail = (1 - LEVEL) / (2 if two_sided else 1)
+    statements = int(((parts**2).sum(axis=0) > 0).sum())
+    alone = float(stats.norm.isf(tail))
+    if statements < 2:
+        return alone
+    found = float(np.quantile(largest(parts, two_sided=two_sided, draws=draws, seed=seed), LEVEL))
+    return min(max(found, alone), float(stats.norm.isf(tail / statements)))
+
+
+def adjusted(z: np.ndarray, parts: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Two-sided p values adjusted for the family by max-T: the share of draws (the data counted as one of them) whose
+    largest statement is at least |z|. NaN where z is."""
+    top = largest(parts, draws=draws, seed=seed)
+    beyond = len(top) - np.searchsorted(top, np.abs(z), side="left")
+    beyond[z == 0] = len(top)  # also where no statement of the family has any error (two names of one order)
+    return np.where(np.isnan(z), np.nan, (1 + beyond) / (1 + len(top)))
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """p values adjusted for the false discovery rate: q_(i) = min over j >= i of m p_(j) / j; NaN stays NaN.
+
+    Y. Benjamini, Y. Hochberg, Controlling the false discovery rate, JRSS B 1995.
+    """
+    found = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")[::-1]]
+    many = len(known)
+    found[order] = np.minimum.accumulate(np.minimum(p[order] * many / np.arange(many, 0, -1), 1))
+    return found

@@ -1,0 +1,252 @@
+"""What a verdict rests on: the configuration, and the run, without which it moves most.
+
+A verdict has a margin, the distance to the nearest other verdict in half-widths of the intervals that decide it:
+
+    sign depends   S = the largest, over axes, of min(low end of a pi, -high end of another, each over its half-width)
+    replicates     R = min(tau's end nearer to 0, low ends of both increments, each over its half-width); at most -1 on
+                   the side opposite to the declared sign, or with a slope against tau
+    proxy          P = min(tau's end nearer to 0, NEGLIGIBLE - high ends of both increments, each over its half-width)
+
+    margin         S of *sign depends*; min(R, -S) of *replicates*; min(P, -S) of *proxy*; -max(S, R, P) of *unresolved*
+
+Everything is judged again without each configuration, and without each run of a configuration that turns a verdict; the
+verdict rests on what leaves it the least margin. Of more than EXACT configurations only MOST are left out: those whose
+parts of the estimates' errors (analysis.verdicts.statements) predict the least margins, and those with the largest
+share of the errors of one estimate (which may have bent it, as no first-order prediction sees), in turn for each
+measure. benchmarks/removals.py measures how many of the removals that turn a verdict are found so.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.ledger import NA
+from robustgap.analysis.models.design import configuration
+from robustgap.analysis.models.study_table import Statement, Study, make_study
+from robustgap.analysis.progress import bar
+from robustgap.analysis.verdicts.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, judge
+from robustgap.analysis.verdicts.statements import statement_rows, statements_of
+
+EXACT = 64  # configurations of which each is left out
+MOST = 32  # that are left out of more
+FURTHEST = 10.0  # margins are cut here: an increment of exactly 0 has no width
+RESULT = [
+    *("measure", "margin", "rests_on", "rests_on_margin", "rests_on_verdict"),
+    *("rests_on_run", "rests_on_run_margin", "rests_on_run_verdict", "turning", "left_out"),
+]
+TEXT = ["rests_on", "rests_on_verdict", "rests_on_run", "rests_on_run_verdict"]
+
+
+def beyond(bound: float, estimate: float) -> float:
+    """How far a bound lies above 0, over its distance from the estimate; NaN where there is none."""
+    width = abs(estimate - bound)
+    if np.isnan(width):
+        return np.nan
+    return float(np.clip(bound / max(width, abs(bound) / FURTHEST, 1e-300), -FURTHEST, FURTHEST))
+
+
+def outside(row: Mapping) -> float:
+    """How far the nearer end of an interval lies from 0, over its half-width: negative where it includes 0."""
+    return max(beyond(row["family_low"], row["estimate"]), beyond(-row["family_high"], -row["estimate"]))
+
+
+def least(values: Sequence[float]) -> float:
+    """The least of the values; the worst there is where one is not known."""
+    return -FURTHEST if not values or np.isnan(values).any() else min(values)
+
+
+def distances(rows: Sequence[Mapping], sign: int | None) -> dict[str, float]:
+    """S, R and P of the module from the statements about one measure."""
+    (tau,) = [row for row in rows if row["statistic"] == "tau"]
+    grown = [row for row in rows if row["statistic"] == "increment"]
+    pis = [row for row in rows if row["statistic"] == "pi" and not np.isnan(row["family_low"])]
+    depends = [-FURTHEST]
+    for axis in dict.fromkeys(row["axis"] for row in pis):
+        own = [row for row in pis if row["axis"] == axis]
+        above = [beyond(row["family_low"], row["estimate"]) for row in own]
+        below = [beyond(-row["family_high"], -row["estimate"]) for row in own]
+        depends += [min(above[a], below[b]) for a in range(len(own)) for b in range(len(own)) if a != b]
+    side = int(np.sign(tau["estimate"])) if not np.isnan(tau["estimate"]) else 0
+    replicates = least([outside(tau), *(beyond(row["family_low"], row["estimate"]) for row in grown)])
+    if sign not in (None, side) or any(row["slope"] != side for row in grown):
+        replicates = min(replicates, -1.0)
+    upper = [beyond(NEGLIGIBLE - row["family_high"], NEGLIGIBLE - row["estimate"]) for row in grown]
+    return {SIGN_DEPENDS: max(depends), REPLICATES: replicates, PROXY: least([outside(tau), *upper])}
+
+
+def margin(rows: Sequence[Mapping], sign: int | None, verdict: str) -> float:
+    """Margin of a verdict, given the statements about the measure now; negative where they give another one."""
+    found = distances(rows, sign)
+    if verdict == SIGN_DEPENDS:
+        return found[SIGN_DEPENDS]
+    if verdict in found:
+        return min(found[verdict], -found[SIGN_DEPENDS])
+    return -max(found.values())
+
+
+def by_measure(rows: Sequence[Mapping], measures: Sequence[str]) -> list[list[Mapping]]:
+    """The rows about each measure."""
+    found: dict[str, list[Mapping]] = {measure: [] for measure in measures}
+    for row in rows:
+        found[row["measure"]].append(row)
+    return list(found.values())
+
+
+def described(table: pd.DataFrame, axes: Sequence[str], rows: np.ndarray) -> str:
+    """'defense=AT, awp=true': the settings of a configuration that apply, from one of its models."""
+    first = table.iloc[int(np.flatnonzero(rows)[0])]
+    return ", ".join(f"{axis}={first[axis]}" for axis in configuration(axes) if first[axis] != NA)
+
+
+def predicted_margins(
+    made: Sequence[Statement], rows: Sequence[Mapping], configurations: int, signs: Mapping, verdicts: Sequence[str]
+) -> np.ndarray:
+    """Margins of all measures that the parts of the errors predict without each configuration: (configurations, k).
+
+    Without configuration c an estimate is estimate - part_c, and its interval narrower by sqrt(1 - part_c^2 / sum).
+    """
+    measures = list(dict.fromkeys(row["measure"] for row in rows))
+    parts = np.stack([one.parts for one in made])
+    square = (parts**2).sum(axis=1, keepdims=True)
+    narrower = np.sqrt(np.maximum(1 - parts**2 / np.where(square > 0, square, 1), 0))
+    found = np.empty((configurations, len(measures)))
+    for place in range(configurations):
+        moved = []
+        for row, part, width in zip(rows, parts[:, place], narrower[:, place], strict=True):
+            estimate = row["estimate"] - part
+            ends = {end: estimate + width * (row[end] - row["estimate"]) for end in ("family_low", "family_high")}
+            moved.append({**row, "estimate": estimate, **ends})
+        for k, (own, verdict) in enumerate(zip(by_measure(moved, measures), verdicts, strict=True)):
+            found[place, k] = margin(own, signs.get(measures[k]), verdict)
+    return found
+
+
+def largest_shares(made: Sequence[Statement], measures: Sequence[str]) -> np.ndarray:
+    """The largest share that each configuration has of the squared parts of any statement about a measure:
+    (configurations, k)."""
+    parts = np.stack([one.parts for one in made]) ** 2
+    total = parts.sum(axis=1, keepdims=True)
+    shares = parts / np.where(total > 0, total, 1)
+    about = np.array([one.key["measure"] for one in made])
+    return np.stack([shares[about == measure].max(axis=0) for measure in measures], axis=1)
+
+
+def ranking(made: Sequence[Statement], rows: Sequence[Mapping], signs: Mapping, verdicts: Sequence[str]) -> np.ndarray:
+    """All configurations, those first that are to be left out first (module docstring)."""
+    made = [one for one in made if one.key["statistic"] != "tau_expected"]
+    rows = [row for row in rows if row["statistic"] != "tau_expected"]
+    many, measures = len(made[0].parts), list(dict.fromkeys(row["measure"] for row in rows))
+    margins = predicted_margins(made, rows, many, signs, verdicts)
+    return ranked(np.column_stack([margins, -largest_shares(made, measures)]), many)
+
+
+def ranked(margins: np.ndarray, most: int) -> np.ndarray:
+    """The first `most` configurations when each measure in turn names the one with the least margin: (most,)."""
+    order = np.argsort(margins, axis=0, kind="stable").ravel()
+    return order[np.sort(np.unique(order, return_index=True)[1])][:most]
+
+
+def removals(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    outcome: str,
+    measures: Sequence[str],
+    signs: Mapping[str, int | None] | None = None,
+    se: str | None = None,
+    run: str | None = None,
+    seed: int = 0,
+    exact: int = EXACT,
+    most: int = MOST,
+) -> pd.DataFrame:
+    """What each verdict of `analysis.verdicts.claims.claims` rests on, one row per measure (columns: RESULT).
+
+    run: column that tells the runs of a configuration apart (a seed, or the run's id); without, runs are not left out.
+    rests_on (settings of a configuration), rests_on_run: what leaves the least margin; *_verdict: the verdict without
+    it; turning: how many of the configurations left out turn it; left_out: how many were; '' or 0 where the verdict has
+    no numbers to move.
+    """
+    signs = signs or {}
+    asked: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures, "se": se}
+    study = make_study(table, **asked)
+    whole, made = study.table, statements_of(study, seed)
+    rows = statement_rows(made, study, seed)
+    verdicts = [judge(own, signs.get(name))[0] for name, own in zip(measures, by_measure(rows, measures), strict=True)]
+
+    def without(rows: np.ndarray) -> list[tuple[float, str]]:
+        """Margin of each measure's verdict, and its verdict, without some models."""
+        rest = whole[~rows]
+        if rest[outcome].nunique() < 2:
+            return [(np.nan, "")] * len(measures)
+        part = make_study(rest, **asked)
+        found = by_measure(statement_rows(statements_of(part, seed), part, seed), measures)
+        return [
+            (margin(own, signs.get(name), verdict), judge(own, signs.get(name))[0])
+            for name, own, verdict in zip(measures, found, verdicts, strict=True)
+        ]
+
+    many = len(study.levels)
+    chosen = np.arange(many)
+    if many > exact:
+        chosen = ranking(made, rows, signs, verdicts)[:most]
+    names = [described(whole, axes, study.block == place) for place in chosen]
+    left = [without(study.block == place) for place in bar(chosen, "configurations left out")]
+    own = [
+        margin(part, signs.get(name), verdict)
+        for name, part, verdict in zip(measures, by_measure(rows, measures), verdicts, strict=True)
+    ]
+    found = summarised(measures, verdicts, own, names, left)
+    if run is None or not len(chosen):
+        return found
+    return with_runs(found, study, chosen, names, verdicts, without, run)
+
+
+def summarised(
+    measures: Sequence[str], verdicts: Sequence[str], own: Sequence[float], names: Sequence[str], left: list
+) -> pd.DataFrame:
+    """One row per measure from what was found without each configuration."""
+    rows = []
+    for k, (measure, verdict) in enumerate(zip(measures, verdicts, strict=True)):
+        margins = np.array([part[k][0] for part in left])
+        row = {**dict.fromkeys(TEXT, ""), "measure": measure, "margin": own[k], "turning": 0, "left_out": len(left)}
+        if len(left) and np.isfinite(margins).any() and abs(own[k]) < FURTHEST:
+            worst = int(np.nanargmin(margins))
+            row |= {"rests_on": names[worst], "rests_on_margin": margins[worst], "rests_on_verdict": left[worst][k][1]}
+            row |= {"turning": sum(part[k][1] not in (verdict, "") for part in left)}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=RESULT)
+
+
+def with_runs(
+    found: pd.DataFrame,
+    study: Study,
+    chosen: np.ndarray,
+    names: Sequence[str],
+    verdicts: Sequence[str],
+    without: Callable,
+    run: str,
+) -> pd.DataFrame:
+    """The same with the run, of the configuration that a verdict rests on, that leaves it the least margin: where the
+    configuration turns the verdict."""
+    place = dict(zip(names, chosen, strict=True))
+    turned = (found["rests_on_verdict"] != "") & (found["rests_on_verdict"] != list(verdicts))
+    for name in bar(list(dict.fromkeys(found.loc[turned, "rests_on"])), "runs left out"):
+        inside = study.block == place[name]
+        runs = study.table[run].astype(str).to_numpy()
+        made = [(label, without(inside & (runs == label))) for label in np.unique(runs[inside])]
+        for k in np.flatnonzero((turned & (found["rests_on"] == name)).to_numpy()):
+            label, part = min(made, key=lambda one: one[1][k][0])
+            found.loc[k, ["rests_on_run", "rests_on_run_verdict"]] = label, part[k][1]
+            found.loc[k, "rests_on_run_margin"] = part[k][0]
+    return found
+
+
+def with_removals(verdict: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame:
+    """Verdicts (`analysis.verdicts.judged.judged`) with what they rest on; empty where that was not asked for (None),
+    and for baselines and controls."""
+    rows = pd.DataFrame(columns=RESULT) if found is None else found
+    rows = verdict[["measure"]].merge(rows, on="measure", how="left").fillna(dict.fromkeys(TEXT, ""))
+    added = {name: rows[name].to_numpy() for name in RESULT[1:]}
+    return verdict.assign(**added).astype({"turning": "Int64", "left_out": "Int64"})

@@ -1,0 +1,159 @@
+"""The statements that verdicts are made of, with intervals of their own and intervals that hold for all at once.
+
+    tau         tau-b of the measure with the outcome, over configurations with this design's margins
+    tau_expected  the same with *expected* outcomes (analysis.ranks.influence.of_expected); only where the outcome's
+    standard
+                error is known. It has the sign of tau, so that verdicts need not choose
+    pi          tau among the models with one value of an axis
+    increment   in R2 over the settings, out of fold, by ridge regression and by boosted trees
+    (analysis.prediction.gain)
+    increment_state  the same over the settings and the training state; only where columns of that are named
+
+low, high: 95 % interval of the statement alone. family_low, family_high: with 95 % probability they hold together for
+the statements of one kind about all measures (max-T, analysis.verdicts.max_t); those of pi and of increments do so on
+each side, as no more than one side can be wrong (docs/claims.md), and on both sides with at least 90 %. family_p:
+adjusted for that family (the probability of *any* wrong statement); fdr_q: adjusted for the false discovery rate (the
+share of wrong ones among those made, Benjamini-Hochberg), which is less to ask, so that it is usually the smaller one.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from robustgap.analysis.models.checkpoints import standing
+from robustgap.analysis.models.design import paired
+from robustgap.analysis.models.study_table import Statement, Study
+from robustgap.analysis.prediction.increment_statements import INCREMENTS, increments
+from robustgap.analysis.prediction.settings_regression import LEARNERS
+from robustgap.analysis.progress import bar
+from robustgap.analysis.ranks.bootstrap import LEVEL
+from robustgap.analysis.ranks.influence import (
+    of_expected,
+    reliability,
+    settings_basis,
+    standard_error,
+    t_interval,
+    tau_influence,
+)
+from robustgap.analysis.verdicts.max_t import adjusted, benjamini_hochberg, critical, z_values
+
+KEY = ["measure", "statistic", "axis", "value", "learner"]
+NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "family_p", "fdr_q", "slope", "n", "configurations"]
+RESULT = [*KEY, *NUMBERS, "undefined"]
+ALONE = float(stats.norm.isf((1 - LEVEL) / 2))
+
+
+class Bases:
+    """Settings bases (analysis.ranks.influence) by which configurations are in play: many statements share them."""
+
+    def __init__(self, levels: np.ndarray):
+        self.levels, self.found = levels, dict[bytes, np.ndarray]()
+
+    def __call__(self, chosen: np.ndarray) -> np.ndarray:
+        if (key := chosen.tobytes()) not in self.found:
+            self.found[key] = settings_basis(self.levels[chosen])
+        return self.found[key]
+
+
+def tau_statement(study: Study, bases: Bases, rows: np.ndarray, key: dict) -> Statement:
+    """Tau of a measure with the outcome among the models `rows` (n,) bool."""
+    x, y, known = paired(study.table, study.outcome, key["measure"])
+    rows = rows & known
+    chosen, block = np.unique(study.block[rows], return_inverse=True)
+    tau, influence = tau_influence(x[rows], y[rows], block)
+    parts = np.zeros(len(study.levels))
+    numbers = {"n": int(rows.sum()), "configurations": len(chosen)}
+    if np.isnan(tau):
+        return Statement(key, np.nan, np.nan, 0, parts, **numbers)
+    left, se, free = standard_error(influence, bases(chosen))
+    reliable = reliability(y[rows], None if study.se is None else study.se[rows])
+    if not np.isnan(se):
+        parts[chosen] = left
+    return Statement(key, tau, se, free, parts, **numbers, reliable=reliable)
+
+
+def taus(study: Study, bases: Bases) -> list[Statement]:
+    """tau over all models, one statement per measure."""
+    everyone = np.full(len(study.table), True)
+    return [
+        tau_statement(study, bases, everyone, {"measure": measure, "statistic": "tau"})
+        for measure in bar(study.measures, "tau")
+    ]
+
+
+def pis(study: Study, bases: Bases) -> list[Statement]:
+    """pi of each measure among the models with each value of each axis."""
+    found = []
+    for axis in bar(study.axes, "pi"):
+        for value, here in standing(study.table, axis).items():
+            where = {"statistic": "pi", "axis": axis, "value": value}
+            found += [tau_statement(study, bases, here, {"measure": measure, **where}) for measure in study.measures]
+    return found
+
+
+def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: int = 0) -> list[dict]:
+    """Tidy rows of the statements of one family, with both kinds of intervals (module docstring).
+
+    two_sided: whether a wrong statement on either side of 0 counts, or on one side only (5 % there); see
+    analysis.verdicts.claims for where the latter is enough.
+    """
+    parts = np.stack([one.parts for one in statements], axis=1)
+    estimate, se, free = (np.array([getattr(one, name) for one in statements]) for name in ("estimate", "se", "free"))
+    z = z_values(estimate, se, free)
+    together = critical(parts, two_sided=two_sided, seed=seed)
+    p, q = adjusted(z, parts, seed=seed), benjamini_hochberg(2 * stats.norm.sf(np.abs(z)))
+    rows = []
+    for place, one in enumerate(statements):
+        ends = [
+            *t_interval(one.estimate, one.se, max(one.free, 1), ALONE),
+            *t_interval(one.estimate, one.se, max(one.free, 1), together),
+        ]
+        if one.key["statistic"] not in INCREMENTS:
+            ends = list(np.clip(ends, -1, 1))
+        row = {**dict.fromkeys(KEY, ""), **one.key, **dict(zip(NUMBERS[:5], [one.estimate, *ends], strict=True))}
+        row |= {"family_p": p[place], "fdr_q": q[place], "slope": one.slope}
+        row |= {"n": one.n, "configurations": one.configurations}
+        rows.append({**row, "undefined": int(np.isnan(one.estimate))})
+    return rows
+
+
+def expected_rows(rows: list[dict], made: list[Statement]) -> list[dict]:
+    """Rows of tau_expected from those of tau."""
+    found = []
+    for row, one in zip(rows, made, strict=True):
+        numbers = of_expected(np.array([row[name] for name in NUMBERS[:5]]), one.reliable)
+        found.append({**row, "statistic": "tau_expected", **dict(zip(NUMBERS[:5], map(float, numbers), strict=True))})
+    return found
+
+
+def statements_of(study: Study, seed: int = 0, finer: Study | None = None) -> list[Statement]:
+    """All statements of a study but `tau_expected`: tau and pi of all measures, then the increments, which are over the
+    settings of `finer` where that is given: the same models, with finer classes of their settings."""
+    bases = Bases(study.levels)
+    return [*taus(study, bases), *pis(study, bases), *increments(finer or study, seed)]
+
+
+def statement_rows(made: Sequence[Statement], study: Study, seed: int = 0, *, alone: bool = False) -> list[dict]:
+    """Tidy rows of the statements of a study. The families: tau of all measures; pi of all measures, axes and values;
+    the increments of all measures under each learner. alone: each measure makes its own families."""
+    rows: list[dict] = []
+    for family in [[name] for name in study.measures] if alone else [study.measures]:
+        own = [one for one in made if one.key["measure"] in family]
+        taus_, inside = ([one for one in own if one.key["statistic"] == name] for name in ("tau", "pi"))
+        found = family_rows(taus_, seed=seed)
+        rows += [*found, *(expected_rows(found, taus_) if study.se is not None else [])]
+        rows += family_rows(inside, two_sided=False, seed=seed) if inside else []
+        for name, learner in itertools.product(INCREMENTS, LEARNERS):
+            added = [one for one in own if one.key["statistic"] == name and one.key["learner"] == learner]
+            rows += family_rows(added, two_sided=False, seed=seed) if added else []
+    return rows
+
+
+def statements(study: Study, *, finer: Study | None = None, seed: int = 0, alone: bool = False) -> pd.DataFrame:
+    """All statements of a study as tidy rows (columns: RESULT); finer: as in `statements_of`; alone: as in
+    `statement_rows`."""
+    made = statements_of(study, seed, finer)
+    return pd.DataFrame(statement_rows(made, study, seed, alone=alone), columns=RESULT)

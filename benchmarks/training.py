@@ -36,7 +36,7 @@ from robustgap.training.networks.memory_format import channels_last as in_channe
 from robustgap.training.paths import given_path
 from robustgap.training.settings import complete, number
 from robustgap.training.step import train_step
-from robustgap.workflow.rates import COLUMNS
+from robustgap.workflow.estimate.rates import COLUMNS
 
 EPS, STEPS, PAD = number("8/255"), 10, 4
 WIDE_ON_CPU = 16  # batch size of a wide network there
@@ -229,7 +229,7 @@ def machine(device: torch.device) -> str:
 
 
 def add_rates(path: Path, device: str, found: list[Speed]) -> None:
-    """Add our own ways to the table that `workflow.rates` reads; the plain loop is nobody's setting."""
+    """Add our own ways to the table that `workflow.estimate.rates` reads; the plain loop is nobody's setting."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -5,10 +5,10 @@ from studies import study
 
 from robustgap.measures._code import names
 from robustgap.training.settings import complete
-from robustgap.workflow import cost
-from robustgap.workflow.faults import schema
+from robustgap.workflow.estimate import hours as cost
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.study import IMAGES
+from robustgap.workflow.study_faults import schema
 
 
 def test_the_summary_tells_what_is_planned_and_what_is_left_out():

@@ -12,10 +12,10 @@ from trees import ROOT
 
 from robustgap.training.settings import run_id
 from robustgap.workflow import grid
-from robustgap.workflow.faults import StudyError
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.jobs import Jobs
 from robustgap.workflow.study import read
+from robustgap.workflow.study_faults import StudyError
 
 CONFIGS = sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 

@@ -91,7 +91,7 @@ def test_one_job_per_run_when_asked():
 def test_digests_of_code_do_not_depend_on_the_locale():
     """Sources hold letters beyond ASCII; in a locale without UTF-8 they were read as others, or not at all."""
     code = (
-        "from robustgap.workflow.faults import schema;"
+        "from robustgap.workflow.study_faults import schema;"
         "from robustgap.workflow.jobs import code_id, digest, source_digest;"
         "print(source_digest('analysis'), source_digest('measures'), code_id('average_ce'), digest(schema()))"
     )

@@ -10,9 +10,9 @@ from trees import ROOT
 import robustgap.analysis.__main__ as analysis_cli
 from robustgap.training.paths import expanded_address
 from robustgap.workflow import grid
-from robustgap.workflow.faults import StudyError
 from robustgap.workflow.jobs import find_scripts
 from robustgap.workflow.study import resolve
+from robustgap.workflow.study_faults import StudyError
 
 FILE = {"source": "file", "name": "mine", "architecture": "mlp"}
 

@@ -8,10 +8,12 @@ from benchmarks import training as benchmark
 from robustgap.training.data.datasets import load
 from robustgap.training.networks.architectures import ARCHITECTURES
 from robustgap.training.settings import complete
-from robustgap.workflow import cost, disk, grid, rates
-from robustgap.workflow.faults import StudyError
+from robustgap.workflow import grid
+from robustgap.workflow.estimate import disk, rates
+from robustgap.workflow.estimate import hours as cost
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.study import read
+from robustgap.workflow.study_faults import StudyError
 
 HEAD = ",".join(rates.COLUMNS)
 STUDY = {

@@ -12,10 +12,10 @@ from studies import study
 from trees import ROOT
 
 from robustgap.workflow import by_hand, grid
-from robustgap.workflow.faults import StudyError, schema
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.names import COMMON, plain
 from robustgap.workflow.study import read, resolve
+from robustgap.workflow.study_faults import StudyError, schema
 
 ROBUSTBENCH = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
 CASES = {

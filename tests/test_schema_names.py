@@ -9,8 +9,8 @@ from robustgap.training.networks.architectures import ACTIVATIONS, ARCHITECTURES
 from robustgap.training.schedules import SCHEDULES
 from robustgap.training.settings import CHECKPOINTS, DEFAULTS
 from robustgap.workflow.by_hand import NO_ADDRESS
-from robustgap.workflow.faults import schema
 from robustgap.workflow.study import EXTRA_SETS, IMAGES
+from robustgap.workflow.study_faults import schema
 
 
 def test_the_schema_lists_what_training_has_registered():

@@ -23,7 +23,7 @@ from trees import ROOT, snakemake
 from robustgap.training.__main__ import main
 from robustgap.training.checkpoint import read_json
 from robustgap.training.jobs.lock import RunLock
-from robustgap.workflow.cost import hours
+from robustgap.workflow.estimate.hours import hours
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.jobs import Jobs
 

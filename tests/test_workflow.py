@@ -13,7 +13,7 @@ import pytest
 import yaml
 from trees import ROOT, Tree
 
-from robustgap.workflow import disk
+from robustgap.workflow.estimate import disk
 
 pytestmark = [pytest.mark.study, pytest.mark.xdist_group("study")]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from trees import ROOT, snakemake
 
-from robustgap.workflow.cost import job_counts
+from robustgap.workflow.estimate.hours import job_counts
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.study import read
 

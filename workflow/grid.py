@@ -14,9 +14,11 @@ from pathlib import Path
 
 from robustgap.training.paths import given_path
 from robustgap.training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
-from robustgap.workflow import by_hand, cost, disk, rates
-from robustgap.workflow.faults import StudyError, nearest
+from robustgap.workflow import by_hand
+from robustgap.workflow.estimate import disk, rates
+from robustgap.workflow.estimate import hours as cost
 from robustgap.workflow.study import read, resolve
+from robustgap.workflow.study_faults import StudyError, nearest
 
 
 def configurations(study: dict) -> tuple[dict[str, dict], int]:

@@ -14,7 +14,7 @@ import yaml
 from robustgap.measures._code import names as python_measures
 from robustgap.training.paths import expanded, expanded_address
 from robustgap.training.settings import DEFAULTS, exact, number
-from robustgap.workflow.faults import SCHEMA, StudyError, nearest, schema, schema_faults
+from robustgap.workflow.study_faults import SCHEMA, StudyError, nearest, schema, schema_faults
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from robustgap.training.jobs.lock import describe, machine, own_content, read_content, surely_dead
 from robustgap.training.paths import given_path
-from robustgap.workflow.faults import StudyError
 from robustgap.workflow.study import read, resolve
+from robustgap.workflow.study_faults import StudyError
 
 LOCKS = Path(".snakemake/locks")
 MACHINE_ID = Path("/etc/machine-id")

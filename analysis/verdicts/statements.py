@@ -1,12 +1,11 @@
 """The statements that verdicts are made of, with intervals of their own and intervals that hold for all at once.
 
     tau         tau-b of the measure with the outcome, over configurations with this design's margins
-    tau_expected  the same with *expected* outcomes (analysis.ranks.influence.of_expected); only where the outcome's
-    standard
-                error is known. It has the sign of tau, so that verdicts need not choose
+    tau_expected  the same with *expected* outcomes (analysis.ranks.influence.of_expected); only where the standard
+                error of the outcome is known. It has the sign of tau, so that verdicts need not choose
     pi          tau among the models with one value of an axis
     increment   in R2 over the settings, out of fold, by ridge regression and by boosted trees
-    (analysis.prediction.gain)
+                (analysis.prediction.gain)
     increment_state  the same over the settings and the training state; only where columns of that are named
 
 low, high: 95 % interval of the statement alone. family_low, family_high: with 95 % probability they hold together for

@@ -2,7 +2,7 @@
 
 The table has a line for each device, network and way of training: images per second of PGD-10 adversarial training on
 images of 32 x 32, as `python -m benchmarks.training --rates FILE` writes it. rates.csv is the one that ships: it names
-no device as long as none but CPUs was at hand, whose times stand in workflow/cost.py.
+no device as long as none but CPUs was at hand, whose times stand in workflow/estimate/hours.py.
 """
 
 import csv
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustgap.training.settings import complete
-from robustgap.workflow import cost
-from robustgap.workflow.faults import StudyError
+from robustgap.workflow.estimate import hours as cost
+from robustgap.workflow.study_faults import StudyError
 
 RATES = Path(__file__).parent / "rates.csv"
 COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")

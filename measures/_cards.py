@@ -32,7 +32,7 @@ def proof(name: str, root: Path = ROOT) -> list[str]:
 @cache
 def _tests(root: Path) -> list[tuple[str, set[str]]]:
     """(name, texts in it) of every test of the truth of single measures."""
-    files = sorted((root / "tests").glob("test_measures_truth*.py"))
+    files = sorted((root / "tests").rglob("test_truth*.py"))
     return [found for file in files for found in _named(ast.parse(file.read_text(encoding="utf-8")))]
 
 
@@ -65,7 +65,7 @@ def card(name: str) -> str:
 
 def unproven(root: Path = ROOT) -> str:
     """Why no test is named: none is there, or none says the measure's name yet."""
-    return "no test names it yet: tests/test_measures_truth*.py" if _tests(root) else "tests are not installed here"
+    return "no test names it yet: test_truth*.py, anywhere in tests" if _tests(root) else "tests are not installed here"
 
 
 def claim(sign: int | None) -> str:

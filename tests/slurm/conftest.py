@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from slurm.cluster import Cluster, why_not
+from slurm_cluster import Cluster, why_not
 
 
 @pytest.fixture(scope="session")

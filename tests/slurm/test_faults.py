@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from slurm.cluster import Cluster, until
+from slurm_cluster import Cluster, until
 from small_runs import same_weights, without_seconds
 from trees import Tree
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from slurm import cluster
+import slurm_cluster as cluster
 
 SLEEPER = "import time; time.sleep(600)"
 

@@ -1,11 +1,11 @@
 """RobustBench models from checkpoint files to the ledger: plan, outcomes, two measures, ledger, by their commands."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from trees import ROOT
 
 from robustgap.analysis.__main__ import main as analysis
 from robustgap.analysis.ledger import Ledger
@@ -114,7 +114,7 @@ def test_outcomes_and_measures_are_those_of_the_loaded_networks(study):
 
 
 def test_the_shipped_study_plans():
-    plan = open_plan(read(Path(__file__).parents[1] / "workflow" / "config" / "robustbench.yaml"), "robustbench.yaml")
+    plan = open_plan(read(ROOT / "workflow" / "config" / "robustbench.yaml"), "robustbench.yaml")
     assert len(plan["models"]) >= 8 and not plan["runs"]
     known = set(zoo.names("cifar10", "Linf"))
     assert {entry["name"] for entry in plan["models"].values()} <= known

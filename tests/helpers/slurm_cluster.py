@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parents[1] / "slurm"
 ETC = Path("/etc/slurm")
 LOCK = Path("/run/lock/robustgap-slurm.lock")
 # Any character device may stand for a GPU: Slurm gives it to one job at a time and sets CUDA_VISIBLE_DEVICES.

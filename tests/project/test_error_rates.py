@@ -10,11 +10,10 @@ that cover in 95 % of ledgers leave the 92 to 98 % of the target once in 70 time
 them once in 20 times.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+from trees import ROOT
 
 from benchmarks.error_rates import COVERED, GRAVE, MOST_WRONG, RIGHT, WANTED, main, one, targets, verdict_table, wrong
 from benchmarks.known_answers import AXES, DESIGNS, KINDS, make, make_family, make_world, plain_tau, true_tau
@@ -117,7 +116,7 @@ def test_missed_targets_are_told(tmp_path):
 
 
 def stand_in(change: str, kind: str, configurations: int, number: int) -> dict:
-    """A row of `changed` without its work, which tests/test_changed_ledgers.py looks at."""
+    """A row of `changed` without its work, which tests/project/test_changed_ledgers.py looks at."""
     row = {"outcome": change, "kind": kind, "configurations": configurations, "number": number}
     return {**row, "verdict": "replicates", "axis": ""}
 
@@ -133,13 +132,13 @@ def test_the_benchmark_writes_its_tables(tmp_path, capsys, monkeypatch):
 
 def rows_of(name: str) -> list[list[str]]:
     """The cells of every row of the tables of a page of benchmarks."""
-    text = (Path(__file__).parents[1] / "benchmarks" / name).read_text()
+    text = (ROOT / "benchmarks" / name).read_text()
     return [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
 
 
 def page() -> str:
     """docs/claims.md with single spaces."""
-    return " ".join((Path(__file__).parents[1] / "docs" / "claims.md").read_text().split())
+    return " ".join((ROOT / "docs" / "claims.md").read_text().split())
 
 
 def test_the_page_about_verdicts_tells_what_the_benchmark_found():

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NO_SLURM = ROOT / "tests" / "slurm" / "absent"
 PARTS = ("Snakefile", "environment.yml", "robustgap", "workflow", "training", "measures", "analysis")
 FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)", re.MULTILINE)

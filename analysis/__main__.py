@@ -5,7 +5,7 @@ import csv
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from robustgap.analysis import commands as does  # `commands` below are the parsers
 from robustgap.analysis.files import at_home
@@ -27,6 +27,9 @@ MEASURES = (
 SEEDS = "column of the training seed"
 BINS = "numeric axes, cut at quantiles of the models into so many classes"
 TABLE_ONLY = "only of a table (a ledger knows its own, and none of these is taken for it)"
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def names(listed: str) -> list[str]:
@@ -77,8 +80,15 @@ def parser(prog: str) -> argparse.ArgumentParser:
     return top
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_commands(commands: Commands) -> None:
     """Declare every command and its options."""
+    _add_collecting(commands)
+    _add_tables(commands)
+    _add_showing(commands)
+
+
+def _add_collecting(commands: Commands) -> None:
+    """Commands that make a ledger of the results of a study."""
     one = commands.add_parser("ledger", help="collect the results of a study into its ledger")
     one.add_argument("--results", type=Path, required=True, help="results/STUDY")
     one.add_argument("--out", type=Path, required=True, help="ledger folder to write")
@@ -94,6 +104,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one.add_argument("--out", type=Path, metavar="DIR", help="default: results/STUDY/interim")
     one.set_defaults(run=does.run_interim)
 
+
+def _add_tables(commands: Commands) -> None:
+    """Commands that take any table with one row per model; two of them take a ledger too."""
     one = commands.add_parser("correlate", help="tau, psi and pi of any table (CSV, parquet) with one row per model")
     one.add_argument("table", type=Path)
     one.add_argument("--axes", type=names, required=True, metavar="A,B", help=AXES)
@@ -128,6 +141,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one.add_argument("--out", type=Path, required=True, metavar="DIR")
     one.set_defaults(run=does.run_statistics)
 
+
+def _add_showing(commands: Commands) -> None:
+    """Commands that show what is in a ledger and its statistics."""
     one = commands.add_parser("figures", help="draw every figure of a ledger")
     one.add_argument("ledger", nargs="?", default="digits", **LEDGER)
     one.add_argument("--statistics", type=Path, metavar="DIR", help="what `statistics` wrote (default: computed)")

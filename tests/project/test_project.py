@@ -6,6 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+from collections.abc import Callable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,7 @@ ARROWS = {
         "robustgap.measures._code",
     },
 }
+FILE_LINES, FUNCTION_LINES, FOLDER_FILES = 400, 60, 25
 CONDA_NAMES = {"torch": "pytorch"}
 OTHER_OPEN = re.compile(r"(Image|tarfile|zipfile|gzip)\.|os\.open")  # of bytes
 SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
@@ -97,9 +101,62 @@ def test_the_snakefile_is_short_and_without_logic():
         assert not re.search(r"^ *(def|class|run|script):?\b", file.read_text(), re.MULTILINE), file.name
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_no_file_is_longer_than_one_can_hold(file: Path):
-    assert len(file.read_text().splitlines()) <= 260
+def test_files_functions_and_folders_are_of_a_size_one_can_hold():
+    long = []
+    for file in SOURCES:
+        place, text = file.relative_to(ROOT), file.read_text(encoding="utf-8")
+        long += [f"{place}: {lines} lines" for lines in [len(text.splitlines())] if lines > FILE_LINES]
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                docstring = len((ast.get_docstring(node) or "").splitlines())
+                lines = (node.end_lineno or 0) - node.lineno + 1 - docstring
+                long += [f"{place}: {node.name}: {lines} lines"] if lines > FUNCTION_LINES else []
+    folders = Counter(file.parent.relative_to(ROOT) for file in SOURCES)
+    del folders[Path("measures")]  # the flat folder of plugins
+    long += [f"{folder}: {files} files" for folder, files in folders.items() if files > FOLDER_FILES]
+    assert not long
+
+
+def rooms(package: str) -> dict[str, set[str]]:
+    """{room: rooms that its modules import} of a package: its folders, and the modules that lie in none; their imports
+    count wherever they stand."""
+    modules = {
+        ".".join(("robustgap", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): file
+        for file in SOURCES
+        if file.relative_to(ROOT).parts[0] == package
+    }
+
+    def room(module: str) -> str:
+        file = modules[module]
+        return module if file.parent == ROOT / package else ".".join(("robustgap", *file.relative_to(ROOT).parts[:2]))
+
+    found: dict[str, set[str]] = {}
+    for module, file in modules.items():
+        used = {name if name in modules else name.rpartition(".")[0] for name in imports(file)}
+        found.setdefault(room(module), set()).update(room(name) for name in used & set(modules))
+    return {name: others - {name} for name, others in found.items()}
+
+
+def modules_of(package: str) -> dict[str, set[str]]:
+    """{module: modules that it imports} of a package."""
+    found = {}
+    for file in SOURCES:
+        place = file.relative_to(ROOT)
+        if place.parts[0] == package:
+            found[".".join(("robustgap", *place.with_suffix("").parts)).removesuffix(".__init__")] = imports(file)
+    return {
+        name: {used if used in found else used.rpartition(".")[0] for used in others} & set(found) - {name}
+        for name, others in found.items()
+    }
+
+
+@pytest.mark.parametrize("graph", [rooms, modules_of])
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_make_no_circle(package: str, graph: Callable[[str], dict[str, set[str]]]):
+    try:
+        tuple(TopologicalSorter(graph(package)).static_order())
+    except CycleError as error:
+        pytest.fail(f"import circle: {' -> '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_digest_covers_every_file_of_a_package_but_not_its_comments(tmp_path: 
     monkeypatch.setattr(jobs_module, "ROOT", tmp_path)
     now = source_digest.__wrapped__  # without its cache
     before = now("analysis")
-    files = [file for file in (tmp_path / "analysis").iterdir() if file.is_file()]
+    files = [file for file in sorted((tmp_path / "analysis").rglob("*")) if file.is_file()]
     assert {file.suffix for file in files} == {".py", ".j2", ".css", ".js"}
     for file in [file for file in files if file.suffix != ".py"] + files[:1]:
         old = file.read_text(encoding="utf-8")

@@ -60,8 +60,8 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
     return found
 
 
-def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, float, float], float] | None:
-    """Like `cost.seconds`, on a device; None where neither this network nor one it can be estimated from was measured
+def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, int, float], float] | None:
+    """Like `hours.seconds`, on a device; None where neither this network nor one it can be estimated from was measured
     that way."""
     passes_of_a_step = cost.step_passes(complete({"defense": "AT", "inner_steps": 10}))
     rate, work = rates.get(way), 1.0

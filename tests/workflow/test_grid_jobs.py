@@ -117,6 +117,6 @@ def test_a_digest_covers_every_file_of_a_package_but_not_its_comments(tmp_path: 
         file.write_text(f"{old}\nx = 1\n", encoding="utf-8")
         assert now("analysis") != before, file.name
         file.write_text(old, encoding="utf-8")
-    python = tmp_path / "analysis" / "ranks.py"
+    python = tmp_path / "analysis" / "ranks" / "spearman.py"
     python.write_text(python.read_text(encoding="utf-8") + "\n# a comment\n", encoding="utf-8")
     assert now("analysis") == before

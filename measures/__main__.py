@@ -43,7 +43,7 @@ def new(name: str, root: Path = ROOT) -> Path:
     return file
 
 
-def parser(prog: str) -> argparse.ArgumentParser:
+def parser(prog: str = "python -m robustgap.measures") -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = main.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="every measure")

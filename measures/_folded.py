@@ -1,4 +1,4 @@
-"""Weight matrices of a network whose BatchNorms are folded into the layers before them, where its graph allows that."""
+"""A network whose BatchNorms are folded into the layers before them, where its graph allows that, and its weights."""
 
 import copy
 from typing import Any
@@ -6,40 +6,63 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.parametrize import is_parametrized
 
-from robustgap.measures._weights import LINEAR, TRANSPOSED, Weights, matrices
+from robustgap.measures._context import Context, finite
+from robustgap.measures._weights import LINEAR, TRANSPOSED, Weights, matrices, plain_layer
 from robustgap.measures.core import Missing
 
 BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def folded_matrices(model: nn.Module, shape: tuple[int, ...], initial: Weights | None = None) -> list[Tensor]:
-    """As `matrices`, of the same function without BatchNorm: W <- diag(scale / sqrt(running_var + eps)) W.
+def folded(model: nn.Module, shape: tuple[int, ...], context: Context) -> Context:
+    """What the norms of the model with BatchNorm folded in share. Raises what `folded_network` raises."""
+    return context.of_model("folded", lambda: Context(folded_network(model, shape), []))
+
+
+def folded_displacements(model: nn.Module, shape: tuple[int, ...], initial: Weights, context: Context) -> list[Tensor]:
+    """D_l W_l - D_l^0 W_l^0 of each layer, as float64 matrices. Raises Missing where either is not finite, and what
+    `folded_network` raises."""
+    before = finite(matrices(folded_network(model, shape, initial)), "initial weights")
+    return [now - start for now, start in zip(folded(model, shape, context).matrices(), before, strict=True)]
+
+
+def folded_network(model: nn.Module, shape: tuple[int, ...], initial: Weights | None = None) -> nn.Module:
+    """A copy in float64 of the same function without BatchNorm: W <- diag(scale / sqrt(running_var + eps)) W.
 
     initial: a state dictionary to take weights and statistics from. Raises Missing, naming the module, for a BatchNorm
     whose input is not the output of a convolution or linear layer of its own (pre-activation networks), where the
-    folded network is another function, for weights that are not finite, and what `matrices` raises.
+    folded network is another function, and for the weights that `matrices` cannot take.
     """
+    finite(matrices(model, initial))  # raises for other kinds
     with torch.no_grad():
         network = copy.deepcopy(model).double()
         if initial is not None:
             network.load_state_dict(dict(initial), strict=False)
         image = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         image = image.to(next(network.parameters()).device)
+        layers: list[tuple[str, Any]] = [
+            (place, part) for place, part in network.named_modules() if is_parametrized(part)
+        ]
+        for place, layer in layers:
+            bias = None if layer.bias is None else nn.Parameter(layer.bias)
+            replaced(network, place, plain_layer(layer, nn.Parameter(layer.weight), bias))
         wanted, pairs = traced(network, image)
         for place, (layer, norm) in pairs.items():
             fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
             options: dict[str, Any] = {"transpose": True} if isinstance(layer, TRANSPOSED) else {}
             fused = fuse(layer, norm, **options)
             layer.weight, layer.bias = fused.weight, fused.bias
-            parent, _, own = place.rpartition(".")
-            setattr(network.get_submodule(parent), own, nn.Identity())
-        found = matrices(network)
-        if bad := sum(not bool(torch.isfinite(matrix).all()) for matrix in found):
-            raise Missing(f"{bad} of {len(found)} layers have weights that are not finite")
+            replaced(network, place, nn.Identity())
         if pairs and not torch.allclose(network(image), wanted, rtol=1e-6, atol=1e-9):
             raise Missing("with BatchNorm folded into the layers before it the network is another function")
-    return found
+    return network
+
+
+def replaced(network: nn.Module, place: str, module: nn.Module) -> None:
+    """Put a module in the place of another."""
+    parent, _, own = place.rpartition(".")
+    setattr(network.get_submodule(parent), own, module)
 
 
 def traced(network: nn.Module, image: Tensor) -> tuple[Tensor, dict[str, tuple[Any, Any]]]:

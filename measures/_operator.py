@@ -1,6 +1,5 @@
 """Norms of layers as the linear maps that they are: with true stride, padding, dilation, groups and input size."""
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 
-from robustgap.measures._weights import matrices
+from robustgap.measures._weights import matrices, plain_layer
 from robustgap.measures.core import Missing
 from robustgap.training import keyed
 
@@ -72,9 +71,7 @@ def operator_norm(layer: Layer, size: tuple[int, ...], name: str = "the layer") 
         return float(torch.linalg.matrix_norm(layer.weight.detach().double(), ord=2))
     if not layer.weight.any():
         return 0.0
-    plain = copy.copy(layer)  # a weight that a hook computes (spectral_norm, weight_norm) is taken as it is
-    vars(plain).pop("weight", None)
-    vars(plain)["_parameters"] = {"weight": layer.weight.detach().double(), "bias": None}
+    plain = plain_layer(layer, layer.weight.detach().double(), None)
 
     def gram(x: Tensor) -> Tensor:
         """A^T A x of each row: (n, inputs) -> (n, inputs)."""

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from robustgap.measures.core import Batch, Missing
 from robustgap.training.attacks import cross_entropy
@@ -77,6 +79,18 @@ def normalization_parameters(model: nn.Module) -> set[str]:
     }
 
 
+def plain_layer(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
+    """A layer of the same kind with this weight and bias, whatever hooks or parametrizations (spectral_norm,
+    weight_norm) compute in the other. The other is left as it is: torch's own way of removing a parametrization takes
+    the weight from every copy of a layer."""
+    kind: Any = type(layer).__mro__[1] if is_parametrized(layer) else type(layer)
+    plain = kind.__new__(kind)
+    vars(plain).update({key: value for key, value in vars(layer).items() if key != "weight"})
+    vars(plain)["_parameters"] = {"weight": weight, "bias": bias}
+    vars(plain)["_modules"] = {key: part for key, part in layer._modules.items() if key != "parametrizations"}
+    return plain
+
+
 def matrices(model: nn.Module, weights: Weights | None = None) -> list[Tensor]:
     """The weight of every linear layer and convolution as a float64 matrix (outputs, inputs * kernel size).
 
@@ -94,10 +108,11 @@ def matrices(model: nn.Module, weights: Weights | None = None) -> list[Tensor]:
                 raise Missing(f"parametrized layers: {name} is computed from other weights (weight_norm, pruning ...)")
             weight = (module.weight if weights is None else weights[name]).detach().double()
             found.append((weight.transpose(0, 1) if isinstance(module, TRANSPOSED) else weight).flatten(1))
-        elif not isinstance(module, NORMALIZATIONS):
+        elif not isinstance(module, (*NORMALIZATIONS, ParametrizationList)):  # these make the weight of their layer
             for own, parameter in module.named_parameters(recurse=False):
                 if parameter.dim() >= 2:
-                    raise Missing(f"parameter {prefix}.{own} belongs to no linear layer or convolution")
+                    kind = f"{prefix or 'the model'} ({type(module).__name__})"
+                    raise Missing(f"{kind} is no linear layer or convolution: no matrix for its parameter {own}")
     if not found:
         raise Missing("the model has no linear layer or convolution")
     return found

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._folded import folded_matrices
+from robustgap.measures._folded import folded_displacements
 from robustgap.measures.core import measure
 
 
@@ -12,6 +12,7 @@ from robustgap.measures.core import measure
     expects={"none": 1},
     paper="Jiang et al., ICLR 2020",
     formula="sum_l ||W_l - W_l^0||_2^2,  each with the scale of the BatchNorm after it",
+    invariances=("BatchNorm folding",),
 )
 def dist_spec_init_folded(
     model: nn.Module, shape: tuple[int, ...], initial: dict[str, Tensor], context: Context
@@ -28,6 +29,5 @@ def dist_spec_init_folded(
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 41. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    now = context.of_model("folded matrices", lambda: folded_matrices(model, shape))
-    steps = [after - before for after, before in zip(now, folded_matrices(model, shape, initial), strict=True)]
-    return float(torch.stack([torch.linalg.matrix_norm(step, ord=2).square() for step in steps]).sum())
+    steps = folded_displacements(model, shape, initial, context)
+    return float(sum(torch.linalg.matrix_norm(step, ord=2).square() for step in steps))

@@ -1,8 +1,8 @@
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._norms import frobenius, spectral
-from robustgap.measures.core import Missing, measure
+from robustgap.measures._norms import stable_ranks
+from robustgap.measures.core import measure
 
 
 @measure(
@@ -24,7 +24,4 @@ def fro_over_spec(model: nn.Module, context: Context) -> float:
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 33, the factor of the bound of Neyshabur et
     al. (ICLR 2018) beside the product of norms. Claim: larger means a larger gap (of clean accuracy), so +1.
     """
-    largest = spectral(context)
-    if zeros := largest.count(0.0):
-        raise Missing(f"{zeros} of {len(largest)} layers are zero, and zero has no stable rank")
-    return sum(whole / part for whole, part in zip(frobenius(context), largest, strict=True))
+    return sum(stable_ranks(context))

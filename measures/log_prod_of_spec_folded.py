@@ -1,9 +1,8 @@
-import torch
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._folded import folded_matrices
-from robustgap.measures._norms import logarithms
+from robustgap.measures._folded import folded
+from robustgap.measures._norms import logarithms, spectral
 from robustgap.measures.core import measure
 
 
@@ -28,5 +27,4 @@ def log_prod_of_spec_folded(model: nn.Module, shape: tuple[int, ...], context: C
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 32. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    found = context.of_model("folded matrices", lambda: folded_matrices(model, shape))
-    return sum(logarithms([float(torch.linalg.matrix_norm(matrix, ord=2)) ** 2 for matrix in found]))
+    return sum(logarithms(spectral(folded(model, shape, context))))

@@ -1,8 +1,8 @@
-import torch
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._folded import folded_matrices
+from robustgap.measures._folded import folded
+from robustgap.measures._norms import frobenius
 from robustgap.measures.core import measure
 
 
@@ -27,5 +27,4 @@ def param_norm_folded(model: nn.Module, shape: tuple[int, ...], context: Context
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 42. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    found = context.of_model("folded matrices", lambda: folded_matrices(model, shape))
-    return float(torch.stack([matrix.square().sum() for matrix in found]).sum())
+    return sum(frobenius(folded(model, shape, context)))

@@ -136,6 +136,14 @@ def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict, res
     return runs
 
 
+def with_evidence(runs: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """`runs` with the reason that the outcomes give for a flag of a model that was judged: what was seen of it."""
+    seen = outcomes[(outcomes["n"] > 0) & (outcomes["reason"].fillna("") != "")]
+    told = dict(zip(seen["model"], seen["reason"], strict=True))
+    reasons = [told.get(model, reason) for model, reason in zip(runs["model"], runs["reason"], strict=True)]
+    return runs.assign(reason=reasons)
+
+
 def of_study(entries: dict, names: list[str], measures: pd.DataFrame) -> dict:
     """Catalogue entries of the study's measures; one without claims for a measure written in another language."""
     variants = measures.groupby("measure")["variant"].unique()
@@ -169,6 +177,7 @@ def collect(
     outcomes = read_outcomes(plan, results)
     runs = flag_other_arithmetic(without_outcomes(run_table(plan, results), outcomes, plan, results))
     outcomes = outcomes[outcomes["model"].isin(runs.loc[runs["status"] == "finished", "model"])]
+    runs = with_evidence(runs, outcomes)
     judged = set(outcomes["model"])
     chunks: dict[str, dict] = {chunk: {} for chunk in plan["chunks"]}
     for model, entry in plan["models"].items():

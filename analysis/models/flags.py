@@ -15,6 +15,7 @@ from robustgap.analysis.ledger.origins import OTHER_ARITHMETIC
 from robustgap.analysis.models.outliers import residual_bound, residuals
 
 DIVERGED, OUTLYING, OVERFITTED = "diverged", "outlying", "catastrophic_overfitting"
+MASKING = "gradient_masking"
 LEFT_OUT = (DIVERGED, OUTLYING, ROBUST_FLOOR, OVERFITTED)  # headlines are also given without the models that have one
 ALL = "flagged"  # any of them
 
@@ -53,10 +54,9 @@ WORDS = {
         "gap far from what main effects and two-way interactions of the settings give; kept, and headlines are also"
         " given without such models",
     ),
-    "gradient_masking": Words(
+    MASKING: Words(
         "with signs of gradient masking",
-        "gradients mislead the attack, or outputs are probabilities, so robust accuracy may be too high (the outcomes"
-        " of its chunk say what was seen); kept",
+        "gradients mislead the attack, or outputs are probabilities, so robust accuracy may be too high; kept",
     ),
     ROBUST_FLOOR: Words(
         "with robust accuracy at or below chance",
@@ -103,8 +103,11 @@ def model_table(ledger: Ledger, split: str = "train") -> pd.DataFrame:
 
 
 def reason(row: dict, flag: str, outcome: str) -> str:
-    """Why a model (a row of `model_table`) is listed under a flag; of an outlying one with its numbers."""
+    """Why a model (a row of `model_table`, with its `reason` in runs) is listed under a flag; of an outlying one with
+    its numbers, of gradient masking with what was seen."""
     told = WORDS[flag].reason if flag in WORDS else "flagged"
+    if flag == MASKING and row["reason"]:
+        return f"{row['reason']}: {told}"
     if flag != OUTLYING:
         return told
     residual, bound = row[f"residual_{outcome}"], row[f"bound_{outcome}"]

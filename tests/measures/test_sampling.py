@@ -55,7 +55,7 @@ def populations(name):
     0 margins and calibration errors come. PAC-Bayes and norms over margins need a network that is right."""
     if "batch" in load(name).needs:
         return right, sure
-    return (right,) if name.startswith("pacbayes") or name.endswith("_over_margin") else (right, fitted)
+    return (right,) if name.startswith("pacbayes") or "_over_margin" in name else (right, fitted)
 
 
 SAMPLED = [name for name in names() if load(name).variants != ["none"]]

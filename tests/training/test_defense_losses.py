@@ -154,3 +154,13 @@ def test_a_smoothed_loss_is_least_at_the_smoothed_label():
 def test_unknown_defense():
     with pytest.raises(LookupError, match="defense 'TRADE' is unknown; did you mean 'TRADES'"):
         DEFENSES["TRADE"]
+
+
+def test_trades_gives_batchnorm_the_clean_and_then_the_adversarial_images_once():
+    """With momentum 0.1 they weigh 0.09 and 0.1 in the running statistics (the authors': 0.181 and 0.09)."""
+    norm = nn.BatchNorm1d(3)
+    model = nn.Sequential(norm, nn.Linear(3, 2))
+    x, x_adv = torch.rand(8, 3), torch.rand(8, 3)
+    DEFENSES["TRADES"](complete({"defense": "TRADES"})).loss(model, x, x_adv, torch.zeros(8, dtype=torch.long))
+    wanted = 0.09 * x.mean(dim=0) + 0.1 * x_adv.mean(dim=0)
+    assert torch.allclose(norm.running_mean, wanted, rtol=1e-5)

@@ -11,6 +11,8 @@ from result_files import FOREIGN
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger.collect import collect
+from robustgap.analysis.models.flags import WORDS, model_table
+from robustgap.analysis.statistics.summary import issue_table
 
 
 def test_everything_planned_is_in_the_ledger(results):
@@ -86,3 +88,17 @@ def test_correctness_bits_are_kept_beside(results):
     bits = pd.read_parquet(results / "ledger" / "bits.parquet")
     assert set(bits["split"]) == {"train", "test"} and len(bits) == 16
     assert np.unpackbits(np.frombuffer(bits["bits"].iloc[0], np.uint8)).sum() in (50, 90)
+
+
+def test_what_was_seen_of_a_flagged_model_reaches_its_reason_and_the_list_of_issues(results):
+    seen = "the input gradient of 100% of images is 0"
+    path = results / "outcomes" / "000.parquet"
+    outcomes = pd.read_parquet(path)
+    row = (outcomes["model"] == "r1-last") & (outcomes["split"] == "train") & (outcomes["attack"] == "pgd10")
+    outcomes.loc[row, ["flags", "reason"]] = ["gradient_masking", seen]
+    outcomes.to_parquet(path)
+    ledger = collect(results, results / "ledger")
+    assert ledger.runs.set_index("model").loc["r1-last", "reason"] == seen
+    issues = issue_table(ledger, model_table(ledger))
+    (told,) = issues.loc[issues["issue"] == "gradient_masking", "reason"]
+    assert told == f"{seen}: {WORDS['gradient_masking'].reason}"

@@ -1,0 +1,37 @@
+from torch import nn
+
+from robustgap.measures._context import Context
+from robustgap.measures._folded import folded
+from robustgap.measures._norms import logarithms, spectral
+from robustgap.measures._over_margin import log_square_margin
+from robustgap.measures.core import Batch, measure
+
+
+@measure(
+    family="norm",
+    needs=("shape", "batches", "context"),
+    expects={"clean": 1, "adversarial": None},
+    paper="Jiang et al., ICLR 2020",
+    formula="sum_l log ||W_l||_2^2 - 2 log gamma,  W_l with the scale of the BatchNorm after it",
+    invariances=("layer rescaling", "logit scale", "BatchNorm folding"),
+)
+def log_prod_of_spec_over_margin_folded(
+    model: nn.Module, shape: tuple[int, ...], batches: list[Batch], context: Context
+) -> tuple[float, float]:
+    """log_prod_of_spec_over_margin with BatchNorm folded in.
+
+        sum_l log ||D_l W_l||_2^2 - 2 log gamma,  D_l = diag(scale / sqrt(running_var + eps))
+        gamma = 10th percentile over i of  m_i = f(x_i)[y_i] - max_{k != y_i} f(x_i)[k] on images (n, c, h, w)
+        shape (c, h, w) of one image, which is sent through the network to see what follows what
+
+    The standard error is that of gamma's 95 % interval (order statistics), carried over.
+    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
+    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
+    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
+    log_prod_of_spec_over_margin is. Published code (Dziugaite et al.) folds into whatever layer is listed before.
+    Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).
+    Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 31. Claim: larger means a larger gap (of
+    clean accuracy), so +1; none for the adversarial variant, which that paper does not have.
+    """
+    log_margin, se = log_square_margin(context, batches)
+    return sum(logarithms(spectral(folded(model, shape, context)))) - log_margin, se

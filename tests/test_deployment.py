@@ -1,9 +1,11 @@
 """The workflow in other people's hands: deployed by snakedeploy, and as a module of somebody's own Snakefile."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -317,3 +319,20 @@ def test_the_readme_of_the_configuration_names_every_key():
     text = (ROOT / "config" / "README.md").read_text()
     assert not [key for key in schema()["properties"] if f"`{key}`" not in text]
     assert (ROOT / "config" / "config.yaml").read_text() == (ROOT / "workflow/config/digits.yaml").read_text()
+
+
+def test_a_container_has_the_pins_of_the_project_and_none_of_its_own():
+    text = (ROOT / "Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert any(
+        line.startswith("RUN pip install ") and line.endswith("'/opt/robustgap[train,workflow]'") for line in lines
+    )
+    assert "==" not in text
+    (python,) = re.findall(r"^FROM python:(\d+\.\d+)-slim$", text, re.MULTILINE)
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert wanted == f">={python}"
+
+
+def test_the_readme_of_deployment_names_the_version_that_is():
+    for file in ("README.md", "docs/deployment.md"):
+        assert set(re.findall(r"\bv(\d+\.\d+\.\d+)", (ROOT / file).read_text())) == {TAG[1:]}, file

@@ -22,6 +22,7 @@ ARROWS = {
     "measures": {"robustgap.training"},
     "analysis": set(),
     "workflow": {
+        "robustgap.__version__",
         "robustgap.training.settings",
         "robustgap.training.paths",
         "robustgap.training.lock",

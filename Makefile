@@ -42,7 +42,7 @@ figures: .venv/.installed
 
 lint: .venv/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --check Snakefile workflow/rules docs
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --check Snakefile workflow/Snakefile workflow/rules docs
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 clean:

@@ -8,34 +8,21 @@ What is computed, and how, stands in training/, measures/ and analysis/; here is
 
 from snakemake.utils import min_version
 
-from robustgap.workflow.grid import plan_or_exit
-from robustgap.workflow.jobs import Jobs, code_id, figure_names, source_digest
+from robustgap.workflow.jobs import code_id, figure_names, source_digest
 
 min_version("9.27")
-
-# Snakemake would merge the default study into the one given on the command line.
-if not workflow.overwrite_configfiles:
-
-    configfile: f"{workflow.basedir}/workflow/config/digits.yaml"
 
 
 report: "workflow/report/workflow.rst"
 
 
-JOBS = Jobs(plan_or_exit(config, workflow.configfiles))
+include: "workflow/rules/study.smk"
 
 
 pathvars:
-    results=f"results/{JOBS.study['study']}",
+    results=JOBS.results,
     logs="<results>/logs",
     benchmarks="<results>/benchmarks",
-
-
-shell.prefix(JOBS.shell_prefix(workflow.deployment_settings.deployment_method))
-
-
-onstart:
-    JOBS.start(workflow.executor_settings, workflow.dag_settings.targets)
 
 
 wildcard_constraints:
@@ -58,3 +45,4 @@ include: "workflow/rules/analysis.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/robustbench.smk"
+include: "workflow/rules/start.smk"

@@ -124,7 +124,7 @@ def plan_or_exit(config: dict, files: list) -> dict:
     try:
         for file in files:
             read(file)  # as strictly as `python -m robustgap.workflow.grid`: Snakemake takes a key twice
-        return open_plan(config, ", ".join(os.path.relpath(file) for file in files))
+        return open_plan(config, ", ".join(os.path.relpath(file) for file in files) or "config of the module")
     except StudyError as error:
         raise SystemExit(str(error)) from error
 

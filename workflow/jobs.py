@@ -7,6 +7,7 @@ touches one chunk and adding a measure touches none of the others; what is finis
 import ast
 import hashlib
 import json
+import os
 import shlex
 import sys
 from collections import defaultdict
@@ -18,23 +19,46 @@ from typing import Any
 from robustgap.measures._code import code_id
 from robustgap.training.settings import DAMAGED, REPRODUCIBLE
 from robustgap.workflow.grid import write_plan
-from robustgap.workflow.study import ROOT, measure_rules
-from robustgap.workflow.unlock import record_owner
+from robustgap.workflow.study import ROOT, measure_rules, rule_file
+from robustgap.workflow.unlock import locks_of, record_owner
 
+FUNCTION = "robustgap_python"
+CODE = Path(".snakemake/robustgap")
 BESIDE = ("j2", "css", "js")  # what a package has beside its Python that its results depend on
 
 
-def shell_prefix(environments: Collection[Any] = (), reproducible: bool = False) -> str:
-    """Of every job: one thread per process, in a checkout its own code, whatever is installed, and nothing of the
+def shell_prefix(environments: Collection[Any] = (), reproducible: bool = False, before: str = "") -> str:
+    """The function `robustgap_python` of the shell, on which all jobs run, after what comes before any command already.
+
+    It is Python with one thread per process; in a checkout its own code, whatever is installed, and nothing of the
     working directory, whose torch.py, say, is none of ours; the Python that Snakemake itself runs on, since PBS and
     others hand no PATH on to their jobs; the instructions of a reproducible study. Where Snakemake brings environments
-    of its own (`environments`: its deployment methods), what they have put into PATH stays first."""
-    variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    variables |= {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": shlex.quote(str(ROOT))} if checkout() else {})
+    of its own (`environments`: its deployment methods), what they have put into PATH stays first, and installed code is
+    found from them through CODE. The rules of other Snakefiles, which get the same prefix, keep their own variables.
+    """
+    variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    if checkout() or environments:
+        variables["PYTHONPATH"] = shlex.quote(str(ROOT if checkout() else CODE.absolute()))
     variables |= REPRODUCIBLE if reproducible else {}
     if not environments:
         variables["PATH"] = f'{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
-    return "export " + " ".join(f"{name}={value}" for name, value in variables.items()) + "; "
+    exported = " ".join(f"{name}={value}" for name, value in variables.items())
+    function = f'{FUNCTION}() ( export {exported}; exec python "$@" ); '
+    if function in before:
+        return before
+    if FUNCTION in before:
+        raise SystemExit("reproducible: found true and false in studies of one Snakefile, wanted one of the two")
+    return before + function
+
+
+def link_code() -> None:
+    """Make CODE: installed code, and nothing of what is installed beside it."""
+    if checkout():
+        return
+    CODE.mkdir(parents=True, exist_ok=True)
+    link = CODE / f"robustgap.{os.getpid()}"
+    link.symlink_to(ROOT, target_is_directory=True)
+    os.replace(link, CODE / "robustgap")
 
 
 def checkout() -> bool:
@@ -61,12 +85,13 @@ def source_digest(folder: str) -> str:
 
 def find_scripts(executor: Any) -> None:
     """Submit, status and cancel commands that name a file of this repository by its path from the Snakefile are written
-    out: Snakemake would look for them in its working directory alone."""
+    out: Snakemake would look for them in its working directory alone. `profiles` is a link to workflow/profiles."""
     for name in ("submit_cmd", "status_cmd", "cancel_cmd"):
         script, *options = (getattr(executor, name, None) or "").split(" ", 1)
-        if script and (ROOT / script).is_file():
+        places = [ROOT / script, ROOT / "workflow" / script] if script else []
+        for file in [place for place in places if place.is_file()][:1]:
             # cancel is started without a shell
-            path = str(ROOT / script) if name == "cancel_cmd" else shlex.quote(str(ROOT / script))
+            path = str(file) if name == "cancel_cmd" else shlex.quote(str(file))
             setattr(executor, name, " ".join([path, *options]))
 
 
@@ -81,7 +106,8 @@ class Jobs:
     def __init__(self, plan: dict):
         self.plan, self.study = plan, plan["study"]
         self.measures, self.chunks = self.study["measures"], plan["chunks"]
-        self.extra_rules = [str(ROOT / path) for path in self.study["extra_rules"]]
+        self.results = f"results/{self.study['study']}"
+        self.extra_rules = [str(rule_file(path)) for path in self.study["extra_rules"]]
         self.measure_rules = measure_rules(self.study)
         self._models: dict[str, list[str]] = defaultdict(list)
         self._batches: dict[str, dict[str, bool]] = defaultdict(dict)
@@ -90,9 +116,9 @@ class Jobs:
         for entry in plan["runs"].values():
             self._batches[entry["chunk"]][entry["batch"]] = True
 
-    def shell_prefix(self, environments: Collection[Any]) -> str:
+    def shell_prefix(self, environments: Collection[Any], before: str = "") -> str:
         """`shell_prefix` of the jobs of this study."""
-        return shell_prefix(environments, self.study["reproducible"])
+        return shell_prefix(environments, self.study["reproducible"], before)
 
     def start(self, executor: Any, targets: Iterable[str]) -> None:
         """What comes before the first job: its plan, a record of who locks the results, and the scripts of the profile.
@@ -100,7 +126,17 @@ class Jobs:
         find_scripts(executor)
         if list(targets) != ["interim"] or not self._plan_file.exists():
             self.write_plan()
+            link_code()
             record_owner(self.study["study"])
+
+    def start_as_module(self) -> None:
+        """The same for a Snakefile that another one uses, when its rules are read: Snakemake runs no hooks but those of
+        the Snakefile that was started. What `end_badly` would have removed goes now. Nothing is touched beside a
+        Snakemake that has locked the results."""
+        if not locks_of(self.study["study"]):
+            self.remove_marked()
+            self.write_plan()
+            link_code()
 
     def end_badly(self) -> None:
         """What comes after the last job where one has failed."""
@@ -109,7 +145,7 @@ class Jobs:
 
     @property
     def _plan_file(self) -> Path:
-        return Path("results") / self.study["study"] / "plan.json"
+        return Path(self.results) / "plan.json"
 
     def write_plan(self) -> None:
         """Write plan.json, which every job reads. It is no job's output: Snakemake checks no parameters below a job
@@ -119,7 +155,7 @@ class Jobs:
     def remove_marked(self) -> None:
         """Remove the splits and tables of outcomes that a job marked because a file behind them is damaged, when
         everything has ended: until then other jobs may want to read them."""
-        results = Path("results", self.study["study"])
+        results = Path(self.results)
         for name in ("data/splits.json", *self.of_chunks("outcomes/{chunk}.parquet")):
             if (results / name).exists() and (results / name).stat().st_mtime == DAMAGED:
                 (results / name).unlink()

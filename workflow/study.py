@@ -17,6 +17,7 @@ from robustgap.training.settings import DEFAULTS, exact, number
 from robustgap.workflow.study_faults import SCHEMA, StudyError, nearest, schema, schema_faults
 
 ROOT = Path(__file__).resolve().parents[1]
+DEFAULT = SCHEMA.with_name("digits.yaml")
 EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)
 
 
@@ -116,13 +117,19 @@ def spelled(key: str, value: object) -> object:
     return int(value) if isinstance(value, float) and isinstance(DEFAULTS[key], int) else value
 
 
+def rule_file(path: str) -> Path:
+    """A hand-written rule file: in the working directory, else beside the Snakefile."""
+    here = Path(path).absolute()
+    return here if here.is_file() else ROOT / path
+
+
 def extra_measures(study: dict) -> dict[str, str]:
     """Measures that hand-written rule files make, by the name of their rule `compute_NAME`: {NAME: file}."""
     return {
         name: path
         for path in study["extra_rules"]
-        if (ROOT / path).is_file()
-        for name in EXTRA_RULE.findall((ROOT / path).read_text(encoding="utf-8"))
+        if rule_file(path).is_file()
+        for name in EXTRA_RULE.findall(rule_file(path).read_text(encoding="utf-8"))
     }
 
 
@@ -209,8 +216,8 @@ def setting_values(study: dict, key: str) -> list[tuple[str, Any]]:
 def measure_faults(study: dict) -> Iterator[str]:
     """Extra rule files that are missing, and measures that nothing makes."""
     for place, path in enumerate(study["extra_rules"]):
-        if not (ROOT / path).is_file():
-            yield f"extra_rules[{place}]: no file {path} (relative to the folder of the Snakefile)"
+        if not rule_file(path).is_file():
+            yield f"extra_rules[{place}]: no file {path} (in the working directory, or the folder of the Snakefile)"
     made, by_rule = list(python_measures()), extra_measures(study)
     for name in set(made) & set(by_rule):
         yield f"extra_rules: {by_rule[name]} makes {name!r}, which measures/{name}.py makes already"

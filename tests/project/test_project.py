@@ -25,6 +25,7 @@ ARROWS = {
     "measures": {"robustgap.training"},
     "analysis": set(),
     "workflow": {
+        "robustgap.__version__",
         "robustgap.training.settings",
         "robustgap.training.paths",
         "robustgap.training.jobs.lock",

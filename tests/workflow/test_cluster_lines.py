@@ -105,12 +105,16 @@ def test_data_are_fetched_where_snakemake_runs_but_a_pool_is_labelled_on_a_node(
 
 
 def python_of(prefix: str, path: str) -> str:
-    command = [str(shutil.which("bash")), "-c", f"set -euo pipefail; {prefix}command -v python"]
+    command = [
+        str(shutil.which("bash")),
+        "-c",
+        f"set -euo pipefail; {prefix}robustgap_python -c 'import sys; print(sys.executable)'",
+    ]
     return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True).stdout.strip()
 
 
 def test_jobs_run_on_the_python_of_snakemake_unless_it_brings_environments(tmp_path):
-    (tmp_path / "python").write_text("")
+    (tmp_path / "python").write_text("#!/bin/sh\necho another\n")
     (tmp_path / "python").chmod(0o755)
     assert python_of(shell_prefix(), str(tmp_path)) == str(Path(sys.executable).parent / "python")
-    assert python_of(shell_prefix({"conda"}), str(tmp_path)) == str(tmp_path / "python")
+    assert python_of(shell_prefix({"conda"}), str(tmp_path)) == "another"

@@ -46,7 +46,7 @@ rule analysis:
         folder=subpath(output.correlations, parent=True),
         code=source_digest("analysis"),
     shell:
-        "python -m robustgap.analysis statistics {params.ledger} --out {params.folder} > {log} 2>&1"
+        "robustgap_python -m robustgap.analysis statistics {params.ledger} --out {params.folder} > {log} 2>&1"
 
 
 rule tables:
@@ -67,4 +67,4 @@ rule tables:
         statistics=subpath(input.correlations, parent=True),
         code=source_digest("analysis"),
     shell:
-        "python -m robustgap.analysis tables {params.ledger} --statistics {params.statistics} --out {output} > {log} 2>&1"
+        "robustgap_python -m robustgap.analysis tables {params.ledger} --statistics {params.statistics} --out {output} > {log} 2>&1"

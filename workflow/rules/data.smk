@@ -18,4 +18,4 @@ rule data:
         results=subpath(output.splits, ancestor=2),
         digest=JOBS.data_digest(),
     shell:
-        "python -m robustgap.training data --plan {params.results}/plan.json --out {output} > {log} 2>&1"
+        "robustgap_python -m robustgap.training data --plan {params.results}/plan.json --out {output} > {log} 2>&1"

@@ -38,5 +38,5 @@ rule figures:
         folder=lambda wildcards, output: Path(output[0]).parent,
         code=source_digest("analysis"),
     shell:
-        "python -m robustgap.analysis figures {params.ledger} {params.statistics} --jobs {threads} --out {params.folder}"
+        "robustgap_python -m robustgap.analysis figures {params.ledger} {params.statistics} --jobs {threads} --out {params.folder}"
         " > {log} 2>&1"

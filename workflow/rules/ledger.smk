@@ -14,7 +14,7 @@ rule catalogue:
     params:
         code=source_digest("measures"),
     shell:
-        "python -m robustgap.measures list --json > {output} 2> {log}"
+        "robustgap_python -m robustgap.measures list --json > {output} 2> {log}"
 
 
 rule ledger:
@@ -44,4 +44,4 @@ rule ledger:
         plan=JOBS.plan_digest(),
         folder=subpath(output.study, parent=True),
     shell:
-        "python -m robustgap.analysis ledger --results {params.results} --out {params.folder} > {log} 2>&1"
+        "robustgap_python -m robustgap.analysis ledger --results {params.results} --out {params.folder} > {log} 2>&1"

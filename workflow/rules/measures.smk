@@ -24,7 +24,7 @@ for GROUP, NAMES in JOBS.measure_rules.items():
             code=[code_id(NAME) for NAME in NAMES],
             digest=JOBS.chunk_digest,
         shell:
-            "python -m robustgap.measures run {params.measures} --plan {params.results}/plan.json --chunk {wildcards.chunk}"
+            "robustgap_python -m robustgap.measures run {params.measures} --plan {params.results}/plan.json --chunk {wildcards.chunk}"
             " --results {params.results} > {log} 2>&1"
 
 

@@ -25,5 +25,5 @@ rule outcomes:
         results=subpath(output.table, ancestor=2),
         digest=JOBS.chunk_digest,
     shell:
-        "python -m robustgap.training outcomes --plan {params.results}/plan.json --chunk {wildcards.chunk}"
+        "robustgap_python -m robustgap.training outcomes --plan {params.results}/plan.json --chunk {wildcards.chunk}"
         " --results {params.results} --out {output} > {log} 2>&1"

@@ -26,7 +26,7 @@ rule report:
         figures=lambda wildcards, input: Path(input[0]).parent,
         code=source_digest("analysis"),
     shell:
-        "python -m robustgap.analysis report {params.ledger} --figures {params.figures}"
+        "robustgap_python -m robustgap.analysis report {params.ledger} --figures {params.figures}"
         " --statistics {params.statistics} --out {output} > {log} 2>&1"
 
 
@@ -40,4 +40,4 @@ rule interim:
     params:
         study=JOBS.study["study"],
     shell:
-        "python -m robustgap.analysis interim {params.study} 2>&1 | tee {log}"
+        "robustgap_python -m robustgap.analysis interim {params.study} 2>&1 | tee {log}"

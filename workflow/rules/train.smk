@@ -22,5 +22,5 @@ rule train:
         results=subpath(output.manifest, ancestor=2),
         digest=JOBS.batch_digest,
     shell:
-        "python -m robustgap.training train --plan {params.results}/plan.json --batch {wildcards.batch}"
+        "robustgap_python -m robustgap.training train --plan {params.results}/plan.json --batch {wildcards.batch}"
         " --results {params.results} --out {output} --processes {threads} > {log} 2>&1"

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -41,7 +40,7 @@ def test_a_reproducible_job_and_its_processes_compute_with_the_instructions_for_
     plan = make_plan(runs, **PINNED)
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     options = f"--plan {tmp_path / 'plan.json'} --batch 000 --out {tmp_path / 'runs' / '000.json'} --processes 2"
-    command = f"{shell_prefix(reproducible=True)} {sys.executable} -m training train {options}"
+    command = f"{shell_prefix(reproducible=True)}robustgap_python -m robustgap.training train {options}"
     bare = {name: value for name, value in os.environ.items() if name not in REPRODUCIBLE}
     subprocess.run(command, shell=True, cwd=ROOT, env=bare, check=True, capture_output=True)
     for run in plan["runs"]:

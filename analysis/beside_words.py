@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pandas as pd
 
 from analysis.alike import ALIKE
-from analysis.baselines import BASELINE, CONTROL, FITTED, LOSS, MEASURE, RANDOM
+from analysis.baselines import BASELINE, CONTROL, FITTED, LOSS, MEASURE, RANDOM, ROBUST
 from analysis.claims import PROXY, UNRESOLVED
 from analysis.labels import with_interval
 
@@ -46,6 +46,11 @@ def about_baselines(beside: dict) -> Iterator[str]:
         yield (
             "Baselines, which need no measure, have these tau with the gap (single 95% intervals, uncorrected): "
             f"{'; '.join(known)}."
+        )
+    if ROBUST in beside["tau"]:
+        yield (
+            f"The {ROBUST} is one half of the gap, taken on the same images: it shares their sampling noise, which "
+            "raises its tau and its increments."
         )
     if LOSS in beside["absent"]:
         yield "The training loss is no baseline here: this ledger was made before training losses were kept in it."

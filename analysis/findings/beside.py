@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pandas as pd
 
 from robustgap.analysis.labels import with_interval
-from robustgap.analysis.models.baselines import BASELINE, CONTROL, FITTED, LOSS, MEASURE, RANDOM
+from robustgap.analysis.models.baselines import BASELINE, CONTROL, FITTED, LOSS, MEASURE, RANDOM, ROBUST
 from robustgap.analysis.verdicts.alike import ALIKE
 from robustgap.analysis.verdicts.claims import PROXY, UNRESOLVED
 
@@ -46,6 +46,11 @@ def about_baselines(beside: dict) -> Iterator[str]:
         yield (
             "Baselines, which need no measure, have these tau with the gap (single 95% intervals, uncorrected): "
             f"{'; '.join(known)}."
+        )
+    if ROBUST in beside["tau"]:
+        yield (
+            f"The {ROBUST} is one half of the gap, taken on the same images: it shares their sampling noise, which "
+            "raises its tau and its increments."
         )
     if LOSS in beside["absent"]:
         yield "The training loss is no baseline here: this ledger was made before training losses were kept in it."

@@ -10,10 +10,11 @@ A verdict has a margin, the distance to the nearest other verdict in half-widths
     margin         S of *sign depends*; min(R, -S) of *replicates*; min(P, -S) of *proxy*; -max(S, R, P) of *unresolved*
 
 Everything is judged again without each configuration, and without each run of a configuration that turns a verdict; the
-verdict rests on what leaves it the least margin. Of more than EXACT configurations only MOST are left out: those whose
-parts of the estimates' errors (analysis.verdicts.statements) predict the least margins, and those with the largest
-share of the errors of one estimate (which may have bent it, as no first-order prediction sees), in turn for each
-measure. benchmarks/removals.py measures how many of the removals that turn a verdict are found so.
+verdict rests on what leaves it the least margin. Of more than EXACT configurations only some are left out, MOST or as
+many as take a few minutes (FEWEST of 1,344 models with 45 measures): those whose parts of the estimates' errors
+(analysis.verdicts.statements) predict the least margins, and those with the largest share of the errors of one estimate
+(which may have bent it, as no first-order prediction sees), in turn for each measure. benchmarks/removals.md says how
+many of the removals that turn a verdict are found so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,8 @@ from robustgap.analysis.verdicts.claims import NEGLIGIBLE, PROXY, REPLICATES, SI
 from robustgap.analysis.verdicts.statements import statement_rows, statements_of
 
 EXACT = 64  # configurations of which each is left out
-MOST = 32  # that are left out of more
+FEWEST, MOST = 24, 32  # that are left out of more
+NUMBERS = FEWEST * 1344 * 45  # models times measures times configurations left out: some minutes
 FURTHEST = 10.0  # margins are cut here: an increment of exactly 0 has no width
 RESULT = [
     *("measure", "margin", "rests_on", "rests_on_margin", "rests_on_verdict"),
@@ -159,7 +161,7 @@ def removals(
     run: str | None = None,
     seed: int = 0,
     exact: int = EXACT,
-    most: int = MOST,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """What each verdict of `analysis.verdicts.claims.claims` rests on, one row per measure (columns: RESULT).
 
@@ -190,6 +192,7 @@ def removals(
     many = len(study.levels)
     chosen = np.arange(many)
     if many > exact:
+        most = most or int(np.clip(NUMBERS // (len(whole) * len(measures)), FEWEST, MOST))
         chosen = ranking(made, rows, signs, verdicts)[:most]
     names = [described(whole, axes, study.block == place) for place in chosen]
     left = [without(study.block == place) for place in bar(chosen, "configurations left out")]

@@ -18,10 +18,10 @@ from studies import study
 from trees import ROOT, Tree
 
 from robustgap.workflow import deployment, jobs
-from robustgap.workflow.faults import schema
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.jobs import Jobs, shell_prefix
 from robustgap.workflow.study import resolve
+from robustgap.workflow.study_faults import schema
 
 TINY = ROOT / "workflow" / "config" / "digits-tiny.yaml"
 FROM_GIT = f'github("{OWNER}", path="workflow/Snakefile", tag="{{tag}}")'

@@ -8,7 +8,7 @@ BIN    := .venv/bin
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: install study interim test figures lint clean
+.PHONY: install study interim test check figures lint clean
 .DELETE_ON_ERROR:
 
 # One pip command for all extras: it is what keeps torch at its pin (see pyproject.toml).
@@ -35,6 +35,15 @@ interim: .venv/.installed
 
 test: .venv/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 3 --dist loadgroup
+
+# A minute of tests for the working loop, the broadest for their time: contracts, closed forms, brute force, schema.
+CHECK := tests/project/test_project.py tests/analysis/ranks tests/analysis/verdicts/test_max_t.py \
+  tests/analysis/statistics/test_partial.py tests/analysis/model_table/test_cells.py tests/measures/test_code.py \
+  tests/measures/truth/test_truth.py tests/training/test_attacks.py tests/training/test_defense_losses.py \
+  tests/training/test_settings.py tests/workflow/test_schema.py tests/workflow/test_grid.py
+check: .venv/.installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -q -n 2 --dist loadgroup $(CHECK)
 
 # Redraws every figure from results/STUDY/ledger, or from the shipped ledger where that study was not run here.
 figures: .venv/.installed

@@ -16,9 +16,8 @@ from robustgap.analysis.models.flags import model_table
 from robustgap.analysis.statistics.correlations import RESULT
 from robustgap.analysis.statistics.files import read_text
 from robustgap.analysis.statistics.summary import ledger_correlations
+from robustgap.analysis.words import CONDITIONS, NORMS
 
-ATTACK_LABELS = {"clean": "no attack", "fgsm": "FGSM", "pgd10": "PGD-10"}
-NORM_LABELS = {"Linf": "L∞", "L2": "L2"}
 NUMBERS = ["estimate", "low", "high"]
 
 
@@ -124,10 +123,10 @@ def threat(ledger: Ledger) -> str:
     name = attack(ledger)
     rows = ledger.outcomes[ledger.outcomes["attack"] == name]
     study = ledger.study["study"]
-    norms = [NORM_LABELS.get(norm, norm) for norm in sorted(set(rows["norm"])) or [study.get("norm", "unknown norm")]]
+    norms = [NORMS.get(norm, norm) for norm in sorted(set(rows["norm"])) or [study.get("norm", "unknown norm")]]
     given = study.get("eps")
     budgets = [str(given)] if given is not None else [f"{eps:.4g}" for eps in sorted(set(rows["eps"]))]
-    label = ATTACK_LABELS.get(name, name)
+    label = CONDITIONS.get(name, name)
     return label if name == "clean" else f"{label}, {' and '.join(norms)}, ε = {' or '.join(budgets)}"
 
 
@@ -150,6 +149,6 @@ def facts(ledger: Ledger) -> dict[str, object]:
         "group": group if axis else "nothing (this study has no axes)",
         "draws": ledger.draws,
         "slow_draws": ledger.slow_draws,
-        "fewest": evidence.FEWEST_BLOCKS,
+        "fewest": evidence.FEWEST_CELL_GROUPS,
         "se": "undefined" if np.isnan(se) else f"{se:.1f}",
     }

@@ -38,7 +38,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
     wanted = [(measure, *panel) for panel in panels for measure in _numbers.rows(ledger)]
     marks = table.reindex(pd.MultiIndex.from_tuples(wanted, names=table.index.names)).reset_index()
     groups = evidence.blocks(ledger, _numbers.models(ledger))
-    few = [axis for axis, number in groups.items() if number < evidence.FEWEST_BLOCKS]
+    few = [axis for axis, number in groups.items() if number < evidence.FEWEST_CELL_GROUPS]
     return marks.assign(few=(marks["statistic"] == "psi") & marks["axis"].isin(few))
 
 

@@ -50,7 +50,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
     wanted = [(measure, *column) for measure in _numbers.rows(ledger) for column in columns]
     cells = table.reindex(pd.MultiIndex.from_tuples(wanted, names=table.index.names)).reset_index()
     blocks_of = evidence.blocks(ledger, _numbers.models(ledger))
-    few = [axis for axis, number in blocks_of.items() if number < evidence.FEWEST_BLOCKS]
+    few = [axis for axis, number in blocks_of.items() if number < evidence.FEWEST_CELL_GROUPS]
     clear = (cells["low"] > 0) | (cells["high"] < 0)
     return cells.assign(marked=clear & ~((cells["statistic"] == "psi") & cells["axis"].isin(few)))
 

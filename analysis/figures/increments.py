@@ -11,6 +11,7 @@ from robustgap.analysis.figures._style import GREY, INK, empty, look, plain, say
 from robustgap.analysis.labels import measure_label
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.verdicts.claims import NEGLIGIBLE
+from robustgap.analysis.words import LEARNERS
 
 ORDER = 8
 TITLE = "Beyond the settings: out-of-fold prediction of the gap, step by step"
@@ -26,7 +27,7 @@ CAPTION = (
     "both. Arrow heads: beyond the panel. n/a: undefined."
 )
 LOOKS = {"ridge": look(0), "trees": ("#D55E00", "s")}
-NAMES = {"ridge": "settings by ridge regression", "trees": "settings by boosted trees"}
+NAMES = {learner: f"settings by {words}" for learner, words in LEARNERS.items()}
 STEPS = {
     "settings": "settings",
     "state": "+ training state",

@@ -14,7 +14,7 @@ from robustgap.analysis.ranks.bootstrap import LEVEL
 from robustgap.analysis.verdicts.claims import SIGN_DEPENDS
 
 # Half of unrelated cells agree with tau by chance: fewer than 6 independent ones agree all too often (2 * 0.5^5 > 5 %).
-FEWEST_BLOCKS = 6
+FEWEST_CELL_GROUPS = 6
 STANDARD = "Standard"  # the defense that does not train on adversarial examples
 
 
@@ -183,7 +183,7 @@ def find(
     about |= {"compared": compared(comparisons, groups), "groups": groups, "check": check_sentences(claims)}
     found, summary, claims = (of_measures(rows) for rows in (found, summary, claims))
     taus = found[found["statistic"] == "tau"]
-    enough = [axis for axis, number in blocks(ledger, table).items() if number >= FEWEST_BLOCKS]
+    enough = [axis for axis, number in blocks(ledger, table).items() if number >= FEWEST_CELL_GROUPS]
     strongest = []
     for _, row in resolved(taus).iterrows():
         sign = side(row["low"], row["high"])

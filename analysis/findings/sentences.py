@@ -13,22 +13,9 @@ from collections.abc import Iterable, Iterator
 from robustgap.analysis.findings.beside import beside_sentences
 from robustgap.analysis.labels import measure_label, minus, with_interval
 from robustgap.analysis.models.flags import words as flag_words
+from robustgap.analysis.words import ATTACKS, CEILINGS, COMPONENTS
 
 MOST = 5  # things named one by one in a sentence
-COMPONENT_WORDS = {
-    "settings_main": "main effects of the settings",
-    "settings_two_way": "their two-way interactions",
-    "configuration": "other differences between configurations",
-    "checkpoint_rule": "the checkpoint rule",
-    "seed": "the seed",
-    "checkpoint": "the checkpoint within a run",
-    "images": "the sampling of images",
-}
-CEILING_WORDS = {
-    "run": "for a measure that equals each model's gap on endlessly many images",
-    "configuration": "for one that equals its expectation over seeds",
-}
-ATTACK_WORDS = {"clean": "clean", "fgsm": "FGSM", "pgd10": "PGD-10"}
 
 
 def count(number: int, word: str) -> str:
@@ -62,7 +49,7 @@ def outcome_words(outcome: str) -> str:
     """'gap_pgd10' -> 'PGD-10 generalization gap'."""
     attack = outcome.removeprefix("gap_").removesuffix("_rest")
     rest = " (training images that no measure saw)" if outcome.endswith("_rest") else ""
-    return f"{ATTACK_WORDS.get(attack, attack)} generalization gap{rest}"
+    return f"{ATTACKS.get(attack, attack)} generalization gap{rest}"
 
 
 def about_models(found: dict) -> Iterator[str]:
@@ -104,10 +91,10 @@ def about_gap(found: dict) -> Iterator[str]:
 def about_noise(found: dict) -> Iterator[str]:
     """What the spread of the outcome is made of, and how high noise lets tau rise."""
     share, ceiling = found["noise"]["share"], found["noise"]["ceiling"]
-    if known := {name: words for name, words in COMPONENT_WORDS.items() if name in share}:
+    if known := {name: words for name, (words, _) in COMPONENTS.items() if name in share}:
         parts = listed([f"{percent(share[name]['estimate'])} {words}" for name, words in known.items()], len(known))
         yield f"What sets the gaps of the models apart (estimated shares of their variance): {parts}."
-    reached = [f"{number(ceiling[name])} {words}" for name, words in CEILING_WORDS.items() if name in ceiling]
+    reached = [f"{number(ceiling[name])} {words}" for name, (words, _) in CEILINGS.items() if name in ceiling]
     if reached:
         yield f"Noise bounds tau: the largest to be expected is {listed(reached)} (single 95% intervals)."
     if (share or ceiling) and not found["noise"]["shared_images"]:

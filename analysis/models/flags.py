@@ -4,15 +4,13 @@ Flags come from training (best_is_last, catastrophic_overfitting, diverged), fro
 the analysis (outlying). A flagged model is kept.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from robustgap.analysis.labels import minus
-from robustgap.analysis.ledger import BEST_IS_LAST, ROBUST_FLOOR, Ledger, split_flags
-from robustgap.analysis.ledger.origins import OTHER_ARITHMETIC
+from robustgap.analysis.ledger import ROBUST_FLOOR, Ledger, split_flags
 from robustgap.analysis.models.outliers import residual_bound, residuals
+from robustgap.analysis.words import FLAGS
 
 DIVERGED, OUTLYING, OVERFITTED = "diverged", "outlying", "catastrophic_overfitting"
 MASKING = "gradient_masking"
@@ -20,55 +18,9 @@ LEFT_OUT = (DIVERGED, OUTLYING, ROBUST_FLOOR, OVERFITTED)  # headlines are also 
 ALL = "flagged"  # any of them
 
 
-@dataclass(frozen=True)
-class Words:
-    """models: '3 models ...' in a sentence; reason: why a model is listed."""
-
-    models: str
-    reason: str
-
-
-WORDS = {
-    BEST_IS_LAST: Words(
-        "whose run's best checkpoint is its last (one model, which stands at both)",
-        "the best checkpoint is the last epoch: one model, which stands at both checkpoint rules",
-    ),
-    OVERFITTED: Words(
-        "of a run with catastrophic overfitting",
-        "in training, PGD accuracy on the validation images fell to less than half while FGSM accuracy stayed (log.csv"
-        " says when; the best checkpoint may be from before); kept, and headlines are also given without such models",
-    ),
-    DIVERGED: Words(
-        "whose training broke down",
-        "the last clean training accuracy of log.csv is below three quarters of the highest: the training broke down"
-        " and has not recovered (the best checkpoint is from after the first drop of the rate as well); kept, and"
-        " headlines are also given without such models",
-    ),
-    OTHER_ARITHMETIC: Words(
-        "trained in other arithmetic than most",
-        "trained with other instructions, versions or threads than most runs (column arithmetic of runs): the same"
-        " settings and seed give other weights there; kept",
-    ),
-    OUTLYING: Words(
-        "with a gap far from what main effects and two-way interactions of the settings give",
-        "gap far from what main effects and two-way interactions of the settings give; kept, and headlines are also"
-        " given without such models",
-    ),
-    MASKING: Words(
-        "with signs of gradient masking",
-        "gradients mislead the attack, or outputs are probabilities, so robust accuracy may be too high; kept",
-    ),
-    ROBUST_FLOOR: Words(
-        "with robust accuracy at or below chance",
-        "robust accuracy is at or below chance; kept, and headlines are also given without such models",
-    ),
-    ALL: Words("with any of these flags", ""),
-}
-
-
 def words(flag: str) -> str:
     """'with robust accuracy at or below chance'; a flag that is not known by its name."""
-    return WORDS[flag].models if flag in WORDS else f"flagged {flag}"
+    return FLAGS[flag].models if flag in FLAGS else f"flagged {flag}"
 
 
 def has_flag(flags: pd.Series, flag: str) -> np.ndarray:
@@ -105,7 +57,7 @@ def model_table(ledger: Ledger, split: str = "train") -> pd.DataFrame:
 def reason(row: dict, flag: str, outcome: str) -> str:
     """Why a model (a row of `model_table`, with its `reason` in runs) is listed under a flag; of an outlying one with
     its numbers, of gradient masking with what was seen."""
-    told = WORDS[flag].reason if flag in WORDS else "flagged"
+    told = FLAGS[flag].reason if flag in FLAGS else "flagged"
     if flag == MASKING and row["reason"]:
         return f"{row['reason']}: {told}"
     if flag != OUTLYING:

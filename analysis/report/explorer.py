@@ -10,6 +10,7 @@ import pandas as pd
 from robustgap.analysis.figures import _numbers, _statistics
 from robustgap.analysis.labels import measure_label
 from robustgap.analysis.ledger import ATTACKS, CHECKPOINT, Ledger
+from robustgap.analysis.words import CONDITIONS
 
 DIGITS = 5  # of each number in the page; a plot shows fewer
 SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")
@@ -35,7 +36,7 @@ def outcome_labels(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
     attacks = list(dict.fromkeys([_numbers.attack(ledger), *(name for name in ATTACKS if f"gap_{name}" in table)]))
     found = {ledger.outcome: ""}
     for attack in attacks:
-        name = _numbers.ATTACK_LABELS.get(attack, attack)
+        name = CONDITIONS.get(attack, attack)
         found |= {f"gap_{attack}": f"gap, {name} (points)", f"{attack}_test": f"test accuracy, {name} (%)"}
         found |= {f"{attack}_train": f"training accuracy, {name} (%)"}
     found[ledger.outcome] = found[ledger.outcome] or f"{ledger.outcome} (points)"
@@ -56,7 +57,7 @@ def content(ledger: Ledger) -> dict | None:
         "flags": table["flags"].astype(str).tolist(),
         "outcome": ledger.outcome,
         "ceilings": _statistics.ceiling_words(ledger),
-        "attack": _numbers.ATTACK_LABELS.get(attack, attack),
+        "attack": CONDITIONS.get(attack, attack),
         "test": f"{attack}_test",
         "train": f"{attack}_train",
         "settings": {name: table[name].astype(str).tolist() for name in settings},

@@ -2,18 +2,10 @@
 
 import numpy as np
 
+from robustgap.analysis import words
 from robustgap.analysis.statistics.selection import LAST, RANDOM, VALIDATION
 from robustgap.analysis.tables.view import COUNT, LABEL, Column, Source, View, spread
 
-COMPONENTS = {
-    "settings_main": "settings, main effects",
-    "settings_two_way": "settings, two-way interactions",
-    "configuration": "configuration, beyond these",
-    "checkpoint_rule": "checkpoint rule",
-    "seed": "seed of training",
-    "checkpoint": "checkpoint within a run",
-    "images": "sampling of images",
-}
 STEPS = {
     "settings": "settings",
     "state": "+ training state",
@@ -21,7 +13,6 @@ STEPS = {
     "pair": "+ best pair",
     "sparse": "+ sparse combination",
 }
-LEARNERS = {"ridge": "ridge regression", "trees": "boosted trees", "better": "the better of both"}
 
 
 def ladder(source: Source) -> View:
@@ -31,7 +22,7 @@ def ladder(source: Source) -> View:
     frame = spread(rows, ["step", "learner"], names)
     chosen = rows.loc[names == "r2", ["step", "learner", "members"]]  # on the raw scale others may have been chosen
     frame = frame.merge(chosen, on=["step", "learner"], how="left")
-    frame = frame.assign(shown=frame["step"].map(STEPS), by=frame["learner"].map(LEARNERS))
+    frame = frame.assign(shown=frame["step"].map(STEPS), by=frame["learner"].map(words.BETTER))
     if len(frame):
         place = frame["step"].map({step: number for number, step in enumerate(STEPS)})
         frame = frame.iloc[np.argsort(place, kind="stable")]
@@ -131,7 +122,7 @@ def noise(source: Source) -> View:
     rows = rows[rows["measure"] == source.ledger.outcome]
     parts = rows[rows["statistic"].isin(["variance", "share"])]
     frame = spread(parts, ["component"], parts["statistic"])
-    frame = frame.assign(shown=frame["component"].map(COMPONENTS))
+    frame = frame.assign(shown=frame["component"].map({name: row for name, (_, row) in words.COMPONENTS.items()}))
     columns = (
         Column("shown", "component"),
         Column("variance", "variance (points²)", ".2f", True),

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robustgap.analysis import words
 from robustgap.analysis.files import read_json, write_csv
 from robustgap.analysis.labels import minus, with_interval
 from robustgap.analysis.model_table.checks import nearest
@@ -44,7 +45,6 @@ RESULT = [
     *("n", "configurations"),
 ]
 STATE = [f"increment_state_{name}{end}" for name in LEARNERS for end in OVER]
-LEARNER_WORDS = {"ridge": "ridge regression", "trees": "boosted trees"}
 
 
 def side(row: Mapping) -> int:
@@ -76,7 +76,7 @@ def sign_change(pis: Sequence[Mapping]) -> tuple[Mapping, Mapping] | None:
 
 def increment_words(increments: Sequence[Mapping]) -> str:
     """'+0.012 [...] by ridge regression and +0.010 [...] by boosted trees'."""
-    return " and ".join(f"{points(row)} by {LEARNER_WORDS[row['learner']]}" for row in increments)
+    return " and ".join(f"{points(row)} by {words.LEARNERS[row['learner']]}" for row in increments)
 
 
 def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | None) -> tuple[str, str]:

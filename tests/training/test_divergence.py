@@ -3,7 +3,7 @@
 import pytest
 from small_runs import train
 
-from robustgap.analysis.models.flags import WORDS
+from robustgap.analysis.words import FLAGS
 from robustgap.training import loop
 from robustgap.training.divergence import DIVERGED, diverged
 
@@ -289,4 +289,4 @@ def test_a_run_that_shows_it_is_flagged_and_not_called_collapsed(tmp_path, monke
     monkeypatch.setattr(loop, "epoch_scores", lambda *_: {"train_clean": next(said), **others})
     _, record = train(tmp_path)
     assert DIVERGED in record["flags"] and record["status"] == "finished"
-    assert WORDS[DIVERGED].reason and WORDS[DIVERGED].models
+    assert FLAGS[DIVERGED].reason and FLAGS[DIVERGED].models

@@ -5,7 +5,7 @@ import torch
 from planted import judged
 from torch import nn
 
-from robustgap.analysis.models.flags import WORDS
+from robustgap.analysis.words import FLAGS
 from robustgap.measures import evaluate
 from robustgap.training import attacks
 from robustgap.training.data.datasets import load
@@ -138,4 +138,4 @@ def test_outcomes_store_it_and_the_report_has_words_for_it(tmp_path, monkeypatch
     assert GRADIENT_MASKING in rows["train", "pgd10"]["flags"].split(";")
     assert rows["train", "pgd10"]["reason"] == made[2]
     assert [row["reason"] for key, row in rows.items() if key != ("train", "pgd10")] == [""] * (len(rows) - 1)
-    assert WORDS[GRADIENT_MASKING].models and WORDS[GRADIENT_MASKING].reason
+    assert FLAGS[GRADIENT_MASKING].models and FLAGS[GRADIENT_MASKING].reason

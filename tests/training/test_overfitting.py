@@ -7,7 +7,7 @@ import pytest
 from oracles import EPS, draw, images, labels, linear
 from small_runs import interrupted, read_log, same_weights, settings_of, train
 
-from robustgap.analysis.models.flags import WORDS
+from robustgap.analysis.words import FLAGS
 from robustgap.training import loop
 from robustgap.training.checkpoint import load_tensors, save_tensors
 from robustgap.training.checkpoint import read_log as read_numbers
@@ -66,7 +66,7 @@ def test_a_run_that_shows_it_is_flagged_and_not_called_collapsed(tmp_path, monke
     scores = [(0.4, 0.5), (0.4, 0.5), (0.01, 0.95), (0.0, 0.99)]
     folder, record = scripted(monkeypatch, tmp_path, scores, defense="FGSM-RS")
     assert [row["catastrophic"] for row in read_log(folder)] == ["0", "0", "1", "1"]
-    assert FLAG in record["flags"] and FLAG in WORDS and record["status"] == "finished"
+    assert FLAG in record["flags"] and FLAG in FLAGS and record["status"] == "finished"
     assert capsys.readouterr().err.count(", catastrophic overfitting") == 2
     folder, record = scripted(monkeypatch, tmp_path, scores, defense="Standard")  # promises nothing under attack
     assert FLAG not in record["flags"] and {row["catastrophic"] for row in read_log(folder)} == {"0"}

@@ -7,9 +7,9 @@ import pandas as pd
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger.collect import collect
 from robustgap.analysis.ledger.origins import OTHER_ARITHMETIC, arithmetic, flag_other_arithmetic
-from robustgap.analysis.models.flags import WORDS
 from robustgap.analysis.report.provenance import provenance
 from robustgap.analysis.statistics.summary import issue_table
+from robustgap.analysis.words import FLAGS
 
 PINNED = {"cpu": "Epyc", "device": "x86_64", "instructions": "AVX2", "reproducible": True, "threads": 1}
 PINNED |= {"packages": {"torch": "2.13.0"}, "commit": "c0ffee"}
@@ -42,7 +42,7 @@ def test_a_mixture_is_flagged_listed_and_kept(results):
     assert {"1 run: AVX2, reproducible, torch 2.13.0; CPU Xeon, commit c0ffee"} < set(provenance(ledger)["trained"])
     issues = issue_table(ledger, ledger.models())
     assert set(issues.loc[issues["issue"] == OTHER_ARITHMETIC, "model"]) == set(flagged)
-    assert WORDS[OTHER_ARITHMETIC].reason and WORDS[OTHER_ARITHMETIC].models
+    assert FLAGS[OTHER_ARITHMETIC].reason and FLAGS[OTHER_ARITHMETIC].models
 
 
 def test_one_arithmetic_or_none_known_is_no_mixture(results):

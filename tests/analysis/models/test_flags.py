@@ -13,11 +13,12 @@ from scipy.stats import kendalltau
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.ledger import BOTH, Ledger
 from robustgap.analysis.ledger_statistics import Part, write_statistics
-from robustgap.analysis.models.flags import ALL, LEFT_OUT, OUTLYING, WORDS, left_out, model_table
+from robustgap.analysis.models.flags import ALL, LEFT_OUT, OUTLYING, left_out, model_table
 from robustgap.analysis.models.outliers import residual_bound, residuals, settings_columns
 from robustgap.analysis.statistics.files import read_statistic
 from robustgap.analysis.tables import views
 from robustgap.analysis.verdicts.unflagged import COLUMNS, with_unflagged
+from robustgap.analysis.words import FLAGS
 from robustgap.training.overfitting import FLAG
 
 AXES = {"a": "vwxy", "b": "01", "c": "01", "d": "01", "e": "01"}
@@ -130,10 +131,10 @@ def test_outlying_models_are_listed_with_residual_and_bound(made):
     issues = pd.read_csv(out / "issues.csv").set_index("model")
     for model, row in odd.iterrows():
         told = issues.loc[[model]].query("issue == 'outlying'")["reason"].item()
-        assert told.startswith(WORDS[OUTLYING].reason)
+        assert told.startswith(FLAGS[OUTLYING].reason)
         assert f"residual +{row['residual_gap_pgd10']:.1f} points, bound {row['bound_gap_pgd10']:.1f}" in told
     text = " ".join(json.loads((out / "findings.json").read_text())["sentences"])
-    assert f"{len(odd)} {WORDS[OUTLYING].models}" in text
+    assert f"{len(odd)} {FLAGS[OUTLYING].models}" in text
 
 
 def test_tau_is_also_given_without_each_flag_and_without_all(made):
@@ -153,7 +154,7 @@ def test_tau_is_also_given_without_each_flag_and_without_all(made):
         assert summary.loc["average_ce", f"tau_without_{flag}_n"] == len(kept)
     sentences = " ".join(json.loads((out / "findings.json").read_text())["sentences"])
     for flag, rows in every.items():
-        assert f"Computed without the {rows.sum()} models {WORDS[flag].models}, tau changes by at most 0." in sentences
+        assert f"Computed without the {rows.sum()} models {FLAGS[flag].models}, tau changes by at most 0." in sentences
 
 
 def test_all_headlines_and_verdicts_stand_beside_those_of_the_other_models(made):

@@ -16,7 +16,7 @@ DROP = 0.1  # of the accuracy
 TOLERANCE = 0.01  # of the drop that is reached
 LOWEST, HIGHEST = 1e-4, 10.0  # sigma is searched for between these
 STEPS = 12  # halvings of log sigma: a relative resolution of 0.3 %
-DRAWS = 10  # of noise, each with its opposite
+DRAWS = 10  # of independent noise; without magnitude of half as many and their opposites
 EPSILON = 1e-3  # smallest standard deviation of the magnitude-aware noise
 BUDGET = 2**28  # bytes of noise kept between steps; more is drawn anew
 STREAM = 5_000  # and onwards: one stream of keyed numbers per perturbed weight
@@ -41,9 +41,8 @@ class Scale:
 def perturbed_weights(model: nn.Module) -> dict[str, Tensor]:
     """The weights that get noise: all parameters but biases and those of normalisation layers. Raises Missing."""
     fixed = normalization_parameters(model)
-    found = {
-        name: weight for name, weight in weights_of(model).items() if name not in fixed and not name.endswith("bias")
-    }
+    biases = {name for name in weights_of(model) if "bias" in name.rpartition(".")[2]}  # bias_ih_l0 of an LSTM
+    found = {name: weight for name, weight in weights_of(model).items() if name not in fixed | biases}
     if not found:
         raise Missing("the model has no weights besides biases and normalisation")
     return found
@@ -66,10 +65,9 @@ def image_count(context: Context) -> int:
 def noise_scale(model: nn.Module, context: Context, magnitude: bool) -> Scale:
     """The sigma at which noise costs DROP of the accuracy, searched for once for all measures of a context.
 
-    Noise on each perturbed weight: N(0, sigma^2), or N(0, sigma^2 w_i^2 + EPSILON^2) with magnitude. Accuracy is the
-    mean over DRAWS draws, half of them the opposites of the others (relative standard deviation of pacbayes_flat over
-    seeds .068 instead of .087 clean, .086 and .087 adversarial, on an MLP after adversarial training on digits, at
-    equal passes), the same at every sigma (scaled), so bisection of log sigma finds a crossing of one curve.
+    Noise on each perturbed weight: N(0, sigma^2), in draws and their opposites, or N(0, sigma^2 w_i^2 + EPSILON^2) with
+    magnitude. Accuracy is the mean over DRAWS draws, the same at every sigma (scaled), so bisection of log sigma finds
+    a crossing of one curve.
     Raises Missing, with the reason, where accuracy is too low to drop, or the search does not converge.
     """
     return context.once(("pacbayes noise scale", magnitude), lambda: search(model, context, magnitude))
@@ -81,17 +79,20 @@ def search(model: nn.Module, context: Context, magnitude: bool) -> Scale:
     before = correct(torch.cat([context.logits(batch) for batch in context.batches]), labels, strict=True)
     if float(before.double().mean()) <= DROP:
         raise Missing(f"accuracy {float(before.double().mean()):.3f} cannot fall by {DROP}")
-    noise = draw_noise(weights, context.batches[0].seed)
+    signs = (1,) if magnitude else (1, -1)
+    noise = draw_noise(weights, context.batches[0].seed, DRAWS // len(signs))
 
     def drops(sigma: float) -> Tensor:
-        """Mean over a draw and its opposite of 1, 0 or -1, for each image: (n, DRAWS / 2)."""
+        """1, 0 or -1 for each image and draw: (n, DRAWS); the mean of a draw and its opposite: (n, DRAWS / 2)."""
         found = []
-        for draw in range(DRAWS):
-            u = noise(draw)
-            moved = {name: weight + deviation(weight, sigma, magnitude) * u[name] for name, weight in weights.items()}
-            logits = torch.cat([logits_at(model, moved, batch.images) for batch in context.batches])
-            found.append(before - correct(logits, labels))
-        return torch.stack(found, dim=1).reshape(len(before), -1, 2).mean(dim=2)
+        for draw in range(DRAWS // len(signs)):
+            u, right = noise(draw), []
+            for sign in signs:
+                moved = {name: w + sign * deviation(w, sigma, magnitude) * u[name] for name, w in weights.items()}
+                logits = torch.cat([logits_at(model, moved, batch.images) for batch in context.batches])
+                right.append(correct(logits, labels))
+            found.append(before - torch.stack(right).mean(dim=0))
+        return torch.stack(found, dim=1)
 
     return bisect(drops, f", where no noise is below {EPSILON:g}" * magnitude)
 
@@ -139,20 +140,17 @@ def correct(logits: Tensor, labels: Tensor, strict: bool = False) -> Tensor:
     return ((logits.argmax(dim=1) == labels) & finite).double()
 
 
-def draw_noise(weights: Mapping[str, Tensor], seed: int) -> Noise:
-    """Standard normal noise for each weight as a function of the draw, every second one the opposite of the one before;
-    kept in memory where all of it fits BUDGET."""
+def draw_noise(weights: Mapping[str, Tensor], seed: int, draws: int) -> Noise:
+    """Standard normal noise for each weight as a function of the draw, kept in memory where all of it fits BUDGET."""
 
     def make(draw: int) -> dict[str, Tensor]:
-        pair, opposite = divmod(draw, 2)
         return {
-            name: (1 - 2 * opposite) * normal(weight, seed, STREAM + place, pair)
-            for place, (name, weight) in enumerate(weights.items())
+            name: normal(weight, seed, STREAM + place, draw) for place, (name, weight) in enumerate(weights.items())
         }
 
-    if DRAWS * sum(weight.numel() * weight.element_size() for weight in weights.values()) > BUDGET:
+    if draws * sum(weight.numel() * weight.element_size() for weight in weights.values()) > BUDGET:
         return make
-    return [make(draw) for draw in range(DRAWS)].__getitem__
+    return [make(draw) for draw in range(draws)].__getitem__
 
 
 def bound(reference: Tensor, sigma: float, n: int) -> float:

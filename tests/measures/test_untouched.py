@@ -69,9 +69,13 @@ def state(model):
 @pytest.mark.parametrize("stop", [False, True], ids=["", "stops"])
 def test_the_model_is_left_exactly_as_it_was(name, stop, data):
     model = Shared(stop=stop)
+    with torch.no_grad():
+        wanted = model(data[0])
     before = state(model)
     rows(model, *data, name)
     assert state(model) == before
+    with torch.no_grad():  # classes, too, are what they were
+        assert torch.equal(model(data[0]), wanted)
 
 
 @pytest.mark.parametrize("name", NAMES)

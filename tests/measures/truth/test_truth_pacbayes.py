@@ -55,7 +55,7 @@ def crossing(weight, bias, images, y):
     sign, x = 1 - 2 * y.double(), images.flatten(1)
     margin = sign * (x @ (weight[0] - weight[1]) + bias[0] - bias[1])
     turns = []
-    for draw in range(10):
+    for draw in range(10):  # 5 and their opposites
         noise = (-1) ** draw * keyed.normal(0, _pacbayes.STREAM, torch.tensor([draw // 2]), weight.shape)[0]
         u = sign * (x @ (noise[0] - noise[1]))
         at = -margin / u
@@ -149,7 +149,7 @@ def test_pacbayes_says_why_there_is_no_sigma(monkeypatch):
     assert reasons(shaky, x, (x[:, 0, 0, 0] < x[:, 0, 0, 1]).long()) == {
         "accuracy falls by more than 0.1 at sigma = 0.0001 already"
     }
-    monkeypatch.setattr(_pacbayes, "DRAWS", 2)  # one of them turns all of these equal images at once
+    monkeypatch.setattr(_pacbayes, "DRAWS", 2)  # one draw, or its opposite, turns all of these equal images at once
     (reason,) = reasons(model, x[:1].expand(9, -1, -1, -1), y[:1].expand(9), seed=2)
     assert reason.startswith("the search for sigma did not converge: accuracy falls by 0.000 or 0.500 on either side")
     no_weights = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten()).double().eval()

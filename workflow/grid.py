@@ -15,8 +15,7 @@ from pathlib import Path
 from robustgap.training.paths import given_path
 from robustgap.training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
 from robustgap.workflow import by_hand
-from robustgap.workflow.estimate import disk, rates
-from robustgap.workflow.estimate import hours as cost
+from robustgap.workflow.estimate import disk, hours, rates
 from robustgap.workflow.study import read, resolve
 from robustgap.workflow.study_faults import StudyError, nearest
 
@@ -149,7 +148,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.wo
     given = parser(prog).parse_args(arguments)
     try:
         plan = open_plan(read(given.file), given.file)
-        print(cost.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan)), *by_hand.told(plan)]))
+        print(hours.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan)), *by_hand.told(plan)]))
         if given.out:
             write_plan(plan, given.out)
         sys.stdout.flush()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis.files import require_columns
-from robustgap.analysis.findings import numbers as evidence
+from robustgap.analysis.findings.numbers import FEWEST_CELL_GROUPS
 from robustgap.analysis.labels import measure_label
 from robustgap.analysis.ledger import BOTH, NA, Ledger
 from robustgap.analysis.models.baselines import MEASURE, Beside, beside_ledger
@@ -149,6 +149,6 @@ def facts(ledger: Ledger) -> dict[str, object]:
         "group": group if axis else "nothing (this study has no axes)",
         "draws": ledger.draws,
         "slow_draws": ledger.slow_draws,
-        "fewest": evidence.FEWEST_CELL_GROUPS,
+        "fewest": FEWEST_CELL_GROUPS,
         "se": "undefined" if np.isnan(se) else f"{se:.1f}",
     }

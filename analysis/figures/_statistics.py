@@ -3,10 +3,10 @@ once."""
 
 import pandas as pd
 
-from robustgap.analysis import ledger_statistics as statistics
 from robustgap.analysis.figures import _numbers
 from robustgap.analysis.labels import with_interval
 from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.ledger_statistics import PARTS, Part
 from robustgap.analysis.models.flags import model_table
 from robustgap.analysis.statistics.files import read_statistic
 
@@ -24,8 +24,8 @@ def table(ledger: Ledger, name: str) -> pd.DataFrame:
     if name not in known and (folder := vars(ledger).get("_folder")):
         known[name] = read_statistic(folder, name)
     elif name not in known:
-        part = statistics.Part(ledger, model_table(ledger), _numbers.correlations(ledger))
-        made = statistics.PARTS[MADE_WITH.get(name, name)](part)
+        part = Part(ledger, model_table(ledger), _numbers.correlations(ledger))
+        made = PARTS[MADE_WITH.get(name, name)](part)
         known |= made if isinstance(made, dict) else {name: made}
     return known[name]
 

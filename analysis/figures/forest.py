@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from robustgap.analysis.figures import _forest, _numbers
 from robustgap.analysis.figures._style import INK, empty, look, say, styled
-from robustgap.analysis.findings import numbers as evidence
+from robustgap.analysis.findings.numbers import FEWEST_CELL_GROUPS, blocks
 from robustgap.analysis.ledger import Ledger
 
 ORDER = 5
@@ -37,8 +37,8 @@ def data(ledger: Ledger) -> pd.DataFrame:
     panels = [("tau", ""), *((statistic, axis) for axis in ledger.axes for statistic in LOOKS)]
     wanted = [(measure, *panel) for panel in panels for measure in _numbers.rows(ledger)]
     marks = table.reindex(pd.MultiIndex.from_tuples(wanted, names=table.index.names)).reset_index()
-    groups = evidence.blocks(ledger, _numbers.models(ledger))
-    few = [axis for axis, number in groups.items() if number < evidence.FEWEST_CELL_GROUPS]
+    groups = blocks(ledger, _numbers.models(ledger))
+    few = [axis for axis, number in groups.items() if number < FEWEST_CELL_GROUPS]
     return marks.assign(few=(marks["statistic"] == "psi") & marks["axis"].isin(few))
 
 

@@ -9,7 +9,8 @@ from matplotlib.patches import Rectangle
 
 from robustgap.analysis.figures import _forest, _numbers, _statistics
 from robustgap.analysis.figures._style import GREY, INK, empty, styled
-from robustgap.analysis.findings import numbers as evidence
+from robustgap.analysis.findings.numbers import FEWEST_CELL_GROUPS
+from robustgap.analysis.findings.numbers import blocks as cell_groups
 from robustgap.analysis.labels import signed
 from robustgap.analysis.ledger import Ledger
 
@@ -49,8 +50,8 @@ def data(ledger: Ledger) -> pd.DataFrame:
     columns = [(statistic, axis) for statistic, axes in blocks(ledger).items() for axis in axes]
     wanted = [(measure, *column) for measure in _numbers.rows(ledger) for column in columns]
     cells = table.reindex(pd.MultiIndex.from_tuples(wanted, names=table.index.names)).reset_index()
-    blocks_of = evidence.blocks(ledger, _numbers.models(ledger))
-    few = [axis for axis, number in blocks_of.items() if number < evidence.FEWEST_CELL_GROUPS]
+    groups = cell_groups(ledger, _numbers.models(ledger))
+    few = [axis for axis, number in groups.items() if number < FEWEST_CELL_GROUPS]
     clear = (cells["low"] > 0) | (cells["high"] < 0)
     return cells.assign(marked=clear & ~((cells["statistic"] == "psi") & cells["axis"].isin(few)))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from robustgap.analysis import figures as drawn
+from robustgap.analysis import figures as figure_files
 from robustgap.analysis.damage import made_anew
 from robustgap.analysis.figures import _numbers
 from robustgap.analysis.files import read_json, write_text
@@ -22,7 +22,7 @@ from robustgap.analysis.labels import measure_label, minus
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.models.baselines import MEASURE
 from robustgap.analysis.ranks.bootstrap import FEWEST_BLOCKS, LEVEL
-from robustgap.analysis.report import explorer as explore
+from robustgap.analysis.report import explorer
 from robustgap.analysis.report.cards import cards
 from robustgap.analysis.report.embedding import archive, file_link, link, picture
 from robustgap.analysis.report.provenance import grid, provenance
@@ -37,7 +37,7 @@ OPEN_ROWS = 12  # longer lists of flagged models are folded
 
 def figure_view(name: str, ledger: Ledger, folder: Path) -> dict:
     """Heading, caption, picture, alternative text and data link of one figure."""
-    caption, heading = drawn.caption(name, ledger), drawn.module(name).TITLE
+    caption, heading = figure_files.caption(name, ledger), figure_files.module(name).TITLE
     return {
         "name": name,
         "heading": heading,
@@ -84,7 +84,7 @@ def everything(study: str, statistics: Path, tables: Iterable[View]) -> dict[str
 def blocks(ledger: Ledger, figures: Path, tables: dict[str, View]) -> list[dict]:
     """The sections with their figures and tables, numbered through; figures that no section names come last."""
     named = {name for section in SECTIONS for name in section.figures}
-    rest = tuple(name for name in drawn.names() if name not in named)
+    rest = tuple(name for name in figure_files.names() if name not in named)
     more = (
         [Section("more", "Further figures", "Figures that belong to none of the questions above.", rest)]
         if rest
@@ -162,7 +162,7 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     tables = views(ledger, statistics)
     verdict, without = tables["verdicts"], found["without_flagged"]
     own = verdict.frame[verdict.frame["kind"] == MEASURE]
-    models = explore.content(ledger)
+    models = explorer.content(ledger)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -173,9 +173,9 @@ def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     return environment.get_template("report.html.j2").render(
         css=(Path(__file__).parent / "report.css").read_text(encoding="utf-8"),
         script=(Path(__file__).parent / "report.js").read_text(encoding="utf-8"),
-        library=explore.library() if models else "",
+        library=explorer.library() if models else "",
         models=models,
-        model_data=explore.as_script(models) if models else "",
+        model_data=explorer.as_script(models) if models else "",
         study=ledger.name,
         interim=ledger.study.get("interim"),
         facts=_numbers.facts(ledger),

@@ -5,7 +5,7 @@ from studies import study
 
 from robustgap.measures._code import names
 from robustgap.training.settings import complete
-from robustgap.workflow.estimate import hours as cost
+from robustgap.workflow.estimate import hours
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.study import IMAGES
 from robustgap.workflow.study_faults import schema
@@ -13,7 +13,7 @@ from robustgap.workflow.study_faults import schema
 
 def test_the_summary_tells_what_is_planned_and_what_is_left_out():
     rules = [{"where": {"batch_size": 128}, "reason": "memory"}]
-    text = cost.summary(open_plan(study(exclude=rules), "small"), [("disk", "1 MB")])
+    text = hours.summary(open_plan(study(exclude=rules), "small"), [("disk", "1 MB")])
     assert "trainings       10 (2 seeds)" in text
     assert "models          20 (20 of the grid, 0 trained elsewhere)" in text
     assert "5 (2 more cells coincide with these)" in text
@@ -24,7 +24,7 @@ def test_the_summary_tells_what_is_planned_and_what_is_left_out():
 
 def test_the_estimate_grows_with_the_work():
     def total(**changes: object) -> float:
-        return sum(cost.hours(open_plan(study(**changes), "s")).values())
+        return sum(hours.hours(open_plan(study(**changes), "s")).values())
 
     assert total(**{"settings.epochs": 8}) > total()
     assert total(**{"settings.awp": True}) > total()
@@ -45,24 +45,24 @@ def test_a_step_is_counted_in_passes():
     }
     for (defense, steps), expected in passes.items():
         settings = complete({"defense": defense, "inner_steps": steps or 10})
-        assert cost.step_passes(settings) == pytest.approx(expected), defense
-    assert cost.step_passes(complete({"awp": True})) == pytest.approx(9)
-    assert cost.step_passes(complete({"grad_align": 0.2})) == pytest.approx(12)
-    assert cost.step_passes(complete({"sam": "ASAM"})) == pytest.approx(9)
+        assert hours.step_passes(settings) == pytest.approx(expected), defense
+    assert hours.step_passes(complete({"awp": True})) == pytest.approx(9)
+    assert hours.step_passes(complete({"grad_align": 0.2})) == pytest.approx(12)
+    assert hours.step_passes(complete({"sam": "ASAM"})) == pytest.approx(9)
 
 
 def test_measures_cost_what_each_of_them_does_and_share_it_in_one_job():
-    assert cost.measure_passes(["num_params"], together=False) == cost.LIGHT
-    assert cost.measure_passes(["boundary_thickness", "clever"], together=True) == 125 + 75
+    assert hours.measure_passes(["num_params"], together=False) == hours.LIGHT
+    assert hours.measure_passes(["boundary_thickness", "clever"], together=True) == 125 + 75
     twins = ["pacbayes_flat", "pacbayes_init", "pacbayes_orig"]
-    assert cost.measure_passes(twins, together=False) == 3 * cost.measure_passes(twins, together=True) == 3 * 90
-    assert cost.measure_passes(twins[1:], together=True) == 2 * 90  # nothing is there to share
-    assert set(cost.MEASURE_PASSES) | set(cost.SHARED) <= set(names())
+    assert hours.measure_passes(twins, together=False) == 3 * hours.measure_passes(twins, together=True) == 3 * 90
+    assert hours.measure_passes(twins[1:], together=True) == 2 * 90  # nothing is there to share
+    assert set(hours.MEASURE_PASSES) | set(hours.SHARED) <= set(names())
 
 
 def test_a_batch_that_is_not_full_costs_as_much_before_its_first_image():
-    one = cost.PASSES["digits", "mlp"]
-    assert cost.seconds("digits", "mlp", 256, 512, 1) == pytest.approx(one.fixed + 256 * one.image)
+    one = hours.PASSES["digits", "mlp"]
+    assert hours.seconds("digits", "mlp", 256, 512, 1) == pytest.approx(one.fixed + 256 * one.image)
 
 
 def test_the_estimate_of_a_training_is_near_one_that_was_timed():
@@ -74,12 +74,12 @@ def test_the_estimate_of_a_training_is_near_one_that_was_timed():
         ("resnet18", 0, 16.2),
     ):
         settings = complete({"data": "digits", "architecture": architecture, "width": width, "epochs": 1})
-        assert timed / 2 <= cost.training_seconds(settings, cost.seconds, cost.seconds) <= timed * 2, architecture
+        assert timed / 2 <= hours.training_seconds(settings, hours.seconds, hours.seconds) <= timed * 2, architecture
 
 
 def test_every_data_set_and_architecture_has_an_estimate():
     for data in IMAGES:
         for architecture in schema()["properties"]["settings"]["properties"]["architecture"]["enum"]:
-            assert cost.seconds(data, architecture, 100, 10, 1) > 0
+            assert hours.seconds(data, architecture, 100, 10, 1) > 0
     for defense in schema()["properties"]["settings"]["properties"]["defense"]["enum"]:
-        assert cost.step_passes(complete({"defense": defense})) >= 1
+        assert hours.step_passes(complete({"defense": defense})) >= 1

@@ -9,8 +9,7 @@ from robustgap.training.data.datasets import load
 from robustgap.training.networks.architectures import ARCHITECTURES
 from robustgap.training.settings import complete
 from robustgap.workflow import grid
-from robustgap.workflow.estimate import disk, rates
-from robustgap.workflow.estimate import hours as cost
+from robustgap.workflow.estimate import disk, hours, rates
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.study import read
 from robustgap.workflow.study_faults import StudyError
@@ -48,9 +47,12 @@ def test_an_epoch_takes_its_images_over_the_rate(tmp_path):
     """49,000 images at 980 a second: 50 s; then accuracies, in passes, of which a step has 8."""
     found = hours_of(tmp_path, plan_of(), "G,resnet18,float32,False,980")
     look = (
-        2000 / 980 / 8 * (cost.FORWARD + cost.FORWARD + 10 * cost.ATTACK_STEP + (cost.FORWARD + cost.ATTACK_STEP) / 2)
+        2000
+        / 980
+        / 8
+        * (hours.FORWARD + hours.FORWARD + 10 * hours.ATTACK_STEP + (hours.FORWARD + hours.ATTACK_STEP) / 2)
     )
-    assert found.stages["training"] * 3600 == pytest.approx(2 * (50 + look + cost.EPOCH))
+    assert found.stages["training"] * 3600 == pytest.approx(2 * (50 + look + hours.EPOCH))
     assert found.device == "G" and found.scaled == found.unknown == []
 
 
@@ -70,7 +72,7 @@ def test_other_residual_networks_are_estimated_and_said_to_be(tmp_path):
     assert found.scaled == ["wrn28_10"] and found.unknown == ["cnn"]
     alone = hours_of(tmp_path, plan_of(), "G,resnet18,float32,False,1000")
     assert found.stages["measures"] / alone.stages["measures"] == pytest.approx(
-        1 + cost.LIKE_RESNET18["wrn28_10"].image
+        1 + hours.LIKE_RESNET18["wrn28_10"].image
     )
     measured = hours_of(tmp_path, wide, "G,resnet18,float32,False,1000", "G,wrn28_10,float32,False,500")
     assert measured.scaled == [] and measured.stages["measures"] / alone.stages["measures"] == pytest.approx(3)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustgap.training.settings import complete
-from robustgap.workflow.estimate import hours as cost
+from robustgap.workflow.estimate import hours
 from robustgap.workflow.study_faults import StudyError
 
 RATES = Path(__file__).parent / "rates.csv"
 COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")
 SHARED = "resnet18"  # from whose speed that of other residual networks is estimated
-LARGE = {SHARED, *cost.LIKE_RESNET18}
+LARGE = {SHARED, *hours.LIKE_RESNET18}
 
 
 class Way(NamedTuple):
@@ -63,16 +63,16 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
 def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, int, float], float] | None:
     """Like `hours.seconds`, on a device; None where neither this network nor one it can be estimated from was measured
     that way."""
-    passes_of_a_step = cost.step_passes(complete({"defense": "AT", "inner_steps": 10}))
+    passes_of_a_step = hours.step_passes(complete({"defense": "AT", "inner_steps": 10}))
     rate, work = rates.get(way), 1.0
-    if rate is None and way.architecture in cost.LIKE_RESNET18:
-        rate, work = rates.get(way._replace(architecture=SHARED)), cost.LIKE_RESNET18[way.architecture].image
+    if rate is None and way.architecture in hours.LIKE_RESNET18:
+        rate, work = rates.get(way._replace(architecture=SHARED)), hours.LIKE_RESNET18[way.architecture].image
     if rate is None:
         return None
     image = work / (rate * passes_of_a_step)
 
     def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
-        return passes * images * cost.SHAPE[data][1] * image
+        return passes * images * hours.SHAPE[data][1] * image
 
     return seconds
 
@@ -91,7 +91,7 @@ def device_hours(plan: dict, device: str, rates: dict[Way, float]) -> DeviceHour
             scaled.add(way.architecture)
         # judged and measured in float32
         exact = seconds_on(rates, way._replace(precision="float32")) or seconds
-        for stage, amount in cost.run_seconds(plan, settings, seconds, exact).items():
+        for stage, amount in hours.run_seconds(plan, settings, seconds, exact).items():
             total[stage] += amount / 3600
     return DeviceHours(device, total, sorted(scaled), sorted(unknown))
 
@@ -102,13 +102,13 @@ def told(plan: dict, path: Path) -> list[tuple[str, str]]:
     lines = []
     for device, rates in read_rates(path).items():
         found = device_hours(plan, device, rates)
-        hours = sum(found.stages.values())
-        text = f"{cost.clock(hours)} ({', '.join(f'{stage} {cost.clock(h)}' for stage, h in found.stages.items())})"
+        total = sum(found.stages.values())
+        text = f"{hours.clock(total)} ({', '.join(f'{stage} {hours.clock(h)}' for stage, h in found.stages.items())})"
         if found.scaled:
             text += f"; {', '.join(found.scaled)} estimated from the multiply-adds, not measured"
         if found.unknown:
             text += f"; {', '.join(found.unknown)} not counted: not measured so"
-        if hours:
+        if total:
             lines.append((f"one {device}", text))
     if not lines and any(run["settings"]["architecture"] in LARGE for run in plan["runs"].values()):
         lines = [

@@ -12,7 +12,7 @@ from robustgap.analysis import figures, report
 from robustgap.analysis.labels import signed
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger_statistics import write_statistics
-from robustgap.analysis.report import explorer as explore
+from robustgap.analysis.report import explorer
 
 pytestmark = [
     pytest.mark.skipif(find() is None, reason="no Chromium on the PATH, and CHROMIUM names none"),
@@ -109,7 +109,7 @@ def test_another_measure_and_outcome_move_the_points_and_tell_their_tau(page, st
         assert f"τ = {signed(known[measure].corr(known[outcome], method='kendall'))} over n = {len(known)}" in told
     assert "run-level" in told  # the ceilings stand beside tau with the study's outcome
     choose(page, scale="rank")
-    ranks = pd.Series(explore.rounded(table["average_ce.adv"])).rank()
+    ranks = pd.Series(explorer.rounded(table["average_ce.adv"])).rank()
     assert page.run(f"[...{PLOTS}.source.data.x]") == ranks.tolist()
     choose(page, scale="value")
 

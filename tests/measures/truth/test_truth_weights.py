@@ -146,7 +146,7 @@ def test_norms_of_a_transposed_convolution_and_of_unknown_matrices():
     attention = nn.Sequential(nn.Flatten(1, 2), layer, nn.Flatten()).double().eval()
     table = evaluate(attention, *(oracles.images(2), oracles.labels(2)), ["log_prod_of_fro", "path_norm"], eps=EPS)
     assert table["value"].isna().all()
-    assert "in_proj_weight belongs to no linear layer" in table["reason"][0]
+    assert "(MultiheadAttention) is no linear layer or convolution" in table["reason"][0]
     assert "how its parameters enter paths is unknown" in table["reason"][1]
 
 

@@ -1,9 +1,10 @@
-"""Weighted sums over discordant pairs in O(n log n) per draw: Kendall's tau for many rows, no matrix of pairs."""
+"""Weighted sums over discordant pairs in O(n log n) per draw, without a matrix of pairs: Kendall's tau for many
+rows."""
 
 import numpy as np
 
-FEW = 256  # rows of which a matrix of all pairs costs less than sorting
-NUMBERS_AT_ONCE = 500_000  # draws x rows that are held at a time: what a processor keeps close by
+FEW = 256  # up to this many rows, a matrix of all pairs is cheaper than sorting
+NUMBERS_AT_ONCE = 500_000  # draws x rows held at a time: fits a processor's cache
 
 
 def discordant(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:

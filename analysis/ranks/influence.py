@@ -91,8 +91,8 @@ def standard_error(influence: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray
     """The influence (configurations,) not explained by the settings, the standard error it implies, and its degrees of
     freedom: r = influence - B B' influence, se^2 = n / (n - rank) sum r^2.
 
-    The standard error is at least 1 / n: n configurations cannot reveal an effect smaller than that of one (r is 0 if a
-    measure separates the outcome perfectly). NaN with fewer than FEWEST_FREE degrees of freedom.
+    The standard error is at least 1 / n: n configurations cannot rule out a change that one more could cause (r is 0 if
+    a measure separates the outcome perfectly). NaN with fewer than FEWEST_FREE degrees of freedom.
     """
     left = influence - basis @ (basis.T @ influence)
     n, free = basis.shape[0], basis.shape[0] - basis.shape[1]

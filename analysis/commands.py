@@ -1,4 +1,4 @@
-"""What each command of `python -m robustgap.analysis` does with its options, which __main__.py declares."""
+"""What each command of `python -m robustgap.analysis` does with the options declared in __main__.py."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from robustgap.analysis.model_table.summary import summary
 from robustgap.analysis.models.design import in_grid
 
 PUBLISHED = Path(__file__).parent / "published"
-DRAWS = 2000  # bootstrap draws of a table's statistics; a study file has its own
-CLAIMED = ["axes", "outcome", "measures", "se_column", "signs"]  # options that `claims` takes for a ledger too
-# Those that are only of a table, by command: what a ledger's figures and report rest on is in its study file alone.
+DRAWS = 2000  # bootstrap draws for a user's table; a study file sets its own number
+CLAIMED = ["axes", "outcome", "measures", "se_column", "signs"]  # options that `claims` also accepts for a ledger
+# Options that only a table takes, by command: for a ledger, the study file alone determines figures and report.
 TABLE_ONLY = {
     "claims": ["seed_column", "bins"],
     "statistics": [
@@ -31,7 +31,7 @@ def options(names: Sequence[str]) -> str:
 
 
 def find_ledger(name: str) -> Path:
-    """A ledger folder, or by the name of a study: results/NAME/ledger, else the shipped one."""
+    """Path of a ledger folder. A study's name stands for results/NAME/ledger, or else for the shipped ledger."""
     places = [Path(name), Path("results") / name / "ledger", PUBLISHED / name]
     found = [place for place in places if (place / "study.json").is_file()]
     if not found:
@@ -40,7 +40,7 @@ def find_ledger(name: str) -> Path:
 
 
 def run_ledger(given: argparse.Namespace) -> None:
-    """Write the ledger of a study's results and say how its models fared."""
+    """Write the ledger of a study's results and print the status of its models."""
     ledger = collect(given.results, given.out, given.catalogue, find_ledger)
     fared = ledger.distinct["status"].value_counts()
     told = ", ".join(f"{fared.get(status, 0)} {status}" for status in ("finished", "collapsed", "failed"))
@@ -48,7 +48,7 @@ def run_ledger(given: argparse.Namespace) -> None:
 
 
 def run_correlate(given: argparse.Namespace) -> None:
-    """Correlations of any table; says on stdout how the table was understood."""
+    """Compute the correlations of a table and print how the table was read."""
     from robustgap.analysis.models.baselines import beside_table
     from robustgap.analysis.table_statistics import table_correlations
 
@@ -71,12 +71,12 @@ def run_correlate(given: argparse.Namespace) -> None:
 
 
 def is_ledger(path: Path) -> bool:
-    """Whether a folder or the name of a study is meant, not a file."""
+    """Whether the path is a ledger folder or a study name rather than a file."""
     return path.is_dir() or not (path.suffix or path.is_file())
 
 
 def refuse_for_ledger(given: argparse.Namespace, command: str) -> None:
-    """Raise ValueError where options are given that only a table takes, so that nobody takes them for heeded."""
+    """Raise ValueError for options that only a table takes, rather than ignore them silently."""
     if named := [name for name in TABLE_ONLY[command] if getattr(given, name) is not None]:
         both = [name for name in named if name in CLAIMED]
         elsewhere = f" (`claims` takes {options(both)} for a ledger too)" if both else ""
@@ -88,7 +88,7 @@ def refuse_for_ledger(given: argparse.Namespace, command: str) -> None:
 def read_table(
     given: argparse.Namespace, *, beside: Sequence[str] = (), state: Sequence[str] = (), counts: Sequence[str] = ()
 ) -> ModelTable:
-    """The table that a command was given, with the options of `add_table_options`."""
+    """The table given to a command, read with the options of `add_table_options`."""
     if not given.axes or not given.outcome:
         raise ValueError(f"{given.table}: wanted --axes and --outcome (only a ledger knows its own)")
     return read_models(
@@ -106,7 +106,7 @@ def read_table(
 
 
 def run_claims(given: argparse.Namespace) -> None:
-    """Verdicts on the measures of a ledger or of any table; says on stdout how they were reached."""
+    """Compute verdicts on the measures of a ledger or a table, and print how they were reached."""
     from robustgap.analysis.findings.beside import check_sentences
     from robustgap.analysis.model_table.of_ledger import read_ledger_table
     from robustgap.analysis.models.baselines import MEASURE, beside_ledger, beside_table
@@ -160,7 +160,7 @@ def run_claims(given: argparse.Namespace) -> None:
 
 
 def run_statistics(given: argparse.Namespace) -> None:
-    """All statistics of a ledger, or of any table; says on stdout how the table was understood."""
+    """Compute all statistics of a ledger or a table, and print how the table was read."""
     from robustgap.analysis.statistics.files import read_statistic
     from robustgap.analysis.statistics.information import notes
 
@@ -208,7 +208,7 @@ def run_figures(given: argparse.Namespace) -> None:
 
 
 def run_tables(given: argparse.Namespace) -> None:
-    """Write the tables that a reader is shown, as CSV and LaTeX."""
+    """Write the tables shown to readers, as CSV and LaTeX."""
     from robustgap.analysis.tables import write_views
 
     for path in write_views(Ledger.load(find_ledger(given.ledger)), given.statistics, given.out):
@@ -224,7 +224,7 @@ def run_report(given: argparse.Namespace) -> None:
 
 
 def run_interim(given: argparse.Namespace) -> None:
-    """Ledger and report of what there is of a study, and what is missing."""
+    """Write a ledger and a report of a study's results so far, and list what is missing."""
     from robustgap.analysis.interim import write_interim
 
     places = [Path(given.study), Path("results") / given.study]

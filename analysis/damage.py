@@ -1,4 +1,4 @@
-"""Damaged files of a study's results: moved aside, so that the workflow makes them anew."""
+"""Moves damaged files of a study's results aside, so that the workflow makes them again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,12 +7,14 @@ from pathlib import Path
 
 @contextmanager
 def made_anew(file: Path, asked: Path | None = None) -> Iterator[None]:
-    """To read a file of a study's results inside. A ValueError goes on with what to do, after the file was moved aside,
-    and with it `asked`, the output of the same job that other jobs ask for: for want of any other none is run again.
+    """Context in which a file of a study's results is read. On a ValueError the file is moved aside, and the error is
+    raised again with a hint what to do. `asked` is the output of the same job that other jobs depend on; it is moved
+    too, because Snakemake reruns a job only if that output is missing.
 
-    Both stay as NAME.damaged: what seems damaged may be of another version, and what made it may be gone.
+    Both files are kept as NAME.damaged: the file may come from another version rather than be damaged, and its inputs
+    may be gone.
 
-    A file that belongs to no study (at most two folders below a plan.json), such as one of the shipped ledger, stays.
+    A file outside a study (at most two folders below a plan.json), such as one of the shipped ledger, stays in place.
     """
     try:
         yield

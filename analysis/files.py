@@ -1,4 +1,4 @@
-"""Files in and out: every reader's fault is one clear line naming the file, every writer replaces its file whole."""
+"""Reading and writing files: read errors are one line naming the file; files are written atomically."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 
 def require_columns(table: pd.DataFrame, wanted: Iterable[str], file: str | Path) -> None:
-    """Raise ValueError naming file, missing columns and found columns unless `table` has all the wanted ones."""
+    """Raise ValueError naming the file, the missing and the present columns unless `table` has all wanted columns."""
     missing = [column for column in wanted if column not in table.columns]
     if missing:
         found = ", ".join(map(str, table.columns)) or "none"
@@ -19,11 +19,11 @@ def require_columns(table: pd.DataFrame, wanted: Iterable[str], file: str | Path
 
 
 def read_parquet(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """A parquet file as a table. Raises FileNotFoundError, or ValueError when it is unreadable or lacks a column."""
+    """Read a parquet file. Raises FileNotFoundError, or ValueError if it is unreadable or lacks a column."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        with pq.ParquetFile(path) as file:  # pq.read_table knows columns by name: two of one name would be an error
+        with pq.ParquetFile(path) as file:  # pq.read_table selects columns by name and fails on duplicate names
             table = file.read().to_pandas()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -33,7 +33,8 @@ def read_parquet(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
 
 
 def with_numbers(table: pd.DataFrame, columns: Iterable[str], file: str | Path) -> pd.DataFrame:
-    """`table` with these columns as numbers. Raises ValueError naming file, row and column of the first text."""
+    """`table` with these columns converted to numbers. Raises ValueError naming file, row and column of the first text
+    cell."""
     numbers = {}
     for name in columns:
         numbers[name] = pd.to_numeric(table[name], errors="coerce")
@@ -46,7 +47,7 @@ def with_numbers(table: pd.DataFrame, columns: Iterable[str], file: str | Path) 
 
 
 def read_json(path: str | Path, keys: Iterable[str] = ()) -> dict:
-    """A JSON object. Raises FileNotFoundError, or ValueError when it is truncated, no object, or lacks a key."""
+    """Read a JSON object. Raises FileNotFoundError, or ValueError if it is truncated, not an object, or lacks a key."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -62,8 +63,8 @@ def read_json(path: str | Path, keys: Iterable[str] = ()) -> dict:
 
 
 def at_home(path: Path) -> Path:
-    """`path` with `~` written out, which a shell leaves in `--out=~/x` as it is: a folder of that name would be made.
-    Raises ValueError where no home of that user is known."""
+    """`path` with `~` expanded: a shell passes `--out=~/x` unexpanded, which would create a folder named `~`. Raises
+    ValueError if that user's home is unknown."""
     try:
         return path.expanduser()
     except RuntimeError as error:
@@ -71,7 +72,7 @@ def at_home(path: Path) -> Path:
 
 
 def replace(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary neighbour of `path`, then rename it over `path`: readers never see half a file."""
+    """Write atomically: `write` fills a temporary file beside `path`, which is then renamed to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -88,7 +89,7 @@ def write_text(content: str, path: str | Path) -> None:
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as CSV atomically: missing numbers are empty cells, numbers are written in full."""
+    """Write a table as CSV atomically: missing numbers as empty cells, numbers at full precision."""
     replace(path, lambda temporary: table.to_csv(temporary, index=False, lineterminator="\n"))
 
 

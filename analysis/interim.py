@@ -1,8 +1,8 @@
-"""Ledger and report of a study from what is there, at any time: while it runs, or after jobs failed for good.
+"""Interim ledger and report of a study, from the results so far: while it runs, or after jobs failed for good.
 
-Whatever is whole is copied first, and only the copy is read: nothing of the study is moved aside, and a file that a job
-writes meanwhile is taken as it was or not at all. What is missing, and why, stands in study.json under `interim` and on
-top of the report.
+Intact files are copied first and only the copy is read: nothing of the study is moved aside, and a file being written
+by a job is taken in its earlier state or not at all. What is missing, and why, is recorded in study.json under
+`interim` and shown at the top of the report.
 """
 
 import datetime
@@ -18,12 +18,12 @@ from robustgap.analysis.files import read_json, write_text
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger.collect import collect
 
-NAMED = 3  # examples told for each reason
+NAMED = 3  # examples listed per reason
 WRONG = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
 
 
 def parts(plan: dict) -> list[str]:
-    """Every file that a ledger is made of, from the folder of the study."""
+    """Every file a ledger is made from, relative to the study's folder."""
     runs = [f"runs/{run}/{name}" for run in plan["runs"] for name in ("run.json", "log.csv")]
     outcomes = [f"outcomes/{chunk}.parquet" for chunk in plan["chunks"]]
     measures = [f"measures/{name}/{chunk}.csv" for name in plan["study"]["measures"] for chunk in plan["chunks"]]
@@ -31,7 +31,7 @@ def parts(plan: dict) -> list[str]:
 
 
 def copied(names: Iterable[str], results: Path, copy: Path, damaged: dict[str, str]) -> None:
-    """Copy what is there and not known to be damaged, with its times, to where it is not yet."""
+    """Copy files that exist, are not known to be damaged and are not yet copied, keeping their times."""
     for name in names:
         source, target = results / name, copy / name
         if name in damaged or target.exists() or not source.is_file():
@@ -39,14 +39,14 @@ def copied(names: Iterable[str], results: Path, copy: Path, damaged: dict[str, s
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copy2(source, target)
-        except FileNotFoundError:  # removed meanwhile, to be made anew
+        except FileNotFoundError:  # removed meanwhile, to be made again
             target.unlink(missing_ok=True)
 
 
 def collected(plan: dict, results: Path, out: Path) -> tuple[Ledger, set[str], dict[str, str]]:
-    """The ledger of what is there, written to `out`; the files that it was made of, and {damaged file: fault}.
+    """The ledger of the results so far, written to `out`; the files used for it, and {damaged file: fault}.
 
-    Raises ValueError where no model has been judged yet.
+    Raises ValueError if no model has been evaluated yet.
     """
     names, damaged = parts(plan), dict[str, str]()
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +59,7 @@ def collected(plan: dict, results: Path, out: Path) -> tuple[Ledger, set[str], d
             try:
                 ledger = collect(copy, out)
                 return ledger, there, damaged
-            except ValueError as error:  # which names the file: that of the copy
+            except ValueError as error:  # names the file, but that of the copy
                 found = next((name for name in there if str(error).startswith(str(copy / name))), None)
                 if found is None or found == "plan.json":
                     raise
@@ -69,7 +69,7 @@ def collected(plan: dict, results: Path, out: Path) -> tuple[Ledger, set[str], d
 
 
 def said(log: Path) -> str:
-    """What the log of a job says went wrong; '' where nothing did."""
+    """The error in a job's log; '' if there is none."""
     try:
         lines = WRONG.findall(log.read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -78,7 +78,7 @@ def said(log: Path) -> str:
 
 
 def of_job(results: Path, *logs: str) -> str:
-    """Why a job has not made its file, by its log: the first that is there."""
+    """Why a job has not made its file, from its log: the first of `logs` that exists."""
     for name in logs:
         if (results / "logs" / name).is_file():
             return said(results / "logs" / name) or "no fault in its log: it runs, or was cut off"
@@ -86,7 +86,7 @@ def of_job(results: Path, *logs: str) -> str:
 
 
 def missing(plan: dict, results: Path, there: set[str], damaged: dict[str, str]) -> list[dict]:
-    """What is missing by kind: {what, missing, planned, reasons: [{count, reason, examples}]}."""
+    """Missing items by kind: {what, missing, planned, reasons: [{count, reason, examples}]}."""
     runs, outcomes, measures = dict[str, str](), dict[str, str](), dict[str, str]()
     waiting = defaultdict(list)
     for run, entry in plan["runs"].items():
@@ -116,7 +116,7 @@ def missing(plan: dict, results: Path, there: set[str], damaged: dict[str, str])
 
 
 def by_reason(absent: dict[str, str]) -> list[dict]:
-    """[{count, reason, examples}], the most frequent reason first."""
+    """[{count, reason, examples}], most frequent reason first."""
     grouped = defaultdict(list)
     for name, reason in absent.items():
         grouped[reason].append(name)
@@ -125,7 +125,7 @@ def by_reason(absent: dict[str, str]) -> list[dict]:
 
 
 def sentences(found: list[dict]) -> list[str]:
-    """One line for each kind of which something is missing."""
+    """One line for each kind with missing items."""
     lines = []
     for kind in (kind for kind in found if kind["missing"]):
         told = []
@@ -137,8 +137,9 @@ def sentences(found: list[dict]) -> list[str]:
 
 
 def write_interim(results: Path, out: Path) -> list[str]:
-    """Write ledger/, analysis/, figures/, tables/ and report.html into `out`, from what there is of a study; what is
-    missing, in sentences. Raises FileNotFoundError without a plan, and ValueError where no model has been judged."""
+    """Write ledger/, analysis/, figures/, tables/ and report.html into `out` from a study's results so far; returns
+    sentences on what is missing. Raises FileNotFoundError without a plan, and ValueError if no model has been
+    evaluated."""
     from robustgap.analysis.figures import draw_all
     from robustgap.analysis.ledger_statistics import write_statistics
     from robustgap.analysis.report import write
@@ -151,7 +152,7 @@ def write_interim(results: Path, out: Path) -> list[str]:
     if not (ledger.runs["status"] == "finished").any():
         raise ValueError("\n".join([f"{results}: no model has been judged yet, so there is nothing to report", *lines]))
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    # It is to be quick, and its verdicts are not the last: nothing is judged again without each configuration.
+    # An interim report must be quick and its verdicts are provisional: skip judging again without each configuration.
     ledger.study["study"]["analysis"] = {**ledger.study["study"].get("analysis", {}), "removals": False}
     ledger.study["interim"] = {"made": made, "missing": found, "sentences": lines}
     write_text(json.dumps(ledger.study, indent=1) + "\n", out / "ledger" / "study.json")

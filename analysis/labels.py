@@ -1,4 +1,4 @@
-"""How measures and correlations are written, everywhere: in figures, tables and sentences."""
+"""Labels of measures and correlations, shared by figures, tables and sentences."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def measure_label(column: str, columns: Sequence[str]) -> str:
-    """'a.adv' -> 'a (adversarial)'; 'a' -> 'a (clean)' where both variants exist, else 'a'."""
+    """'a.adv' -> 'a (adversarial)'; 'a' -> 'a (clean)' if both variants exist, else 'a'."""
     name = column.removesuffix(".adv")
     if column != name:
         return f"{name} (adversarial)"
@@ -26,7 +26,7 @@ def signed(value: float) -> str:
 
 
 def with_interval(estimate: float, low: float, high: float) -> str:
-    """'−0.62 [−0.71, −0.50]'; without a bracket where there is no interval. Ends keep their sign: −0.00 is below 0."""
+    """'−0.62 [−0.71, −0.50]'; no bracket if there is no interval. Ends keep their sign: −0.00 is below 0."""
     if np.isnan(low) or np.isnan(high):
         return signed(estimate)
     return minus(f"{signed(estimate)} [{low:+.2f}, {high:+.2f}]")

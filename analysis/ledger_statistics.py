@@ -1,4 +1,4 @@
-"""Every statistic of a ledger as tables, each a file of the statistics folder."""
+"""Computes every statistic of a ledger as tables, one file each in the statistics folder."""
 
 import json
 from collections.abc import Callable
@@ -38,14 +38,13 @@ from robustgap.analysis.verdicts.removals import removals, with_removals
 from robustgap.analysis.verdicts.statements import RESULT as STATEMENT
 from robustgap.analysis.verdicts.unflagged import with_unflagged
 
-GIVEN = ("average_ce",)  # measures that partial tau takes out, beside the training accuracy
-STATE = ("average_ce.adv", "average_ce")  # training loss, as far as the study measured it
+GIVEN = ("average_ce",)  # measures controlled for in partial tau, besides training accuracy
+STATE = ("average_ce.adv", "average_ce")  # training loss, if the study measured it
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a statistic is made from: the ledger, its models (or some of them), and their correlations where these are
-    known already."""
+    """Input of a statistic: the ledger, its models (or a subset), and their correlations if already computed."""
 
     ledger: Ledger
     models: pd.DataFrame
@@ -57,7 +56,7 @@ class Part:
 
     @property
     def asked(self) -> dict:
-        """Arguments that most statistics take."""
+        """Arguments common to most statistics."""
         ledger = self.ledger
         return {"axes": ledger.axes, "outcome": ledger.outcome, "measures": ledger.columns}
 
@@ -68,22 +67,23 @@ class Part:
 
     @property
     def rows(self) -> dict:
-        """Arguments of statistics with a row for each measure, baseline and control."""
+        """Arguments of statistics with one row per measure, baseline and control."""
         return {**self.asked, "measures": [*self.ledger.columns, *self.beside.kinds]}
 
     @property
     def attack(self) -> str:
-        """The attack of the outcome."""
+        """The outcome's attack."""
         return self.ledger.outcome.removeprefix("gap_").removesuffix("_rest")
 
     @cached_property
     def shared(self) -> Sharing | None:
-        """How alike the image noise of the models' gaps is, from the ledger's correctness bits; None without them."""
+        """Correlation of the image noise of the models' gaps, from the ledger's correctness bits; None without them."""
         return of_ledger(self.ledger, self.models, self.ledger.outcome)
 
     @cached_property
     def unflagged(self) -> "Part | None":
-        """The same without the models of analysis.models.flags.LEFT_OUT; None where there are none, or no others."""
+        """The same without the models flagged in analysis.models.flags.LEFT_OUT; None if there are none, or no
+        others."""
         flagged = left_out(self.models).get(ALL)
         return None if flagged is None else Part(self.ledger, self.models[~flagged].reset_index(drop=True))
 
@@ -97,14 +97,14 @@ class Part:
 
     @property
     def decidable(self) -> bool:
-        """Whether there are measures, and models of the grid with different outcomes, so that a verdict is possible."""
+        """Whether a verdict is possible: there are measures, and grid models with different outcomes."""
         known = self.models.loc[in_grid(self.models, self.ledger.axes), self.ledger.outcome]
         return len(set(known.dropna())) > 1 and bool(self.ledger.columns)
 
     @property
     def judged(self) -> tuple[pd.DataFrame, str]:
-        """The models, and the column that says from how many images their gaps are known: a name that no measure has
-        (one of a hand-written rule may have any)."""
+        """The models, and the name of the column with the number of images behind their gaps, chosen so that it clashes
+        with no measure (a user's rule may use any name)."""
         table = self.beside.table
         name = free_name("images", table.columns)
         images = effective_images(self.ledger, table["model"], self.ledger.outcome)
@@ -112,7 +112,7 @@ class Part:
 
 
 def noise_table(part: Part) -> pd.DataFrame:
-    """Variance components and ceilings of the outcome, then the share of noise in each measure."""
+    """Variance components and ceilings of the outcome, then the noise share of each measure."""
     ledger, table, draws = part.ledger, part.models, part.ledger.slow_draws
     found = noise(
         table,
@@ -128,7 +128,7 @@ def noise_table(part: Part) -> pd.DataFrame:
 
 
 def selection_table(part: Part) -> pd.DataFrame:
-    """Regret of picking by each measure; by validation accuracy too where the ledger has it."""
+    """Regret when picking by each measure, and by validation accuracy if the ledger has it."""
     ledger, validation = part.ledger, f"{part.attack}_val"
     known = validation in part.models and part.models[validation].notna().any()
     found = selection(
@@ -145,8 +145,8 @@ def selection_table(part: Part) -> pd.DataFrame:
 
 
 def threshold_table(part: Part) -> pd.DataFrame:
-    """Tau at most at each cut of the adversarial cross-entropy, where the study measured it, else of the training
-    error; also within each defense."""
+    """Tau at or below each cut of the adversarial cross-entropy if the study measured it, else of the training error;
+    also within each defense."""
     table, column = part.models, DEFAULT_COLUMN
     if column not in table:
         column = f"{part.attack}_train_error"
@@ -156,7 +156,7 @@ def threshold_table(part: Part) -> pd.DataFrame:
 
 
 def partial_table(part: Part) -> pd.DataFrame:
-    """Partial tau given the training accuracy under the outcome's attack, and given the measures of GIVEN."""
+    """Partial tau given training accuracy under the outcome's attack, and given the measures in GIVEN."""
     given = [f"{part.attack}_train", *(column for column in GIVEN if column in part.ledger.columns)]
     found = partial_correlations(part.beside.table, **part.rows, given=given, draws=part.ledger.draws)
     return with_kinds(found, part.beside.kinds)
@@ -180,8 +180,8 @@ def information_table(part: Part) -> pd.DataFrame:
 
 
 def increment_table(part: Part) -> pd.DataFrame:
-    """Out-of-fold prediction of the outcome, from the settings up. Training state: accuracy under the outcome's attack
-    and cross-entropy on training images, the adversarial one where the study measured it."""
+    """Out-of-fold prediction of the outcome, starting from the settings. Training state: accuracy under the outcome's
+    attack and cross-entropy on training images (adversarial if the study measured it)."""
     if not part.decidable:
         return pd.DataFrame(columns=INCREMENT)
     losses = [name for name in STATE if name in part.ledger.columns]
@@ -189,7 +189,8 @@ def increment_table(part: Part) -> pd.DataFrame:
 
 
 def judged_tables(part: Part) -> dict[str, pd.DataFrame]:
-    """Verdicts on measures, baselines and controls, the statements they rest on, and measures compared in pairs."""
+    """Verdicts on measures, baselines and controls, the statements they rest on, and pairwise comparisons of
+    measures."""
     ledger, beside = part.ledger, part.beside
     if not part.decidable:
         reason = "The grid has no two models with different outcomes."
@@ -199,14 +200,14 @@ def judged_tables(part: Part) -> dict[str, pd.DataFrame]:
         verdict.insert(3, "group", "")
         statement = with_kinds(pd.DataFrame(columns=STATEMENT), beside.kinds)
         return {"claims": verdict, "statements": statement, "comparisons": pd.DataFrame(columns=COMPARISON)}
-    error = f"se_{ledger.outcome}"  # takes the place of the plain standard error, as in analysis.model_table.of_ledger
+    error = f"se_{ledger.outcome}"  # replaces the plain standard error, as in analysis.model_table.of_ledger
     ranked = beside.table.assign(**{error: ranking_error(part.models, ledger.outcome, part.shared)})
     signs = {column: ledger.expects(column) for column in ledger.columns}
     return judged(replace(beside, table=ranked), **part.asked, signs=signs, se=error)
 
 
 def claim_tables(part: Part) -> dict[str, pd.DataFrame]:
-    """The same, with what each verdict rests on where the study asks for it, and without flagged models."""
+    """The same, with what each verdict rests on if the study asks for it, and the verdicts without flagged models."""
     ledger, found = part.ledger, None
     if part.decidable and ledger.removals:
         signs = {column: ledger.expects(column) for column in ledger.columns}
@@ -215,7 +216,7 @@ def claim_tables(part: Part) -> dict[str, pd.DataFrame]:
     return {**part.verdicts, "claims": with_unflagged(with_removals(part.verdicts["claims"], found), other)}
 
 
-# Each becomes NAME.csv, or the files that its dictionary names. Beside them: correlations, summary, models and issues
+# Each becomes NAME.csv, or the files named by its dictionary. Also written: correlations, summary, models and issues
 # (.csv), and findings.json.
 PARTS: dict[str, Callable[[Part], pd.DataFrame | dict[str, pd.DataFrame]]] = {
     "claims": claim_tables,
@@ -233,7 +234,7 @@ PARTS: dict[str, Callable[[Part], pd.DataFrame | dict[str, pd.DataFrame]]] = {
 
 
 def findings_of(part: Part) -> dict:
-    """The numbers behind the report's sentences, and these."""
+    """The numbers behind the report's sentences, and the sentences."""
     found = part.correlations
     given = {"summary": summary_table(part.ledger, part.beside, found), "noise": part.noise}
     given |= {name: part.verdicts[name] for name in ("claims", "comparisons")}
@@ -242,8 +243,8 @@ def findings_of(part: Part) -> dict:
 
 
 def write_statistics(ledger: Ledger, out: str | Path) -> list[Path]:
-    """Write every statistic into folder `out`, NAME.csv each, and findings.json (numbers, and sentences made of them;
-    under `without_flagged` the same without flagged models); returns the files."""
+    """Write every statistic into folder `out`, NAME.csv each, and findings.json (numbers, and sentences made from them;
+    the same without flagged models under `without_flagged`); returns the files."""
     part = Part(ledger, model_table(ledger))
     table, found = part.models, part.correlations
     summary = summary_table(ledger, part.beside, found)

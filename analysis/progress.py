@@ -9,5 +9,5 @@ Item = TypeVar("Item")
 
 
 def bar(items: Iterable[Item], what: str) -> Iterator[Item]:
-    """The items one by one; on a terminal stderr shows how many are done and how long the rest will take."""
+    """Yield the items; on a terminal, stderr shows how many are done and the estimated time left."""
     yield from tqdm(items, desc=what, disable=None, leave=False, dynamic_ncols=True)

@@ -1,11 +1,11 @@
-"""The statistics of anybody's table with one row per model, as `analysis.ledger_statistics` has them for a ledger.
+"""Computes the statistics of a user's table with one row per model, like analysis.ledger_statistics for a ledger.
 
-What a statistic needs beyond settings, outcome and measures are columns that are named; where they are not, it is left
-out: `state` (robust training accuracy, training loss) for baselines, partial tau, the threshold sweep and the training
-state of the increment ladder; `target` (robust test accuracy) for selection, and `validation` (accuracy on validation
-images) for what that would have picked. Without `images` (of how many images an outcome is known, 1 / (1 / n_train +
-1 / n_test)) all pairs of models with different outcomes weigh the same in sign errors, for which outcomes count in
-percentage points (`points_per_unit`); without `se` image noise is part of the seeds' noise.
+Some statistics need columns besides settings, outcome and measures, and are left out if these are not named: `state`
+(robust training accuracy, training loss) for baselines, partial tau, the threshold sweep and the training state of the
+increment ladder; `target` (robust test accuracy) for selection, and `validation` (accuracy on validation images) for
+comparison with picking by it. Without `images` (effective number of images behind an outcome, 1 / (1 / n_train + 1 /
+n_test)), all pairs of models with different outcomes have equal weight in sign errors, which treat outcomes as
+percentage points (`points_per_unit`); without `se`, image noise is part of the seeds' noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,14 +37,14 @@ from robustgap.analysis.statistics.simpson import simpson
 from robustgap.analysis.statistics.thresholds import thresholds
 from robustgap.analysis.verdicts.judged import judged
 
-SLOW_DRAWS = 200  # most draws of the statistics that take long
-UNITS = {"fractions": 100, "points": 1}  # of outcomes: percentage points in one unit
-DEFENSE = "defense"  # the axis within which thresholds are swept, where there is one
+SLOW_DRAWS = 200  # upper limit of draws for slow statistics
+UNITS = {"fractions": 100, "points": 1}  # of outcomes: percentage points per unit
+DEFENSE = "defense"  # the axis within which thresholds are swept, if present
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns that some statistics need (module docstring), and the declared sign of each measure."""
+    """Columns needed by some statistics (module docstring), and the declared sign of each measure."""
 
     state: Sequence[str] = ()
     target: str | None = None
@@ -52,14 +52,14 @@ class Columns:
     images: str | None = None
     se: str | None = None
     signs: Mapping[str, int | None] = field(default_factory=dict)
-    unit: str | None = None  # of the outcome: one of UNITS, or None: by its values
+    unit: str | None = None  # of the outcome: one of UNITS, or None to infer it from the values
 
 
 def points_per_unit(table: ModelTable, given: Columns) -> int:
-    """100 where the outcome is a fraction, 1 where it is in percentage points.
+    """100 if the outcome is a fraction, 1 if it is in percentage points.
 
-    Fractions and their accuracies are nowhere above 1, and the standard error of a fraction known from n images is at
-    most 1 / (2 sqrt(n)); all that is larger is in points.
+    Fractions and their accuracies never exceed 1, and the standard error of a fraction from n images is at most 1 / (2
+    sqrt(n)); anything larger is in points.
     """
     if given.unit:
         return UNITS[given.unit]
@@ -70,7 +70,7 @@ def points_per_unit(table: ModelTable, given: Columns) -> int:
 
 
 def unit_notes(table: ModelTable, given: Columns) -> list[str]:
-    """In what unit the outcome was taken to be, where that matters: with numbers of images."""
+    """Note on the assumed unit of the outcome, if it matters: with numbers of images."""
     if not given.images or given.unit:
         return []
     unit = next(name for name, points in UNITS.items() if points == points_per_unit(table, given))
@@ -107,8 +107,8 @@ def table_correlations(table: ModelTable, beside: Beside, draws: int) -> pd.Data
 
 
 def makers(table: ModelTable, beside: Beside, given: Columns, draws: int) -> dict[str, Callable[[], pd.DataFrame]]:
-    """How each table of statistics is made, by name; `correlations`, `simpson`, and those of analysis.verdicts.judged
-    apart."""
+    """Functions that make each table of statistics, by name; except `correlations`, `simpson`, and those of
+    analysis.verdicts.judged."""
     rows, axes, few = beside.table, table.axes, min(draws, SLOW_DRAWS)
     everything = [*table.measures, *beside.kinds]
     keys: dict[str, Any] = {"axes": axes, "outcome": table.outcome}

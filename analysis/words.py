@@ -1,9 +1,9 @@
-"""Words for readers: how attacks, norms, learners, components of noise and flags are called, everywhere."""
+"""Names for readers of attacks, norms, learners, noise components and flags."""
 
 from dataclasses import dataclass
 
 ATTACKS = {"clean": "clean", "fgsm": "FGSM", "pgd10": "PGD-10"}  # before 'generalization gap'
-CONDITIONS = {**ATTACKS, "clean": "no attack"}  # under which an accuracy is taken
+CONDITIONS = {**ATTACKS, "clean": "no attack"}  # under which an accuracy is measured
 NORMS = {"Linf": "L∞", "L2": "L2"}
 LEARNERS = {"ridge": "ridge regression", "trees": "boosted trees"}
 BETTER = {**LEARNERS, "better": "the better of both"}

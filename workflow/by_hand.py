@@ -1,13 +1,13 @@
-"""Files that a study needs and that no job fetches. Imports no torch."""
+"""Lists files that a study needs but no job can fetch. Imports no torch."""
 
 from pathlib import Path
 
-# {value of extra_data: file below data_dir} of the sets that have no address; a test holds it against training.
+# {value of extra_data: file below data_dir} of the sets without a download address; a test checks it against training.
 NO_ADDRESS = {"ti500k": "ti_500K_pseudo_labeled.pickle"}
 
 
 def told(plan: dict) -> list[tuple[str, str]]:
-    """Lines for the summary of a plan: what is not there, or cannot be read, and what to do."""
+    """Lines for the plan's summary: which files are missing or unreadable, and what to do."""
     study = plan["study"]
     asked = {run["settings"]["extra_data"] for run in plan["runs"].values()}
     lines = []
@@ -18,7 +18,7 @@ def told(plan: dict) -> list[tuple[str, str]]:
         if name not in study["extra_sha256"]:
             lines.append(f"extra_sha256.{name}: missing: name the SHA-256 of your file, a pickle is not opened without")
     checkpoints = [checkpoint(entry, study) for entry in plan["models"].values() if entry["source"] != "grid"]
-    # an ensemble has a file for each member
+    # an ensemble has one file per member
     if gone := [str(file) for file in checkpoints if not (file.exists() or Path(f"{file}_m0.pt").exists())]:
         more = f", and {len(gone) - 1} more" if len(gone) > 1 else ""
         lines.append(f"{len(gone)} of {len(checkpoints)} checkpoints are not there: {gone[0]}{more}")
@@ -26,7 +26,7 @@ def told(plan: dict) -> list[tuple[str, str]]:
 
 
 def checkpoint(entry: dict, study: dict) -> Path:
-    """Where the weights of a model lie that was trained elsewhere."""
+    """Path to the weights of a model trained elsewhere."""
     if entry["source"] == "file":
         return Path(entry["file"])
     return Path(study["model_dir"], entry["dataset"], entry["threat"], f"{entry['name']}.pt")

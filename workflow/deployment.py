@@ -1,6 +1,5 @@
-"""What the Snakefile checks before it reads a study, as it may be a module of another Snakefile: somebody's own, or the
-one that a deployment tool wrote. Each fault is one line, and ends the process.
-"""
+"""Checks made by the Snakefile before it reads a study, which also cover its use as a module of another Snakefile: a
+user's own, or one written by a deployment tool. Each fault is one line, and ends the process."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,10 +12,11 @@ from robustgap import __version__
 
 
 def version_or_exit(file: str | Path, origin: object = None) -> None:
-    """End where the rules and the installed package are of two versions.
+    """Exit if the rules and the installed package have different versions.
 
-    file: the `robustgap/__init__.py` that came with the Snakefile, at whatever tag, branch or commit; origin: where the
-    Snakefile is from."""
+    file: the `robustgap/__init__.py` that came with the Snakefile, at any tag, branch or commit; origin: where the
+    Snakefile comes from.
+    """
     (version,) = re.findall(r'^__version__ = "(.+)"$', Path(file).read_text(encoding="utf-8"), re.MULTILINE)
     if version != __version__:
         where = f" ({origin})" if origin else ""
@@ -31,9 +31,10 @@ def study_files_or_exit(
 ) -> list:
     """The files that a study was read from.
 
-    loaded: all that Snakemake has read; given: those of `--configfile`; replaced: whether these replace what Snakefiles
-    name; main: whether ours is the Snakefile that was started. Ends where it is not, and no study was passed on, or
-    Snakemake merged two into one: a study of both their settings that nobody wrote."""
+    loaded: all files that Snakemake has read; given: those of `--configfile`; replaced: whether these replace the files
+    named by Snakefiles; main: whether ours is the Snakefile that was started. Exits if it is not and no study was
+    passed on, or if Snakemake merged two files into one study with settings of both, which nobody intended.
+    """
     loaded, given = list(loaded), list(given)
     if main:
         return loaded
@@ -50,13 +51,13 @@ def study_files_or_exit(
 
 
 def is_study(file: str | Path) -> bool:
-    """Whether a file of keys and values has what every study has."""
+    """Whether a mapping file has the keys that every study has."""
     content: Any = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     return isinstance(content, dict) and {"study", "data", "eps"} <= set(content)
 
 
 def place_or_exit(found: str, wanted: str) -> None:
-    """End where the outputs of the rules would lie elsewhere than plan.json, through which jobs find each other."""
+    """Exit if the outputs of the rules would lie elsewhere than plan.json, through which jobs find each other."""
     if found != wanted:
         raise SystemExit(
             f"results: found {found}, wanted {wanted}: a module statement cannot move them, by `prefix` or `pathvars`,"

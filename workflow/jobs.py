@@ -1,7 +1,7 @@
-"""What the rules ask of a plan: the files and the digest that belong to a job.
+"""Answers the rules' questions about a plan: the files and the digest of each job.
 
-A digest changes exactly when the job would do something else. It is passed as a rule parameter, so that adding a run
-touches one chunk and adding a measure touches none of the others; what is finished inside a chunk is cached.
+A digest changes exactly when the job would do something different. It is passed as a rule parameter, so adding a run
+affects one chunk and adding a measure affects no other; finished work inside a chunk is cached.
 """
 
 import ast
@@ -24,17 +24,17 @@ from robustgap.workflow.unlock import locks_of, record_owner
 
 FUNCTION = "robustgap_python"
 CODE = Path(".snakemake/robustgap")
-BESIDE = ("j2", "css", "js")  # what a package has beside its Python that its results depend on
+BESIDE = ("j2", "css", "js")  # files next to a package's Python on which its results depend
 
 
 def shell_prefix(environments: Collection[Any] = (), reproducible: bool = False, before: str = "") -> str:
-    """The function `robustgap_python` of the shell, on which all jobs run, after what comes before any command already.
+    """Shell code for `shell.prefix`: `before`, then the function `robustgap_python`, with which all jobs run.
 
-    It is Python with one thread per process; in a checkout its own code, whatever is installed, and nothing of the
-    working directory, whose torch.py, say, is none of ours; the Python that Snakemake itself runs on, since PBS and
-    others hand no PATH on to their jobs; the instructions of a reproducible study. Where Snakemake brings environments
-    of its own (`environments`: its deployment methods), what they have put into PATH stays first, and installed code is
-    found from them through CODE. The rules of other Snakefiles, which get the same prefix, keep their own variables.
+    The function runs Python with one thread per process; in a checkout with its own code, whatever is installed, and
+    nothing from the working directory, whose torch.py, for instance, is not ours; with the Python that runs Snakemake,
+    since PBS and others do not pass PATH on to jobs; and with the instructions of a reproducible study. If Snakemake
+    provides environments (`environments`: its deployment methods), their entries in PATH stay first, and installed code
+    is found through CODE. The rules of other Snakefiles, which get the same prefix, keep their variables.
     """
     variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     if checkout() or environments:
@@ -52,7 +52,7 @@ def shell_prefix(environments: Collection[Any] = (), reproducible: bool = False,
 
 
 def link_code() -> None:
-    """Make CODE: installed code, and nothing of what is installed beside it."""
+    """Create CODE: a folder with the installed code, and nothing installed next to it."""
     if checkout():
         return
     CODE.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def link_code() -> None:
 
 
 def checkout() -> bool:
-    """Whether this code lies in a checkout of the project, not among installed packages."""
+    """Whether this code lies in a checkout of the project rather than among installed packages."""
     return (ROOT / "Snakefile").is_file()
 
 
@@ -73,8 +73,8 @@ def digest(*parts: object) -> str:
 
 @cache
 def source_digest(folder: str) -> str:
-    """Digest of a package of this repository: its Python parsed, so that comments and layout do not count, and the
-    templates, scripts and style sheets beside it."""
+    """Digest of a package of this repository: its parsed Python, so that comments and layout do not count, and the
+    templates, scripts and style sheets next to it."""
     python, other = [], []
     for file in sorted((ROOT / folder).rglob("*.py")):
         python.append((file.name, ast.dump(ast.parse(file.read_text(encoding="utf-8")))))
@@ -84,13 +84,13 @@ def source_digest(folder: str) -> str:
 
 
 def find_scripts(executor: Any) -> None:
-    """Submit, status and cancel commands that name a file of this repository by its path from the Snakefile are written
-    out: Snakemake would look for them in its working directory alone. `profiles` is a link to workflow/profiles."""
+    """Make paths absolute in submit, status and cancel commands that name a file of this repository relative to the
+    Snakefile: Snakemake would search only the working directory. `profiles` is a link to workflow/profiles."""
     for name in ("submit_cmd", "status_cmd", "cancel_cmd"):
         script, *options = (getattr(executor, name, None) or "").split(" ", 1)
         places = [ROOT / script, ROOT / "workflow" / script] if script else []
         for file in [place for place in places if place.is_file()][:1]:
-            # cancel is started without a shell
+            # cancel runs without a shell
             path = str(file) if name == "cancel_cmd" else shlex.quote(str(file))
             setattr(executor, name, " ".join([path, *options]))
 
@@ -121,8 +121,8 @@ class Jobs:
         return shell_prefix(environments, self.study["reproducible"], before)
 
     def start(self, executor: Any, targets: Iterable[str]) -> None:
-        """What comes before the first job: its plan, a record of who locks the results, and the scripts of the profile.
-        executor: Snakemake's settings. An interim report beside jobs that run leaves their plan alone."""
+        """Prepare for the first job: write the plan, record who locks the results, and locate the profile's scripts.
+        executor: Snakemake's settings. An interim report while jobs are running leaves their plan unchanged."""
         find_scripts(executor)
         if list(targets) != ["interim"] or not self._plan_file.exists():
             self.write_plan()
@@ -130,16 +130,16 @@ class Jobs:
             record_owner(self.study["study"])
 
     def start_as_module(self) -> None:
-        """The same for a Snakefile that another one uses, when its rules are read: Snakemake runs no hooks but those of
-        the Snakefile that was started. What `end_badly` would have removed goes now. Nothing is touched beside a
-        Snakemake that has locked the results."""
+        """The same when another Snakefile uses ours, called when its rules are read: Snakemake runs hooks only of the
+        Snakefile that was started. Files that `end_badly` would have removed are removed now. Nothing is changed while
+        a Snakemake holds the lock on the results."""
         if not locks_of(self.study["study"]):
             self.remove_marked()
             self.write_plan()
             link_code()
 
     def end_badly(self) -> None:
-        """What comes after the last job where one has failed."""
+        """Clean up after the last job if one has failed."""
         self.remove_marked()
         print(f"what there is: python -m robustgap.analysis interim {self.study['study']}", file=sys.stderr)
 
@@ -148,33 +148,34 @@ class Jobs:
         return Path(self.results) / "plan.json"
 
     def write_plan(self) -> None:
-        """Write plan.json, which every job reads. It is no job's output: Snakemake checks no parameters below a job
-        that is to run, not even across an ancient() input, so a rule that made the plan would hide every digest."""
+        """Write plan.json, which every job reads. It is not the output of a job: Snakemake checks no parameters
+        downstream of a job that is to run, not even across an ancient() input, so a rule that made the plan would hide
+        every digest."""
         write_plan(self.plan, self._plan_file)
 
     def remove_marked(self) -> None:
-        """Remove the splits and tables of outcomes that a job marked because a file behind them is damaged, when
-        everything has ended: until then other jobs may want to read them."""
+        """Remove the splits and outcome tables that a job marked because a file behind them is damaged, once all jobs
+        have ended: until then other jobs may read them."""
         results = Path(self.results)
         for name in ("data/splits.json", *self.of_chunks("outcomes/{chunk}.parquet")):
             if (results / name).exists() and (results / name).stat().st_mtime == DAMAGED:
                 (results / name).unlink()
 
     def plan_digest(self) -> str:
-        """Changes with anything in the plan that a result can depend on: the ledger carries it on."""
+        """Changes with anything in the plan that can affect a result; the ledger passes it on."""
         study = {key: value for key, value in self.study.items() if key != "train_processes"}
         return digest({**self.plan, "study": study})
 
     def figures_ledger(self, targets: Iterable[str]) -> str:
-        """What the figures are drawn from: the study's own ledger; the shipped one where `figures` is the only target
-        and the study has left nothing here."""
+        """The ledger behind the figures: the study's own; the shipped one if `figures` is the only target and the study
+        has no results here."""
         name = self.study["study"]
         shipped = ROOT / "analysis" / "published" / name / "study.json"
         alone = list(targets) == ["figures"] and not Path("results", name, "data").exists()
         return str(shipped) if alone and shipped.exists() else "<results>/ledger/study.json"
 
     def figures_statistics(self, targets: Iterable[str]) -> list[str]:
-        """The statistics that are drawn: the study's own; none where the ledger is the shipped one."""
+        """The statistics behind the figures: the study's own; none for the shipped ledger."""
         own = self.figures_ledger(targets).startswith("<results>")
         return ["<results>/analysis/correlations.csv"] if own else []
 
@@ -183,34 +184,34 @@ class Jobs:
         return self._models[wildcards.chunk]
 
     def manifests(self, wildcards: Any) -> list[str]:
-        """Manifests of the training jobs that a chunk's models come from (none for models trained elsewhere)."""
+        """Manifests of the training jobs behind a chunk's models (none for models trained elsewhere)."""
         return [f"<results>/runs/{batch}.json" for batch in self._batches[wildcards.chunk]]
 
     def of_chunks(self, pattern: str) -> list[str]:
-        """`pattern` for each chunk."""
+        """`pattern` expanded for each chunk."""
         return [pattern.format(chunk=chunk) for chunk in self.chunks]
 
     def foreign_files(self) -> list[str]:
-        """Outcomes and measures of the chunks that hold models trained elsewhere."""
+        """Outcomes and measures of the chunks with models trained elsewhere."""
         chunks = {entry["chunk"] for entry in self.plan["models"].values() if entry["source"] != "grid"}
         folders = ["outcomes/{chunk}.parquet", *(f"measures/{name}/{{chunk}}.csv" for name in self.measures)]
         return [f"<results>/{folder}".format(chunk=chunk) for folder in folders for chunk in sorted(chunks)]
 
     def extra_data(self) -> list[str]:
-        """The extra images that the grid asks for."""
+        """The extra images used by the grid."""
         return sorted({run["settings"]["extra_data"] for run in self.plan["runs"].values()} - {"none"})
 
     def labels_a_pool(self) -> bool:
-        """Whether the data job trains a network, which labels a pool of extra images."""
+        """Whether the data job trains a network to label a pool of extra images."""
         return "pool" in self.extra_data()
 
     def data_digest(self) -> str:
-        """Changes with the data set, and with the extra images that the grid asks for."""
+        """Changes with the data set, and with the extra images used by the grid."""
         named = [self.study["data_dir"], self.study["extra_sha256"]]
         return digest(self.study["data"], named, self.extra_data(), self.plan["code"]["training"])
 
     def arithmetic(self) -> list[str]:
-        """Of the digests of what is computed: nothing, save in a reproducible study."""
+        """Part of the digests of computed results: empty except in a reproducible study."""
         return ["reproducible"] if self.study["reproducible"] else []
 
     def batch_digest(self, wildcards: Any) -> str:
@@ -219,13 +220,13 @@ class Jobs:
         return digest(sorted(self.plan["batches"][wildcards.batch]), self.plan["code"]["training"], *self.arithmetic())
 
     def chunk_digest(self, wildcards: Any) -> str:
-        """Changes with the models of a chunk, the threat model, the images asked for, the outcomes' version, and
+        """Changes with a chunk's models, the threat model, the requested images, the version of outcomes, and
         `reproducible`."""
         asked = {key: value for key, value in self.study["outcomes"].items() if key != "batch_size"}
         threat = [self.study["data"], self.study["norm"], self.study["eps"], self.study["model_dir"]]
         images, version = self.study["measure_images"], self.plan["code"]["outcomes"]
         models = sorted(self._models[wildcards.chunk])
-        # the id of any other model says how it is loaded
+        # for other models, the id determines how they are loaded
         files = [self.plan["models"][model] for model in models if self.plan["models"][model]["source"] == "file"]
         return digest(models, threat, asked, images, version, *files, *self.arithmetic())
 

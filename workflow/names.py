@@ -1,10 +1,10 @@
-"""The name that was meant: near in letters, the same but for case and signs, or what others call it."""
+"""Suggests the intended name: one that is close in spelling, equal up to case and punctuation, or a common alias."""
 
 import difflib
 import re
 from collections.abc import Iterable
 
-# What papers and their code call our keys and values, in lower case without signs.
+# What papers and their code call our keys and values, in lower case without punctuation.
 COMMON = {
     "architecture": "arch model modelname network net backbone",
     "AT": "pgd pgdat madry adversarialtraining advtraining",
@@ -47,12 +47,12 @@ COMMON = {
 
 
 def plain(name: object) -> str:
-    """Lower case, letters and digits alone: 'ResNet-18' -> 'resnet18'."""
+    """Lower case, letters and digits only: 'ResNet-18' -> 'resnet18'."""
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
 
 def nearest(found: object, known: Iterable[object]) -> str:
-    """', did you mean 'batch_size'?' when a known name is meant or close, else ''."""
+    """', did you mean 'batch_size'?' if a known name is meant or close, else ''."""
     names = [str(name) for name in known]
     same = [name for name in names if plain(name) == plain(found)]
     others = [name for name in names if plain(found) in COMMON.get(name, "").split()]

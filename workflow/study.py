@@ -1,6 +1,6 @@
-"""Study files: read, checked against config/schema.yaml, and completed. Imports no torch.
+"""Reads study files, checks them against config/schema.yaml, and fills in defaults. Imports no torch.
 
-Every fault is one line `FILE: KEY: what was found, what is wanted`, with the nearest known name where there is one.
+Every fault is one line `FILE: KEY: what was found, what is wanted`, with the nearest known name if there is one.
 """
 
 import copy
@@ -22,7 +22,7 @@ EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)
 
 
 class Images(NamedTuple):
-    """Sizes of a data set's splits; a test holds them against training.data.datasets."""
+    """Sizes of a data set's splits; a test checks them against training.data.datasets."""
 
     train: int
     val: int
@@ -40,7 +40,7 @@ IMAGES = {
     "fashion_mnist": Images(58800, 1200, 10000, 0),
     "tiny_imagenet": Images(98000, 2000, 10000, 0),
 }
-# For which data sets there are published extra images; a test holds this against training.data.extra_sets.
+# Data sets with published extra images; a test checks this against training.data.extra_sets.
 EXTRA_SETS = {
     "ti500k": ["cifar10"],
     "ddpm": ["cifar10", "cifar100", "svhn"],
@@ -49,7 +49,7 @@ EXTRA_SETS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is a fault, not the last one's word."""
+    """YAML loader for which a duplicate key is an error instead of overriding the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         lines: dict[str, int] = {}
@@ -63,7 +63,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read(path: str | Path) -> dict:
-    """The content of a study file. Raises StudyError when it is missing, no YAML, no mapping, or has a key twice."""
+    """Content of a study file. Raises StudyError if it is missing, not YAML, not a mapping, or has a duplicate key."""
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
@@ -81,7 +81,7 @@ def read(path: str | Path) -> dict:
 
 
 def filled(config: dict) -> dict:
-    """A copy with the schema's defaults where nothing is said, and eps and the settings in one spelling each."""
+    """A copy with the schema's defaults filled in, and eps and the settings in canonical spelling."""
     study = copy.deepcopy(dict(config))
     for key, rule in schema()["properties"].items():
         if "default" in rule:
@@ -90,7 +90,7 @@ def filled(config: dict) -> dict:
             if "default" in inner_rule:
                 study[key].setdefault(inner, inner_rule["default"])
     study["eps"] = exact(study["eps"])
-    # 1 and 1.0 are the same learning rate, so they must make the same run id
+    # 1 and 1.0 are the same learning rate and must give the same run id
     study["settings"] = {key: spelled(key, value) for key, value in study["settings"].items()}
     study["axes"] = {key: [spelled(key, value) for value in values] for key, values in study["axes"].items()}
     study["seeds"] = [int(seed) for seed in study["seeds"]]
@@ -100,7 +100,7 @@ def filled(config: dict) -> dict:
 
 
 def with_integers(content: dict, rule: dict) -> dict:
-    """The content with whole numbers where the schema wants them: to JSON Schema, and in YAML, 3.0 is one as well."""
+    """The content with integers where the schema requires them: JSON Schema and YAML also accept 3.0."""
     found = dict(content)
     for key, inner in rule["properties"].items():
         if inner.get("type") == "integer" and key in content:
@@ -111,20 +111,20 @@ def with_integers(content: dict, rule: dict) -> dict:
 
 
 def spelled(key: str, value: object) -> object:
-    """A setting's value in the type of its default."""
+    """A setting's value converted to the type of its default."""
     if isinstance(DEFAULTS[key], float) and isinstance(value, int):
         return float(value)
     return int(value) if isinstance(value, float) and isinstance(DEFAULTS[key], int) else value
 
 
 def rule_file(path: str) -> Path:
-    """A hand-written rule file: in the working directory, else beside the Snakefile."""
+    """Path of a user's rule file: in the working directory, else beside the Snakefile."""
     here = Path(path).absolute()
     return here if here.is_file() else ROOT / path
 
 
 def extra_measures(study: dict) -> dict[str, str]:
-    """Measures that hand-written rule files make, by the name of their rule `compute_NAME`: {NAME: file}."""
+    """Measures computed by users' rule files, from the names of their rules `compute_NAME`: {NAME: file}."""
     return {
         name: path
         for path in study["extra_rules"]
@@ -144,7 +144,7 @@ def budget_fault(config: dict) -> str | None:
 
 
 def path_faults(study: dict) -> list[str]:
-    """Write out every path of a study, in place; one 'KEY: fault' for each that cannot be."""
+    """Resolve every path of a study, in place; one 'KEY: fault' for each that cannot be resolved."""
     places: list[tuple[str, Any, str | int, Callable[[str], str]]] = [
         *((key, study, key, expanded) for key in ("data_dir", "model_dir")),
         *((f"models[{i}].file", entry, "file", expanded) for i, entry in enumerate(study["models"]) if "file" in entry),
@@ -161,7 +161,7 @@ def path_faults(study: dict) -> list[str]:
 
 
 def meaning_faults(study: dict) -> Iterator[str]:
-    """One 'KEY: fault' for what no schema can see."""
+    """One 'KEY: fault' for everything that a schema cannot check."""
     for key in study["settings"]:
         if key in study["axes"]:
             yield f"axes.{key}: also a fixed setting, wanted one of the two"
@@ -188,7 +188,7 @@ def meaning_faults(study: dict) -> Iterator[str]:
 
 
 def outcome_faults(outcomes: dict, study: dict, images: Images) -> Iterator[str]:
-    """More images than there are, and attacks that are needed and missing."""
+    """Requests for more images than there are, and missing attacks that are needed."""
     train, there = outcomes.get("train_images", images.train), f"all there are in {study['data']}"
     for key, found, most, why in (
         ("outcomes.train_images", train, images.train, there),
@@ -207,14 +207,14 @@ def outcome_faults(outcomes: dict, study: dict, images: Images) -> Iterator[str]
 
 
 def setting_values(study: dict, key: str) -> list[tuple[str, Any]]:
-    """(place in the file, value) of a setting: the values of its axis, else the fixed one, else its default."""
+    """(place in the file, value) of a setting: the values of its axis, else the fixed value, else its default."""
     if key in study["axes"]:
         return [(f"axes.{key}[{place}]", value) for place, value in enumerate(study["axes"][key])]
     return [(f"settings.{key}", study["settings"].get(key, DEFAULTS[key]))]
 
 
 def measure_faults(study: dict) -> Iterator[str]:
-    """Extra rule files that are missing, and measures that nothing makes."""
+    """Missing extra rule files, and measures that nothing computes."""
     for place, path in enumerate(study["extra_rules"]):
         if not rule_file(path).is_file():
             yield f"extra_rules[{place}]: no file {path} (in the working directory, or the folder of the Snakefile)"
@@ -232,7 +232,7 @@ def measure_faults(study: dict) -> Iterator[str]:
 
 
 def measure_rules(study: dict) -> dict[str, list[str]]:
-    """{what a rule compute_... is called after: the Python measures that its jobs compute}."""
+    """{NAME of a rule compute_NAME: the Python measures that its jobs compute}."""
     names = [name for name in python_measures() if name in study["measures"]]
     if study["measure_jobs"] == "chunk":
         return {"measures": names} if names else {}
@@ -240,7 +240,7 @@ def measure_rules(study: dict) -> dict[str, list[str]]:
 
 
 def resolve(config: dict, origin: str | Path) -> dict:
-    """The complete study described by `config`: defaults filled in, eps exact, paths written out, measures by name.
+    """The complete study described by `config`: defaults filled in, eps exact, paths resolved, measures by name.
 
     Raises StudyError with one line for each fault, each starting with `origin`.
     """

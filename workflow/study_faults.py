@@ -1,4 +1,4 @@
-"""What a JSON schema finds wrong with a study, one line each: `KEY: what was found, what is wanted`."""
+"""Reports violations of the JSON schema by a study, one line each: `KEY: what was found, what is wanted`."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ SCHEMA = Path(__file__).with_name("config") / "schema.yaml"
 
 
 class StudyError(ValueError):
-    """A study that cannot be run; the text has one line for each fault."""
+    """A study that cannot be run; the message has one line per fault."""
 
 
 @cache
@@ -24,11 +24,11 @@ def schema() -> dict:
     return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
 
 
-KINDS = {"array": "a list", "object": "keys and values", "string": "text"}  # of YAML, as people call them
+KINDS = {"array": "a list", "object": "keys and values", "string": "text"}  # YAML types in everyday words
 
 
 def shown(value: Any) -> str:
-    """A value as it is written in YAML, where that is not as in Python."""
+    """A value as written in YAML, if that differs from Python."""
     if value is None:
         return "nothing"
     if isinstance(value, bool | list | dict):
@@ -45,8 +45,8 @@ def where(path: Iterable[str | int]) -> str:
 
 
 def schema_faults(config: dict) -> list[str]:
-    """One 'KEY: fault' for everything that the schema forbids."""
-    # jsonschema repeats itself when several keys are missing, and lets NaN pass every bound
+    """One 'KEY: fault' for everything the schema forbids."""
+    # jsonschema repeats itself if several keys are missing, and lets NaN pass every bound
     return list(dict.fromkeys([*_schema_faults(config), *_number_faults(config, ())]))
 
 
@@ -82,7 +82,7 @@ def _schema_faults(config: dict) -> Iterator[str]:
 
 
 def wish(validator: str, wanted: Any) -> str:
-    """What a schema keyword asks for, in words."""
+    """What a schema keyword requires, in words."""
     relation = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     if validator in relation:
         return f"a value {relation[validator]} {wanted}"
@@ -93,7 +93,8 @@ def wish(validator: str, wanted: Any) -> str:
 
 
 def spelling(found: Any, wanted: Any) -> str:
-    """A hint for numbers and lists that are text: 1e-3 has no dot, and Snakemake's --config makes text of most."""
+    """A hint for numbers and lists that were read as text: 1e-3 has no dot, and Snakemake's --config turns most values
+    into text."""
     if not isinstance(found, str):
         return ""
     if wanted == "array":

@@ -27,7 +27,7 @@ MACHINE_ID = Path("/etc/machine-id")
 
 
 def system() -> str:
-    """A name of this installation of a system, which outlives a boot; '' where it has none."""
+    """Identifies this installation of a system across boots; '' if not available."""
     try:
         return hashlib.sha256(MACHINE_ID.read_bytes()).hexdigest()[:16]
     except OSError:
@@ -35,7 +35,7 @@ def system() -> str:
 
 
 def locks_of(study: str) -> dict[str, int]:
-    """{file: when it was written} of the locks on a study's results."""
+    """{file: modification time} of the locks on a study's results."""
     found = {}
     for file in sorted(LOCKS.glob("*.lock")):
         listed = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -45,16 +45,16 @@ def locks_of(study: str) -> dict[str, int]:
 
 
 def record_owner(study: str) -> None:
-    """Note that this process made the locks that are there, beside them: they go together."""
+    """Record next to the existing locks that this process made them: both are removed together."""
     said = json.loads(own_content()) | {"system": system(), "locks": locks_of(study)}
     LOCKS.mkdir(parents=True, exist_ok=True)
     (LOCKS / f"owner.{os.getpid()}").write_text(json.dumps(said) + "\n", encoding="utf-8")
 
 
 def rebooted(said: dict) -> bool:
-    """Whether the owner ran on this very system before it was last started."""
+    """Whether the owner ran on this machine before its last boot."""
     here = {"host": platform.node(), "system": system()}
-    before, now = (text.partition(" ")[0] for text in (str(said.get("machine", "")), machine()))  # ids of boots
+    before, now = (text.partition(" ")[0] for text in (str(said.get("machine", "")), machine()))  # boot ids
     same = here["system"] != "" and all(said.get(key) == here[key] for key in here)
     return bool(same and before and now and before != now)
 
@@ -64,12 +64,12 @@ def gone(said: dict) -> bool:
 
 
 def release(study: str) -> list[str]:
-    """Remove the locks on a study, of owners that are all gone; what is said about it. Raises StudyError, and removes
-    none, where one of them may still run."""
+    """Remove the locks on a study if all their owners are gone; returns messages about it. Raises StudyError, and
+    removes none, if one of them may still be running."""
     if not locks_of(study):
         return []
     with (LOCKS.parent / "release").open("w", encoding="utf-8") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # or another one could remove a lock that was made since it looked
+        fcntl.flock(turn, fcntl.LOCK_EX)  # otherwise another process could remove a lock made since it checked
         found = locks_of(study)
         owners = {file: read_content(file.read_bytes()) for file in sorted(LOCKS.glob("owner.*"))}
         theirs = {file: found.items() & said.get("locks", {}).items() for file, said in owners.items()}

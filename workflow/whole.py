@@ -1,4 +1,4 @@
-"""A whole study: its plan first, then Snakemake from a checkout of the project, to its report.
+"""Runs a whole study: writes its plan, then runs Snakemake from a checkout of the project, up to the report.
 
 robustgap study STUDY|FILE [OPTIONS OF SNAKEMAKE]
 """
@@ -20,12 +20,12 @@ PROFILES = ("--profile", "--workflow-profile")
 
 
 def names() -> list[str]:
-    """Studies that ship."""
+    """Names of the shipped studies."""
     return sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 
 
 def study_file(name: str) -> Path:
-    """A study file, by its path or its name. Raises FileNotFoundError where there is none."""
+    """A study file, by path or name. Raises FileNotFoundError if there is none."""
     places = [given_path(name), ROOT / "workflow" / "config" / f"{name}.yaml"]
     found = next((place for place in places if place.is_file()), None)
     if found is None:

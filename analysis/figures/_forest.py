@@ -1,4 +1,4 @@
-"""Rows of estimates with intervals, one row per measure: what the forest plots share."""
+"""Parts shared by the forest plots: rows of estimates with intervals, one row per measure."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ from robustgap.analysis.figures._style import GREY, INK, PALE, plain
 from robustgap.analysis.ledger import Ledger
 
 CEILING_DASHES = {"run": (0, (5, 2)), "configuration": (0, (1, 1.2))}
-LABELS, COUNTS = 2.3, 0.4  # inches that the names of measures, and the numbers of models, take
-TALL = 40  # rows; a panel of more has its scale at the top too
+LABELS, COUNTS = 2.3, 0.4  # inches, for the names of measures and for the numbers of models
+TALL = 40  # rows; taller panels get a second scale at the top
 
 
 def height(rows: int, marks: int = 1) -> float:
-    """Inches of a panel with this many rows of so many marks, axis and heading included."""
+    """Height in inches of a panel with this many rows and marks per row, including axis and heading."""
     return 1.5 + max(0.19, 0.1 * marks + 0.06) * rows
 
 
 def dress(axes: Axes, rows: int, low: float, high: float, ticks: Sequence[float] | None = None) -> None:
-    """Limits, row bands, grid and scale of a panel."""
+    """Set the limits, row bands, grid and scale of a panel."""
     margin = 0.025 * (high - low)
     axes.set(xlim=(low - margin, high + margin), ylim=(rows - 0.5, -0.5))
     if ticks is not None:
@@ -36,14 +36,14 @@ def dress(axes: Axes, rows: int, low: float, high: float, ticks: Sequence[float]
 
 
 def dress_tau(axes: Axes, rows: int, ledger: Ledger) -> None:
-    """A panel of correlations: from -1 to +1, a line at 0, and the noise ceilings on both sides."""
+    """Style a panel of correlations: from -1 to +1, with a line at 0 and the noise ceilings on both sides."""
     dress(axes, rows, -1, 1, [-1, -0.5, 0, 0.5, 1])
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=1)
     draw_ceilings(axes, ledger)
 
 
 def draw_ceilings(axes: Axes, ledger: Ledger, along: str = "x") -> None:
-    """Both noise ceilings of tau as thin broken lines at + and - their estimate, on the axis that shows tau."""
+    """Draw both noise ceilings of tau as thin dashed lines at + and - their estimate, on the axis that shows tau."""
     line = axes.axvline if along == "x" else axes.axhline
     for name, (estimate, *_) in _statistics.ceilings(ledger).items():
         for sign in (-1, 1):
@@ -61,13 +61,13 @@ def ceiling_entries(ledger: Ledger) -> list[Line2D]:
 
 
 def name_rows(axes: Axes, measures: Sequence[str], ledger: Ledger) -> None:
-    """Names of measures at the rows of the leftmost panel."""
+    """Write the names of measures at the rows of the leftmost panel."""
     axes.set_yticks(range(len(measures)), [plain(_numbers.row_label(ledger, name)) for name in measures])
     set_apart(axes, measures, ledger)
 
 
 def set_apart(axes: Axes, names: Sequence[str], ledger: Ledger) -> None:
-    """Names of baselines and controls, at the ticks of a panel that has any, in italics, and a line above them."""
+    """Set the names of baselines and controls in italics, below a separating line, at the ticks of a panel."""
     kinds = _numbers.beside(ledger).kinds
     for label, name in zip(axes.get_yticklabels(), names, strict=False):
         label.set_fontstyle("italic" if name in kinds else "normal")
@@ -77,7 +77,7 @@ def set_apart(axes: Axes, names: Sequence[str], ledger: Ledger) -> None:
 
 
 def count_rows(axes: Axes, words: Sequence[str]) -> None:
-    """Words about n at the right of the rows, for the rightmost panel."""
+    """Write each row's n to the right of the rightmost panel."""
     counts = axes.secondary_yaxis("right")
     counts.set_yticks(range(len(words)), words, fontsize=6.5)
     counts.tick_params(length=0, labelcolor=GREY)
@@ -93,11 +93,11 @@ def draw_marks(
     hollow: np.ndarray | None = None,
     shown: np.ndarray | None = None,
 ) -> None:
-    """Estimates with their intervals, one per row, shifted down by `offset`; look: colour and marker.
+    """Draw estimates with their intervals, one per row, shifted down by `offset`; look: colour and marker.
 
-    An estimate beyond the limits of the panel is shown by an arrow head at its edge, an interval that goes on there by
-    a small one; an undefined estimate by n/a, unless the row is not to be `shown`. A mark is open where it has no
-    interval, or, if given, where `hollow` says so.
+    An estimate outside the panel's limits becomes an arrow head at the edge, an interval that continues past it a small
+    one. An undefined estimate is written n/a, unless the row is not to be `shown`. A mark is open if it has no interval
+    or, when given, if `hollow` says so.
     """
     colour, marker = look
     low, high = axes.get_xlim()
@@ -119,18 +119,18 @@ def draw_marks(
         *(("<", left, low, 5), ("<", seen & (lows < low) & ~left, low, 3.5)),
         *((">", right, high, 5), (">", seen & (highs > high) & ~right, high, 3.5)),
     ):
-        if beyond.any():  # an empty line without clipping would upset the layout
+        if beyond.any():  # with clipping off, an empty line breaks the layout
             axes.plot(np.full(beyond.sum(), edge), y[beyond], ls="", color=colour, marker=side, ms=size, clip_on=False)
 
 
 def entry(label: str, look: tuple[str, str]) -> Line2D:
-    """A mark in a legend."""
+    """A legend entry for a mark."""
     colour, marker = look
     return Line2D([], [], linestyle="", markersize=5.5, color=colour, marker=marker, label=plain(label))
 
 
 def limits(rows: pd.DataFrame, floor: float, ceiling: float) -> tuple[float, float]:
-    """The range of all intervals, 0 within it, no wider than floor to ceiling."""
+    """The range of all intervals, extended to include 0 and clipped to [floor, ceiling]."""
     ends = rows[["estimate", "low", "high"]].to_numpy(float)
     ends = ends[np.isfinite(ends)]
     if not len(ends):

@@ -1,4 +1,4 @@
-"""Numbers that several figures need, each made once per ledger: the table of models and the correlations."""
+"""Numbers that several figures need, computed once per ledger: the table of models and the correlations."""
 
 from pathlib import Path
 
@@ -27,9 +27,9 @@ def attack(ledger: Ledger) -> str:
 
 
 def models(ledger: Ledger) -> pd.DataFrame:
-    """`analysis.models.flags.model_table` on the training images that the study's outcome is about; once per ledger."""
+    """`analysis.models.flags.model_table` on the training images of the study's outcome; computed once per ledger."""
     split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
-    # vars() is where cached_property keeps its values too: a ledger's tables never change.
+    # cached_property stores its values in vars() too; a ledger's tables never change.
     if "_models" not in vars(ledger):
         vars(ledger)["_models"] = model_table(ledger, split)
     return vars(ledger)["_models"]
@@ -64,7 +64,7 @@ def read_correlations(path: Path) -> pd.DataFrame:
 def take(ledger: Ledger, folder: Path) -> None:
     """Use the statistics in `folder` for this ledger instead of computing them.
 
-    Raises FileNotFoundError without correlations, ValueError when they are not about this ledger's measures.
+    Raises FileNotFoundError if correlations are missing, ValueError if they are not about this ledger's measures.
     """
     path = folder / "correlations.csv"
     table = read_correlations(path)
@@ -86,31 +86,31 @@ def pooled(ledger: Ledger) -> pd.DataFrame:
 
 
 def rows(ledger: Ledger) -> list[str]:
-    """What has a row: the measures, strongest tau first, then baselines and controls in their own order."""
+    """Row names: the measures, strongest tau first, then baselines and controls in their own order."""
     measures = list(pooled(ledger).index)
     return [*measures, *beside(ledger).kinds] if measures else []
 
 
 def row_label(ledger: Ledger, name: str) -> str:
-    """How a row is named: 'training loss (baseline)'."""
+    """Label of a row: 'training loss (baseline)'."""
     kind = beside(ledger).kinds.get(name)
     return f"{name} ({kind})" if kind else measure_label(name, ledger.columns)
 
 
 def group_axis(ledger: Ledger) -> str | None:
-    """The axis that colour and marker stand for: the defense, else the study's first axis, else none."""
+    """The axis shown by colour and marker: the defense, else the study's first axis, else None."""
     return "defense" if "defense" in ledger.axes else next(iter(ledger.axes), None)
 
 
 def group_label(axis: str, value: str) -> str:
-    """A value of the group axis for a legend: a defense by its name, 'batch_size = 32' otherwise."""
+    """Legend label of a value of the group axis: a defense's name, otherwise 'batch_size = 32'."""
     if value == NA:
         return f"{axis} unknown"
     return value if axis == "defense" else f"{axis} = {value}"
 
 
 def groups(ledger: Ledger) -> dict[str, pd.DataFrame]:
-    """Models by value of the group axis (keys: labels), in the study's order; one group where there is no axis."""
+    """Models by value of the group axis (keys: labels), in the study's order; a single group if there is no axis."""
     table, axis = models(ledger), group_axis(ledger)
     if axis is None:
         return {"all models": table}
@@ -119,7 +119,7 @@ def groups(ledger: Ledger) -> dict[str, pd.DataFrame]:
 
 
 def threat(ledger: Ledger) -> str:
-    """The attack and its budget in words: 'PGD-10, L∞, ε = 3/20'."""
+    """The attack and its budget as text: 'PGD-10, L∞, ε = 3/20'."""
     name = attack(ledger)
     rows = ledger.outcomes[ledger.outcomes["attack"] == name]
     study = ledger.study["study"]
@@ -131,12 +131,12 @@ def threat(ledger: Ledger) -> str:
 
 
 def kind(ledger: Ledger) -> str:
-    """What the study's outcome is about: 'robust' accuracy, or 'clean' where there is no attack."""
+    """Kind of accuracy behind the outcome: 'robust', or 'clean' if there is no attack."""
     return "clean" if attack(ledger) == "clean" else "robust"
 
 
 def facts(ledger: Ledger) -> dict[str, object]:
-    """What captions state about a ledger; `se` in percentage points, `group` the group axis in words."""
+    """Values for captions; `se` in percentage points, `group` the label of the group axis."""
     table, axis = models(ledger), group_axis(ledger)
     group = "defense" if axis == "defense" else f"{axis} (this study has no defense axis)"
     se = table[f"se_{ledger.outcome}"].median() if len(table) else np.nan

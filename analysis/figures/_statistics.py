@@ -1,5 +1,5 @@
-"""The statistics that figures show: from the folder that `python -m robustgap.analysis statistics` wrote, else computed
-once."""
+"""Statistics shown in figures: read from the folder written by `python -m robustgap.analysis statistics`, otherwise
+computed once."""
 
 import pandas as pd
 
@@ -10,15 +10,15 @@ from robustgap.analysis.ledger_statistics import PARTS, Part
 from robustgap.analysis.models.flags import model_table
 from robustgap.analysis.statistics.files import read_statistic
 
-MADE_WITH = {"statements": "claims", "comparisons": "claims"}  # tables that come with another one
+MADE_WITH = {"statements": "claims", "comparisons": "claims"}  # tables computed together with another one
 SHOWN = ("noise", "thresholds", "sign_errors", "environments", "increments", "selection", "reliability")
 CEILINGS = {"run": "run-level ceiling", "configuration": "configuration-level ceiling"}
 
 
 def table(ledger: Ledger, name: str) -> pd.DataFrame:
-    """One table of `analysis.ledger_statistics` by its name; read or computed once per ledger.
+    """One table of `analysis.ledger_statistics` by name; read or computed once per ledger.
 
-    Raises FileNotFoundError when the folder of statistics given for this ledger lacks it.
+    Raises FileNotFoundError if the statistics folder given for this ledger lacks it.
     """
     known: dict[str, pd.DataFrame] = vars(ledger).setdefault("_tables", {})
     if name not in known and (folder := vars(ledger).get("_folder")):
@@ -31,19 +31,19 @@ def table(ledger: Ledger, name: str) -> pd.DataFrame:
 
 
 def prepare(ledger: Ledger) -> None:
-    """Read or compute every table that some figure or caption shows."""
+    """Read or compute every table that a figure or caption shows."""
     _numbers.pooled(ledger)
     for name in SHOWN:
         table(ledger, name)
 
 
 def by_measure(ledger: Ledger, rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each measure, strongest pooled tau first; rows: at most one of each measure."""
+    """One row per measure, strongest pooled tau first; rows: at most one per measure."""
     return rows.set_index("measure").reindex(_numbers.pooled(ledger).index).reset_index()
 
 
 def ceilings(ledger: Ledger) -> dict[str, tuple[float, float, float]]:
-    """{run | configuration: (estimate, low, high)} of tau's noise ceilings; those that are undefined are left out."""
+    """{run | configuration: (estimate, low, high)} of the noise ceilings of tau, without undefined ones."""
     rows = table(ledger, "noise")
     rows = rows[(rows["statistic"] == "ceiling") & rows["estimate"].notna()].set_index("component")
     return {name: tuple(rows.loc[name, _numbers.NUMBERS]) for name in CEILINGS if name in rows.index}

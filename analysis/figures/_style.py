@@ -1,4 +1,4 @@
-"""How all figures look and how they are saved: colours with markers that double them, labels, numbers, files."""
+"""House style of all figures and how they are saved: colours paired with markers, labels, number formats, files."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -20,12 +20,12 @@ from numpy.typing import ArrayLike
 from robustgap.analysis.files import replace
 from robustgap.analysis.ledger import BOTH, RULES
 
-# M. Okabe, K. Ito, Color universal design, 2008; yellow, too pale on white, comes last.
+# M. Okabe, K. Ito, Color universal design, 2008; yellow comes last because it is too pale on white.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]  # 8 and 9 share no factor: 72 distinct pairs
 INK, GREY, PALE = "#222222", "#6b6b6b", "#d9d9d9"
 STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so figures look the same on every machine
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -41,17 +41,17 @@ STYLE = {
     "ytick.labelsize": 8,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
-    "svg.fonttype": "path",  # outlines: a page moved to a machine without the font looks the same
+    "svg.fonttype": "path",  # outlines, so that the page looks the same without the font installed
     "svg.hashsalt": "robustgap",
     "pdf.fonttype": 42,  # TrueType: text stays text
 }
 OPACITY = 0.8  # of filled markers
-MANY = 30_000  # points; more are drawn as one picture in each panel of an SVG, which would weigh megabytes
+MANY = 30_000  # points; above this an SVG panel is rasterised, or the file would be megabytes
 DPI = 150
 
 
 def styled(draw: Callable) -> Callable:
-    """Run a drawing function under the house style, leaving the caller's matplotlib settings alone."""
+    """Decorator: run a drawing function in the house style, leaving the caller's matplotlib settings alone."""
 
     @wraps(draw)
     def inner(*args, **kwargs):
@@ -63,15 +63,15 @@ def styled(draw: Callable) -> Callable:
 
 @styled
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write STEM.png, STEM.pdf and STEM.svg; the same figure gives the same bytes. Returns the paths."""
+    """Write STEM.png, STEM.pdf and STEM.svg, byte-identical for identical figures. Returns the paths."""
     figure.set_dpi(DPI)
     engine = figure.get_layout_engine()
     assert engine is not None, "figures are made with a layout engine"
     engine.execute(figure)
-    figure.set_layout_engine("none")  # arranged once, not once for each file
-    for axes in figure.axes:  # the layout solver's last digits differ from one process to the next
+    figure.set_layout_engine("none")  # lay out once, not once per file
+    for axes in figure.axes:  # the last digits of the layout solver differ between processes
         axes.set_position(np.round(axes.get_position().bounds, 6))
-    # The canvases' own writers: Figure.savefig would go through each figure a second time to arrange it.
+    # Call the canvases' own writers: Figure.savefig would draw each figure a second time to lay it out.
     writers: dict[str, Callable[[Path], object]] = {
         "png": FigureCanvasAgg(figure).print_png,
         "pdf": partial(print_vectors, figure),
@@ -84,18 +84,18 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def look(place: int) -> tuple[str, str]:
-    """Colour and marker of the group at `place` in the legend."""
+    """Colour and marker of the group at index `place` in the legend."""
     return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
 
 
 def face(checkpoint: str, colour: str) -> tuple[float, float, float, float]:
-    """Marker face of a checkpoint rule: 'best' is open, so that a 'last' below it shows; all others are filled, a last
-    one that is the best as well among them."""
+    """Marker face of a checkpoint rule: 'best' is open, so that a 'last' underneath stays visible; all others are
+    filled, including a last checkpoint that is also the best."""
     return to_rgba(colour, 0 if checkpoint == "best" else OPACITY)
 
 
 def scatter_group(axes: Axes, x: pd.Series, y: ArrayLike, checkpoints: pd.Series, place: int, size: float) -> None:
-    """Points of one group of models: colour and marker by group, fill by checkpoint rule."""
+    """Plot one group of models: colour and marker by group, fill by checkpoint rule."""
     colour, marker = look(place)
     faces = [face(checkpoint, colour) for checkpoint in checkpoints]
     cloud = axes.scatter(x, y, s=size, marker=marker, facecolors=faces, edgecolors=colour, linewidths=0.9)
@@ -103,7 +103,8 @@ def scatter_group(axes: Axes, x: pd.Series, y: ArrayLike, checkpoints: pd.Series
 
 
 def print_vectors(figure: Figure, path: Path) -> None:
-    """Write a PDF without pictures: it holds each marker once anyhow, and a page of pixels in memory for a picture."""
+    """Write a PDF without rasterised parts: PDF stores each marker once anyway, and rasterising takes a page of pixels
+    in memory."""
     limits = [axes.get_rasterization_zorder() for axes in figure.axes]
     for axes in figure.axes:
         axes.set_rasterization_zorder(None)
@@ -113,12 +114,12 @@ def print_vectors(figure: Figure, path: Path) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib must not read as mathematics."""
+    """Text escaped so that matplotlib does not parse it as mathtext."""
     return text.replace("$", r"\$")
 
 
 def broken(text: str, most: int) -> str:
-    """Text in lines of at most so many letters, broken after spaces and underscores as far as there are any."""
+    """Text wrapped to lines of at most `most` characters, at spaces and underscores where possible."""
     lines = [""]
     for part in re.findall(r"[^_ ]*[_ ]|[^_ ]+", text):
         if lines[-1] and len(lines[-1] + part.rstrip()) > most:
@@ -128,7 +129,7 @@ def broken(text: str, most: int) -> str:
 
 
 def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = (), more: Sequence[Line2D] = ()) -> None:
-    """Legend above a figure: the groups in order, then the checkpoint rules where there are two, then `more`."""
+    """Legend above a figure: the groups in order, the checkpoint rules if there are two, then `more`."""
     found = set(checkpoints)
     rules = [rule for rule in RULES if rule in found or (rule == "last" and BOTH in found)]
     entries = []
@@ -145,15 +146,15 @@ def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = (
 
 
 def say(axes: Axes, reason: str, size: float = 9, top: bool = False) -> None:
-    """Say in an empty panel why it is empty; size: of the letters, in points; top: at the upper end of a tall panel."""
-    axes.axis("off")  # not set(yticks=[]), which would take the labels of a neighbour that shares the axis
+    """Write in an empty panel why it is empty; size: font size in points; top: near the upper edge of a tall panel."""
+    axes.axis("off")  # set(yticks=[]) would remove the labels of a neighbour that shares the axis
     height, side = (0.99, "top") if top else (0.5, "center")
     words = axes.text(0.5, height, plain(reason), transform=axes.transAxes, ha="center", va=side, color=GREY, wrap=True)
     words.set_fontsize(size)
 
 
 def empty(reason: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
+    """A figure that only states why there is nothing to draw."""
     figure = Figure(figsize=(6, 1.6), layout="constrained")
     say(figure.add_subplot(), reason)
     return figure

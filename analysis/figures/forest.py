@@ -1,4 +1,4 @@
-"""tau, and psi and pi of every axis, of every measure with their intervals, beside the noise ceilings of tau."""
+"""Forest plot of tau, and of psi and pi on every axis, for every measure, with the noise ceilings of tau."""
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ NAMES = {"pi": "π (sharing the axis' value)", "psi": "ψ (differing in the axis
 def data(ledger: Ledger) -> pd.DataFrame:
     """One row per mark: measure, statistic (tau | pi | psi), axis, estimate, low, high, n, undefined, few.
 
-    few: a psi that rests on fewer independent groups of cells than a statement about it may.
+    few: psi rests on fewer independent groups of cells than a statement about it requires.
     """
     table = _numbers.correlations(ledger)
     table = table[(table["value"] == "") & (table["given_axis"] == "")]
@@ -43,7 +43,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 
 def draw_axis(axes: Axes, marks: pd.DataFrame, axis: str) -> None:
-    """pi and psi of one axis."""
+    """Draw pi and psi of one axis."""
     own = marks[marks["axis"] == axis]
     if own["estimate"].isna().all():
         say(axes, f"no group of models that\nshares or differs in\n{axis} alone", 7.5, top=True)
@@ -57,7 +57,7 @@ def draw_axis(axes: Axes, marks: pd.DataFrame, axis: str) -> None:
 
 @styled
 def draw(ledger: Ledger) -> Figure:
-    """A panel for tau and one for each axis; a row for each measure."""
+    """A panel for tau and one per axis; one row per measure."""
     marks = data(ledger)
     if marks.empty:
         return empty("this ledger holds no measures")

@@ -1,4 +1,4 @@
-"""What a measure costs against what it tells: seconds per model and out-of-fold increment over the settings."""
+"""Cost of each measure against its information: seconds per model and out-of-fold increment over the settings."""
 
 import matplotlib.patheffects as effects
 import numpy as np
@@ -29,12 +29,13 @@ CAPTION = (
 )
 RANGE = (-0.3, 0.6)
 DASHES = (0, (4, 2))
-NAMED = 16  # measures that are named, those on the frontier first
+NAMED = 16  # measures labelled with their names, those on the frontier first
 AROUND = [(far * np.cos(turn), far * np.sin(turn)) for far in (9, 14, 20) for turn in np.arange(8) * np.pi / 4]
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
-    """One row per measure with cost and increment: measure, family, seconds, estimate, low, high, n, frontier."""
+    """One row per measure with a known cost and increment: measure, family, seconds, estimate, low, high, n,
+    frontier."""
     table = _statistics.table(ledger, "increments")
     table = table[(table["statistic"] == "increment") & (table["step"] == "measure") & (table["over"] == "settings")]
     table = table[(table["learner"] == "better") & (table["axis"] == "")]
@@ -47,27 +48,27 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 
 def named(rows: pd.DataFrame) -> pd.DataFrame:
-    """The measures that are named: those on the frontier, cheapest first, then the strongest others in view."""
+    """The measures to label: those on the frontier, cheapest first, then the strongest others in view."""
     others = rows[~rows["frontier"] & (rows["estimate"] >= RANGE[0])]
     others = others.sort_values("estimate", ascending=False, kind="stable")
     return pd.concat([rows[rows["frontier"]], others]).head(NAMED)
 
 
 def boxes(x: np.ndarray, low: np.ndarray, high: np.ndarray, half: float) -> np.ndarray:
-    """Rectangles (n, 4) as left, bottom, right, top around upright lines."""
+    """Rectangles (n, 4) around vertical line segments, as left, bottom, right, top."""
     return np.column_stack([x - half, low, x + half, high])
 
 
 def overlaps(box: np.ndarray, others: np.ndarray) -> int:
-    """How many of the rectangles (n, 4) a rectangle touches."""
+    """Number of rectangles in `others` (n, 4) that overlap `box`."""
     apart = (others[:, :2] >= box[2:]) | (others[:, 2:] <= box[:2])
     return int((~apart.any(axis=1)).sum())
 
 
 def number_points(axes: Axes, rows: pd.DataFrame, chosen: pd.DataFrame) -> None:
-    """Numbers beside the chosen points, each at the place around it that covers least: other numbers, marks, bars."""
+    """Write numbers beside the chosen points, each where it covers the fewest other numbers, marks and bars."""
 
-    def points(column: str) -> np.ndarray:  # of the page: 1/72 inch
+    def points(column: str) -> np.ndarray:  # in points on the page (1/72 inch)
         inside = rows[column].fillna(rows["estimate"]).clip(*axes.get_ylim())
         return axes.transData.transform(np.column_stack([rows["seconds"], inside])) * 72 / axes.figure.dpi
 
@@ -101,7 +102,7 @@ def number_points(axes: Axes, rows: pd.DataFrame, chosen: pd.DataFrame) -> None:
 
 
 def name_numbers(axes: Axes, ledger: Ledger, rows: pd.DataFrame, chosen: pd.DataFrame) -> None:
-    """What the numbers stand for, in a panel of its own: name and increment, and how many lie out of view."""
+    """Key to the numbers, in its own panel: name and increment of each, and how many measures are out of view."""
     axes.axis("off")
     lines = [("on the frontier", INK, "bold", 0.0)]
     for number, row in enumerate(chosen.itertuples(), 1):
@@ -119,7 +120,7 @@ def name_numbers(axes: Axes, ledger: Ledger, rows: pd.DataFrame, chosen: pd.Data
 
 
 def draw_family(axes: Axes, part: pd.DataFrame, appearance: tuple[str, str], low: float, high: float) -> None:
-    """Marks and intervals of one family, and arrow heads where they go on beyond the panel."""
+    """Marks and intervals of one family, with arrow heads where they leave the panel."""
     colour, marker = appearance
     x, estimates = part["seconds"].to_numpy(), part["estimate"].to_numpy()
     ends = part["low"].clip(low, high), part["high"].clip(low, high)
@@ -136,7 +137,7 @@ def draw_family(axes: Axes, part: pd.DataFrame, appearance: tuple[str, str], low
 
 @styled
 def draw(ledger: Ledger) -> Figure:
-    """One point for each measure; the frontier as a stepped line."""
+    """One point per measure; the frontier as a step line."""
     rows = data(ledger)
     if rows.empty:
         return empty(

@@ -1,4 +1,4 @@
-"""tau, psi_k and pi_k of every measure, as a table whose cells are coloured."""
+"""Heat map of tau, psi_k and pi_k of every measure, as a table with coloured cells."""
 
 import numpy as np
 import pandas as pd
@@ -34,15 +34,16 @@ BLANK = "#f2f2f2"
 
 
 def blocks(ledger: Ledger) -> dict[str, list[str]]:
-    """Columns of the figure, by statistic: the axis of each."""
+    """Columns of the figure by statistic: the axis of each column."""
     axes = {"psi": ledger.axes, "pi": ledger.axes} if ledger.axes else {}
     return {"tau": [""], **axes}
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
-    """One row per cell, row by row: measure, statistic, axis, estimate, low, high, n, undefined, marked.
+    """One row per cell, in row-major order: measure, statistic, axis, estimate, low, high, n, undefined, marked.
 
-    marked: the interval excludes 0, and does not rest on fewer groups of cells than a statement about psi may.
+    marked: the interval excludes 0, and the estimate does not rest on fewer groups of cells than a statement about psi
+    requires.
     """
     table = _numbers.correlations(ledger)
     table = table[(table["value"] == "") & (table["given_axis"] == "")]
@@ -57,7 +58,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 
 def draw_cell(axes: Axes, row: int, column: int, value: float, marked: bool) -> None:
-    """The number of one cell, with its frame; hatching where it is undefined."""
+    """Write the number of one cell and draw its frame; hatched if undefined."""
     ink = "white" if abs(value) > 0.65 else INK
     if np.isnan(value):
         blank = Rectangle((column - 0.5, row - 0.5), 1, 1, zorder=1, facecolor=BLANK, edgecolor="#bdbdbd", hatch="////")
@@ -72,7 +73,7 @@ def draw_cell(axes: Axes, row: int, column: int, value: float, marked: bool) -> 
 
 
 def draw_block(axes: Axes, cells: pd.DataFrame, labels: list[str]) -> AxesImage:
-    """All cells of one statistic; `labels` name the columns."""
+    """Draw all cells of one statistic; `labels`: column names."""
     shape = (-1, len(labels))
     estimates = cells["estimate"].to_numpy(float).reshape(shape)
     marked = cells["marked"].to_numpy(bool).reshape(shape)

@@ -1,4 +1,4 @@
-"""The increment ladder: what a measure adds to predicting the gap once settings and training state are known."""
+"""Increment ladder: what a measure adds to the prediction of the gap from settings and training state."""
 
 import numpy as np
 import pandas as pd
@@ -35,12 +35,12 @@ STEPS = {
     "pair": "+ best pair",
     "sparse": "+ sparse combination",
 }
-RANGE = (-0.5, 0.5)  # increments beyond it are arrow heads
+RANGE = (-0.5, 0.5)  # increments outside it are shown as arrow heads
 WHY = "too few configurations (or no axes)\nto predict gaps from settings out of fold"
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
-    """Rows of the table of increments over all models: r2 of every step, and increments of single measures."""
+    """Rows of the increments table over all models: r2 of every step, and increments of single measures."""
     table = _statistics.table(ledger, "increments")
     table = table[(table["axis"] == "") & table["learner"].isin(LOOKS)]
     steps = (table["statistic"] == "r2") & (table["measure"] == "")
@@ -50,7 +50,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 
 def ladder_rows(table: pd.DataFrame, learner: str) -> pd.DataFrame:
-    """R2 of each step under one learner, in the order of STEPS (index: step); `measure`: the best one."""
+    """R2 of each step with one learner, in the order of STEPS (index: step); `measure`: the best single measure."""
     rows = table[(table["statistic"] == "r2") & (table["learner"] == learner)]
     single = rows[rows["step"] == "measure"]
     deepest = "state" if (single["over"] == "state").any() else "settings"
@@ -60,7 +60,7 @@ def ladder_rows(table: pd.DataFrame, learner: str) -> pd.DataFrame:
 
 
 def draw_ladder(axes: Axes, ledger: Ledger, table: pd.DataFrame) -> None:
-    """R2 with intervals, a row for each step; what was chosen stands at the right."""
+    """R2 with intervals, one row per step; the chosen measures are listed at the right."""
     parts = {learner: ladder_rows(table, learner) for learner in LOOKS}
     steps = list(parts["ridge"].index)
     every = pd.concat(parts.values())
@@ -77,7 +77,7 @@ def draw_ladder(axes: Axes, ledger: Ledger, table: pd.DataFrame) -> None:
 
 
 def draw_increments(axes: Axes, ledger: Ledger, table: pd.DataFrame, over: str) -> None:
-    """The increment of each measure over one base, by both learners."""
+    """The increment of each measure over one base, with both learners."""
     part = table[(table["statistic"] == "increment") & (table["over"] == over)]
     axes.set_title("over the settings" if over == "settings" else "over settings and training state")
     if part.empty:

@@ -1,4 +1,4 @@
-"""tau of each measure among the models of each defense: does a measure that works under one work under another?"""
+"""tau of each measure within each defense: does a measure that works for one defense work for another?"""
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 
 def counts(ledger: Ledger, marks: pd.DataFrame) -> list[str]:
-    """n of each row: 'n = 128', and where the measure is missing for some models 'n = 40: 0, 16, 16, 8'."""
+    """n of each row: 'n = 128', or 'n = 40: 0, 16, 16, 8' if the measure is missing for some models."""
     told, whole = [], len(_numbers.models(ledger))
     for _, rows in marks.groupby("measure", sort=False):
         n, *parts = (f"{n:.0f}" for n in rows["n"].fillna(0))
@@ -46,7 +46,7 @@ def counts(ledger: Ledger, marks: pd.DataFrame) -> list[str]:
 
 @styled
 def draw(ledger: Ledger) -> Figure:
-    """Left: pooled tau. Right: tau among the models of each defense (or value of the study's first axis)."""
+    """Left: pooled tau. Right: tau within each defense (or each value of the study's first axis)."""
     marks, axis = data(ledger), _numbers.group_axis(ledger)
     if marks.empty:
         return empty("this ledger holds no measures")

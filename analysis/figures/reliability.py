@@ -1,4 +1,4 @@
-"""How much of what a measure says would be found again with other seeds of training, or on other images."""
+"""Reliability of each measure: how well its values are reproduced with other training seeds or other images."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ PANELS = {"seeds": ("over seeds of training", look(0)), "images": ("over images"
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
-    """The rows of the table of reliability, measures in the order of the figure."""
+    """The rows of the reliability table, measures in the order of the figure."""
     table = _statistics.table(ledger, "reliability")
     parts = [
         _statistics.by_measure(ledger, table[table["statistic"] == name]).assign(statistic=name) for name in PANELS
@@ -31,7 +31,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 @styled
 def draw(ledger: Ledger) -> Figure:
-    """Left: over seeds. Right: over images. A row for each measure."""
+    """Left: over seeds. Right: over images. One row per measure."""
     table = data(ledger)
     measures = list(_numbers.pooled(ledger).index)
     if not measures:

@@ -39,7 +39,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 
 def typical_se(ledger: Ledger) -> tuple[float, float]:
-    """Median standard error over models of test and train accuracy, in percentage points."""
+    """Median standard errors of test and train accuracy over models, in percentage points."""
     known = ledger.outcomes["model"].isin(_numbers.models(ledger)["model"])
     rows = ledger.outcomes[known & (ledger.outcomes["attack"] == _numbers.attack(ledger))]
     split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
@@ -48,7 +48,7 @@ def typical_se(ledger: Ledger) -> tuple[float, float]:
 
 
 def gap_lines(axes: Axes, points: pd.DataFrame) -> None:
-    """The identity line and, thin and labelled, lines of constant gap."""
+    """The identity line, and thin labelled lines of constant gap."""
     axes.axline((0, 0), slope=1, color=GREY, linewidth=1.2, zorder=1)
     steps = MaxNLocator(4).tick_values(0, max(float(points["gap"].max()), 1))
     (low, high), (bottom, upper) = axes.get_xlim(), axes.get_ylim()
@@ -58,7 +58,7 @@ def gap_lines(axes: Axes, points: pd.DataFrame) -> None:
         if end > low and end + gap > bottom:
             label = axes.annotate(f"gap {gap:g}", (end, end + gap), xytext=(2, 0), textcoords="offset points")
             label.set(fontsize=7, color=GREY, va="center", annotation_clip=False)
-            if end < high:  # the line leaves through the upper side
+            if end < high:  # the line leaves through the top
                 label.set(position=(0, 2), va="bottom", ha="center")
 
 
@@ -72,15 +72,15 @@ def draw_points(axes: Axes, points: pd.DataFrame, labels: list[str], ticks: int)
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     locator = MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10])
     for side, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        # Set once: automatic ticks change while figures are arranged, and go beyond 100 percent.
+        # Fixed here: automatic ticks change during layout and exceed 100 percent.
         side.set_ticks([tick for tick in locator.tick_values(low, high) if max(low, 0) <= tick <= min(high, 100)])
     gap_lines(axes, points)
 
 
 def crowd(points: pd.DataFrame) -> pd.DataFrame:
-    """The models above the widest empty stretch of test accuracy, where that is a third of the range; else all.
+    """The models above the widest empty interval of test accuracy if it is at least a third of the range, else all.
 
-    Models without any robustness (Standard training) lie so far below all others that these would be a blot.
+    Models without any robustness (Standard training) lie so far below the rest that the others would shrink to a blot.
     """
     test = np.sort(points["test"].to_numpy())
     jumps = np.diff(test)
@@ -90,7 +90,7 @@ def crowd(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_accuracies(axes: Axes, ledger: Ledger, points: pd.DataFrame, labels: list[str]) -> None:
-    """Train against test accuracy; the crowded part enlarged in the corner where no gap is."""
+    """Train against test accuracy, with the crowded region enlarged in the empty corner."""
     draw_points(axes, points, labels, 7)
     axes.set(
         xlabel=f"{_numbers.kind(ledger)} accuracy on test images (%)",
@@ -100,7 +100,7 @@ def draw_accuracies(axes: Axes, ledger: Ledger, points: pd.DataFrame, labels: li
     enlarged = FEWEST_ENLARGED <= len(close) < len(points)
     if enlarged:
         ground = Rectangle((0.5, 0.02), 0.43, 0.41, transform=axes.transAxes, facecolor="white", alpha=0.85)
-        axes.add_patch(ground)  # keeps the lines of the panel away from the numbers of the enlargement
+        axes.add_patch(ground)  # keeps the panel's lines from crossing the inset's numbers
         inset = axes.inset_axes((0.56, 0.07, 0.36, 0.36))
         draw_points(inset, close, labels, 4)
         inset.tick_params(labelsize=7, length=2, pad=2)
@@ -117,9 +117,9 @@ def emptier_left(axes: Axes, points: pd.DataFrame) -> bool:
 
 
 def draw_typical_se(axes: Axes, ledger: Ledger, left: bool) -> None:
-    """A cross of +-1 standard error, with its numbers, in the upper left or the lower right corner.
+    """A cross of +-1 standard error, with its values, in the upper left or lower right corner.
 
-    Words alone where a cross would cover the models because the axes span only a few standard errors.
+    Text only if a cross would cover the models because the axes span only a few standard errors.
     """
     test, train = typical_se(ledger)
     wide, tall = np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())
@@ -141,7 +141,7 @@ def draw_typical_se(axes: Axes, ledger: Ledger, left: bool) -> None:
 
 
 def spread(values: np.ndarray, height: float = 0.6) -> np.ndarray:
-    """Vertical offsets that keep points with nearly equal values apart: (n,) within +-height / 2, no randomness."""
+    """Vertical offsets that separate points with nearly equal values: (n,) within +-height / 2, deterministic."""
     edges = np.linspace(values.min(), values.max() + 1e-9, 30)
     bins, offsets = np.digitize(values, edges), np.zeros(len(values))
     for members in (np.flatnonzero(bins == b) for b in np.unique(bins)):

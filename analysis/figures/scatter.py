@@ -21,10 +21,10 @@ CAPTION = (
     "({ceilings}). Typical standard error of a gap: {se} points (image sampling only). Logarithmic axes, where values "
     "span more than a factor of 30, say so."
 )
-ACROSS = (5, 4)  # panels in a row: as leave the fewest places empty
-LETTERS = 28  # in a line of a title
+ACROSS = (5, 4)  # panels per row: the choice that leaves fewer empty places is used
+LETTERS = 28  # characters per line of a title
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-SPAN = 30  # positive values spanning more than this factor get a logarithmic axis
+SPAN = 30  # positive values with max / min above this get a logarithmic axis
 OUTLYING = 20  # values of both signs spanning more than this many interquartile ranges get a symlog axis
 
 
@@ -43,7 +43,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 
 def scaling(values: np.ndarray) -> dict:
-    """Keyword arguments of `set_xscale` that fit the values: linear, log or symlog."""
+    """Keyword arguments of `set_xscale` that suit the values: linear, log or symlog."""
     if len(values) == 0:
         return {"value": "linear"}
     if values.min() > 0:
@@ -55,7 +55,7 @@ def scaling(values: np.ndarray) -> dict:
 
 
 def symlog_ticks(values: np.ndarray, linthresh: float) -> list[float]:
-    """0, and on each side that values reach at most two powers of ten beyond `linthresh`."""
+    """0, and on each side that has values, at most two powers of ten beyond `linthresh`."""
     ticks = [0.0]
     for sign, reach in ((-1, -values.min()), (1, values.max())):
         if reach > linthresh:
@@ -73,7 +73,7 @@ def power_of_ten(value: float, _: int | None = None) -> str:
 
 
 def set_scale(axes: Axes, values: np.ndarray) -> str:
-    """Scale and ticks of the horizontal axis of one panel; returns what to say about it."""
+    """Set the scale and ticks of a panel's horizontal axis; returns a note about it."""
     scale = scaling(values)
     axes.set_xscale(**scale)
     if scale["value"] == "log":
@@ -82,7 +82,7 @@ def set_scale(axes: Axes, values: np.ndarray) -> str:
         axes.set_xticks(symlog_ticks(values, scale["linthresh"]))
     if scale["value"] != "linear":
         axes.xaxis.set_major_formatter(FuncFormatter(power_of_ten))
-        axes.xaxis.set_minor_locator(NullLocator())  # hundreds of small ticks would take seconds and tell little
+        axes.xaxis.set_minor_locator(NullLocator())  # hundreds of minor ticks take seconds and add little
     else:
         constant = np.ptp(values) == 0
         axes.xaxis.set_major_locator(FixedLocator([float(values[0])]) if constant else MaxNLocator(4))
@@ -91,7 +91,7 @@ def set_scale(axes: Axes, values: np.ndarray) -> str:
 
 
 def why_missing(ledger: Ledger, column: str) -> str:
-    """The commonest reason that the measurements of a column give for having no value."""
+    """The most common reason given for missing values of a column."""
     name = column.removesuffix(".adv")
     variants = [variant for variant, suffix in VARIANTS.items() if name + suffix == column]
     rows = ledger.measures[(ledger.measures["measure"] == name) & ledger.measures["variant"].isin(variants)]
@@ -100,7 +100,7 @@ def why_missing(ledger: Ledger, column: str) -> str:
 
 
 def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, labels: list[str]) -> None:
-    """One measure."""
+    """Draw one measure."""
     tau, total = _numbers.pooled(ledger).loc[column], len(_numbers.models(ledger))
     title = f"τ = {with_interval(tau['estimate'], tau['low'], tau['high'])}"
     name = broken(measure_label(column, ledger.columns), LETTERS)
@@ -120,14 +120,14 @@ def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, la
 
 @styled
 def draw(ledger: Ledger) -> Figure:
-    """A panel for each measure column, strongest pooled tau first."""
+    """One panel per measure column, strongest pooled tau first."""
     points, labels, measures = data(ledger), list(_numbers.groups(ledger)), list(_numbers.pooled(ledger).index)
     if not measures:
         return empty("this ledger holds no measures")
     across = min(len(measures), min(ACROSS, key=lambda across: -len(measures) % across))
     down = -(-len(measures) // across)
     figure = Figure(figsize=(max(2.35 * across, 5.5), 2.2 * down + 0.5), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False)  # shared axes would take time with the square of the panels
+    panels = figure.subplots(down, across, squeeze=False)  # shared axes take time quadratic in the panels
     low, high = (points["gap"].min(), points["gap"].max()) if len(points) else (0.0, 1.0)
     margin = 0.05 * (high - low) or 1
     for place, axes in enumerate(panels.flat):

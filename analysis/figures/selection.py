@@ -1,4 +1,4 @@
-"""Robust accuracy lost by picking a model, or the checkpoint of a run, by each measure."""
+"""Regret in robust accuracy when each measure picks a model, or the checkpoint of a run."""
 
 from typing import Any
 
@@ -34,13 +34,13 @@ CHOICES = {"model": "the model", "checkpoint": "the checkpoint of a run"}
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
-    """One row per mark or line: measure (or way of picking), choice, direction, estimate, low, high, n, undefined."""
+    """One row per mark or line: measure (or other selector), choice, direction, estimate, low, high, n, undefined."""
     table = _statistics.table(ledger, "selection")
     return table[table["statistic"] == "regret"].drop(columns="statistic").reset_index(drop=True)
 
 
 def draw_choice(axes: Axes, ledger: Ledger, part: pd.DataFrame, choice: str) -> None:
-    """Regret of every measure at one kind of choice, between the lines of picking without one."""
+    """Regret of every measure for one kind of choice, with lines for selection without a measure."""
     axes.set_title(f"picking {CHOICES[choice]}")
     if part["estimate"].isna().all():
         say(axes, "nothing to choose from:\nno run has two checkpoints,\nor too few configurations", top=True)
@@ -57,7 +57,7 @@ def draw_choice(axes: Axes, ledger: Ledger, part: pd.DataFrame, choice: str) -> 
 
 @styled
 def draw(ledger: Ledger) -> Figure:
-    """Left: picking a model. Right: picking the checkpoint of a run."""
+    """Left: picking a model. Right: picking a run's checkpoint."""
     table, measures = data(ledger), list(_numbers.pooled(ledger).index)
     if table.empty or not measures:
         return empty("no models, or no measures, to pick by")

@@ -1,4 +1,4 @@
-"""How often each measure orders two configurations wrongly when one setting changes, over environments."""
+"""Sign errors: how often each measure misorders two configurations when one setting changes, over environments."""
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,8 @@ NAMES = {"sign_error_mean": "mean", "sign_error_p90": "90th percentile", "sign_e
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
-    """One row per mark: measure, statistic, axis ('': all), estimate, low, high, n (environments that survive),
-    undefined (that do not), least (error of any of them), min_ess."""
+    """One row per mark: measure, statistic, axis ('': all), estimate, low, high, n (surviving environments), undefined
+    (dropped environments), least (smallest error of any), min_ess."""
     table = _statistics.table(ledger, "sign_errors")
     table = table[table["statistic"].isin(LOOKS)]
     single = _statistics.table(ledger, "environments")
@@ -38,7 +38,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 
 def survivors(part: pd.DataFrame) -> tuple[int, int]:
-    """(environments that survive for the measure that has most of them, all environments)."""
+    """(largest number of surviving environments of any measure, number of all environments)."""
     whole = part["n"] + part["undefined"]
     return (int(part["n"].max()), int(whole.max())) if len(part) else (0, 0)
 
@@ -63,7 +63,7 @@ def draw_panel(axes: Axes, ledger: Ledger, part: pd.DataFrame, what: str) -> Non
 
 @styled
 def draw(ledger: Ledger) -> Figure:
-    """A panel for all axes together and one for each; a row for each measure."""
+    """One panel for all axes together and one per axis; one row per measure."""
     marks, measures = data(ledger), list(_numbers.pooled(ledger).index)
     if marks.empty or not measures:
         return empty("this study has no axes, or no measures: no pair of configurations to order")

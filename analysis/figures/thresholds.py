@@ -1,4 +1,4 @@
-"""tau of each measure among the models with a training loss of at most c, as c rises, over all and per defense."""
+"""tau of each measure among models with training loss at most c, as a function of c, overall and per defense."""
 
 import numpy as np
 import pandas as pd
@@ -23,12 +23,12 @@ CAPTION = (
     "varies there is the black line alone. Broken lines: noise ceilings of τ over all models ({ceilings})."
 )
 ACROSS = 6
-LETTERS = 27  # in a line of a title
-LABELLED = (0.2, 0.6, 1.0)  # shares of the models
+LETTERS = 27  # characters per line of a title
+LABELLED = (0.2, 0.6, 1.0)  # fractions of the models
 
 
 def data(ledger: Ledger) -> pd.DataFrame:
-    """The rows of the table of thresholds, measures in the order of the panels."""
+    """The rows of the thresholds table, measures in the order of the panels."""
     table = _statistics.table(ledger, "thresholds")
     place = {measure: number for number, measure in enumerate(_numbers.pooled(ledger).index)}
     kept = table[table["measure"].isin(place)]
@@ -36,7 +36,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
 
 
 def draw_panel(axes: Axes, ledger: Ledger, rows: pd.DataFrame, values: list[str]) -> None:
-    """One measure: the curve of all models with its band, and one for each value of the axis."""
+    """One measure: the curve over all models with its band, and one curve per value of the axis."""
     if rows["estimate"].isna().all():
         say(axes, "no defined value\n(constant, or\nmissing everywhere)", 7)
         return
@@ -51,13 +51,13 @@ def draw_panel(axes: Axes, ledger: Ledger, rows: pd.DataFrame, values: list[str]
 
 
 def labelled_cuts(rows: pd.DataFrame) -> pd.DataFrame:
-    """The cuts that are labelled, by quantile: threshold, and n of the measure that the most models have."""
+    """The labelled cuts by quantile: threshold, and n of the measure known for the most models."""
     whole = rows[rows["value"] == ""].groupby("quantile").agg({"threshold": "first", "n": "max"})
     return whole[whole.index.isin(LABELLED)] if whole.index.isin(LABELLED).any() else whole.tail(1)
 
 
 def heading(name: str, rows: pd.DataFrame, cuts: pd.DataFrame) -> str:
-    """The measure's name over its panel, and its own n at the labelled cuts where they are not those of the labels."""
+    """The measure's name above its panel, with its own n at the labelled cuts if these differ from the labels'."""
     n = rows[rows["value"] == ""].set_index("quantile").loc[cuts.index, "n"]
     told = "" if n.equals(cuts["n"]) else f"\nn = {', '.join(f'{number:.0f}' for number in n)}"
     return plain(broken(name, LETTERS)) + told
@@ -65,7 +65,7 @@ def heading(name: str, rows: pd.DataFrame, cuts: pd.DataFrame) -> str:
 
 @styled
 def draw(ledger: Ledger) -> Figure:
-    """A panel for each measure column, strongest pooled tau first."""
+    """One panel per measure column, strongest pooled tau first."""
     rows = data(ledger)
     if rows.empty:
         return empty("no models with a measure and a training loss to sweep over")
@@ -77,7 +77,7 @@ def draw(ledger: Ledger) -> Figure:
     figure = Figure(figsize=(max(1.85 * across, 5.5), 1.45 * down + 1.3), layout="constrained")
     cuts = labelled_cuts(rows)
     labels = [f"{share:.0%}\nc = {cut.threshold:.3g}\nn = {cut.n:.0f}" for share, cut in cuts.iterrows()]
-    panels = figure.subplots(down, across, squeeze=False)  # shared axes would take time with the square of the panels
+    panels = figure.subplots(down, across, squeeze=False)  # shared axes take time quadratic in the panels
     for place, (measure, axes) in enumerate(zip(measures, panels.flat, strict=False)):
         axes.set(ylim=(-1.05, 1.05), xlim=(0, 1.05), yticks=[-1, 0, 1])
         axes.set_xticks(cuts.index, labels, fontsize=6.5)

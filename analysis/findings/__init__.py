@@ -1,1 +1,1 @@
-"""What a study found: numbers picked from its statistics, and sentences made of them."""
+"""What a study found: numbers selected from its statistics, and sentences made from them."""

@@ -1,4 +1,4 @@
-"""What stands beside the measures, in sentences: baselines, controls, the best measure against others, and groups."""
+"""Sentences about baselines, controls, comparisons of the best measure, and groups of measures."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ MEANT = {
 
 
 def check_sentences(claims: pd.DataFrame) -> list[str]:
-    """Whether the controls have the verdicts that they must have. claims: with the column `kind`."""
+    """Whether the controls got the verdicts expected of them. claims: with the column `kind`."""
     rows = claims[claims["kind"] == CONTROL]
     told = []
     for name, verdict in zip(rows["measure"], rows["verdict"], strict=True):
@@ -36,7 +36,7 @@ def check_sentences(claims: pd.DataFrame) -> list[str]:
 
 
 def numbers(found: dict) -> str:
-    """Estimate with its interval; None is a number that is not known."""
+    """An estimate with its interval; None stands for an unknown number."""
     return with_interval(*(math.nan if found[end] is None else found[end] for end in ("estimate", "low", "high")))
 
 
@@ -99,7 +99,7 @@ def about_groups(groups: Sequence[Sequence[str]], named: Callable[[str], str]) -
 
 
 def beside_sentences(beside: dict, named: Callable[[str], str]) -> Iterator[str]:
-    """beside: that part of `analysis.findings.numbers.find`; named: how a measure column is written."""
+    """beside: that part of `analysis.findings.numbers.find`; named: formats the name of a measure column."""
     yield from about_baselines(beside)
     yield from about_comparisons(beside["compared"], named)
     yield from about_groups(beside["groups"], named)

@@ -1,4 +1,4 @@
-"""The numbers behind the report's sentences, picked from a ledger and its correlations."""
+"""Numbers behind the report's sentences, taken from a ledger and its correlations."""
 
 import math
 
@@ -13,30 +13,31 @@ from robustgap.analysis.models.flags import ALL, left_out
 from robustgap.analysis.ranks.bootstrap import LEVEL
 from robustgap.analysis.verdicts.claims import SIGN_DEPENDS
 
-# Half of unrelated cells agree with tau by chance: fewer than 6 independent ones agree all too often (2 * 0.5^5 > 5 %).
+# Half of unrelated cells agree with tau by chance: with fewer than 6 independent ones, unanimity is too likely (2 *
+# 0.5^5 > 5 %).
 FEWEST_CELL_GROUPS = 6
-STANDARD = "Standard"  # the defense that does not train on adversarial examples
+STANDARD = "Standard"  # the defense without adversarial training
 
 
 def side(low: float, high: float) -> int:
-    """+1 (-1) where the interval lies wholly above (below) 0, else 0."""
+    """+1 (-1) if the interval lies wholly above (below) 0, else 0."""
     return int(low > 0) - int(high < 0)
 
 
 def record(row: pd.Series) -> dict:
-    """Estimate, low, high, n and undefined of a row of correlations, None where a number is not defined."""
+    """Estimate, low, high, n and undefined of a row of correlations; None for undefined numbers."""
     numbers = {name: float(row[name]) for name in ("estimate", "low", "high")}
     return {name: None if math.isnan(value) else value for name, value in numbers.items()} | {"n": int(row["n"])}
 
 
 def resolved(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose interval excludes 0, the largest correlation first."""
+    """The rows whose interval excludes 0, largest correlation first."""
     kept = rows[(rows["low"] > 0) | (rows["high"] < 0)]
     return kept.loc[kept["estimate"].abs().sort_values(ascending=False, kind="stable").index]
 
 
 def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
-    """How many models were planned, analysed, lost and flagged; two checkpoints that are the same are one model."""
+    """Number of models planned, analysed, lost and flagged; two identical checkpoints are one model."""
     status = ledger.distinct["status"].value_counts()
     flags = pd.Series([flag for text in table["flags"] for flag in split_flags(text)], dtype=str).value_counts()
     grid = table[in_grid(table, ledger.axes)]
@@ -53,7 +54,8 @@ def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
 
 
 def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
-    """The outcome: its range, and how many adversarially trained models have one above 2 of its standard errors."""
+    """The outcome: its range, and how many adversarially trained models have an outcome above 2 of its standard
+    errors."""
     values = table[ledger.outcome].dropna()
     if values.empty:
         return {"n": 0}
@@ -65,22 +67,22 @@ def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
 
 
 def sign_changes(claims: pd.DataFrame) -> list[dict]:
-    """Measures whose verdict is that their sign depends on an axis, with the reason: intervals of single measures would
-    say so far more often than the rule of verdicts allows."""
+    """Measures with the verdict that their sign depends on an axis, with the reason: intervals of single measures would
+    suggest this far more often than the rule of verdicts allows."""
     rows = claims[claims["verdict"] == SIGN_DEPENDS]
     return rows[["measure", "axis", "reason"]].to_dict("records")
 
 
 def blocks(ledger: Ledger, table: pd.DataFrame) -> dict[str, int]:
-    """For each axis the independent groups of psi's cells: the distinct configurations without that axis."""
+    """Number of independent groups of psi's cells for each axis: the distinct configurations ignoring that axis."""
     grid = table[in_grid(table, ledger.axes)]
     others = {axis: [other for other in configuration(ledger.axes) if other != axis] for axis in ledger.axes}
     return {axis: len(np.unique(codes(grid, settings))) for axis, settings in others.items()}
 
 
 def held_fixed(found: pd.DataFrame, measure: str, sign: int, enough: list[str]) -> dict[str, list[str]]:
-    """Axes by where the interval of psi lies: on the side of tau, on the other side, or unresolved (it has 0, there is
-    none, or the axis is not among those with `enough` blocks)."""
+    """Axes by position of the interval of psi: same side of 0 as tau, opposite side, or unresolved (the interval
+    includes 0, is missing, or the axis is not among those with `enough` blocks)."""
     rows = found[(found["measure"] == measure) & (found["statistic"] == "psi") & (found["given_axis"] == "")]
     names = {sign: "same", -sign: "opposite", 0: "unresolved"}
     axes: dict[str, list[str]] = {"same": [], "opposite": [], "unresolved": []}
@@ -90,8 +92,8 @@ def held_fixed(found: pd.DataFrame, measure: str, sign: int, enough: list[str]) 
 
 
 def changed(found: pd.DataFrame, other: str) -> dict | None:
-    """How tau compares with a variant of it: the largest difference of estimates, and the measures whose interval
-    excludes 0 in tau but not, or on the other side, in the variant. None where the variant was not computed."""
+    """Comparison of tau with a variant: the largest difference of estimates, and the measures whose interval excludes 0
+    for tau but not for the variant, or on the other side. None if the variant was not computed."""
     taus = found.set_index("measure")
     first, second = (taus[taus["statistic"] == name] for name in ("tau", other))
     if second.empty:
@@ -107,8 +109,8 @@ def changed(found: pd.DataFrame, other: str) -> dict | None:
 
 
 def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict]:
-    """How tau changes without the models of each flag, and how many these are; without all of them where there are
-    several flags."""
+    """How tau changes without the models of each flag, and their number; with several flags, also without all of
+    them."""
     parts = left_out(table)
     asked = parts if len(parts) > 2 else {flag: rows for flag, rows in parts.items() if flag != ALL}
     both = {flag: (changed(found, f"tau_without_{flag}"), int(rows.sum())) for flag, rows in asked.items()}
@@ -116,7 +118,7 @@ def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict]:
 
 
 def spread(outcome: str, noise: pd.DataFrame) -> dict:
-    """Shares of the outcome's variance, ceilings of tau, and whether it is known what models share of their images."""
+    """Shares of the outcome's variance, ceilings of tau, and whether the models' shared image noise is known."""
     rows = noise[noise["measure"] == outcome]
     parts = {name: part.set_index("component") for name, part in rows.groupby("statistic")}
     told = {
@@ -134,15 +136,15 @@ def of_measures(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def standing(found: pd.DataFrame, beside: Beside) -> dict:
-    """tau of the baselines, and what of them is not known."""
+    """tau of the baselines, and which baselines are unknown."""
     taus = found[found["statistic"] == "tau"].set_index("measure")
     known = [name for name, kind in beside.kinds.items() if kind == BASELINE]
     return {"tau": {name: record(taus.loc[name]) for name in known}, "absent": beside.absent}
 
 
 def compared(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict | None:
-    """The measure with the largest |tau| against each other one and each baseline: difference with its family-wise
-    interval, and the side of 0 on which that lies; the group of the best. None without two to compare."""
+    """The measure with the largest |tau| against each other measure and each baseline: difference with its family-wise
+    interval, and on which side of 0 that lies; the best measure's group. None with fewer than two."""
     rows = comparisons[comparisons["undefined"] == 0]
     if rows.empty:
         return None
@@ -155,7 +157,7 @@ def compared(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict | None:
 
 
 def alike(claims: pd.DataFrame) -> list[list[str]]:
-    """Groups of measures that order the models alike, the one that a group is named after first."""
+    """Groups of measures that order the models alike, the one that names the group first."""
     rows = claims[claims["group"] != ""]
     return [
         [str(name), *(one for one in part["measure"] if one != name)]
@@ -173,10 +175,10 @@ def find(
     claims: pd.DataFrame,
     comparisons: pd.DataFrame,
 ) -> dict:
-    """The numbers behind the report's sentences, fit for JSON (None instead of NaN).
+    """The numbers behind the report's sentences, ready for JSON (None instead of NaN).
 
-    beside: its models with baselines and controls; found: their correlations; summary: its summary table; noise,
-    claims, comparisons: as analysis.statistics.noise and analysis.verdicts.judged have them.
+    beside: the ledger's models with baselines and controls; found: their correlations; summary: its summary table;
+    noise, claims, comparisons: as returned by analysis.statistics.noise and analysis.verdicts.judged.
     """
     table, about = beside.table, standing(found, beside)
     groups = alike(claims)

@@ -1,10 +1,10 @@
-"""What a study found, in sentences made from numbers (analysis.findings.numbers) that claim no more than intervals bear
-out.
+"""Findings of a study in sentences, made from numbers (analysis.findings.numbers); none claims more than its intervals
+support.
 
-A statement about one measure rests on the single interval of that measure; that it is not corrected for the number of
-measures looked at is said where measures are compared. Each sentence says which kind of interval it holds. That a sign
-depends on a setting is said only where the verdict (analysis.verdicts.claims) says so: there, single intervals would be
-looked at for every measure, axis and value.
+A statement about one measure rests on that measure's single interval; where measures are compared, the text says that
+it is not corrected for the number of measures. Each sentence names the kind of its interval. That a sign depends on a
+setting is stated only if the verdict (analysis.verdicts.claims) says so: judging it by single intervals would mean
+looking at every measure, axis and value.
 """
 
 import math
@@ -15,7 +15,7 @@ from robustgap.analysis.labels import measure_label, minus, with_interval
 from robustgap.analysis.models.flags import words as flag_words
 from robustgap.analysis.words import ATTACKS, CEILINGS, COMPONENTS
 
-MOST = 5  # things named one by one in a sentence
+MOST = 5  # items listed individually in a sentence
 
 
 def count(number: int, word: str) -> str:
@@ -31,12 +31,12 @@ def listed(words: list[str], most: int = MOST) -> str:
 
 
 def number(found: dict) -> str:
-    """'−0.52 [−0.68, −0.31]'; None is a number that is not known."""
+    """'−0.52 [−0.68, −0.31]'; None stands for an unknown number."""
     return with_interval(*(math.nan if found[end] is None else found[end] for end in ("estimate", "low", "high")))
 
 
 def measures(found: dict, columns: Iterable[str]) -> str:
-    """Measure columns, listed as figures name them."""
+    """Measure columns as a list, labelled as in figures."""
     return listed([measure_label(column, found["columns"]) for column in columns])
 
 
@@ -53,7 +53,7 @@ def outcome_words(outcome: str) -> str:
 
 
 def about_models(found: dict) -> Iterator[str]:
-    """Who was analysed, and who was not."""
+    """Which models were analysed, and which were not."""
     sample = found["sample"]
     of = f" of {count(sample['configurations'], 'configuration')}" if sample["configurations"] else ""
     yield f"{count(sample['models'], 'model')}{of} are analysed, of {sample['planned']:,} planned."
@@ -72,7 +72,7 @@ def about_models(found: dict) -> Iterator[str]:
 
 
 def about_gap(found: dict) -> Iterator[str]:
-    """How large the outcome is, and how clear of the sampling error of its images."""
+    """Size of the outcome, relative to the sampling error of its images."""
     gap = found["gap"]
     if not gap["n"]:
         yield f"No model has a {outcome_words(found['outcome'])}; nothing can be said about measures."
@@ -89,7 +89,7 @@ def about_gap(found: dict) -> Iterator[str]:
 
 
 def about_noise(found: dict) -> Iterator[str]:
-    """What the spread of the outcome is made of, and how high noise lets tau rise."""
+    """Components of the outcome's variance, and the resulting noise ceilings of tau."""
     share, ceiling = found["noise"]["share"], found["noise"]["ceiling"]
     if known := {name: words for name, (words, _) in COMPONENTS.items() if name in share}:
         parts = listed([f"{percent(share[name]['estimate'])} {words}" for name, words in known.items()], len(known))
@@ -105,7 +105,7 @@ def about_noise(found: dict) -> Iterator[str]:
 
 
 def about_strength(found: dict) -> Iterator[str]:
-    """Which correlations with the gap are clear of 0, and which claims about signs hold."""
+    """Which correlations with the gap exclude 0, and which claimed signs hold."""
     many, strongest, level = found["measures"], found["strongest"], found["level"]
     if not many or not found["gap"]["n"]:
         return
@@ -138,7 +138,7 @@ def about_strength(found: dict) -> Iterator[str]:
 
 
 def about_settings(found: dict) -> Iterator[str]:
-    """What is left of the strong correlations when one setting varies and all else is held fixed."""
+    """Which strong correlations persist when one setting varies and all others are held fixed."""
     if not found["axes"]:
         return
     nowhere = [one["measure"] for one in found["strongest"] if not one["psi"]["same"]]
@@ -166,7 +166,7 @@ def about_settings(found: dict) -> Iterator[str]:
 
 
 def about_values(found: dict) -> Iterator[str]:
-    """Measures that work under one value of an axis and fail under another, by their verdicts."""
+    """Measures that work for one value of an axis and fail for another, according to their verdicts."""
     for one in found["sign_changes"]:
         yield (
             f"{measures(found, [one['measure']])}: the sign of its relation with the gap depends on {one['axis']}."
@@ -196,13 +196,13 @@ def about_checks(found: dict) -> Iterator[str]:
 
 
 def about_beside(found: dict) -> Iterator[str]:
-    """Baselines, the best measure against others, groups of measures, and the study's own check."""
+    """Baselines, comparisons of the best measure, groups of measures, and the study's self-check."""
     if found["gap"]["n"]:
         yield from beside_sentences(found["beside"], lambda column: measures(found, [column]))
 
 
 def sentences(found: dict) -> list[str]:
-    """The findings of a study in words. found: the dictionary of `analysis.findings.numbers.find` (or
+    """The findings of a study as sentences. found: the dictionary of `analysis.findings.numbers.find` (or
     findings.json)."""
     parts = [about_models, about_gap, about_noise, about_strength, about_beside, about_settings, about_values]
     return [sentence for part in (*parts, about_checks) for sentence in part(found)]

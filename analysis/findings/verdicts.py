@@ -1,4 +1,4 @@
-"""Verdicts in sentences: how many of each, and which part of the rule was missing where nothing could be told."""
+"""Verdicts in sentences: counts per verdict, and which part of the rule failed for unresolved measures."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ WORDS = {
     PROXY: ("is a proxy of the settings", "are proxies of the settings"),
     UNRESOLVED: ("is unresolved", "are unresolved"),
 }
-LACKS = {  # what keeps a measure unresolved, in the order of the rule
+LACKS = {  # why a measure is unresolved, in the order of the rule
     "tau": "no τ (constant, or without values)",
     "few": "values in too few configurations for a family-wise interval of τ",
     "zero": "a family-wise interval of τ that includes 0",
@@ -28,11 +28,11 @@ LACKS = {  # what keeps a measure unresolved, in the order of the rule
     "increment_trees": "τ clear of 0 and an increment clearly above 0 by ridge regression, but not by boosted trees",
     "turned": "τ clear of 0, but the other sign beyond the settings",
 }
-TELLING = 0.1  # in R2: the increment that a larger study is to tell from 0
+TELLING = 0.1  # in R2: an increment that a larger study should be able to tell from 0
 
 
 def verdict_sentence(claims: pd.DataFrame, names: Sequence[str]) -> str:
-    """'Of 24 measure columns, 2 replicate (a, b); 22 are unresolved.'; names: of the rows of claims."""
+    """'Of 24 measure columns, 2 replicate (a, b); 22 are unresolved.'; names: labels of the rows of claims."""
     found = pd.Series(names, dtype=object).groupby(claims["verdict"].to_numpy()).agg(list)
     told = []
     for verdict, words in WORDS.items():
@@ -45,8 +45,8 @@ def verdict_sentence(claims: pd.DataFrame, names: Sequence[str]) -> str:
 
 
 def without_sentence(claims: pd.DataFrame, names: Sequence[str], without: dict | None) -> str:
-    """The same sentence about the verdicts without flagged models; '' where none is flagged. without: the findings
-    about the others."""
+    """The same sentence for the verdicts without flagged models; '' if none is flagged. without: the findings about the
+    remaining models."""
     if without is None or claims.empty:
         return ""
     own, other = (claims[name] + claims[name.replace("verdict", "axis")] for name in ("verdict", UNFLAGGED))
@@ -57,7 +57,7 @@ def without_sentence(claims: pd.DataFrame, names: Sequence[str], without: dict |
 
 
 def removal_sentence(claims: pd.DataFrame) -> str:
-    """How many verdicts hang on one configuration, or one run; '' where that was not asked for."""
+    """How many verdicts depend on one configuration or one run; '' if that was not computed."""
     rows = claims[claims["left_out"].notna()]
     if rows.empty:
         return ""
@@ -89,7 +89,8 @@ def lacking(claims: pd.DataFrame) -> pd.Series:
 
 
 def why_unresolved(claims: pd.DataFrame) -> list[str]:
-    """Why measures are unresolved, by part of the rule, and what a study would need to resolve them; [] without any."""
+    """Why measures are unresolved, by part of the rule, and what a study would need to resolve them; [] if none is
+    unresolved."""
     lacks = lacking(claims)
     if lacks.empty:
         return []

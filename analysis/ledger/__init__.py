@@ -1,8 +1,8 @@
-"""The ledger of a study: the three tidy tables from which every statistic and figure is made.
+"""The ledger of a study: the three tidy tables from which every statistic and figure is computed.
 
-A ledger is a folder with `runs.parquet` (one row per model, whatever became of it), `outcomes.parquet` (one row per
-model, split and attack), `measures.parquet` (one row per model, measure and variant), `catalogue.json` (what each
-measure is, and the sign its paper claims for its relation with the gap) and `study.json` (the study's settings).
+A ledger is a folder with `runs.parquet` (one row per model, whatever its status), `outcomes.parquet` (one row per
+model, split and attack), `measures.parquet` (one row per model, measure and variant), `catalogue.json` (a description
+of each measure, with the sign its paper claims for its relation with the gap) and `study.json` (the study's settings).
 """
 
 import json
@@ -26,15 +26,15 @@ from robustgap.analysis.files import (
 
 NA = "NA"  # a setting that does not apply; it matches only itself
 CHECKPOINT = "checkpoint"  # the checkpoint rule: an axis when it varies, but never part of a configuration
-RULES = ("last", "best")  # its values, and what one model that is both has instead (analysis.models.checkpoints)
+RULES = ("last", "best")  # its values; one model that is both has BOTH (analysis.models.checkpoints)
 BOTH = "both"
 BEST_IS_LAST = "best_is_last"  # flag of a run whose two checkpoints are the same weights
 ROBUST_FLOOR = "robust_floor"  # flag of a model whose robust accuracy is at or below chance
 ATTACKS = ("clean", "fgsm", "pgd10")
-# columns of runs, not in every ledger: what computed the training, and the digest of the model's weights
+# optional columns of runs: the arithmetic of the training, and the digest of the model's weights
 MADE = ("arithmetic", "weights_sha256")
-VALIDATED = {"val_clean": "val_clean", "val_pgd10": "val_robust"}  # column of runs, not in every ledger: of a log
-TRAIN_LOSS = "train_loss"  # column of runs and of a log, not in every ledger: what the defense minimises, epoch's mean
+VALIDATED = {"val_clean": "val_clean", "val_pgd10": "val_robust"}  # column of a log: optional column of runs
+TRAIN_LOSS = "train_loss"  # optional column of runs and of a log: the defense's training objective, mean over the epoch
 VARIANTS = {"clean": "", "none": "", "adversarial": ".adv"}  # suffix of a measure's column
 NO_CLAIM: dict = {"family": "", "needs": [], "variants": [], "expects": {}, "paper": "", "formula": "", "summary": ""}
 COLUMN_TEXT = {
@@ -49,7 +49,7 @@ KEYS = {"runs": ["model"], "outcomes": ["model", "split", "attack"], "measures":
 
 
 def text(value: object) -> str:
-    """A setting as the text under which it is compared: True -> 'true', 32 -> '32', 0.5 -> '0.5', None -> 'NA'."""
+    """A setting as text, by which settings are compared: True -> 'true', 32 -> '32', 0.5 -> '0.5', None -> 'NA'."""
     if value is None:
         return NA
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
@@ -80,8 +80,8 @@ class Ledger:
     def load(cls, path: str | Path) -> "Ledger":
         """Read and check the ledger in folder `path`.
 
-        Raises FileNotFoundError or ValueError, naming the file, for a missing, truncated or malformed one, which is
-        moved aside where the ledger is a study's own, so that the workflow makes it anew.
+        Raises FileNotFoundError or ValueError, naming the file, if one is missing, truncated or malformed. A damaged
+        file of a study's own ledger is moved aside, so that the workflow makes it again.
         """
         folder = Path(path)
         if not folder.is_dir():
@@ -98,7 +98,7 @@ class Ledger:
         return ledger
 
     def check(self) -> None:
-        """Raise ValueError when an axis has no column, a key is repeated, or a row is about an unknown model."""
+        """Raise ValueError if an axis has no column, a key is repeated, or a row refers to an unknown model."""
         require_columns(self.runs, self.study["axes"], self.path / "runs.parquet")
         known = {f"gap_{attack}{rest}" for attack in (*ATTACKS, *self.outcomes["attack"]) for rest in ("", "_rest")}
         if self.outcome not in known:
@@ -120,40 +120,40 @@ class Ledger:
 
     @property
     def outcome(self) -> str:
-        """Column of `models()` that the study explains: 'gap_pgd10' unless its configuration says otherwise."""
+        """Column of `models()` that the study explains: 'gap_pgd10' by default."""
         return self.study["study"].get("analysis", {}).get("outcome", "gap_pgd10")
 
     @property
     def draws(self) -> int:
-        """Bootstrap draws asked for by the study (2,000 unless it says otherwise)."""
+        """Number of bootstrap draws set by the study (default 2,000)."""
         return int(self.study["study"].get("analysis", {}).get("draws", 2000))
 
     @property
     def slow_draws(self) -> int:
-        """Bootstrap draws of the statistics that take long (200 unless the study says otherwise)."""
+        """Number of bootstrap draws for slow statistics (default 200)."""
         return int(self.study["study"].get("analysis", {}).get("slow_draws", 200))
 
     @property
     def removals(self) -> bool:
-        """Whether the study asks what its verdicts rest on (yes, unless it says otherwise)."""
+        """Whether the study checks what its verdicts rest on (default: yes)."""
         return bool(self.study["study"].get("analysis", {}).get("removals", True))
 
     @property
     def min_ess(self) -> float | None:
-        """Least effective sample size of an environment of sign errors, where the study names one."""
+        """Minimum effective sample size of an environment for sign errors, if the study sets one."""
         return self.study["study"].get("analysis", {}).get("min_ess")
 
     @cached_property
     def axes(self) -> list[str]:
-        """Study axes in their order, then 'checkpoint' when the checkpoint rule varies."""
+        """The study's axes in order, then 'checkpoint' if the checkpoint rule varies."""
         varies = len(set(self.runs[CHECKPOINT]) - {NA}) > 1
         declared = [axis for axis in self.study["axes"] if axis != CHECKPOINT]
         return declared + [CHECKPOINT] * varies
 
     @cached_property
     def distinct(self) -> pd.DataFrame:
-        """`runs` with one row where both checkpoints of a finished run are the same weights (flag BEST_IS_LAST): that
-        of `last`, unless only `best` came to its end, with the checkpoint rule BOTH."""
+        """`runs` with a single row for a finished run whose two checkpoints have the same weights (flag BEST_IS_LAST):
+        the row of `last`, unless only `best` finished, with the checkpoint rule BOTH."""
         flagged = self.runs["flags"].map(lambda flags: BEST_IS_LAST in split_flags(flags)).astype(bool)
         pairs = self.runs[flagged & self.runs[CHECKPOINT].isin(RULES)]
         finished = pairs.loc[pairs["status"] == "finished", "run"]
@@ -165,7 +165,7 @@ class Ledger:
         return found
 
     def values(self, axis: str) -> list[str]:
-        """The values of an axis that occur, in the study's order (values it does not list come last, sorted)."""
+        """The values of an axis that occur, in the study's order (unlisted values last, sorted)."""
         settings = self.study["study"]
         listed = settings.get("checkpoints", []) if axis == CHECKPOINT else settings.get("axes", {}).get(axis, [])
         order = [text(value) for value in listed]
@@ -184,7 +184,7 @@ class Ledger:
         return [pair.measure + VARIANTS[pair.variant] for pair in ranked]
 
     def entry(self, column: str) -> dict:
-        """Catalogue entry of a measure column; one without claims for a measure the catalogue does not know."""
+        """Catalogue entry of a measure column; an entry without claims if the catalogue does not list the measure."""
         return {**NO_CLAIM, **self.catalogue.get(column.removesuffix(".adv"), {})}
 
     def expects(self, column: str) -> int | None:
@@ -195,15 +195,15 @@ class Ledger:
         return claims.get("clean", claims.get("none"))
 
     def models(self, split: str = "train") -> pd.DataFrame:
-        """One row per model that has outcomes and did not collapse: the wide table behind statistics and figures.
-        Where the best checkpoint of a run is its last, that is one model, named as `last`, with the rule BOTH.
+        """One row per model that has outcomes and did not collapse: the wide table behind statistics and figures. A run
+        whose best checkpoint is its last gives one model, with the id of `last` and the rule BOTH.
 
         Columns: model, run, checkpoint, seed, source, every setting (text), flags (of the run and of its outcomes),
         then in percent ATTACK_train and ATTACK_test, and in percentage points gap_ATTACK = train - test, se_gap_ATTACK
         (image sampling only) and gap_ATTACK_rest, se_gap_ATTACK_rest (train part on the images disjoint from
-        measure_images) for ATTACK in clean, fgsm, pgd10; then one column per measure, NaN where undefined. Where the
-        ledger has validation accuracies, clean_val and pgd10_val too, in percent; `train_loss` too, where it has that.
-        `split` ('train' or 'train_rest') says on which training images ATTACK_train and gap_ATTACK are computed.
+        measure_images) for ATTACK in clean, fgsm, pgd10; then one column per measure, NaN where undefined; and, if the
+        ledger has them, validation accuracies clean_val and pgd10_val, in percent, and `train_loss`. `split` ('train'
+        or 'train_rest') selects the training images for ATTACK_train and gap_ATTACK.
         """
         finished = self.distinct[self.distinct["status"] == "finished"]
         table = finished.drop(columns=["status", "reason"]).set_index("model")

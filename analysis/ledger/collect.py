@@ -1,4 +1,4 @@
-"""From the results of a study to its ledger: every planned model is listed, whatever became of it."""
+"""Builds the ledger from a study's results: one row for every planned model, whatever its status."""
 
 import datetime
 import importlib.metadata
@@ -15,18 +15,18 @@ from robustgap.analysis.ledger.measure_csv import read_measures
 from robustgap.analysis.ledger.origins import arithmetic, flag_other_arithmetic, trainings
 
 BITS = ["bits", "index_sha"]
-LOOKED_AT = {"last": "epochs", "best": "best_epoch"}  # which number of run.json is the epoch of a checkpoint
-LOGGED = {**VALIDATED, TRAIN_LOSS: TRAIN_LOSS}  # columns of runs, by what a log calls them
+LOOKED_AT = {"last": "epochs", "best": "best_epoch"}  # the key of run.json that holds a checkpoint's epoch
+LOGGED = {**VALIDATED, TRAIN_LOSS: TRAIN_LOSS}  # columns of runs by their column in a log
 READ = [*COLUMNS["outcomes"], *BITS, "reason"]
-# Settings that the tables of a study without runs of its own still have (NA unless the model's entry tells).
+# Settings listed even for a study without runs of its own (NA unless the model's entry has a value).
 FEWEST_SETTINGS = ("data", "architecture", "defense", "norm", "eps")
 
 
 def logged(log: Path, epoch: int) -> dict[str, float]:
-    """Of an epoch, accuracy on the validation images, clean and under PGD-10, as fractions, and the training loss; {}
-    without a log.
+    """Accuracy on validation images, clean and under PGD-10, as fractions, and training loss after an epoch; {} if
+    there is no log.
 
-    Raises ValueError, naming the file, when it does not hold them.
+    Raises ValueError naming the file if it does not contain them.
     """
     if not log.is_file():
         return {}
@@ -39,7 +39,7 @@ def logged(log: Path, epoch: int) -> dict[str, float]:
 
 
 def grid_row(entry: dict, plan: dict, results: Path) -> dict:
-    """What is known about one checkpoint of a run: its settings, and its run.json where training came to an end."""
+    """What is known about one checkpoint of a run: its settings and, if training finished, its run.json."""
     run = entry["run"]
     settings = {key: text(value) for key, value in plan["runs"][run]["settings"].items()}
     row = {"run": run, "checkpoint": entry["checkpoint"], "source": "grid", **settings}
@@ -52,7 +52,7 @@ def grid_row(entry: dict, plan: dict, results: Path) -> dict:
     if record["status"] not in ("finished", "collapsed"):
         raise ValueError(f"{path}: found status {record['status']!r}, wanted finished or collapsed")
     done = {key: record[key] for key in ("status", "reason", "seconds", "device")}
-    # The column `epochs` tells how many were trained, unless the number of epochs is an axis of the study.
+    # The column `epochs` holds the number trained, unless the number of epochs is an axis of the study.
     epochs = settings["epochs"] if "epochs" in plan["axes"] else text(record["epochs"])
     judged = logged(path.with_name("log.csv"), record.get(LOOKED_AT[entry["checkpoint"]], record["epochs"]))
     made = {
@@ -63,25 +63,25 @@ def grid_row(entry: dict, plan: dict, results: Path) -> dict:
 
 
 def train_again(entry: dict, plan: dict, results: Path) -> None:
-    """Remove what keeps the workflow from training a damaged run again: the manifest of its batch, and the outcomes of
-    its chunk, without which nothing would miss that. What is whole is cached beside them."""
+    """Remove the files that keep the workflow from training a damaged run again: the manifest of its batch, and the
+    outcomes of its chunk, since nothing would request the manifest otherwise. Intact results stay in their caches."""
     for made in (f"runs/{plan['runs'][entry['run']]['batch']}.json", f"outcomes/{entry['chunk']}.parquet"):
         (results / made).unlink(missing_ok=True)
 
 
 def foreign_row(entry: dict, plan: dict) -> dict:
-    """A model that was trained elsewhere: settings are NA, save data, norm and eps."""
+    """Row of a model trained elsewhere: settings are NA, except data, norm and eps."""
     known = {"data": entry.get("dataset"), "norm": entry.get("threat"), "eps": plan["study"].get("eps")}
     return {"source": entry["source"], "status": "finished", **{key: text(value) for key, value in known.items()}}
 
 
 def run_table(plan: dict, results: Path) -> pd.DataFrame:
-    """The table `runs` before outcomes are looked at."""
+    """The table `runs`, before outcomes are read."""
     rows = []
     for model, entry in plan["models"].items():
         try:
             row = grid_row(entry, plan, results) if entry["source"] == "grid" else foreign_row(entry, plan)
-        except ValueError as error:  # only a run has files
+        except ValueError as error:  # only runs have files
             train_again(entry, plan, results)
             raise ValueError(f"{error}: run again, and it is trained anew") from error
         rows.append({"model": model, **row})
@@ -89,7 +89,7 @@ def run_table(plan: dict, results: Path) -> pd.DataFrame:
     first = ["run", "model", CHECKPOINT, "seed", "source"]
     last = ["status", "flags", "reason", "epochs", "seconds", "device", *LOGGED, *MADE]
     middle = [key for key in settings if key not in [*first, *last]]
-    # object: a column that no row fills would be a column of floats, which takes no text
+    # object: an empty column would otherwise be float and reject text
     table = pd.DataFrame(rows, columns=[*first, *middle, *last], dtype=object)
     blank = {key: "" for key in ("flags", "reason", "device", *MADE)}
     table = table.fillna({**dict.fromkeys([*first, *middle, "epochs"], NA), **blank})
@@ -98,11 +98,11 @@ def run_table(plan: dict, results: Path) -> pd.DataFrame:
 
 
 def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:
-    """Outcomes of all chunks, with correctness bits. A chunk's missing file gives no rows; a model that could not be
-    judged has one row, with n = 0 and the reason.
+    """Outcomes of all chunks, with correctness bits. A missing chunk file gives no rows; a model that could not be
+    evaluated has one row with n = 0 and the reason.
 
-    Raises ValueError, naming the file, when it is truncated, lacks a column, repeats a row or names a model that is
-    not planned in its chunk.
+    Raises ValueError naming the file if it is truncated, lacks a column, repeats a row or names a model not planned in
+    its chunk.
     """
     parts = [pd.DataFrame(columns=READ)]
     for chunk in plan["chunks"]:
@@ -125,7 +125,7 @@ def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:
 
 
 def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict, results: Path) -> pd.DataFrame:
-    """`runs` with each finished model that was not judged marked as failed, and the reason."""
+    """`runs` with each finished model that has no outcomes marked as failed, with the reason."""
     told = outcomes.loc[outcomes["n"] == 0].set_index("model")["reason"]
     judged = outcomes.loc[outcomes["n"] > 0, "model"]
     gone = (runs["status"] == "finished") & ~runs["model"].isin(judged)
@@ -137,7 +137,7 @@ def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict, res
 
 
 def with_evidence(runs: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
-    """`runs` with the reason that the outcomes give for a flag of a model that was judged: what was seen of it."""
+    """`runs` with the reasons that the outcomes give for the flags of evaluated models."""
     seen = outcomes[(outcomes["n"] > 0) & (outcomes["reason"].fillna("") != "")]
     told = dict(zip(seen["model"], seen["reason"], strict=True))
     reasons = [told.get(model, reason) for model, reason in zip(runs["model"], runs["reason"], strict=True)]
@@ -145,14 +145,14 @@ def with_evidence(runs: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_study(entries: dict, names: list[str], measures: pd.DataFrame) -> dict:
-    """Catalogue entries of the study's measures; one without claims for a measure written in another language."""
+    """Catalogue entries of the study's measures; an entry without claims for a measure written in another language."""
     variants = measures.groupby("measure")["variant"].unique()
     made = {name: {**NO_CLAIM, "variants": list(variants.get(name, []))} for name in names}
     return {name: entries.get(name, made[name]) for name in names}
 
 
 def versions() -> dict:
-    """Package versions that made the ledger."""
+    """Versions of the packages that made the ledger."""
     return {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "pyarrow")}
 
 
@@ -164,11 +164,10 @@ def collect(
 ) -> Ledger:
     """Read plan.json, runs/, outcomes/, measures/ and the catalogue of `results`; write the ledger into `out`.
 
-    catalogue: file written by `python -m robustgap.measures list --json` (default: catalogue.json in `results`).
-    find: the folder of the ledger that the study extends, by what it calls it.
-    Beside the ledger's own files it writes bits.parquet: per model, split and attack the packed correctness bits, so
-    that paired tests can be redone. Raises FileNotFoundError or ValueError naming the file at fault; nothing is
-    written then.
+    catalogue: file written by `python -m robustgap.measures list --json` (default: catalogue.json in `results`). find:
+    maps the name of the ledger that the study extends to its folder. Also writes bits.parquet, the packed correctness
+    bits per model, split and attack, so that paired tests can be repeated. Raises FileNotFoundError or ValueError
+    naming the file at fault, before anything is written.
     """
     results, out = Path(results), Path(out)
     plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])

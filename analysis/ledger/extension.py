@@ -1,7 +1,7 @@
-"""More outcomes and measures for the models of an earlier ledger, which `extends:` in a study file names.
+"""Adds outcomes and measures to the models of an earlier ledger, named by `extends:` in a study file.
 
-The study trains the same runs again. Where the digests of their weights are those of the earlier ledger, they are the
-same models, and its outcomes and measures join those of the study; where one differs, nothing is added.
+The study trains the same runs again. If all digests of their weights match the earlier ledger, the models are the same,
+and that ledger's outcomes and measures are added to the study's; if any differs, nothing is added.
 """
 
 from dataclasses import replace
@@ -12,14 +12,14 @@ import pandas as pd
 from robustgap.analysis.files import read_parquet, require_columns
 from robustgap.analysis.ledger import KEYS, MADE, Ledger
 
-# What outcomes and measures of the same weights still depend on, in study.json.
+# What outcomes and measures depend on besides the weights, in study.json.
 FROZEN = ("data", "norm", "eps", "measure_images")
-IMAGES = ("train_images", "test_images")  # below outcomes
+IMAGES = ("train_images", "test_images")  # under outcomes
 
 
 def require_same_models(runs: pd.DataFrame, base: Ledger) -> None:
-    """Raises ValueError, in one line, unless `runs` are the models of the ledger `base`, weight for weight: naming the
-    first that differs, how many do, and what each was trained in."""
+    """Raise ValueError, in one line, unless `runs` have the same weights as the models of the ledger `base`; it names
+    the first model that differs, how many differ, and the arithmetic of both."""
     file = base.path / "runs.parquet"
     require_columns(base.runs, MADE, file)
     own, there = runs.set_index("model"), base.runs.set_index("model")
@@ -45,7 +45,7 @@ def require_same_models(runs: pd.DataFrame, base: Ledger) -> None:
 
 
 def require_same_images(study: dict, base: Ledger) -> None:
-    """Raises ValueError unless the study's threat model and frozen images are those of the ledger `base`."""
+    """Raise ValueError unless the study's threat model and frozen images are those of the ledger `base`."""
     own, there = study["study"], base.study["study"]
     pairs = {key: (own.get(key), there.get(key)) for key in FROZEN}
     pairs |= {
@@ -57,7 +57,7 @@ def require_same_images(study: dict, base: Ledger) -> None:
 
 
 def extended(own: Ledger, base: Ledger) -> Ledger:
-    """The study's ledger with the outcomes and measures that only `base` has; what both have is the study's. Raises
+    """The study's ledger plus the outcomes and measures found only in `base`; those in both come from the study. Raises
     what `require_same_models` and `require_same_images` raise."""
     require_same_models(own.runs, base)
     require_same_images(own.study, base)
@@ -72,12 +72,12 @@ def extended(own: Ledger, base: Ledger) -> Ledger:
 
 
 def extended_bits(own: pd.DataFrame, base: Path) -> pd.DataFrame:
-    """The correctness bits of the study, with those that only the ledger in folder `base` has."""
+    """The study's correctness bits plus those found only in the ledger in folder `base`."""
     return joined(own, read_parquet(base / "bits.parquet", own.columns))
 
 
 def joined(own: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
-    """`own`, and the rows of `base` about a model, split and attack that it lacks."""
+    """`own` plus the rows of `base` for any model, split and attack missing from `own`."""
     key = KEYS["outcomes"]
     had = pd.MultiIndex.from_frame(own[key])
     more = base[~pd.MultiIndex.from_frame(base[key]).isin(had)]

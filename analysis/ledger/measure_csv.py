@@ -1,4 +1,4 @@
-"""Reading what measures wrote: one CSV per measure and chunk, perhaps by a hand-written rule in another language."""
+"""Reads measure values: one CSV per measure and chunk, possibly written by a user's rule in another language."""
 
 import csv
 import math
@@ -14,7 +14,7 @@ NUMBERS = ("value", "se", "n_images", "seconds", "forwards")
 
 
 def number(cell: str, where: str) -> float:
-    """A CSV cell as a number; an empty one is NaN. Raises ValueError, starting with `where`, for other text."""
+    """A CSV cell as a number; empty is NaN. Raises ValueError, starting with `where`, for other text."""
     try:
         return float(cell) if cell.strip() else math.nan
     except ValueError as error:
@@ -22,7 +22,8 @@ def number(cell: str, where: str) -> float:
 
 
 def read_row(cells: list[str], measure: str, models: dict, where: str) -> dict:
-    """One row of a measure file, checked. Raises ValueError, starting with `where`, naming column, found, wanted."""
+    """Parse and check one row of a measure file. Raises ValueError, starting with `where`, naming column, found,
+    wanted."""
     if len(cells) != len(HEADER):
         raise ValueError(f"{where}: found {len(cells)} cells, wanted {len(HEADER)} (truncated?)")
     row: dict = dict(zip(HEADER, cells, strict=True))
@@ -41,7 +42,7 @@ def read_row(cells: list[str], measure: str, models: dict, where: str) -> dict:
 
 
 def read_measure(path: Path, measure: str, models: dict) -> list[dict]:
-    """All rows of a measure file about the models of its chunk. Raises ValueError naming file, line and column."""
+    """All rows of a measure file for the models of its chunk. Raises ValueError naming file, line and column."""
     with path.open(encoding="utf-8", newline="") as file:
         try:
             lines = list(csv.reader(file))
@@ -63,8 +64,8 @@ def read_measure(path: Path, measure: str, models: dict) -> list[dict]:
 
 
 def complete(path: Path, rows: list[dict], models: dict[str, bool], results: Path) -> list[dict]:
-    """The rows. Raises ValueError naming the file when it lacks an expected model and is no older than the outcomes of
-    its chunk: jobs write rows of all models that were judged, so the file was cut off between two lines."""
+    """Return the rows. Raises ValueError naming the file if it lacks an expected model and is no older than its chunk's
+    outcomes: jobs write rows for all evaluated models, so the file was cut off between two lines."""
     there = {row["model"] for row in rows}
     absent = [model for model, expected in models.items() if expected and model not in there]
     outcomes = results / "outcomes" / f"{path.stem}.parquet"
@@ -76,9 +77,9 @@ def complete(path: Path, rows: list[dict], models: dict[str, bool], results: Pat
 def read_measures(results: Path, names: list[str], chunks: dict[str, dict], catalogue: dict) -> pd.DataFrame:
     """The table `measures`: a row for each measure, variant and model in `chunks` ({chunk: {model: expected?}}).
 
-    Where a model that is expected to have a value (it has outcomes) has no row, there is one without value whose
-    reason says so. Variants of a measure: those of its catalogue entry, and those found. A damaged file of a measure of
-    the catalogue is moved aside; a hand-written rule's is left for its author to see.
+    An expected model (one with outcomes) that has no row gets a row without value, whose reason says so. Variants of a
+    measure: those of its catalogue entry, and those found. A damaged file of a catalogue measure is moved aside; one
+    written by a user's rule stays for its author to inspect.
     """
     rows: list[dict] = []
     for name in names:

@@ -1,7 +1,7 @@
-"""What the trainings of a ledger were computed by: CPU, instruction set, threads, versions and commit.
+"""What computed the trainings of a ledger: CPU, instruction set, threads, versions and commit.
 
-Weights trained in other arithmetic (other instructions, versions or threads) are other weights. So each run has its
-own in words, and where a study has several, those runs are flagged that differ from most.
+Training in different arithmetic (other instructions, versions or threads) gives different weights. So each run records
+its arithmetic as text, and if a study has several, runs that differ from the majority are flagged.
 """
 
 import json
@@ -17,8 +17,8 @@ OTHER_ARITHMETIC = "other_arithmetic"  # flag
 
 
 def arithmetic(made_by: list[dict]) -> str:
-    """What a run was trained in, in words, from `made_by` of its run.json: 'AVX2, reproducible, torch 2.13.0'; else
-    with CPU and device. '' for one that does not say; joined by ' + ' for one that went on elsewhere."""
+    """The arithmetic of a run's training as text, from `made_by` of its run.json: 'AVX2, reproducible, torch 2.13.0',
+    or with CPU and device. '' if not recorded; joined by ' + ' for a run resumed elsewhere."""
     told = []
     for part in made_by:
         where = "reproducible" if part["reproducible"] else f"{part['cpu']}, {part['device']}"
@@ -27,8 +27,8 @@ def arithmetic(made_by: list[dict]) -> str:
 
 
 def trainings(plan: dict, results: Path) -> list[dict]:
-    """What the study's runs were computed by, each once, with the number of its runs; most runs first. A run that does
-    not say counts under none."""
+    """The distinct environments that computed the study's runs, each with its number of runs; most runs first. Runs
+    without a record are counted under none."""
     counts: Counter[str] = Counter()
     for run in plan["runs"]:
         path = results / "runs" / run / "run.json"
@@ -38,14 +38,14 @@ def trainings(plan: dict, results: Path) -> list[dict]:
 
 
 def told(part: dict) -> str:
-    """An entry of `trainings` in words: '128 runs: AVX2, reproducible, torch 2.13.0; CPU ..., commit ...'."""
+    """An entry of `trainings` as text: '128 runs: AVX2, reproducible, torch 2.13.0; CPU ..., commit ...'."""
     number = f"{part['runs']:,} run{'' if part['runs'] == 1 else 's'}"
     return f"{number}: {arithmetic([part])}; CPU {part['cpu']}, commit {part['commit'] or 'not recorded'}"
 
 
 def flag_other_arithmetic(runs: pd.DataFrame) -> pd.DataFrame:
-    """`runs` with the flag on every model whose run was trained in other arithmetic than most runs were. Runs that do
-    not say are not flagged."""
+    """`runs` with the flag on every model whose run was trained in different arithmetic from the majority. Runs without
+    a record are not flagged."""
     known = runs["arithmetic"] != ""
     if runs.loc[known, "arithmetic"].nunique() < 2:
         return runs

@@ -1,5 +1,4 @@
-"""Anybody's table with one row per model: read, checked column by column, ready for
-analysis.statistics.correlations."""
+"""Reads a user's table with one row per model and checks it column by column for analysis.statistics.correlations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from robustgap.analysis.models.design import EMPTY
 class ModelTable:
     """A checked table: numbers are floats (NaN where missing or infinite), axes and seed are text.
 
-    notes: what a reader must know about how the table was understood, a sentence each. columns: all of the file.
-    own_seeds: axes whose cells do not fix the seed. fine: `rows` as increments take their settings, where that differs.
+    notes: sentences telling the reader how the table was read. columns: all columns of the file. own_seeds: axes whose
+    cells do not fix the seed. fine: `rows` with the finer settings used by increments, if different.
     """
 
     rows: pd.DataFrame
@@ -43,7 +42,7 @@ class ModelTable:
 
 
 def column(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.Series:
-    """A column by name. Raises LookupError naming the role it was wanted for and the nearest column."""
+    """A column by name. Raises LookupError naming the intended role and the closest column name."""
     if name not in table.columns:
         found = ", ".join(f'"{other}"' if "," in other else other for other in table.columns if other)
         raise LookupError(f"{path}: wanted {role} column {name!r}{nearest(name, table.columns)} (found: {found})")
@@ -51,7 +50,7 @@ def column(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.Se
 
 
 class Reader:
-    """Numeric columns of one table by name and role, each told once where there is something to tell."""
+    """Numeric columns of a table by name and role; notes about each are kept once."""
 
     def __init__(self, table: pd.DataFrame, path: str | Path):
         self.table, self.path, self.notes = table, path, list[str]()
@@ -69,14 +68,14 @@ class Reader:
 
 
 def sizes(read: Reader, name: str, role: str, least: float) -> pd.Series:
-    """A column of numbers of `least` or more. Raises ValueError where one is below, or all are missing."""
+    """A numeric column with values of at least `least`. Raises ValueError if one is smaller, or all are missing."""
     if (found := read(name, role, least)).isna().all():
         raise ValueError(f"{read.path}: {role} column {name!r} has no value, wanted numbers of {least:g} or more")
     return found
 
 
 def keyed_rows(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> tuple[pd.DataFrame, list[str]]:
-    """The columns that tell models apart ({name: role}), as text, EMPTY where a cell is, and notes on those."""
+    """The columns that identify models ({name: role}) as text, with EMPTY for empty cells, and notes about these."""
     rows = pd.DataFrame({name: column(table, name, role, path).str.strip() for name, role in roles.items()})
     empty, notes = rows.apply(lambda cells: cells.str.lower().isin(["", *NOTHING])), []
     rows = rows.mask(empty, EMPTY)
@@ -90,7 +89,7 @@ def keyed_rows(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> 
 
 
 def seed_notes(free: Sequence[str]) -> list[str]:
-    """What is said of the axes `own_seeds`, if any."""
+    """Notes about the axes in `own_seeds`, if any."""
     own = "runs that differ in it have seeds of their own, so that its cells do not fix the seed"
     return [f"psi of {', '.join(free)}: {own}"] if free else []
 
@@ -110,14 +109,13 @@ def read_models(
 ) -> ModelTable:
     """Read and check a table with one row per model; without `measures`, all numeric columns without another role.
 
-    se: column of the outcome's standard error; beside: other numeric columns that are no measures, counts: such of
-    images; state: such that may be measures too. All are kept in `rows`. bins: numeric axes that are cut at quantiles,
-    and into how many classes (analysis.model_table.bins).
-    A model without outcome is left out; an empty cell of an axis is the value EMPTY; a measure that is nowhere defined
-    stays, and all its statistics are undefined: each is said in `notes`. Raises FileNotFoundError, LookupError (a
-    column that is not there) or ValueError (a constant outcome, an axis with one value, two models with equal axes
-    and seed, a setting written in two ways, text in a numeric column, a count of 0 or less, no rows), each one line
-    naming file, column, found and wanted.
+    se: column of the outcome's standard error; beside: other numeric columns that are not measures; counts: columns
+    with numbers of images; state: further columns, which may be measures as well. All are kept in `rows`. bins: numeric
+    axes to cut at quantiles, with the number of classes (analysis.model_table.bins). Models without an outcome are left
+    out; an empty cell of an axis is the value EMPTY; a measure without any value stays, with undefined statistics.
+    `notes` reports each of these. Raises FileNotFoundError, LookupError (a missing column) or ValueError (a constant
+    outcome, an axis with one value, two models with equal axes and seed, a setting written in two ways, text in a
+    numeric column, a count of 0 or less, no rows), each one line naming file, column, found and wanted.
     """
     table, notes, renamed = read_any(path)
     notes += summary_rows(table)

@@ -1,13 +1,13 @@
-"""Numeric settings in classes: a random search has a value of its own for each model, and no two models share one.
+"""Bins numeric settings into classes: in a random search each model has its own value, and no two models share one.
 
-A class is named by the least and the largest value in it, such as '0.0012 to 0.0093'. Cells and pairs of configurations
-then go by classes. Models in one class of every axis count as one configuration, as if they differed in the seed alone:
-intervals get no narrower for it.
+A class is named by its smallest and largest value, such as '0.0012 to 0.0093'. Cells and pairs of configurations are
+then formed from classes. Models in the same class on every axis count as one configuration, as if they differed only in
+the seed: this never makes intervals narrower.
 
-What settings predict must know more of them than four classes do: a measure that is nothing but the learning rate knows
-how it differs within a class, and would be said to know more than the settings. Increments go by finer classes, those
-of `fine_axes`: of 144 such measures of simulated searches 31 replicated by four classes and 1 by the finer ones, as did
-all 72 that did know more (benchmarks/random_search.md).
+The prediction from settings needs a finer resolution than four classes: a measure that merely copies the learning rate
+differs within a class, and would appear to add information to the settings. Increments therefore use finer classes,
+those of `fine_axes`: of 144 such measures in simulated searches, 31 replicated with four classes and 1 with the finer
+ones, as did all 72 measures that did add information (benchmarks/random_search.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,10 +19,10 @@ import pandas as pd
 from robustgap.analysis.model_table.cells import parsed
 from robustgap.analysis.models.design import EMPTY
 
-MANY_VALUES = 10  # a numeric axis of more is named as one to be cut
+MANY_VALUES = 10  # numeric axes with more values than this are proposed for binning
 PROPOSED = 4  # classes
-MOST_FINE = 20  # classes that increments go by
-MODELS_A_CLASS = 5  # there, for each axis that is cut: of fewer, settings reproduce any numbers
+MOST_FINE = 20  # classes used by increments
+MODELS_A_CLASS = 5  # lower limit there, per binned axis: with fewer, settings can fit any numbers
 
 
 def read_bins(listed: Sequence[str]) -> dict[str, int]:
@@ -37,7 +37,8 @@ def read_bins(listed: Sequence[str]) -> dict[str, int]:
 
 
 def spelled(lows: np.ndarray, highs: np.ndarray) -> list[str]:
-    """Names of classes from their least and largest values, in as few digits (3 or more) as tell all of those apart."""
+    """Names of classes from their smallest and largest values, with the fewest digits (at least 3) that keep them
+    distinct."""
     ends = np.unique([lows, highs])
     digits = next((d for d in range(3, 17) if len({f"{end:.{d}g}" for end in ends}) == len(ends)), 17)
     texts = [(f"{low:.{digits}g}", f"{high:.{digits}g}") for low, high in zip(lows, highs, strict=True)]
@@ -45,10 +46,10 @@ def spelled(lows: np.ndarray, highs: np.ndarray) -> list[str]:
 
 
 def cut(cells: pd.Series, count: int, path: str | Path) -> tuple[pd.Series, list[str]]:
-    """An axis (text) cut at quantiles of the models into `count` classes, or fewer where values repeat, and notes.
-    Cells without a number ('NA', '(empty)') keep their text.
+    """An axis (text) binned at quantiles over the models into `count` classes, fewer if values repeat, and notes. Cells
+    without a number ('NA', '(empty)') keep their text.
 
-    Raises ValueError for other text, or where all values fall into one class.
+    Raises ValueError for other text, or if all values fall into one class.
     """
     axis, found = str(cells.name), parsed(cells.mask(cells == EMPTY, ""))
     if found.bad.any():
@@ -73,9 +74,10 @@ def cut(cells: pd.Series, count: int, path: str | Path) -> tuple[pd.Series, list
 def cut_axes(
     rows: pd.DataFrame, axes: Sequence[str], bins: Mapping[str, int], seed_column: str | None, path: str | Path
 ) -> tuple[pd.DataFrame, str | None, list[str]]:
-    """The models with the axes of `bins` in classes, the column that tells runs of equal classes apart, and notes.
+    """The models with the axes in `bins` replaced by classes, the column that separates runs in equal classes, and
+    notes.
 
-    That column takes the place of the seed's: seed and exact values are one text.
+    That column replaces the seed column: its text joins the seed and the exact values.
     """
     for name in bins:
         if name not in axes:
@@ -96,7 +98,8 @@ def cut_axes(
 
 
 def fine_axes(rows: pd.DataFrame, bins: Mapping[str, int], path: str | Path) -> tuple[pd.DataFrame | None, list[str]]:
-    """The models with the axes of `bins` in the finer classes that increments go by, and a note; None without bins."""
+    """The models with the axes in `bins` replaced by the finer classes used by increments, and a note; None without
+    bins."""
     if not bins:
         return None, []
     most = min(MOST_FINE, len(rows) // (MODELS_A_CLASS * len(bins)))
@@ -106,7 +109,7 @@ def fine_axes(rows: pd.DataFrame, bins: Mapping[str, int], path: str | Path) -> 
 
 
 def proposals(rows: pd.DataFrame, axes: Sequence[str]) -> list[str]:
-    """A note for each axis of many different numbers."""
+    """A note for each axis with many distinct numbers."""
     notes = []
     for axis in axes:
         found = parsed(rows[axis].mask(rows[axis] == EMPTY, ""))

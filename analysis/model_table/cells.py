@@ -1,10 +1,10 @@
-"""Cells of a table as numbers: what counts as missing, and what else than a plain number is understood.
+"""Parses the cells of a table as numbers: which count as missing, and which other formats are accepted.
 
-missing     blank cells, words for nothing (NA, None, #N/A, <NA>, ...), faults of a spreadsheet (#DIV/0!) and
-            infinite values; the last two are told
-62.5%       a column of nothing but percentages: 62.5
-1,234.5     thousands separators, in a column where no comma can be a decimal one
-true        a column of nothing but true and false: 1 and 0, but no measure unless it is asked for
+missing     blank cells, words for nothing (NA, None, #N/A, <NA>, ...), spreadsheet errors (#DIV/0!) and
+            infinite values; the last two are reported
+62.5%       a column of percentages only: 62.5
+1,234.5     thousands separators, in a column where no comma can be a decimal separator
+true        a column of only true and false: 1 and 0, but not a measure unless requested
 """
 
 import math
@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-NOTHING = ("<na>", "#n/a", "#na")  # which no table has as the name of a setting
-MISSING = ("", "na", "n/a", "nan", "none", "null", "nil", "missing", "-", "--", ".", "?", *NOTHING)  # in small letters
+NOTHING = ("<na>", "#n/a", "#na")  # never the name of a setting
+MISSING = ("", "na", "n/a", "nan", "none", "null", "nil", "missing", "-", "--", ".", "?", *NOTHING)  # in lower case
 FAULTS = ("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "#error!", "#spill!", "#calc!", "#getting_data")
 THOUSANDS = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"
-SURELY_THOUSANDS = r"[+-]?\d{1,3}(,\d{3}){2,}|.*\..*"  # of those: 1,234 alone could be a decimal comma
+SURELY_THOUSANDS = r"[+-]?\d{1,3}(,\d{3}){2,}|.*\..*"  # among those: 1,234 alone could have a decimal comma
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Cells as numbers (NaN: missing, or no number), which of them are text instead, and what a reader must know."""
+    """Cells as numbers (NaN: missing, or not a number), which of them are text, and notes for the reader."""
 
     numbers: pd.Series
     bad: pd.Series
@@ -38,7 +38,7 @@ def counted(many: int, what: str) -> str:
 
 
 def parsed(cells: pd.Series) -> Numbers:
-    """Cells (text) as numbers, by the rules above."""
+    """Parse text cells as numbers, by the rules above."""
     cells = cells.str.strip().str.replace("−", "-")
     small, notes = cells.str.lower(), []
     faulty = small.isin(FAULTS)
@@ -64,7 +64,7 @@ def parsed(cells: pd.Series) -> Numbers:
 
 
 def hint(cell: str) -> str:
-    """What to do about a cell that is no number, where that is known."""
+    """Advice for a cell that is not a number, if the cause is known."""
     if cell.strip().endswith("%"):
         return " (% in some cells only)"
     if re.fullmatch(r"[+-]?\d[\d.,' ]*", cell.strip()):
@@ -73,7 +73,7 @@ def hint(cell: str) -> str:
 
 
 def numeric(cells: pd.Series, name: str, role: str, path: str | Path) -> tuple[pd.Series, list[str]]:
-    """A numeric column, NaN where it is missing, and notes on it. Raises ValueError naming the first text cell."""
+    """A numeric column, NaN where missing, and notes about it. Raises ValueError naming the first text cell."""
     found = parsed(cells)
     if found.bad.any():
         place = int(np.flatnonzero(found.bad)[0])

@@ -1,4 +1,4 @@
-"""What a table of models must be before its columns mean anything: one clear line for each that it is not."""
+"""Checks that a table of models is usable, with a one-line error for each violation."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from robustgap.analysis.models.design import codes, in_grid
 
 
 def nearest(name: str, columns: Iterable[str]) -> str:
-    """ "; did you mean 'batch'?" for 'Batchs', whatever its capitals; '' where no column is near."""
+    """ "; did you mean 'batch'?" for 'Batchs', ignoring case; '' if no column name is close."""
     small = {column.casefold(): column for column in columns}
     near = difflib.get_close_matches(name.casefold(), small, n=1, cutoff=0.5)
     quoted = " (in quotes, as it has a comma)" if near and "," in near[0] else ""
@@ -21,13 +21,13 @@ def nearest(name: str, columns: Iterable[str]) -> str:
 
 
 def check_named_once(named: Sequence[str], path: str | Path) -> None:
-    """Raise ValueError where one column is named for two things."""
+    """Raise ValueError if one column is given two roles."""
     if twice := [name for place, name in enumerate(named) if name in named[:place]]:
         raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
 
 
 def check_outcome(known: pd.Series, path: str | Path) -> None:
-    """Raise ValueError unless the values of the outcome that are known differ."""
+    """Raise ValueError unless the known outcomes differ."""
     if known.nunique() < 2:
         found = f"the one value {known.iloc[0]:g}" if len(known) else "no value"
         raise ValueError(f"{path}: outcome column {known.name!r} has {found}, wanted at least two different ones")
@@ -58,15 +58,15 @@ def check_axes(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None,
 
 
 def compared(rows: pd.DataFrame, axis: str, fixed: Sequence[str]) -> int:
-    """How many models have another one with equal columns `fixed` and another value of the axis."""
+    """Number of models that have a partner with equal columns `fixed` and another value of the axis."""
     cell = codes(rows, fixed)
     pairs = np.unique(np.stack([cell, codes(rows, [axis])]), axis=1)
     return int((np.bincount(pairs[0])[cell] > 1).sum()) if len(rows) else 0
 
 
 def own_seeds(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None) -> list[str]:
-    """Axes whose runs of different values hardly share seeds: fixing the seed leaves less than half of the models that
-    can be compared without it. So it is for all axes where each run has a seed of its own."""
+    """Axes whose values hardly share seeds: fixing the seed leaves less than half of the models that can be compared
+    without it. This holds for all axes if each run has its own seed."""
     grid, found = rows[in_grid(rows, axes)] if axes else rows, []
     for axis in axes if seed_column else []:
         others = [other for other in axes if other != axis]
@@ -76,7 +76,7 @@ def own_seeds(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None) 
 
 
 def exact(cell: str) -> Decimal | None:
-    """The number that a cell is, not rounded (long seeds stay apart), or None: '1_0' and 'nan' are names."""
+    """The number in a cell, exactly (so that long seeds stay distinct), or None: '1_0' and 'nan' are names."""
     try:
         number = Decimal("nan" if "_" in cell else cell)
     except InvalidOperation:
@@ -85,8 +85,8 @@ def exact(cell: str) -> Decimal | None:
 
 
 def check_written_once(cells: pd.Series, name: str, role: str, path: str | Path) -> None:
-    """Raise ValueError where two different texts are one number. Values are compared as text: of two tables put
-    together, one written with 0 and one with 0.0, a setting would have two values, and a model could come twice."""
+    """Raise ValueError if two different texts are the same number. Values are compared as text: in a table merged from
+    two, one written with 0 and one with 0.0, a setting would have two values, and a model could appear twice."""
     seen: dict[Decimal, str] = {}
     for cell in cells.unique():
         number = exact(cell)

@@ -1,4 +1,4 @@
-"""What the columns and rows of a table are likely to be, told where nobody said: measures, ids, times, summaries."""
+"""Guesses the role of columns and rows that the user did not name: measures, ids, times, summaries."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,16 +9,16 @@ import pandas as pd
 from robustgap.analysis.model_table.cells import parsed
 from robustgap.analysis.models.design import EMPTY
 
-IDS = {"id", "ids", "uid", "uuid", "seed"}  # last words of names
+IDS = {"id", "ids", "uid", "uuid", "seed"}  # last words of column names
 WHOLE_IDS = {"index", "idx", "row", "no", "nr", "number", "run", "job", "trial", "pid", "level 0"}
 TIMES = {"time", "times", "timestamp", "datetime", "date", "seconds", "minutes", "hours", "runtime", "walltime"}
 TIMES |= {"elapsed", "duration", "started", "finished", "ended", "created", "updated", "modified"}
-FEWEST_PLACES = 8  # rows from which on a column 0, 1, 2, ... is taken for a row number
+FEWEST_PLACES = 8  # rows: from this many on, a column 0, 1, 2, ... counts as row numbers
 
 
 def is_id_or_time(name: str, numbers: pd.Series) -> bool:
-    """Whether a numeric column tells rows or times apart, by its name (`Unnamed: 0`, run_id, train_time) or because it
-    numbers the rows: no property of a network."""
+    """Whether a numeric column identifies rows or holds times rather than a property of a network: by its name
+    (`Unnamed: 0`, run_id, train_time), or because it numbers the rows."""
     words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
     words = " ".join(re.split(r"[^a-z0-9]+", words.lower())).strip()
     each = words.split()
@@ -29,9 +29,9 @@ def is_id_or_time(name: str, numbers: pd.Series) -> bool:
 
 
 def default_measures(table: pd.DataFrame, used: Iterable[str]) -> tuple[list[str], str]:
-    """Columns without a role that hold numbers: nothing but numbers and empty cells, or numbers in most cells (a few
-    words among numbers are a fault to be told, words with a few numbers among them are names). Ids, times and columns
-    of true and false are left out; the sentence says which columns were, and why."""
+    """Numeric columns without a role: those with only numbers and empty cells, or with numbers in most cells (a few
+    words among numbers are an error to report; words with a few numbers among them are names). Ids, times and
+    true/false columns are left out; the sentence says which columns were, and why."""
     chosen: list[str] = []
     kinds: dict[str, list[str]] = {"no numbers": [], "ids or times": [], "true or false": []}
     for name in table.columns.difference([*used, ""], sort=False):
@@ -51,8 +51,8 @@ def default_measures(table: pd.DataFrame, used: Iterable[str]) -> tuple[list[str
 
 
 def summary_rows(table: pd.DataFrame) -> list[str]:
-    """A warning for each column in which rows are called `mean`, `std` and the like, each once: a summary of the other
-    rows, not a model."""
+    """A warning for each column with rows called `mean`, `std` and the like, listed once: such a row summarises the
+    others and is not a model."""
     words, notes = {"mean", "average", "avg", "median", "std", "sum", "total", "min", "max", "count"}, []
     for place in range(table.shape[1]):
         cells = table.iloc[:, place].str.strip().str.lower()
@@ -65,7 +65,7 @@ def summary_rows(table: pd.DataFrame) -> list[str]:
 
 
 def average_row(rows: pd.DataFrame, axes: Sequence[str], outcome: str) -> list[str]:
-    """A warning where the one row without any setting has the mean of all other rows' outcomes."""
+    """A warning if the only row without any setting has the mean of all other rows' outcomes."""
     place = np.flatnonzero((rows[list(axes)] == EMPTY).all(axis=1))
     values = rows[outcome].to_numpy(float)
     if (
@@ -79,7 +79,7 @@ def average_row(rows: pd.DataFrame, axes: Sequence[str], outcome: str) -> list[s
 
 
 def alike(cells: pd.Series, name: str) -> list[str]:
-    """A warning where two values of a column differ in nothing but capitals or spaces: `at` beside `AT`."""
+    """A warning if two values of a column differ only in case or spaces: `at` and `AT`."""
     groups: dict[str, list[str]] = {}
     for cell in cells.unique():
         groups.setdefault(re.sub(r"\s+", " ", cell).casefold(), []).append(cell)

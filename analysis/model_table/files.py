@@ -1,6 +1,7 @@
-"""The file of a table, as people have them, to text cells: packed or not, UTF-8 or older, comma or semicolon, parquet.
+"""Reads a table file into text cells: gzipped or not, UTF-8 or older encodings, comma or semicolon, CSV or parquet.
 
-A file is known by its first bytes, not by its name. What cannot be read is refused in one line that says what to do.
+The file type is detected from the first bytes, not the name. An unreadable file gives a one-line error that says what
+to do.
 """
 
 import csv
@@ -19,7 +20,7 @@ from robustgap.analysis.ledger import text
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 SAVE_AS = "save the sheet as CSV (UTF-8) and name that file"
 UNPACK = "unpack it first"
-FOREIGN = {  # first bytes of files that are no table of text: what they are, and what to do
+FOREIGN = {  # first bytes of other file types: what they are, and what to do
     b"PK\x03\x04": ("an Excel workbook or a zip archive", f"{SAVE_AS}, or {UNPACK}"),
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", SAVE_AS),
     b"BZh": ("a file packed by bzip2", UNPACK),
@@ -35,7 +36,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
 def unpacked(content: bytes, path: Path) -> bytes:
-    """Content of a file, without gzip. Raises ValueError for one cut short."""
+    """A file's content, decompressed if gzipped. Raises ValueError if it is truncated."""
     if not content.startswith(GZIP):
         return content
     try:
@@ -45,7 +46,7 @@ def unpacked(content: bytes, path: Path) -> bytes:
 
 
 def decoded(content: bytes, path: Path) -> tuple[str, list[str]]:
-    """Text of a file, and how it was understood where it is not UTF-8. Raises ValueError where it is no text."""
+    """A file's text, and its encoding if not UTF-8. Raises ValueError if it is not text."""
     for start, (found, wanted) in FOREIGN.items():
         if content.startswith(start):
             raise ValueError(f"{path}: found {found}, wanted CSV or parquet: {wanted}")
@@ -64,7 +65,7 @@ def decoded(content: bytes, path: Path) -> tuple[str, list[str]]:
 
 
 def cells_of(content: str, separator: str, path: Path) -> list[list[str]]:
-    """The lines of a CSV in which not all cells are blank, as cells. Raises ValueError where quotes do not close."""
+    """The non-blank lines of a CSV as cells. Raises ValueError for an unclosed quote."""
     lines = csv.reader(io.StringIO(content, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     try:
         return [cells for cells in lines if any(cell.strip() for cell in cells)]
@@ -73,8 +74,8 @@ def cells_of(content: str, separator: str, path: Path) -> list[list[str]]:
 
 
 def separator_of(content: str) -> tuple[str, str]:
-    """What separates the cells, and the content without Excel's line `sep=;`: what it says, else what cuts the first
-    line into most cells."""
+    """The separator, and the content without Excel's `sep=;` line: the separator that line names, else the one that
+    splits the first line into the most cells."""
     first, *rest = re.split(r"\r\n|\r|\n", content.lstrip("\r\n"), maxsplit=1)
     if first.lower().startswith("sep=") and first[4:] in SEPARATORS:
         return first[4:], "".join(rest)
@@ -84,15 +85,16 @@ def separator_of(content: str) -> tuple[str, str]:
             many[separator] = len(
                 next(csv.reader([first], delimiter=separator, skipinitialspace=True, strict=True), [])
             )
-        except csv.Error:  # a quoted name with text after it: cells are separated by something else
+        except csv.Error:  # text after a quoted name: this is not the separator
             many[separator] = 0
     return max(SEPARATORS, key=many.__getitem__), content
 
 
 def read_csv(content: bytes, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """A CSV, every cell as text, and notes on how it was read; blank lines are left out.
+    """A CSV with every cell as text, and notes on how it was read; blank lines are skipped.
 
-    Raises ValueError for a row that has not one cell for each column: a file cut short, or cells in wrong columns.
+    Raises ValueError for a row whose number of cells differs from that of the header: the file is truncated, or cells
+    are in the wrong columns.
     """
     decoded_text, notes = decoded(content, path)
     separator, decoded_text = separator_of(decoded_text)
@@ -108,7 +110,7 @@ def read_csv(content: bytes, path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def parquet_cells(path: Path) -> pd.DataFrame:
-    """A parquet file, every cell as text ('' where one is missing); named indices are columns like the others."""
+    """A parquet file with every cell as text ('' if missing); named indices become columns."""
     found = read_parquet(path)
     if any(name is not None for name in found.index.names):
         found = found.reset_index()
@@ -118,7 +120,7 @@ def parquet_cells(path: Path) -> pd.DataFrame:
 
 
 def named_apart(names: Sequence[str]) -> list[str]:
-    """Names of columns, the second of one name called NAME.2 and so on."""
+    """Column names made unique: the second of one name becomes NAME.2 and so on."""
     found: list[str] = []
     for place, name in enumerate(names):
         own, number = name, 1
@@ -130,10 +132,10 @@ def named_apart(names: Sequence[str]) -> list[str]:
 
 
 def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
-    """A CSV or parquet file, every cell as text, notes on how it was understood, and the names that columns had which
-    were renamed because another is called so. Columns without a name (a written row index) are called ''.
+    """A CSV or parquet file with every cell as text, notes on how it was read, and the original names of columns
+    renamed because they were duplicates. Unnamed columns (a written row index) are called ''.
 
-    Raises FileNotFoundError, or ValueError when the file is not readable or has no rows.
+    Raises FileNotFoundError, or ValueError if the file is unreadable or has no rows.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The models of a ledger as a checked table with one row per model, as analysis.model_table makes them of anybody's."""
+"""The models of a ledger as a checked table with one row per model, like analysis.model_table for a user's file."""
 
 from collections.abc import Sequence
 
@@ -19,11 +19,11 @@ def read_ledger_table(
     measures: Sequence[str] | None = None,
     se: str | None = None,
 ) -> tuple[ModelTable, str]:
-    """The table, with the ledger's own axes, outcome and measures where none are named, and the column of the
-    outcome's standard error: without a name, that of what images do not do to all gaps alike.
+    """The table, with the ledger's own axes, outcome and measures by default, and the column of the outcome's standard
+    error: by default, the error from image noise that is not common to all gaps.
 
-    Raises ValueError, in one line, for a column that is not there, is named twice or is no number, an axis with one
-    value, or no two models of the grid with different outcomes.
+    Raises ValueError, in one line, for a column that is missing, named twice or not numeric, an axis with one value, or
+    if no two grid models have different outcomes.
     """
     rows, outcome, own = model_table(ledger), outcome or ledger.outcome, axes is None
     axes, measures, error = list(axes or ledger.axes), list(measures or ledger.columns), se or f"se_{outcome}"

@@ -1,4 +1,4 @@
-"""The last line about a table: what of it no statistic, or only some, could use."""
+"""Final summary line about a table: what no statistic, or only some, could use."""
 
 import pandas as pd
 
@@ -20,8 +20,8 @@ def undefined_cells(found: pd.DataFrame) -> str:
 
 
 def summary(table: ModelTable, found: pd.DataFrame | None = None) -> str:
-    """One sentence: models, those outside the grid, undefined cells where there are `correlations`, and how many models
-    lack each measure."""
+    """One sentence: number of models, those outside the grid, undefined cells if `correlations` were computed, and how
+    many models lack each measure."""
     outside = int((~in_grid(table.rows, table.axes)).sum()) if table.axes else 0
     away = f" (NA in all of {', '.join(table.axes)}; cells, pairs and verdicts go without them)" if outside else ""
     blank = {name: int(table.rows[name].isna().sum()) for name in table.measures}

@@ -1,1 +1,1 @@
-"""The models of a study, ready for statistics: design, checkpoints, flags, baselines, and the images that all share."""
+"""Prepares the models of a study for statistics: design, checkpoints, flags, baselines, and shared image noise."""

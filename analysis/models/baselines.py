@@ -1,11 +1,11 @@
-"""What stands beside the measures: baselines, known without any measure, and controls, whose verdicts are known.
+"""Columns to compare measures with: baselines, known without any measure, and controls with known verdicts.
 
     baselines   robust training accuracy (under the attack of the outcome), clean training accuracy, and the training
-                loss of the checkpoint's epoch (what its defense minimises, so on a scale of its own in each defense)
-    controls    a random number per model, and what the settings do to the outcome: the study's own check. Verdicts
-                that are expected: *unresolved*, and *proxy of the settings* or *unresolved*
+                loss of the checkpoint's epoch (its defense's objective, so on a different scale in each defense)
+    controls    a random number per model, and the outcome fitted by the settings: a self-check. Expected
+                verdicts: *unresolved*, and *proxy of the settings* or *unresolved*
 
-No measure's numbers depend on them: each is a family of its own (analysis.verdicts.judged).
+They change no measure's numbers: each is its own family (analysis.verdicts.judged).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,14 +21,14 @@ from robustgap.analysis.models.design import codes, configurations, in_grid, kno
 MEASURE, BASELINE, CONTROL = "measure", "baseline", "control"
 ROBUST, CLEAN, LOSS = "robust training accuracy", "clean training accuracy", "training loss"
 RANDOM, FITTED = "random number", "fit of the settings"
-LEAST_APART = 0.75  # share of models that must be told apart for a random number that hangs on nothing else
-DECIMALS = 9  # beyond these a fit is rounding, which would break ties
+LEAST_APART = 0.75  # minimum share of models told apart, for a random number that depends on nothing else
+DECIMALS = 9  # differences of a fit beyond these decimals are rounding, which would break ties
 
 
 @dataclass(frozen=True)
 class Beside:
     """table: the models, with a column for each baseline and control; kinds: {column: BASELINE or CONTROL}, baselines
-    first; roles: {ROBUST, ..., RANDOM, FITTED: its column}; absent: baselines that nothing is known of."""
+    first; roles: {ROBUST, ..., RANDOM, FITTED: its column}; absent: baselines without data."""
 
     table: pd.DataFrame
     kinds: dict[str, str]
@@ -37,20 +37,21 @@ class Beside:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """A column name that is not taken: `name`, with underscores after it where it is."""
+    """A column name that is not taken: `name`, followed by underscores if necessary."""
     while name in taken:
         name += "_"
     return name
 
 
 def random_numbers(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np.ndarray:
-    """A number for each model that knows nothing: place r of a random order of 0, 1, ... for the r-th lowest outcome.
+    """A random number for each model, independent of measures and settings: entry r of a random order of 0, 1, ... for
+    the model with the r-th lowest outcome.
 
-    So it moves neither with the order of rows nor with names, nor with a monotone change of the outcome. Models of
-    equal outcomes are told apart by the other outcomes of their configuration; where both are equal (such as those of
-    identical checkpoints), they share one number. All are NaN where that is common (fewer than LEAST_APART of the
-    models of different configuration or outcome are told apart): a number that models share would go with an outcome
-    that they share. table: models with an outcome. -> (n,)
+    So it changes neither with row order or names nor under a monotone change of the outcome. Models with equal outcomes
+    are told apart by the other outcomes of their configuration; if those are equal too (as for identical checkpoints),
+    they share one number. All are NaN if that is common (fewer than LEAST_APART of the models of different
+    configuration or outcome are told apart), because a number shared by models would correlate with an outcome they
+    share. table: models with an outcome. -> (n,)
     """
     rank, block = stats.rankdata(table[outcome], "dense"), configurations(table, axes)
     own = pd.Series(rank).groupby(block).agg(lambda ranks: tuple(sorted(ranks)))
@@ -63,16 +64,16 @@ def random_numbers(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np
 
 
 def settings_fit(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np.ndarray:
-    """Least-squares main effects of the axes on the normal scores of the outcome's midranks: the strongest simple proxy
-    of the settings, and unmoved by a monotone change of the outcome. table: models with an outcome; models outside the
-    grid, and all where there are no axes, have NaN. -> (n,)"""
+    """Least-squares main effects of the axes, fitted to the normal scores of the outcome's midranks: the strongest
+    simple proxy of the settings, invariant under monotone changes of the outcome. table: models with an outcome; NaN
+    for models outside the grid, and for all if there are no axes. -> (n,)"""
     found, inside = np.full(len(table), np.nan), in_grid(table, axes) if axes else np.full(len(table), False)
     if inside.any():
         grid = table[inside]
         score = stats.norm.ppf((stats.rankdata(grid[outcome]) - 0.5) / len(grid))
         columns = pd.get_dummies(grid[list(axes)].astype(str)).to_numpy(float)
         effects = np.linalg.lstsq(columns, score, rcond=None)[0]
-        # One number for each cell: sums of the same effects may round differently in different rows.
+        # One number per cell: sums of the same effects may round differently in different rows.
         cell = codes(grid, axes)
         first = np.unique(cell, return_index=True)[1]
         found[inside] = np.round(columns[first] @ effects, DECIMALS)[cell]
@@ -80,7 +81,7 @@ def settings_fit(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np.n
 
 
 def controls(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> dict[str, np.ndarray]:
-    """{RANDOM, FITTED: the column}; NaN where a model has no outcome."""
+    """{RANDOM, FITTED: column}; NaN for models without an outcome."""
     known = known_models(table, outcome, axes)
     made = {RANDOM: random_numbers(known, axes, outcome), FITTED: settings_fit(known, axes, outcome)}
     return {name: pd.Series(values, known.index).reindex(table.index).to_numpy(float) for name, values in made.items()}
@@ -89,14 +90,16 @@ def controls(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> dict[str
 def beside_table(
     table: pd.DataFrame, axes: Sequence[str], outcome: str, measures: Iterable[str], state: Iterable[str] = ()
 ) -> Beside:
-    """Of anybody's table: the columns `state` that are not judged as measures are baselines, under their own names."""
+    """Baselines and controls of a user's table: columns in `state` that are not judged as measures are baselines, under
+    their own names."""
     judged = set(measures)
     own = [name for name in dict.fromkeys(state) if name not in judged]
     return with_controls(table.reset_index(drop=True), axes, outcome, dict.fromkeys(own, BASELINE), {}, [])
 
 
 def beside_ledger(ledger: Ledger, table: pd.DataFrame, axes: Sequence[str], outcome: str) -> Beside:
-    """Of a ledger: baselines from its outcomes and training logs, as far as it has them. table: `ledger.models()`."""
+    """Baselines and controls of a ledger; baselines come from its outcomes and training logs, if present. table:
+    `ledger.models()`."""
     attack = outcome.removeprefix("gap_").removesuffix("_rest")
     columns = {ROBUST: f"{attack}_train"} if attack != "clean" else {}
     columns |= {CLEAN: "clean_train", LOSS: TRAIN_LOSS}
@@ -118,7 +121,7 @@ def with_controls(
 
 
 def with_kinds(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """Tidy rows with the column `kind` after `measure`; whatever is in no list is a measure."""
+    """Tidy rows with the column `kind` after `measure`; names missing from `kinds` are measures."""
     frame = frame.copy()
     frame.insert(1, "kind", [kinds.get(name, MEASURE) for name in frame["measure"]])
     return frame

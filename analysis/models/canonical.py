@@ -1,10 +1,10 @@
-"""An order of settings, configurations and models that no name, and no order of a table, can change.
+"""Canonical order of settings, configurations and models, independent of names and of the order of a table.
 
-Whatever draws at random (deals into folds, trees, multipliers) goes through configurations and columns in some order.
-Were that the order of names, renaming a value would be another draw, and could turn a verdict. Here the outcome's ranks
-decide: values of an axis come by the mean midrank of the models that have them, axes by their number of values and then
-by those means, configurations by their values, models of one configuration by their outcome. A monotone change of the
-outcome changes none of it.
+Random draws (folds, trees, multipliers) run through configurations and columns in some order. If that were the order of
+names, renaming a value would change the draws and could change a verdict. Here the order follows the outcome's ranks:
+values of an axis by the mean midrank of their models, axes by their number of values and then by those means,
+configurations by their values, models of one configuration by their outcome. A monotone change of the outcome leaves it
+unchanged.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from scipy import stats
 
 
 def value_order(labels: np.ndarray, midranks: np.ndarray, weight: np.ndarray) -> tuple[list[str], tuple]:
-    """The values of an axis by their mean midrank (ties: by their midranks in turn), and a key by which axes compare.
+    """The values of an axis by mean midrank (ties: by their midranks in turn), and a key that orders the axes.
 
-    labels (n,): the axis; midranks (n,): of the outcome; weight (n,): 1, or less for a row that stands several times.
-    Sums of midranks are exact, so that means do not depend on the order of rows.
+    labels (n,): the axis; midranks (n,): of the outcome; weight (n,): 1, or less for a model that occupies several
+    rows. Sums of midranks are exact, so means do not depend on row order.
     """
     values, place = np.unique(labels, return_inverse=True)
     total, count = np.bincount(place, weight * midranks), np.bincount(place, weight)
@@ -28,7 +28,7 @@ def value_order(labels: np.ndarray, midranks: np.ndarray, weight: np.ndarray) ->
 
 
 def canonical_codes(settings: pd.DataFrame, outcome: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Number of each row's value on each axis, values and axes in the order of the module: (n, axes).
+    """Index of each row's value on each axis, values and axes in canonical order: (n, axes).
 
     settings: one row per model, one column per axis; outcome (n,) without missing values; weight (n,).
     """
@@ -44,5 +44,5 @@ def canonical_codes(settings: pd.DataFrame, outcome: np.ndarray, weight: np.ndar
 
 
 def canonical_rows(codes: np.ndarray, outcome: np.ndarray, rest: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """Positions of the rows by their codes, then by their outcome, then by the arrays `rest` (each (n,)): (n,)."""
+    """Row positions sorted by codes, then by outcome, then by the arrays in `rest` (each (n,)): (n,)."""
     return np.lexsort([*list(rest)[::-1], outcome, *codes.T[::-1]])

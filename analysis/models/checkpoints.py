@@ -1,8 +1,8 @@
-"""Models that are both checkpoints of their run: one row, which stands at every checkpoint rule.
+"""Models that are both checkpoints of their run: one row, which belongs to every checkpoint rule.
 
-Where the best epoch of a run is its last, both rules keep the same weights. That is one model: it has one row, with the
-value BOTH (analysis.ledger) as its checkpoint rule, and every n counts it once. What holds the rule fixed finds it
-under each value of the rule; what compares the two checkpoints of a run finds nothing to compare there.
+If the best epoch of a run is its last, both rules keep the same weights. That is one model: it has one row, with BOTH
+(analysis.ledger) as its checkpoint rule, and every n counts it once. Statistics that fix the rule include it under each
+value of the rule; statistics that compare the two checkpoints of a run have nothing to compare.
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from robustgap.analysis.ledger import BOTH, CHECKPOINT, NA, RULES
 
 
 def is_both(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
-    """Which rows are both checkpoints of their run: none where the rule is no axis. (n,) bool."""
+    """Which rows are both checkpoints of their run; none if the rule is not an axis. (n,) bool."""
     if CHECKPOINT not in axes:
         return np.zeros(len(table), dtype=bool)
     return (table[CHECKPOINT] == BOTH).to_numpy(bool)
 
 
 def rules(table: pd.DataFrame) -> list[str]:
-    """The checkpoint rules of a table, sorted: the values that occur, but for BOTH and NA; `best` and `last` where no
-    other name occurs."""
+    """The checkpoint rules of a table, sorted: the values that occur other than BOTH and NA; `best` and `last` if there
+    are no others."""
     found = set(table[CHECKPOINT].astype(str)) - {BOTH, NA}
     return sorted(found if found - set(RULES) else RULES)
 
 
 def standing(table: pd.DataFrame, axis: str) -> dict[str, np.ndarray]:
-    """{value: which rows (n,) bool have it} of an axis, sorted by value; a row that is both checkpoints is under each
-    rule."""
+    """{value: rows (n,) bool with that value} of an axis, sorted by value; a row that is both checkpoints is listed
+    under each rule."""
     place = table[axis].to_numpy(str)
     both = is_both(table, [axis])
     values = np.unique(place[~both])
@@ -39,8 +39,8 @@ def standing(table: pd.DataFrame, axis: str) -> dict[str, np.ndarray]:
 
 
 def expanded(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """The table with a row for each rule in place of one that is both checkpoints; index: row numbers of `table`, so
-    that an index that occurs twice is one model. The table as it is where there is no such row."""
+    """The table with each row that is both checkpoints replaced by one row per rule. Index: row numbers of `table`, so
+    rows with equal index are one model. Returned unchanged if there is no such row."""
     both = is_both(table, axes)
     table = table.reset_index(drop=True)
     if not both.any():
@@ -53,5 +53,5 @@ def expanded(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
 
 
 def shares(table: pd.DataFrame) -> np.ndarray:
-    """What part of its model each row of an `expanded` table is: 1, or 1 / (number of rules). (n,)."""
+    """Weight of each row of an `expanded` table within its model: 1, or 1 / (number of rules). (n,)."""
     return 1 / np.bincount(table.index)[table.index]

@@ -1,7 +1,7 @@
-"""The design of a study as numbers: which models are in its grid, and which share a configuration.
+"""Encodes the design of a study: which models are in its grid, and which share a configuration.
 
-A *configuration* is all settings but the seed and the checkpoint rule, an axis called `checkpoint`. The value 'NA' (a
-setting that does not apply) matches only itself; a missing setting (None) is a value like any other, EMPTY.
+A *configuration* is all settings except the seed and the checkpoint rule, an axis called `checkpoint`. The value 'NA'
+(a setting that does not apply) matches only itself; a missing setting (None) is a value like any other, EMPTY.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ EMPTY = "(empty)"  # a setting without a value
 
 
 def codes(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Number the distinct combinations of `columns` 0, 1, ... in sorted order; all rows are 0 where none is given.
+    """Number the distinct combinations of `columns` 0, 1, ... in sorted order; all rows are 0 without columns.
 
-    Columns are taken by name: draws and folds go by these numbers, and must not move with the order of the axes.
+    Columns are sorted by name: draws and folds depend on these numbers, which must not change with the order of the
+    axes.
     """
     if not columns:
         return np.zeros(len(table), dtype=int)
@@ -25,17 +26,18 @@ def codes(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 
 def configuration(axes: Sequence[str]) -> list[str]:
-    """The axes that make a configuration: all but the checkpoint rule."""
+    """The axes that define a configuration: all but the checkpoint rule."""
     return [axis for axis in axes if axis != CHECKPOINT]
 
 
 def in_grid(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
-    """Which models are part of the grid: at least one axis applies to them."""
+    """Which models are in the grid: those to which at least one axis applies."""
     return (table[list(axes)] != NA).any(axis=1).to_numpy()
 
 
 def configurations(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
-    """Number of each row's configuration; a model outside the grid, or of a grid without settings, is its own."""
+    """Index of each row's configuration; a model outside the grid, or in a grid without settings, is its own
+    configuration."""
     settings = configuration(axes)
     alone = ~in_grid(table, axes) if settings else np.full(len(table), True)
     number = np.where(alone, len(table) + np.arange(len(table)), codes(table, settings))
@@ -43,12 +45,12 @@ def configurations(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
 
 
 def paired(table: pd.DataFrame, outcome: str, measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Measure, outcome, and which rows have both."""
+    """Measure, outcome, and a mask of the rows that have both."""
     x, y = table[measure].to_numpy(float), table[outcome].to_numpy(float)
     return x, y, ~(np.isnan(x) | np.isnan(y))
 
 
 def known_models(table: pd.DataFrame, outcome: str, keys: Sequence[str]) -> pd.DataFrame:
-    """The models that have an outcome, the columns `keys` (axes, seed) as the text under which they are compared."""
+    """The models that have an outcome, with the columns `keys` (axes, seed) as text."""
     table = table[table[outcome].notna()]
     return table.assign(**{key: table[key].map(text).where(table[key].notna(), EMPTY).astype(str) for key in keys})

@@ -1,7 +1,7 @@
-"""Flags of models: what each says, in words for readers, and which models headlines are also given without.
+"""Flags of models: their wording for readers, and the flags whose models are left out of a second set of headlines.
 
 Flags come from training (best_is_last, catastrophic_overfitting, diverged), from the outcomes (robust_floor) and from
-the analysis (outlying). A flagged model is kept.
+the analysis (outlying). Flagged models are kept.
 """
 
 import numpy as np
@@ -14,31 +14,31 @@ from robustgap.analysis.words import FLAGS
 
 DIVERGED, OUTLYING, OVERFITTED = "diverged", "outlying", "catastrophic_overfitting"
 MASKING = "gradient_masking"
-LEFT_OUT = (DIVERGED, OUTLYING, ROBUST_FLOOR, OVERFITTED)  # headlines are also given without the models that have one
+LEFT_OUT = (DIVERGED, OUTLYING, ROBUST_FLOOR, OVERFITTED)  # headlines are also given without such models
 ALL = "flagged"  # any of them
 
 
 def words(flag: str) -> str:
-    """'with robust accuracy at or below chance'; a flag that is not known by its name."""
+    """'with robust accuracy at or below chance'; the name itself for an unknown flag."""
     return FLAGS[flag].models if flag in FLAGS else f"flagged {flag}"
 
 
 def has_flag(flags: pd.Series, flag: str) -> np.ndarray:
-    """Which rows carry a flag."""
+    """Which rows have a flag."""
     return np.array([flag in split_flags(text) for text in flags], dtype=bool)
 
 
 def left_out(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """{flag: which models (n,) bool have it} of the flags of LEFT_OUT that some have, but not all, and ALL of them
-    together; {} where no model has one."""
+    """{flag: models (n,) bool that have it} for flags in LEFT_OUT that some but not all models have, and ALL for their
+    union; {} if no model has one."""
     every = {flag: has_flag(table["flags"], flag) for flag in LEFT_OUT}
     every[ALL] = np.any([*every.values()], axis=0)
     return {flag: rows for flag, rows in every.items() if rows.any() and not rows.all()}
 
 
 def model_table(ledger: Ledger, split: str = "train") -> pd.DataFrame:
-    """`ledger.models(split)` with the flag `outlying` (analysis.models.outliers), and behind the flags the columns
-    residual_OUTCOME of each model and bound_OUTCOME, beyond which it is outlying; NaN where they are not known."""
+    """`ledger.models(split)` with the flag `outlying` (analysis.models.outliers), and after the flags the columns
+    residual_OUTCOME and bound_OUTCOME, the residual beyond which a model is outlying; NaN if unknown."""
     table = ledger.models(split)
     residual = residuals(table, ledger.axes, ledger.outcome)
     bound = residual_bound(residual)
@@ -55,8 +55,8 @@ def model_table(ledger: Ledger, split: str = "train") -> pd.DataFrame:
 
 
 def reason(row: dict, flag: str, outcome: str) -> str:
-    """Why a model (a row of `model_table`, with its `reason` in runs) is listed under a flag; of an outlying one with
-    its numbers, of gradient masking with what was seen."""
+    """Why a model (a row of `model_table`, with its `reason` in runs) is listed under a flag: the numbers for an
+    outlying model, the evidence for gradient masking."""
     told = FLAGS[flag].reason if flag in FLAGS else "flagged"
     if flag == MASKING and row["reason"]:
         return f"{row['reason']}: {told}"

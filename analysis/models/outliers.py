@@ -1,16 +1,16 @@
-"""Outlying models: outcomes far from what main effects and two-way interactions of the settings lead to expect.
+"""Outlying models: outcomes far from a fit of main effects and two-way interactions of the settings.
 
     r_i    outcome of model i less its least-squares fit to a constant, the settings (the checkpoint rule among them)
            and their two-way interactions, less the median of these residuals
     bound  4 x 1.4826 x median |r_i|: 4 median absolute deviations, in units of a normal standard deviation
 
-A model is outlying where |r_i| exceeds the bound. The fit is then made again without the outlying models, and all are
-judged by it, until the same ones are found (at most REPEATS times, and as long as the others determine the fit): a
-gross outlier draws the fit so far that sound models of like settings would stand out, or others hide behind it. Models
-are judged, not configurations: a mean over seeds would hide one ruined run, and name its sound neighbours. Settings are
-fitted by main effects alone where two-way interactions leave fewer than FEWEST_FREE degrees of freedom, and no model is
-judged where those leave fewer too. Of independent normal outcomes (32 or 64 configurations, one or two models each;
-10,000 tables) 1 model in 1,800 to 4,300 is outlying, and 1.3 to 2.8 % of the tables have any.
+A model is outlying where |r_i| exceeds the bound. The fit is then repeated without the outlying models, and all models
+are judged by it, until the set no longer changes (at most REPEATS times, and only while the others determine the fit):
+a gross outlier pulls the fit so far that sound models with similar settings would stand out, or other outliers would be
+masked. Models are judged, not configurations: a mean over seeds would hide one failed run and implicate its sound
+neighbours. Settings are fitted by main effects alone where two-way interactions leave fewer than FEWEST_FREE degrees of
+freedom, and no model is judged if those leave fewer as well. For independent normal outcomes (32 or 64 configurations,
+one or two models each; 10,000 tables) 1 model in 1,800 to 4,300 is outlying, and 1.3 to 2.8 % of the tables have any.
 F. R. Hampel, The influence curve and its role in robust estimation, JASA 1974.
 """
 
@@ -26,13 +26,13 @@ from robustgap.analysis.ranks.influence import FEWEST_FREE, RANK, interactions, 
 
 DEVIATIONS = 4
 REPEATS = 10
-NORMAL = float(1 / stats.norm.isf(0.25))  # standard deviation of normal numbers over their median absolute deviation
-ROUNDING = 1e-9  # share of the outcome's range below which residuals are what is left of an exact fit
+NORMAL = float(1 / stats.norm.isf(0.25))  # normal standard deviation over median absolute deviation
+ROUNDING = 1e-9  # share of the outcome's range; smaller residuals are rounding errors of an exact fit
 
 
 def settings_columns(table: pd.DataFrame, axes: Sequence[str], order: int) -> np.ndarray:
-    """A constant, the settings and their interactions up to `order`, one row per model (n, columns); that of a model
-    which is both checkpoints is the mean of theirs."""
+    """A constant, the settings and their interactions up to `order`, one row per model (n, columns); the row of a model
+    that is both checkpoints is the mean of both rules' rows."""
     places = expanded(table, axes)
     levels = level_codes(places[list(axes)])
     parts = [np.ones((len(places), 1)), *(interactions(levels, size) for size in range(1, order + 1))]
@@ -43,7 +43,8 @@ def settings_columns(table: pd.DataFrame, axes: Sequence[str], order: int) -> np
 
 
 def residuals(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np.ndarray:
-    """r of each model (n,), NaN where it has no outcome, no axis applies to it, or the settings leave no freedom.
+    """r of each model (n,); NaN if it has no outcome, no axis applies to it, or the settings leave no degrees of
+    freedom.
 
     table: one row per model, axes as text.
     """
@@ -61,14 +62,14 @@ def residuals(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np.ndar
 
 
 def spanning(columns: np.ndarray) -> np.ndarray:
-    """Orthonormal columns that span those given."""
+    """Orthonormal basis of the span of the columns."""
     left, size, _ = np.linalg.svd(columns, full_matrices=False)
     return left[:, size > RANK * size[0]]
 
 
 def about_others(columns: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Residuals of y (n,) about their median, from the fit to the columns (n, k), which are orthonormal, of the models
-    that are not outlying."""
+    """Residuals of y (n,) about their median, from a fit of the non-outlying models to the orthonormal columns (n,
+    k)."""
     used = np.full(len(y), True)
     for _ in range(REPEATS):
         r = y - columns @ np.linalg.lstsq(columns[used], y[used], rcond=None)[0]
@@ -82,7 +83,7 @@ def about_others(columns: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def residual_bound(residual: np.ndarray) -> float:
-    """How far from 0 a residual may lie; NaN where none is known, or half of them are 0."""
+    """Largest |residual| of a model that is not outlying; NaN if no residual is known or half of them are 0."""
     known = np.abs(residual[~np.isnan(residual)])
     middle = float(np.median(known)) if len(known) else 0.0
     return DEVIATIONS * NORMAL * middle if middle else np.nan

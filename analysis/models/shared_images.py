@@ -1,8 +1,8 @@
-"""How far the image noise of two models' gaps is alike, because all models are judged on the same images.
+"""Correlation of the image noise of two models' gaps, which arises because all models are evaluated on the same images.
 
-The error of a gap, e_i = (error of the training accuracy) - (error of the test accuracy), has the variance se_i^2. Two
-models that fail on the same images have errors that move together: what they share cannot set one above the other.
-From the correctness bits b_it of model i on image t, with accuracies p_i and N images of a split,
+The error of a gap, e_i = (error of the training accuracy) - (error of the test accuracy), has variance se_i^2. Two
+models that fail on the same images have correlated errors, and the common part cannot rank one above the other. From
+the correctness bits b_it of model i on image t, with accuracies p_i and N images in a split,
 
     corr(e_i, e_j) = sum over splits and images of (b_it - p_i) (b_jt - p_j) / N^2 / (se_i se_j),
 
@@ -19,12 +19,12 @@ from robustgap.analysis.files import read_parquet
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.models.design import codes, configurations
 
-NUMBERS_AT_ONCE = 4_000_000  # correctness bits that are unpacked at a time
+NUMBERS_AT_ONCE = 4_000_000  # correctness bits unpacked at a time
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """Mean correlation of the image noise of two models: of one run, of one configuration but different runs, and of
+    """Mean correlation of the image noise of two models: of one run, of different runs of one configuration, and of
     different configurations (`everywhere`). All 0: independent."""
 
     run: float = 0.0
@@ -33,10 +33,10 @@ class Sharing:
 
 
 def read_bits(path: str | Path, attack: str, models: list[str]) -> dict[str, tuple[np.ndarray, int]] | None:
-    """Packed correctness bits (models, bytes) and the number of images, of the splits 'train' and 'test'.
+    """Packed correctness bits (models, bytes) and the number of images, for the splits 'train' and 'test'.
 
-    None where there are no models, the file is missing, a model has no bits, or models were judged on different
-    images. Raises ValueError for a file that is no readable parquet.
+    None if there are no models, the file is missing, a model has no bits, or models were evaluated on different images.
+    Raises ValueError if the file is not readable parquet.
     """
     if not models or not Path(path).is_file():
         return None
@@ -52,16 +52,17 @@ def read_bits(path: str | Path, attack: str, models: list[str]) -> dict[str, tup
 
 
 def pair_sums(errors: np.ndarray, group: np.ndarray) -> float:
-    """Sum of errors_i . errors_j over ordered pairs i, j (also i = j) of rows of one group; rows sorted by group."""
+    """Sum of errors_i . errors_j over ordered pairs i, j (including i = j) of rows in the same group; rows sorted by
+    group."""
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     return float((np.add.reduceat(errors, starts, axis=0) ** 2).sum())
 
 
 def sharing(bits: dict[str, tuple[np.ndarray, int]], configuration: np.ndarray, run: np.ndarray) -> Sharing:
-    """The mean correlations, from packed bits and the numbers of each model's configuration and run.
+    """The mean correlations, from packed bits and the indices of each model's configuration and run.
 
-    A kind of pairs that does not occur takes the correlation of the next wider kind. Models whose gap has no image
-    noise at all (accuracies of 0 or 1) do not count. No matrix of pairs is formed: sums over groups are squared.
+    A kind of pair that does not occur takes the correlation of the next wider kind. Models whose gap has no image noise
+    (accuracies of 0 or 1) do not count. No matrix of pairs is formed: group sums are squared.
     """
     right = {split: np.bitwise_count(rows).sum(axis=1) / n for split, (rows, n) in bits.items()}
     variance = sum(p * (1 - p) / bits[split][1] for split, p in right.items())
@@ -77,7 +78,7 @@ def sharing(bits: dict[str, tuple[np.ndarray, int]], configuration: np.ndarray, 
             errors = (images - p[:, None]) * scale[:, None]
             sums += [pair_sums(errors, group) for group in groups]
     pairs = np.array([(np.unique(group, return_counts=True)[1] ** 2).sum() for group in groups])
-    sums, pairs = np.diff(sums), np.diff(pairs)  # pairs of a group that are in no narrower one
+    sums, pairs = np.diff(sums), np.diff(pairs)  # pairs of a group that are not in a narrower one
     found = [0.0]
     for total, count in zip(sums[::-1], pairs[::-1], strict=True):
         found.append(float(total / count) if count else found[-1])
@@ -85,8 +86,8 @@ def sharing(bits: dict[str, tuple[np.ndarray, int]], configuration: np.ndarray, 
 
 
 def of_ledger(ledger: Ledger, table: pd.DataFrame, outcome: str) -> Sharing | None:
-    """How alike the image noise of the models' gaps is; None where their bits are not at hand, or the gap is about a
-    part of the training images. table: `ledger.models()`."""
+    """Correlation of the image noise of the models' gaps; None if their bits are unavailable, or the gap uses only part
+    of the training images. table: `ledger.models()`."""
     table = table[table[outcome].notna()]
     attack = outcome.removeprefix("gap_")
     bits = None if attack.endswith("_rest") else read_bits(ledger.path / "bits.parquet", attack, list(table["model"]))
@@ -98,5 +99,6 @@ def of_ledger(ledger: Ledger, table: pd.DataFrame, outcome: str) -> Sharing | No
 
 
 def ranking_error(table: pd.DataFrame, outcome: str, shared: Sharing | None) -> pd.Series:
-    """Standard error of each gap from what images do not do to all gaps alike: a shift of all turns no two round."""
+    """Standard error of each gap from the image noise that differs between models: a shift common to all gaps cannot
+    change their order."""
     return table[f"se_{outcome}"] * np.sqrt(1 - (shared.everywhere if shared else 0))

@@ -1,4 +1,4 @@
-"""A table of models made ready for statements about it (analysis.verdicts.statements), and what a statement is."""
+"""Prepares a table of models for statements about it (analysis.verdicts.statements), and defines a statement."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from robustgap.analysis.models.design import configuration, in_grid, known_model
 
 @dataclass
 class Statement:
-    """One estimate: se and degrees of freedom `free` (NaN se: no interval), the parts of its error by configuration of
-    the whole table, and the reliability of the outcome."""
+    """One estimate: se and degrees of freedom `free` (NaN se: no interval), the contributions of the table's
+    configurations to its error, and the outcome's reliability."""
 
     key: dict
     estimate: float
@@ -28,9 +28,9 @@ class Statement:
 
 @dataclass(frozen=True)
 class Study:
-    """A table ready for statements: models of the grid with an outcome, in the order of analysis.models.canonical;
-    block (n,): configuration; levels: codes of each configuration; se (n,) or None: standard error of the outcome from
-    image sampling; state: columns of the training state."""
+    """A table prepared for statements: grid models with an outcome, in the order of analysis.models.canonical; block
+    (n,): configuration; levels: codes of each configuration; se (n,) or None: standard error of the outcome from image
+    sampling; state: columns of the training state."""
 
     table: pd.DataFrame
     axes: list[str]
@@ -51,7 +51,7 @@ def make_study(
     se: str | None = None,
     state: Sequence[str] = (),
 ) -> Study:
-    """Models trained elsewhere (no axis applies to them) are left out: settings say nothing about them."""
+    """Models trained elsewhere (no axis applies to them) are left out: the settings say nothing about them."""
     table = known_models(table, outcome, axes)
     table = table[in_grid(table, axes)].reset_index(drop=True)
     y = table[outcome].to_numpy(float)

@@ -1,1 +1,1 @@
-"""Predicting an outcome from the settings, out of fold, and how much better it is predicted with a measure."""
+"""Predicts an outcome from the settings, out of fold, and how much a measure improves the prediction."""

@@ -1,8 +1,8 @@
-"""Gradient boosted trees on binary columns, many fits at once.
+"""Gradient boosted trees on binary columns, for many fits at once.
 
-The increments of analysis.verdicts.statements need hundreds of fits of the same small table: one for each configuration
-left out, and for each random draw. All of them grow together here, a level of all trees in a few products of arrays,
-which takes a tenth of the time of one fit after the other; without random choices the predictions are scikit-learn's.
+The increments of analysis.verdicts.statements need hundreds of fits of the same small table: one for each left-out
+configuration and random draw. All fits grow together, one level of all trees at a time, in a few array products, which
+takes a tenth of the time of fitting one after the other; without random choices the predictions equal scikit-learn's.
 J. H. Friedman, Stochastic gradient boosting, Computational Statistics & Data Analysis 2002.
 """
 
@@ -11,31 +11,31 @@ from dataclasses import dataclass
 import numpy as np
 
 TREES, RATE, DEPTH = 30, 0.2, 3
-SUBSAMPLE, FEATURES = 0.7, 0.6  # shares of the rows that grow a tree, and of the columns that a split may choose from
-CHUNK = 2**13  # fits times rows that grow at once: their arrays fit into a processor's cache
-NODES = ([0], [1, 2], [3, 5, 4, 6])  # by depth, in the order in which `grow` keeps them: left halves, then right ones
-TIED = 1e-9  # relative difference below which two gains are equal: rounding must not choose between columns
+SUBSAMPLE, FEATURES = 0.7, 0.6  # fraction of rows that grow a tree, and of columns that a split may choose from
+CHUNK = 2**13  # fits times rows grown at once: small enough for a processor's cache
+NODES = ([0], [1, 2], [3, 5, 4, 6])  # by depth, in the order in which `grow` stores them: left halves, then right ones
+TIED = 1e-9  # gains with a smaller relative difference count as equal: rounding must not choose between columns
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers of several fits: rows (draws, TREES, rows) choose the rows of each tree, features (draws, TREES,
-    2^DEPTH - 1, columns) the columns of each split, the least first."""
+    """Random numbers of several fits: rows (draws, TREES, rows) select the rows of each tree, features (draws, TREES,
+    2^DEPTH - 1, columns) the columns of each split, smallest first."""
 
     rows: np.ndarray
     features: np.ndarray
 
 
 def make_draws(draws: int, rows: int, columns: int, seed: int) -> Draws:
-    """The random numbers of `draws` fits of a table (rows, columns)."""
+    """Random numbers for `draws` fits of a table (rows, columns)."""
     rng = np.random.default_rng([seed, rows, columns])
     return Draws(rng.random((draws, TREES, rows)), rng.random((draws, TREES, 2**DEPTH - 1, columns)))
 
 
 def chosen_rows(known: np.ndarray, order: np.ndarray, subsample: float) -> np.ndarray:
-    """Which rows grow a tree: of the known ones a share `subsample`, at least one, those that come first in the order.
+    """Rows that grow a tree: a fraction `subsample` of the known rows, at least one, taken first in the given order.
 
-    known (..., rows) bool; order (..., rows): positions of rows. Bool, of the shape of order.
+    known (..., rows) bool; order (..., rows): positions of rows. Returns bool, with the shape of order.
     """
     wanted = np.maximum((subsample * known.sum(axis=-1, keepdims=True)).astype(int), 1)
     taken = np.take_along_axis(known, order, axis=-1)
@@ -46,10 +46,10 @@ def chosen_rows(known: np.ndarray, order: np.ndarray, subsample: float) -> np.nd
 
 
 def best_splits(sums: np.ndarray, priority: np.ndarray, allowed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The column by which each node is split, and whether it can be split at all: (nodes, fits) each.
+    """The column that splits each node, and whether the node can be split at all: (nodes, fits) each.
 
-    sums (q + 1, nodes, 2, fits): weights, and weights times residuals, of the rows of a node that have a 1 in a column,
-    and of all its rows. priority (q, nodes, fits): rank in which columns are looked at; `allowed` of them are, or as
+    sums (q + 1, nodes, 2, fits): weights, and weights times residuals, of the rows of a node with a 1 in each column,
+    and last of all its rows. priority (q, nodes, fits): rank in which columns are tried; `allowed` of them are, or as
     many as it takes to find one that separates rows. The gain of a split is w_l w_r / (w_l + w_r) (mean_l - mean_r)^2.
     """
     (right, right_pull), (whole, whole_pull) = (
@@ -69,13 +69,13 @@ def best_splits(sums: np.ndarray, priority: np.ndarray, allowed: int) -> tuple[n
 def grow(
     columns: np.ndarray, y: np.ndarray, weight: np.ndarray, order: np.ndarray, priority: np.ndarray, shares: tuple
 ) -> np.ndarray:
-    """Predictions for all rows of fits that share no random numbers: (fits, rows).
+    """Predictions for all rows, for fits with independent random numbers: (fits, rows).
 
     weight (fits, rows); order (fits, TREES, rows); priority (fits, TREES, 2^DEPTH - 1, q): ranks of the columns.
     """
     fits, rows = weight.shape
     subsample, allowed = shares
-    counted = np.column_stack([columns, np.ones(rows)]).T.copy()  # the last: all rows of a node
+    counted = np.column_stack([columns, np.ones(rows)]).T.copy()  # last column: all rows of a node
     binary, known = (columns > 0).ravel(), weight > 0
     at, fit = columns.shape[1] * np.arange(rows), np.arange(fits)[:, None]
     turn = np.ascontiguousarray(priority.transpose(1, 3, 2, 0))  # (TREES, q, nodes, fits)
@@ -91,7 +91,7 @@ def grow(
             column, splits = best_splits(sums, turn[tree][:, NODES[level]], allowed)
             place = fits * node + fit
             turned = binary[at + column.ravel()[place]] & splits.ravel()[place]
-            if level < DEPTH - 1:  # right halves are summed, left ones are the rest
+            if level < DEPTH - 1:  # right halves are summed, left ones by subtraction
                 inside = (turned & (node == np.arange(nodes)[:, None, None])).astype(float)
                 right = (counted @ (both * inside[:, None]).reshape(-1, rows).T).reshape(sums.shape)
                 sums = np.concatenate([sums - right, right], axis=1)
@@ -111,9 +111,9 @@ def boosted(
     subsample: float = SUBSAMPLE,
     features: float = FEATURES,
 ) -> np.ndarray:
-    """Predictions for all rows, the mean over the draws: (fits, rows).
+    """Predictions for all rows, averaged over the draws: (fits, rows).
 
-    columns (rows, q): 0 or 1; y (rows,); weight (fits, rows): 0 where a fit does not see a row.
+    columns (rows, q): 0 or 1; y (rows,); weight (fits, rows): 0 for rows a fit does not see.
     """
     fits, rows = weight.shape
     many, q = len(draws.rows), columns.shape[1]

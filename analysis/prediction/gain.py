@@ -1,18 +1,18 @@
-"""How much better the outcome is predicted out of fold with a measure than from the settings alone.
+"""Out-of-fold gain of a measure: how much it improves the prediction of the outcome from the settings.
 
-A measure is given to the prediction as what the settings do not already say of it. Outcome and measure are normal
-scores of their ranks over all models, y and z, so that neither a unit nor a monotone change of either matters, as for
-tau. In each fold, from the models of the other folds:
+The prediction uses the part of a measure that the settings do not explain. Outcome and measure are normal scores of
+their ranks over all models, y and z, so units and monotone changes of either do not matter, as for tau. In each fold,
+from the models of the other folds:
 
     g(settings)     predicts y, by ridge regression or by boosted trees (analysis.prediction.settings_regression)
     r = z - l(settings)   l: least squares on main effects and two-way interactions; r = 0 where the measure is missing,
                     and everywhere where settings reproduce it exactly
-    b               slope of y, freed of the settings in the same way, on r
+    b               slope of y, with the settings removed in the same way, on r
     prediction      g(settings) + b r;   increment = (sum e_g^2 - sum (e_g - b r)^2) / sum (y - mean y)^2, in R2
 
-By the theorem of Frisch, Waugh and Lovell, b is the coefficient that the measure has beside unpenalised settings. Were
-the measure added as a plain column instead, a function of the settings would lower the error of any learner that
-shrinks: it says in one number what dozens of penalised columns must learn (docs/claims.md).
+By the theorem of Frisch, Waugh and Lovell, b is the coefficient of the measure in a regression with unpenalised
+settings. If the measure were added as a plain column instead, a mere function of the settings would lower the error of
+any learner with shrinkage: it carries in one number what dozens of penalised columns must learn (docs/claims.md).
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ from scipy import stats
 
 from robustgap.analysis.prediction.settings_regression import Design, training_weights
 
-EXACT = 1e-9  # share of the variance of scores below which what is left of them is rounding
-ROUNDING = 1e-11  # share of the size of values below which what is left of them is rounding
-DEPENDENT = 1e-10  # eigenvalues of inner products below this share of the largest are 0
-RANK = 1e-10  # eigenvalues of X'WX below this share of the largest are 0
+EXACT = 1e-9  # share of the variance of scores; smaller remainders are rounding
+ROUNDING = 1e-11  # share of the size of values; smaller remainders are rounding
+DEPENDENT = 1e-10  # eigenvalues of inner products below this share of the largest count as 0
+RANK = 1e-10  # eigenvalues of X'WX below this share of the largest count as 0
 
 
 @dataclass(frozen=True)
 class Beyond:
-    """What settings leave of measures and of the outcome, as the models outside each fold see it.
+    """Residuals of measures and of the outcome after removing the settings, fitted to the models outside each fold.
 
-    measures (folds, rows, measures), outcome (folds, rows); weight (folds, rows): how much each row of the design
-    counts there, 0 in its own fold; fold (rows,): 0, 1, ...
+    measures (folds, rows, measures), outcome (folds, rows); weight (folds, rows): weight of each row of the design in
+    that fit, 0 in its own fold; fold (rows,): 0, 1, ...
     """
 
     measures: np.ndarray
@@ -43,7 +43,7 @@ class Beyond:
     fold: np.ndarray
 
     def own(self, values: np.ndarray) -> np.ndarray:
-        """values (folds, rows, ...) of each row in its own fold: (rows, ...)."""
+        """Select for each row the value of its own fold: (folds, rows, ...) -> (rows, ...)."""
         return values[self.fold, np.arange(len(self.fold))]
 
 
@@ -59,8 +59,8 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
 
 
 def fits(columns: np.ndarray, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Least squares of values (m, k) on columns (m, p), for each row of weights (fits, m): (fits, m, k), the shortest
-    solution where columns depend on each other."""
+    """Least squares of values (m, k) on columns (m, p), for each row of weights (fits, m): (fits, m, k). Minimum-norm
+    solution if columns are linearly dependent."""
     size, turn = np.linalg.eigh((weight[:, None] * columns.T) @ columns)
     inverse = np.where(size > RANK * size[:, -1:], 1 / np.where(size > 0, size, 1), 0)
     towards = (weight[:, None] * columns.T) @ values
@@ -68,12 +68,12 @@ def fits(columns: np.ndarray, values: np.ndarray, weight: np.ndarray) -> np.ndar
 
 
 def fitted(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Least-squares fit of values (rows, k) to the settings (with a constant), by the cells `outside` (fits, m) bool:
-    (fits, rows, k). NaN: missing, in no fit."""
+    """Least-squares fit of values (rows, k) to the settings (with a constant), using the cells `outside` (fits, m)
+    bool: (fits, rows, k). NaN: missing, used in no fit."""
     columns = np.column_stack([np.ones(len(design.weight)), design.linear])
     made = np.empty((len(outside), *values.shape))
     known = ~np.isnan(values)
-    patterns, place = np.unique(known, axis=1, return_inverse=True)  # columns known for the same rows: one fit for all
+    patterns, place = np.unique(known, axis=1, return_inverse=True)  # columns known for the same rows share one fit
     for number, rows in enumerate(patterns.T):
         chosen = np.flatnonzero(place.reshape(-1) == number)
         weight = np.bincount(design.cell[rows], design.share[rows], len(design.weight))
@@ -87,10 +87,11 @@ def fitted(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarra
 
 
 def residuals(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """values (rows, k) less their fit to the settings by the cells `outside` (fits, m): (fits, rows, k).
+    """values (rows, k) minus their fit to the settings, using the cells `outside` (fits, m): (fits, rows, k).
 
-    0 where a value is missing, and in columns whose fit to those cells is exact: also where values are the same in all
-    of those cells, and have no variance that what is left could be a share of. A slope on rounding would be any number.
+    0 where a value is missing, and in columns that the settings fit exactly in those cells. This includes columns
+    constant over those cells, which have no variance to compare the remainder with. A slope on rounding errors would be
+    arbitrary.
     """
     known = ~np.isnan(values)
     left = np.where(known, values - fitted(design, values, outside), 0)
@@ -104,7 +105,7 @@ def residuals(design: Design, values: np.ndarray, outside: np.ndarray) -> np.nda
 
 
 def same_in_cells(cell: np.ndarray, measures: np.ndarray) -> np.ndarray:
-    """Whether all rows of a cell (rows,) that have a measure have the same value of it: (rows, k) -> (k,)."""
+    """Whether all rows of a cell (rows,) with a known measure have the same value of it: (rows, k) -> (k,)."""
     order = np.argsort(cell, kind="stable")
     start = np.flatnonzero(np.diff(cell[order], prepend=-1))
     least, most = (end.reduceat(measures[order], start, axis=0) for end in (np.fmin, np.fmax))
@@ -114,21 +115,21 @@ def same_in_cells(cell: np.ndarray, measures: np.ndarray) -> np.ndarray:
 def reproduced(design: Design, measures: np.ndarray) -> np.ndarray:
     """Which measures (rows, k) are exactly a function of the settings' columns: bool (k,).
 
-    Values are asked here, as a sum of functions of settings is none of its ranks. Any difference within a cell of
-    settings says no, so that neither the unit nor a monotone change (values of 1 and 2 under one defense, of 1e5 + 1
-    and 1e5 + 2 under another) makes a function of settings of what is none; the fit allows for rounding alone, which is
+    Tested on values, since a sum of functions of settings need not be one in its ranks. Any difference within a cell of
+    settings rules it out, so neither the unit nor a monotone change (values of 1 and 2 under one defense, of 1e5 + 1
+    and 1e5 + 2 under another) can make a measure pass for a function of the settings; the fit allows only for rounding,
     relative to the largest value.
     """
     found = same_in_cells(design.cell, measures)
     largest = np.nanmax(np.abs(measures[:, found]), axis=0, initial=0)
-    scaled = measures[:, found] / np.where(largest > 0, largest, 1)  # squares of raw values could overflow, or vanish
+    scaled = measures[:, found] / np.where(largest > 0, largest, 1)  # squares of raw values could overflow or underflow
     left = scaled - fitted(design, scaled, np.full((1, len(design.weight)), True))[0]
     found[found] = np.nanmax(np.abs(left), axis=0, initial=0) <= ROUNDING
     return found
 
 
 def beyond_settings(design: Design, y: np.ndarray, measures: np.ndarray, fold: np.ndarray) -> Beyond:
-    """What settings leave of each measure and of the outcome, in every fold.
+    """The part of each measure and of the outcome that the settings do not explain, in every fold.
 
     y (n,): the outcome, or its scores; measures (n, k): raw values, NaN: missing; fold (m,): of each cell, 0, 1, ...
     """
@@ -143,8 +144,8 @@ def beyond_settings(design: Design, y: np.ndarray, measures: np.ndarray, fold: n
 def corrections(
     design: Design, y: np.ndarray, measures: np.ndarray, folds: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What each measure alone adds to the prediction of each model, (n, measures), and its mean slope, (measures,):
-    means over the deals `folds`. y (n,), measures (n, measures): as in `beyond_settings`."""
+    """What each single measure adds to the prediction of each model, (n, measures), and its mean slope, (measures,):
+    means over the fold assignments `folds`. y (n,), measures (n, measures): as in `beyond_settings`."""
     added, slopes = np.zeros(measures.shape), np.zeros(measures.shape[1])
     for fold in folds:
         beyond = beyond_settings(design, y, measures, fold)
@@ -158,7 +159,7 @@ def corrections(
 
 
 def added_by(design: Design, beyond: Beyond, chosen: np.ndarray) -> np.ndarray:
-    """What the columns of `beyond.measures` chosen in each fold (folds, k) together add to the prediction of each model
+    """What the columns of `beyond.measures` chosen in each fold (folds, k) jointly add to the prediction of each model
     (n,): least squares outside the fold."""
     columns = np.take_along_axis(beyond.measures, chosen[:, None], 2)
     weighted = (beyond.weight[..., None] * columns).transpose(0, 2, 1)
@@ -170,8 +171,8 @@ def added_by(design: Design, beyond: Beyond, chosen: np.ndarray) -> np.ndarray:
 def state_corrections(
     design: Design, y: np.ndarray, state: np.ndarray, measures: np.ndarray, folds: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the training state (n, s) adds to the prediction of each model, (n,), and what each measure adds beside it,
-    (n, measures): means over the deals. A measure that the state holds already adds exactly 0."""
+    """What the training state (n, s) adds to the prediction of each model, (n,), and what each measure adds on top of
+    it, (n, measures): means over the fold assignments. A measure already in the state adds exactly 0."""
     given = state.shape[1]
     by_state, added = np.zeros(len(y)), np.zeros(measures.shape)
     for fold in folds:
@@ -188,7 +189,8 @@ def state_corrections(
 
 
 def gains(error: np.ndarray, added: np.ndarray, y: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """Each configuration's part of the increment in R2: (blocks, measures); the increment is the sum over blocks.
+    """Contribution of each configuration to the increment in R2: (blocks, measures); the increment is the sum over
+    blocks.
 
     error (n,): of the prediction without measures; added (n, measures): `corrections`; block (n,).
     """
@@ -202,7 +204,7 @@ def gains(error: np.ndarray, added: np.ndarray, y: np.ndarray, block: np.ndarray
 def sum_error(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimate, standard error and centred parts of sums over configurations: parts (blocks, k).
 
-    se^2 = n / (n - 1) sum (d - mean d)^2: configurations are what another study would draw anew. NaN for one alone.
+    se^2 = n / (n - 1) sum (d - mean d)^2: configurations are what another study would draw again. NaN for a single one.
     """
     n, centred = len(parts), parts - parts.mean(axis=0)
     ratio = n / (n - 1) if n > 1 else np.nan

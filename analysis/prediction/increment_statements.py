@@ -1,8 +1,7 @@
-"""Increments: how much better the outcome is predicted out of fold with a measure (analysis.prediction.gain), as
-statements.
+"""Increments (analysis.prediction.gain) as statements: how much a measure improves the out-of-fold prediction.
 
 increment        in R2 over the settings
-increment_state  over the settings and the training state; only where columns of that are named
+increment_state  over the settings and the training state; only if state columns are named
 """
 
 from dataclasses import replace
@@ -17,7 +16,7 @@ INCREMENTS = ("increment", "increment_state")
 
 
 def design_of(study: Study, seed: int = 0) -> tuple[Design, list[np.ndarray]]:
-    """Columns of the settings, and the fold of each of their cells in every deal."""
+    """Columns of the settings, and the fold of each of their cells in every fold assignment."""
     dealt = deals_of(len(study.levels), seed)
     most = max(int(np.bincount(fold).max()) for fold in dealt)
     design = make_design(study.table, study.axes, study.outcome, study.block, most)
@@ -25,10 +24,10 @@ def design_of(study: Study, seed: int = 0) -> tuple[Design, list[np.ndarray]]:
 
 
 def increments(study: Study, seed: int = 0) -> list[Statement]:
-    """The increment of each measure over the settings, under each learner, among the models that have the measure, as
-    tau is: the others would dilute it, and would let settings be fitted that the measure's own models cannot bear."""
+    """The increment of each measure over the settings, with each learner, over the models that have the measure, as for
+    tau: the others would dilute it, and would allow a fit of settings that the measure's own models cannot support."""
     values, many = study.table[study.measures].to_numpy(float), len(study.levels)
-    groups: dict[bytes, list[int]] = {}  # measures by which models are known: most are known for all
+    groups: dict[bytes, list[int]] = {}  # measures by the set of models that have them: usually all models
     for place, known in enumerate(~np.isnan(values).T):
         groups.setdefault(known.tobytes(), []).append(place)
     found: dict[tuple[str, str, str], Statement] = {}
@@ -53,8 +52,8 @@ def increments(study: Study, seed: int = 0) -> list[Statement]:
 
 
 def increments_of(study: Study, seed: int) -> list[Statement]:
-    """Increments of measures that all models have; undefined where the configurations are too few for the settings'
-    main effects (order 0), or outcome or measure is constant."""
+    """Increments of measures that all models have; undefined if there are too few configurations for the main effects
+    of the settings (order 0), or if outcome or measure is constant."""
     y, values = study.table[study.outcome].to_numpy(float), study.table[study.measures].to_numpy(float)
     many = len(study.levels)
     varies = np.array([len(np.unique(y)) > 1 and len(np.unique(column)) > 1 for column in values.T])
@@ -71,7 +70,7 @@ def increments_of(study: Study, seed: int) -> list[Statement]:
         return [made(name, learner, k, *none) for name in names for learner in LEARNERS for k in range(len(varies))]
     scores = normal_scores(y)
     added, slopes = corrections(design, scores, values, folds)
-    before = {INCREMENTS[0]: (np.zeros(len(y)), added)}  # what is predicted without the measure, and what it adds
+    before = {INCREMENTS[0]: (np.zeros(len(y)), added)}  # the prediction without the measure, and what the measure adds
     if study.state:
         state = study.table[study.state].to_numpy(float)
         before[INCREMENTS[1]] = state_corrections(design, scores, state, values, folds)

@@ -1,5 +1,4 @@
-"""The steps of the increment ladder (analysis.statistics.increments): what columns add to the prediction from
-settings."""
+"""Steps of the increment ladder (analysis.statistics.increments): what columns add to the prediction from settings."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +11,14 @@ from robustgap.analysis.models.study_table import Study
 from robustgap.analysis.prediction.gain import DEPENDENT, Beyond, added_by, beyond_settings
 from robustgap.analysis.prediction.settings_regression import FOLDS, INNER_FOLDS, Design, bearable, folds_of
 
-PENALTIES = 30  # on the path of the lasso
-Step = tuple[np.ndarray, str]  # what a step adds to each model's prediction (n,), and which measures it took
+PENALTIES = 30  # number of values on the lasso path
+Step = tuple[np.ndarray, str]  # a step's addition to each model's prediction (n,), and the measures it used
 
 
 @dataclass(frozen=True)
 class Steps:
-    """What the steps are made of. y (n,): the outcome, or its normal scores; columns (n, k): `given` of the training
-    state, then the measures `names`; beyond: what settings leave of both in every deal into folds."""
+    """Input of the steps. y (n,): the outcome, or its normal scores; columns (n, k): `given` columns of the training
+    state, then the measures `names`; beyond: residuals of both after the settings, in every fold assignment."""
 
     design: Design
     y: np.ndarray
@@ -30,7 +29,7 @@ class Steps:
 
 
 def make_steps(design: Design, y: np.ndarray, study: Study, state: Sequence[str], folds: Sequence[np.ndarray]) -> Steps:
-    """y (n,); state: columns of the table; folds: of the cells in every deal, (m,)."""
+    """y (n,); state: columns of the table; folds: of the cells in every fold assignment, (m,)."""
     values = study.table[[*state, *study.measures]].to_numpy(float)
     beyond = [beyond_settings(design, y, values, fold) for fold in folds]
     return Steps(design, y, values, len(state), study.measures, beyond)
@@ -44,7 +43,8 @@ def products(beyond: Beyond, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndar
 
 
 def step(steps: Steps, chosen: Sequence[int]) -> np.ndarray:
-    """What the columns `chosen` together add to the prediction of each model (n,): the mean over the deals."""
+    """What the columns `chosen` jointly add to the prediction of each model (n,): the mean over the fold
+    assignments."""
     made = [
         added_by(steps.design, beyond, np.tile(np.array(chosen, dtype=int), (len(beyond.outcome), 1)))
         for beyond in steps.beyond
@@ -53,7 +53,8 @@ def step(steps: Steps, chosen: Sequence[int]) -> np.ndarray:
 
 
 def best_pair(gram: np.ndarray, with_y: np.ndarray, given: int) -> tuple[int, int]:
-    """The two columns, beside the first `given`, that leave the outcome the least sum of squares: all pairs at once.
+    """The two columns that, with the first `given` columns, leave the smallest sum of squares of the outcome; tries all
+    pairs at once.
 
     gram (k, k): inner products of the columns; with_y (k,): with the outcome.
     """
@@ -77,7 +78,7 @@ def members(counted: Counter, folds: int) -> str:
 
 
 def pair_step(steps: Steps) -> Step:
-    """The best pair of measures, chosen anew within the other folds of each fold."""
+    """The best pair of measures, chosen separately for each fold within the other folds."""
     counted, made, given = Counter[str](), [], steps.given
     for beyond in steps.beyond:
         gram, with_y = products(beyond, range(steps.columns.shape[1]))
@@ -88,10 +89,10 @@ def pair_step(steps: Steps) -> Step:
 
 
 def sparse_step(steps: Steps, seed: int) -> Step:
-    """Lasso on all columns, scaled to variance 1; the penalty by grouped cross-validation within the other folds.
+    """Lasso on all columns, scaled to variance 1; penalty chosen by grouped cross-validation within the other folds.
 
-    One deal into FOLDS folds, as leaving out each configuration takes too long. R. Tibshirani, Regression shrinkage and
-    selection via the lasso, JRSS B 1996.
+    A single assignment to FOLDS folds, because leaving out each configuration takes too long. R. Tibshirani, Regression
+    shrinkage and selection via the lasso, JRSS B 1996.
     """
     design, counted = steps.design, Counter[str]()
     beyond = beyond_settings(design, steps.y, steps.columns, folds_of(design.block, FOLDS, seed))
@@ -115,7 +116,7 @@ def sparse_step(steps: Steps, seed: int) -> Step:
 def steps_of(
     steps: Steps, folds: Sequence[np.ndarray], *, combine: bool, seed: int
 ) -> dict[tuple[str, str, str], Step]:
-    """What each step adds: {(step, over, measure): Step}. combine: whether pair and sparse are asked for."""
+    """What each step adds: {(step, over, measure): Step}. combine: whether to include pair and sparse."""
     given, n = steps.given, len(steps.y)
     base = "state" if given else "settings"
     found: dict[tuple[str, str, str], Step] = {("settings", "", ""): (np.zeros(n), "")}

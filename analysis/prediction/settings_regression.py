@@ -1,9 +1,10 @@
-"""Predicting an outcome from the training settings alone, out of fold, by ridge regression and by boosted trees.
+"""Predicts an outcome from the training settings alone, out of fold, by ridge regression and by boosted trees.
 
-Settings say the same of all models of a *cell* (configuration and checkpoint rule), so that everything here is about
-cells, weighted by their models. A fold keeps the cells of a configuration together: up to LEAVE_ONE configurations each
-is a fold of its own, and nothing is dealt; of more, DEALS deals into FOLDS folds are made, and a model's prediction is
-the mean over the deals. What belongs to the settings alone is computed once and shared by all measures.
+Settings are equal for all models of a *cell* (configuration and checkpoint rule), so everything here works on cells,
+weighted by their number of models. A fold keeps the cells of a configuration together. With up to LEAVE_ONE
+configurations each is its own fold; with more, configurations are assigned at random to FOLDS folds, DEALS times, and a
+model's prediction is the mean over these assignments. Results that depend only on the settings are computed once and
+shared by all measures.
 """
 
 from collections.abc import Sequence
@@ -20,20 +21,20 @@ from robustgap.analysis.ranks.influence import FEWEST_FREE, interactions
 LEAVE_ONE = 100  # configurations
 DEALS, FOLDS = 5, 10
 INNER_FOLDS = 3
-PENALTIES = np.logspace(-3, 3, 13)  # of ridge, times the number of models, for columns of variance 1
-TREE_DRAWS, INNER_DRAWS = 10, 2  # random draws of the trees that a prediction is the mean of
+PENALTIES = np.logspace(-3, 3, 13)  # of ridge, times the number of models, for columns scaled to variance 1
+TREE_DRAWS, INNER_DRAWS = 10, 2  # random draws of the trees averaged in a prediction
 LEARNERS = ("ridge", "trees")
 
 
 @dataclass(frozen=True)
 class Design:
-    """The columns that settings are given as, one row per cell.
+    """The columns that encode settings, one row per cell.
 
-    order: 2, or less where there are too few configurations for two-way interactions (1), or for any of it (0);
-    linear (m, p): main effects and, with order 2, all two-way interactions; switches (m, q): whether a cell has each
-    value of each axis, for trees, which find interactions by themselves; block (m,): configuration of each cell, 0, 1,
-    ...; weight (m,): models of each cell. model, cell, share (rows,): a row for each cell that a model (0, 1, ...)
-    stands in, and how much of it counts there: one that is both checkpoints stands in two cells, half in each.
+    order: 2, or less if there are too few configurations for two-way interactions (1), or for any effects (0); linear
+    (m, p): main effects and, with order 2, all two-way interactions; switches (m, q): indicators of each value of each
+    axis, for trees, which find interactions themselves; block (m,): configuration of each cell, 0, 1, ...; weight (m,):
+    models of each cell. model, cell, share (rows,): a row for each cell to which a model (0, 1, ...) belongs, and its
+    weight there; a model that is both checkpoints belongs to two cells, half to each.
     """
 
     order: int
@@ -50,7 +51,7 @@ class Design:
         return np.bincount(self.cell, self.share * values[self.model], len(self.weight)) / self.weight
 
     def of_models(self, rows: np.ndarray) -> np.ndarray:
-        """What is said of each row, (rows,) or (rows, k), as the mean over the rows of each model: (n,) or (n, k)."""
+        """Average values given per row, (rows,) or (rows, k), over the rows of each model: (n,) or (n, k)."""
         found = np.zeros((self.model.max() + 1, *rows.shape[1:]))
         np.add.at(found, self.model, rows * self.share.reshape(-1, *[1] * (rows.ndim - 1)))
         return found
@@ -65,9 +66,9 @@ def make_design(
     *,
     apart: Sequence[str] = (),
 ) -> Design:
-    """table: one row per model, axes as text; block (n,): their configurations, 0, 1, .... held_out: configurations in
-    the largest fold; the others must leave FEWEST_FREE degrees of freedom to the columns that differ between
-    configurations. apart: axes that tell cells apart, so that each is in one fold, but have no columns."""
+    """table: one row per model, axes as text; block (n,): their configurations, 0, 1, .... held_out: number of
+    configurations in the largest fold; the rest must leave FEWEST_FREE degrees of freedom to the columns that differ
+    between configurations. apart: axes that separate cells, so that each is in one fold, but have no columns."""
     places = expanded(table, [*axes, *apart])
     model, share = places.index.to_numpy(int), shares(places)
     y = table[outcome].to_numpy(float)[model]
@@ -87,7 +88,7 @@ def make_design(
 
 
 def train_freedom(columns: np.ndarray, block: np.ndarray) -> int:
-    """Number of blocks less the rank of the blocks' mean columns (and of a constant)."""
+    """Number of blocks minus the rank of the blocks' mean columns (with a constant)."""
     block = np.unique(block, return_inverse=True)[1]
     size = np.bincount(block)
     means = np.stack([np.bincount(block, column) / size for column in columns.T] + [np.ones(len(size))], axis=1)
@@ -95,8 +96,8 @@ def train_freedom(columns: np.ndarray, block: np.ndarray) -> int:
 
 
 def bearable(design: Design, known: np.ndarray, folds: Sequence[np.ndarray]) -> bool:
-    """Whether the configurations of the models `known` (n,) bool leave FEWEST_FREE degrees of freedom to the columns
-    outside each fold (m,) of each deal: of fewer, settings reproduce any numbers."""
+    """Whether the configurations of the models `known` (n,) bool leave FEWEST_FREE degrees of freedom outside each fold
+    (m,) of each assignment: with fewer, settings can fit any numbers."""
     cells = np.isin(design.block, design.block[np.unique(design.cell[known[design.model]])])
     if not cells.any():
         return False
@@ -106,14 +107,15 @@ def bearable(design: Design, known: np.ndarray, folds: Sequence[np.ndarray]) -> 
 
 
 def folds_of(block: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Fold of each row: blocks are dealt at random to `folds` folds (at most one per block) of nearly equal size."""
+    """Fold of each row: blocks are assigned at random to `folds` folds (at most one per block) of nearly equal size."""
     blocks, code = np.unique(block, return_inverse=True)
     dealt = np.random.default_rng(seed).permutation(len(blocks)) % min(folds, len(blocks))
     return dealt[code]
 
 
 def deals_of(configurations: int, seed: int = 0) -> list[np.ndarray]:
-    """The fold of each configuration in every deal: one, in which each is a fold, for at most LEAVE_ONE of them."""
+    """The fold of each configuration in every fold assignment: a single leave-one-out assignment for at most LEAVE_ONE
+    configurations."""
     place = np.arange(configurations)
     if configurations <= LEAVE_ONE:
         return [place]
@@ -126,7 +128,7 @@ def training_weights(design: Design, fold: np.ndarray) -> np.ndarray:
 
 
 def padded_blocks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the rows of each block, (blocks, most rows), and which of them are there."""
+    """Row positions of each block, (blocks, most rows), and a mask of the valid ones."""
     order, size = np.argsort(block, kind="stable"), np.bincount(block)
     place = (np.cumsum(size) - size)[:, None] + np.arange(size.max())
     there = np.arange(size.max()) < size[:, None]
@@ -134,13 +136,13 @@ def padded_blocks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ridge regression on columns scaled to variance 1, fitted with each row of weights: predictions for all rows of x,
-    (fits, rows), and the mean squared error that is expected of each fit, (fits,).
+    """Ridge regression on columns scaled to variance 1, one fit per row of weights: predictions for all rows of x,
+    (fits, rows), and the expected mean squared error of each fit, (fits,).
 
-    The penalty of a fit is the one with the least error when each block is predicted from all its other blocks: with
-    hat matrix H = (1/W + Z (Z'WZ + penalty)^-1 Z') W and residuals r, the errors of block g are (I - H_gg)^-1 r_g.
-    x (rows, p), y (rows,); weight (fits, rows): 0 where a fit does not see a row. A. Hoerl, R. Kennard, Ridge
-    regression, Technometrics 1970.
+    The penalty of a fit minimises the error of predicting each block from all its other blocks: with hat matrix H =
+    (1/W + Z (Z'WZ + penalty)^-1 Z') W and residuals r, the errors of block g are (I - H_gg)^-1 r_g. x (rows, p), y
+    (rows,); weight (fits, rows): 0 for rows a fit does not see. A. Hoerl, R. Kennard, Ridge regression, Technometrics
+    1970.
     """
     total = weight.sum(axis=1)
     middle, mean = weight @ x / total[:, None], weight @ y / total
@@ -169,18 +171,19 @@ RANK_SCALE = 1e-6  # standard deviations of 0/1 columns below this are rounding
 
 
 def trees(design: Design, y: np.ndarray, weight: np.ndarray, seed: int, draws: int = TREE_DRAWS) -> np.ndarray:
-    """Predictions for all cells from boosted trees fitted to the mean outcomes y (m,) of the cells with each row of
-    weights: (fits, m), the mean over `draws` draws."""
+    """Predictions for all cells from boosted trees fitted to the mean outcomes y (m,) of the cells, one fit per row of
+    weights: (fits, m), averaged over `draws` draws."""
     return boosted(design.switches, y, weight, make_draws(draws, len(y), design.switches.shape[1], seed))
 
 
 def trees_errors(design: Design, y: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
-    """Mean squared error of trees within the cells that each row of weights sees, in INNER_FOLDS folds: (fits,)."""
+    """Mean squared error of trees, cross-validated in INNER_FOLDS folds within the cells seen by each row of weights:
+    (fits,)."""
     inner = folds_of(design.block, INNER_FOLDS, seed)
     parts = np.arange(inner.max() + 1)[:, None]
     within = np.where(inner == parts, 0, weight[:, None])  # (fits, folds, m)
     seen = within.sum(axis=2) > 0
-    errors = np.full(len(weight), np.inf)  # of fits whose cells are all in one of the folds
+    errors = np.full(len(weight), np.inf)  # inf for fits whose cells are all in one fold
     able = seen.all(axis=1)
     if able.any():
         made = trees(design, y, within[able].reshape(-1, len(y)), seed, INNER_DRAWS).reshape(-1, len(parts), len(y))
@@ -192,9 +195,9 @@ def trees_errors(design: Design, y: np.ndarray, weight: np.ndarray, seed: int) -
 def out_of_fold(
     design: Design, y: np.ndarray, folds: Sequence[np.ndarray], *, choose: bool = False, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Predictions (m,) of every cell from settings, by the cells of the other folds, the mean over the deals: {'ridge',
-    'trees'}, and with `choose` 'better': in each fold the learner with the smaller error in cross-validation within the
-    other folds. y (m,): mean outcomes; folds: of each deal, (m,)."""
+    """Predictions (m,) of every cell from settings, fitted to the cells of the other folds and averaged over the
+    assignments: {'ridge', 'trees'}, and with `choose` 'better': in each fold the learner with the smaller
+    cross-validation error within the other folds. y (m,): mean outcomes; folds: of each assignment, (m,)."""
     names = (*LEARNERS, *(["better"] if choose else []))
     found = {name: np.zeros(len(y)) for name in names}
     draws = -(-TREE_DRAWS // len(folds))

@@ -14,13 +14,14 @@ from scipy.sparse import csr_array
 from robustgap.analysis.ranks.discordance import NUMBERS_AT_ONCE, discordant
 
 LEVEL = 0.95
-FEWEST_BLOCKS = 3  # with fewer blocks than this, resampling them says nothing: no interval
-ROWS_AT_ONCE = 512  # columns of the n x n matrix of pairs that are held at a time
+FEWEST_BLOCKS = 3  # fewer blocks than this give no interval: resampling them says nothing
+ROWS_AT_ONCE = 512  # columns of the n x n matrix of pairs held at a time
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Multiplicity weights, keyed by (seed, purpose), so that no statistic's draws depend on which others are asked.
+    """Multiplicity weights keyed by (seed, purpose), so that a statistic's draws do not depend on which others are
+    computed.
 
     draws: number of bootstrap draws (0: no intervals).
     """
@@ -29,10 +30,10 @@ class Bootstrap:
     seed: int = 0
 
     def weights(self, strata: np.ndarray, purpose: str) -> np.ndarray:
-        """Multiplicities (1 + draws, blocks): the table itself (ones), then its draws.
+        """Multiplicities (1 + draws, blocks): ones for the table itself, then the draws.
 
         Within each stratum as many blocks as it has are drawn with replacement. strata (blocks,): the stratum of each
-        block, such as its axis value, so that the design's margins are kept.
+        block, such as its axis value, which preserves the design's margins.
         """
         weights = np.ones((1 + self.draws, len(strata)))
         for stratum in np.unique(strata):
@@ -48,9 +49,9 @@ class Bootstrap:
 def interval(draws: np.ndarray, blocks: int) -> tuple[float, float, float]:
     """Estimate and percentile interval (estimate, 2.5 %, 97.5 %) from the statistic of the table and of its draws.
 
-    draws (1 + draws,), in the order of `Bootstrap.weights`; NaN where undefined. The interval is over the draws in
-    which the statistic is defined. It is (NaN, NaN) when the estimate is undefined, when no more than half of the
-    draws are defined, or when the statistic rests on fewer than 3 blocks.
+    draws (1 + draws,), in the order of `Bootstrap.weights`; NaN where undefined. The interval covers the draws in which
+    the statistic is defined. It is (NaN, NaN) if the estimate is undefined, if no more than half of the draws are
+    defined, or if the statistic rests on fewer than 3 blocks.
     """
     estimate, defined = float(draws[0]), draws[1:][~np.isnan(draws[1:])]
     if np.isnan(estimate) or blocks < FEWEST_BLOCKS or 2 * len(defined) <= len(draws) - 1:
@@ -60,14 +61,14 @@ def interval(draws: np.ndarray, blocks: int) -> tuple[float, float, float]:
 
 
 def mean(parts: np.ndarray) -> np.ndarray:
-    """Mean over axis 0, in each draw over the parts that are defined in it; NaN where none is. (parts, draws)."""
+    """Mean over axis 0 of the parts defined in each draw; NaN if none is. (parts, draws)."""
     defined = ~np.isnan(parts)
     count = defined.sum(axis=0)
     return np.where(count > 0, np.where(defined, parts, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def grouped(block: np.ndarray, group: np.ndarray, blocks: int) -> csr_array:
-    """How many rows each group has of each block: sparse (groups, blocks). block, group (n,): numbers from 0."""
+    """Number of rows of each block in each group: sparse (groups, blocks). block, group (n,): numbers from 0."""
     shape = (int(group.max(initial=-1)) + 1, blocks)
     return csr_array((np.ones(len(block), dtype=np.float32), (group, block)), shape=shape)
 
@@ -92,14 +93,14 @@ def untied(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.nda
 
 
 def signs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """sign(a - b) of whole numbers, as int8."""
+    """sign(a - b) of integers, as int8."""
     return (a > b).view(np.int8) - (a < b).view(np.int8)
 
 
 def concordance(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """Matrix (blocks, blocks): sum of sign(x_i - x_j) sign(y_i - y_j) over rows i of one and j of the other block.
+    """Matrix (blocks, blocks): sum of sign(x_i - x_j) sign(y_i - y_j) over rows i of one block and j of the other.
 
-    Only ROWS_AT_ONCE columns of the matrix of pairs exist at a time. block (n,): numbers from 0, none left out.
+    Only ROWS_AT_ONCE columns of the matrix of pairs are held at a time. block (n,): consecutive numbers from 0.
     """
     x, y = (np.unique(column, return_inverse=True)[1].astype(np.int32) for column in (x, y))
     blocks = int(block.max(initial=-1)) + 1
@@ -113,8 +114,8 @@ def concordance(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> np.ndarray:
 
 
 def by_merging(rows: int, blocks: int, draws: int) -> bool:
-    """Whether discordant pairs are had sooner by merging than from the matrix of pairs, by the nanoseconds measured:
-    100 n log2 n once and 5 n log2 n for each draw, against 7 n^2 once and 0.05 blocks^2 for each draw."""
+    """Whether merging finds discordant pairs faster than the matrix of pairs, by measured nanoseconds: 100 n log2 n
+    once and 5 n log2 n per draw, against 7 n^2 once and 0.05 blocks^2 per draw."""
     levels = rows * np.log2(max(rows, 2))
     return (100 + 5 * draws) * levels < 7 * rows**2 + 0.05 * draws * blocks**2
 
@@ -122,7 +123,7 @@ def by_merging(rows: int, blocks: int, draws: int) -> bool:
 def signed_pairs(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Sum of w_i w_j sign(x_i - x_j) sign(y_i - y_j) over pairs i < j, per draw; block as in `concordance`.
 
-    By either way the same number, exactly where weights are whole: float32 serves while no sum exceeds 2^24.
+    Both methods give the same number, exactly for integer weights: float32 suffices while no sum exceeds 2^24.
     """
     if by_merging(len(x), weights.shape[1], len(weights)):
         x, y = (np.unique(column, return_inverse=True)[1] for column in (x, y))
@@ -139,14 +140,14 @@ def signed_pairs(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.nd
 def weighted_tau(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Kendall's tau-b and tau-a of weighted rows, (2, draws); weights of ones give the plain coefficients.
 
-    With s_ij = sign(x_i - x_j) sign(y_i - y_j) and sums over pairs of *different* rows i < j, so that a pair of
-    copies of one row never counts:
+    With s_ij = sign(x_i - x_j) sign(y_i - y_j) and sums over pairs of *different* rows i < j, so that a pair of copies
+    of one row never counts:
 
         tau_b = sum w_i w_j s_ij / sqrt(sum w_i w_j |sign(x_i - x_j)| * sum w_i w_j |sign(y_i - y_j)|)
         tau_a = sum w_i w_j s_ij / sum w_i w_j
 
     x, y (n,) without missing values; block (n,); weights (draws, blocks). Both are NaN in a draw where x or y is
-    constant, so also where fewer than 2 rows have weight. M. G. Kendall, The treatment of ties in ranking problems,
+    constant, which includes fewer than 2 rows with weight. M. G. Kendall, The treatment of ties in ranking problems,
     Biometrika 1945.
     """
     if len(x) < 2:

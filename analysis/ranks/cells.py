@@ -1,18 +1,18 @@
-"""Tau within many small groups of models at once: the cells of a factorial design."""
+"""Tau-b within many small groups of models at once: the cells of a factorial design."""
 
 import numpy as np
 
 from robustgap.analysis.ranks.bootstrap import weighted_tau
 
-MANY_MODELS = 300  # a cell of more is not compared pair by pair, but in O(n log n) for each measure
-PAIRS_AT_ONCE = 2_000_000  # numbers held at a time while models within cells are compared
+MANY_MODELS = 300  # larger cells are not compared pair by pair, but in O(n log n) for each measure
+PAIRS_AT_ONCE = 2_000_000  # numbers held at a time while comparing models within cells
 
 
 def cell_taus(cell: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Tau-b within each cell, for all measures at once; NaN where undefined.
 
-    cell (n,) numbers of cells 0, 1, ...; outcome y (n,); measures x (n, measures), NaN where missing
-    -> (cells, measures). Cells of equal size are compared together, pairs in the last axis but one.
+    cell (n,) cell indices 0, 1, ...; outcome y (n,); measures x (n, measures), NaN where missing -> (cells, measures).
+    Cells of equal size are compared together; pairs are on the last axis but one.
     """
     size = np.bincount(cell)
     order, start = np.argsort(cell, kind="stable"), np.cumsum(size) - size
@@ -41,13 +41,13 @@ def large_cell(y: np.ndarray, x: np.ndarray) -> list[float]:
 
 
 def signs(values: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """sign(values_left - values_right) along axis 1; NaN where one of the two is missing."""
+    """sign(values_left - values_right) along axis 1; NaN if either is missing."""
     a, b = values[:, left], values[:, right]
     return np.where(np.isnan(a) | np.isnan(b), np.nan, (a > b) * 1.0 - (a < b))
 
 
 def tau_b(sy: np.ndarray, sx: np.ndarray, axis: int) -> np.ndarray:
-    """Tau-b from the signs of pair differences, over the pairs where both are known; NaN where one is constant."""
+    """Tau-b from the signs of pair differences, over the pairs where both are known; NaN if one is constant."""
     known = ~np.isnan(sy * sx)
     sy, sx = np.where(known, sy, 0), np.where(known, sx, 0)
     product = np.abs(sy).sum(axis=axis) * np.abs(sx).sum(axis=axis)

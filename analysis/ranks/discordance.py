@@ -1,9 +1,10 @@
-"""Weighted sums over discordant pairs in O(n log n) per draw: Kendall's tau for many rows, no matrix of pairs."""
+"""Weighted sums over discordant pairs in O(n log n) per draw, without a matrix of pairs: Kendall's tau for many
+rows."""
 
 import numpy as np
 
-FEW = 256  # rows of which a matrix of all pairs costs less than sorting
-NUMBERS_AT_ONCE = 500_000  # draws x rows that are held at a time: what a processor keeps close by
+FEW = 256  # up to this many rows, a matrix of all pairs is cheaper than sorting
+NUMBERS_AT_ONCE = 500_000  # draws x rows held at a time: fits a processor's cache
 
 
 def discordant(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -11,10 +12,10 @@ def discordant(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndar
 
     x, y (n,); block (n,) the block of each row; weights (draws, blocks) -> (draws,), exact for whole weights.
 
-    Rows are put in order of x (ties: of y), so that a discordant pair is one whose later row has the smaller y. They
-    are counted as in merge sort, W. R. Knight, JASA 1966: on each level neighbouring stretches of 1, 2, 4, ... rows
-    meet, and each row of the right one counts the weight of those in the left one with y at most its own. Where each
-    row stands in the left one is the same in all draws, so that a draw costs sums along the rows alone.
+    Rows are sorted by x (ties: by y), so the later row of a discordant pair has the smaller y. Pairs are counted as in
+    merge sort, W. R. Knight, JASA 1966: on each level neighbouring runs of 1, 2, 4, ... rows are merged, and each row
+    of the right run counts the weight of the rows in the left run with y at most its own. The position of each row in
+    the left run is the same in all draws, so a draw costs only sums along the rows.
     """
     order = np.lexsort((y, x))
     y, block = np.unique(y[order], return_inverse=True)[1], block[order]
@@ -25,8 +26,8 @@ def discordant(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndar
 
 
 def meeting(y: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """How stretches of `size` rows meet: rows of left stretches in order (stretch, y), rows of right ones, and for
-    each of the latter how many of the former stand before its stretch, and up to its own y."""
+    """How runs of `size` rows are merged: rows of left runs in order (run, y), rows of right runs, and for each of the
+    latter the number of the former that lie before its run, and up to its own y."""
     stretch = np.arange(len(y)) // (2 * size)
     order = np.argsort(stretch * len(y) + y, kind="stable")
     is_left = np.arange(len(y)) % (2 * size) < size
@@ -37,21 +38,21 @@ def meeting(y: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def drawn(weights: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """Weight of each row (draws, n): int32 where all weights are whole and sums over pairs fit, else float64."""
+    """Weight of each row (draws, n): int32 if all weights are whole and sums over pairs fit, else float64."""
     total = weights @ np.bincount(block, minlength=weights.shape[1])
     small = total.max(initial=0) ** 2 < 2**31 and (weights == np.rint(weights)).all()
     return weights.astype(np.int32 if small else np.float64).take(block, axis=1)
 
 
 def heaped(rows: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Sums over the first 0, 1, 2, ... rows in the given order, (draws, 1 + len(order))."""
+    """Cumulative sums of the rows in the given order, starting with 0: (draws, 1 + len(order))."""
     heap = np.zeros((len(rows), len(order) + 1), dtype=rows.dtype)
     np.cumsum(rows.take(order, axis=1), axis=1, out=heap[:, 1:])
     return heap
 
 
 def discordant_part(weights: np.ndarray, block: np.ndarray, levels: list) -> np.ndarray:
-    """`discordant` for some draws; rows in order of x, levels as `meeting` gives them."""
+    """`discordant` for some of the draws; rows sorted by x, levels as returned by `meeting`."""
     rows = drawn(weights, block)
     pairs = (rows.sum(axis=1) ** 2 - np.einsum("dr,dr->d", rows, rows)) / 2
     for left, right, before, upto in levels:
@@ -62,7 +63,7 @@ def discordant_part(weights: np.ndarray, block: np.ndarray, levels: list) -> np.
 
 
 def earlier(group: np.ndarray) -> np.ndarray:
-    """For each place, how many places before it have the same group (n,)."""
+    """For each position, the number of earlier positions with the same group (n,)."""
     order = np.argsort(group, kind="stable")
     size = np.bincount(group)
     found = np.empty(len(group), dtype=np.int64)
@@ -73,9 +74,8 @@ def earlier(group: np.ndarray) -> np.ndarray:
 def agreement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """For each row i, the sum over all rows j of sign(x_i - x_j) sign(y_i - y_j): (n,) -> (n,).
 
-    From all pairs of at most FEW rows, which is quicker there; else in O(n log n): of the rows j with a smaller x,
-    those
-    with y_j <= y_i are counted as in `discordant`; how many rows there are with a given x, a given y, and both, tells
+    Up to FEW rows all pairs are formed, which is faster; beyond that, O(n log n): among the rows j with a smaller x,
+    those with y_j <= y_i are counted as in `discordant`; the numbers of rows with a given x, a given y, and both give
     the rest.
     """
     if len(y) <= FEW:
@@ -87,14 +87,14 @@ def agreement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     both = np.unique(x * len(y) + y, return_inverse=True)[1]
     of_x, of_y, same = np.bincount(x), np.bincount(y), np.bincount(both)
     upto_x, upto_y = np.cumsum(of_x)[x], np.cumsum(of_y)[y]
-    alike = same[both]  # rows with this x and this y
-    low = -earlier(x)  # rows with a smaller x and no larger y: earlier ones with no larger y, but for those with this x
+    alike = same[both]  # rows with equal x and y
+    low = -earlier(x)  # rows with a smaller x and no larger y: earlier ones with no larger y, minus those with equal x
     for level in range(max(len(y) - 1, 0).bit_length()):
         _, right, before, upto = meeting(y, 2**level)
         low[right] += upto - before
-    equal = earlier(y) - earlier(both)  # rows with a smaller x and this y
+    equal = earlier(y) - earlier(both)  # rows with a smaller x and equal y
     below = low - equal - (upto_x - of_x[x] - low)  # smaller x: smaller y less larger y
-    here = np.cumsum(same)[both] - (upto_x - of_x[x])  # rows with this x and no larger y
+    here = np.cumsum(same)[both] - (upto_x - of_x[x])  # rows with equal x and no larger y
     smaller = upto_y - low - here - (of_y[y] - equal - alike)  # rows with a larger x and a smaller y
     above = len(y) - upto_x - (upto_y - low - here) - smaller  # larger x: larger y less smaller y
     found = np.empty(len(y), dtype=np.int64)

@@ -1,10 +1,10 @@
-"""How much each configuration moves Kendall's tau, and what that leaves uncertain in this design.
+"""Influence of each configuration on Kendall's tau, and the standard error of tau given this design.
 
-The settings of a factorial study are fixed: another study of the same design would have the same configurations and
-the same effects of its settings. What would differ is what configurations, seeds, images and the measure do by chance.
-The influence of a configuration on tau is therefore freed of what the settings explain of it (interactions up to the
-third order, as far as the number of configurations allows) before its spread becomes a standard error. Without that
-step the intervals of a measure that follows the settings are up to twice too wide (docs/claims.md).
+The settings of a factorial study are fixed: another study with the same design would have the same configurations and
+the same effects of its settings. What would vary is the noise of configurations, seeds, images and the measure. So
+before the spread of a configuration's influence on tau becomes a standard error, the part explained by the settings
+(interactions up to third order, as far as the number of configurations allows) is removed. Without this step, the
+intervals of a measure that follows the settings are up to twice too wide (docs/claims.md).
 """
 
 import itertools
@@ -15,14 +15,14 @@ from scipy import special
 
 from robustgap.analysis.ranks.discordance import agreement
 
-FEWEST_FREE = 6  # degrees of freedom that must be left for a standard error
-HIGHEST_ORDER = 3  # of interactions between settings
-RANK = 1e-8  # singular values below this share of the largest are 0
-LEAST_RELIABLE = 0.25  # outcomes noisier than this are not corrected further
+FEWEST_FREE = 6  # minimum degrees of freedom for a standard error
+HIGHEST_ORDER = 3  # order of interactions between settings
+RANK = 1e-8  # singular values below this share of the largest count as 0
+LEAST_RELIABLE = 0.25  # lower limit of the reliability used to correct for noise
 
 
 def untied(values: np.ndarray) -> np.ndarray:
-    """For each row, how many rows have another value."""
+    """For each row, the number of rows with a different value."""
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)
     return (len(values) - size[group]).astype(float)
 
@@ -30,12 +30,13 @@ def untied(values: np.ndarray) -> np.ndarray:
 def tau_influence(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> tuple[float, np.ndarray]:
     """tau-b of x and y, and its derivative with respect to the multiplicity of each block (blocks,).
 
-    With s_i = sum_j sign(x_i - x_j) sign(y_i - y_j), and u_i, v_i the numbers of rows with another x, another y:
+    With s_i = sum_j sign(x_i - x_j) sign(y_i - y_j), and u_i, v_i the numbers of rows with a different x, a different
+    y:
 
         tau = sum s / sqrt(sum u sum v)
         influence_b = 2 sum_(i in b) (s_i / sqrt(sum u sum v) - tau (u_i / sum u + v_i / sum v) / 2)
 
-    The influences sum to 0. x, y (n,) without missing values; block (n,): 0, 1, ..., none left out. NaN where x or y
+    The influences sum to 0. x, y (n,) without missing values; block (n,): consecutive numbers from 0. NaN where x or y
     is constant. L. A. Jaeckel, The infinitesimal jackknife, 1972.
     """
     s, u, v = agreement(x, y), untied(x), untied(y)
@@ -47,21 +48,21 @@ def tau_influence(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> tuple[floa
 
 
 def level_codes(settings: pd.DataFrame) -> np.ndarray:
-    """Number of each row's value on each axis, in sorted order of the values (compared as text): (n, axes)."""
+    """Index of each row's value on each axis, in sorted order of the values (compared as text): (n, axes)."""
     columns = [np.unique(settings[name].to_numpy(str), return_inverse=True)[1] for name in settings]
     return np.stack(columns, axis=1) if columns else np.zeros((len(settings), 0), dtype=int)
 
 
 def interactions(levels: np.ndarray, order: int) -> np.ndarray:
-    """Products of indicators of the values (but the first) of exactly `order` different axes: (n, columns).
+    """Products of indicators of the values (except the first) of exactly `order` different axes: (n, columns).
 
-    levels (n, axes): `level_codes` of any rows. Columns that are 0 are left out.
+    levels (n, axes): `level_codes` of any rows. All-zero columns are dropped.
     """
     first, products = levels.min(axis=0, initial=levels.max(initial=0)), [np.zeros((len(levels), 0))]
     for chosen in itertools.combinations(range(levels.shape[1]), order):
         part = levels[:, chosen]
         inside = (part != first[list(chosen)]).all(axis=1)
-        # Only the combinations that occur: of axes with many values, all of them would not fit into memory.
+        # Only combinations that occur: for axes with many values, all of them would not fit into memory.
         found, place = np.unique(part[inside], axis=0, return_inverse=True)
         product = np.zeros((len(levels), len(found)))
         product[np.flatnonzero(inside), place.reshape(-1)] = 1
@@ -73,7 +74,7 @@ def settings_basis(levels: np.ndarray) -> np.ndarray:
     """Orthonormal columns (configurations, rank) spanning a constant, the axes and their interactions.
 
     levels (configurations, axes): `level_codes`. Interactions up to the highest order, at most 3, that leaves
-    FEWEST_FREE degrees of freedom; a constant alone where not even the axes leave that many.
+    FEWEST_FREE degrees of freedom; only a constant if even the axes leave fewer.
     """
     basis = columns = np.full((len(levels), 1), len(levels) ** -0.5)
     for order in range(1, min(HIGHEST_ORDER, levels.shape[1]) + 1):
@@ -87,11 +88,11 @@ def settings_basis(levels: np.ndarray) -> np.ndarray:
 
 
 def standard_error(influence: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, float, int]:
-    """What the settings leave of the influence (configurations,), the standard error it implies, and its degrees of
+    """The influence (configurations,) not explained by the settings, the standard error it implies, and its degrees of
     freedom: r = influence - B B' influence, se^2 = n / (n - rank) sum r^2.
 
-    The standard error is at least 1 / n: what one configuration could change cannot be seen from n of them (r is 0
-    where a measure separates the outcome perfectly). NaN when fewer than FEWEST_FREE degrees of freedom are left.
+    The standard error is at least 1 / n: n configurations cannot rule out a change that one more could cause (r is 0 if
+    a measure separates the outcome perfectly). NaN with fewer than FEWEST_FREE degrees of freedom.
     """
     left = influence - basis @ (basis.T @ influence)
     n, free = basis.shape[0], basis.shape[0] - basis.shape[1]
@@ -101,9 +102,9 @@ def standard_error(influence: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray
 
 
 def reliability(outcome: np.ndarray, se: np.ndarray | None) -> float:
-    """Share of the variance of the outcome that is not noise of its images: 1 - mean(se^2) / var(outcome).
+    """Reliability of the outcome, the share of its variance that is not image noise: 1 - mean(se^2) / var(outcome).
 
-    1 where no standard errors are known; at least LEAST_RELIABLE.
+    1 if standard errors are unknown; at least LEAST_RELIABLE.
     """
     if se is None or len(outcome) < 2 or not (variance := float(np.var(outcome, ddof=1))):
         return 1.0
@@ -111,18 +112,18 @@ def reliability(outcome: np.ndarray, se: np.ndarray | None) -> float:
 
 
 def of_expected(tau: float | np.ndarray, reliable: float) -> np.ndarray:
-    """Tau with *expected* outcomes from tau with measured ones: (2 / pi) asin(sin(pi tau / 2) / sqrt(reliable)).
+    """Tau with *expected* outcomes from tau with observed ones: (2 / pi) asin(sin(pi tau / 2) / sqrt(reliable)).
 
-    Greiner's relation between tau and the correlation of normal variables, and Spearman's correction of the latter.
-    It keeps the sign, so that no statement about a sign depends on it.
+    Greiner's relation between tau and the correlation of normal variables, with Spearman's correction for attenuation.
+    The sign is kept, so statements about signs do not depend on it.
     """
     correlation = np.clip(np.sin(np.pi / 2 * np.asarray(tau)) / np.sqrt(reliable), -1, 1)
     return 2 / np.pi * np.arcsin(correlation)
 
 
 def t_interval(estimate: float, se: float, free: int, critical: float) -> tuple[float, float]:
-    """estimate -+ q se, where q is the quantile of Student's t with `free` degrees of freedom that leaves as much above
-    it as a standard normal leaves above `critical`."""
+    """estimate -+ q se, where q is the quantile of Student's t with `free` degrees of freedom whose upper tail
+    probability equals that of a standard normal at `critical`."""
     if np.isnan(se):
         return np.nan, np.nan
     q = float(-special.stdtrit(free, special.ndtr(-critical)))

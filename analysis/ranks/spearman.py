@@ -6,8 +6,8 @@ from robustgap.analysis.ranks.discordance import NUMBERS_AT_ONCE, drawn, heaped
 
 
 def midranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Twice the midrank of each row among weighted rows, minus twice the mean of all midranks: the weight of the rows
-    below it minus the weight of those above. values (n,); weights `rows` (draws, n) -> (draws, n)."""
+    """Twice the midrank of each row among weighted rows, centred: the weight of the rows below it minus the weight of
+    those above. values (n,); weights `rows` (draws, n) -> (draws, n)."""
     order = np.argsort(values, kind="stable")
     heap = heaped(rows, order)
     first, last = (np.searchsorted(values[order], values, side) for side in ("left", "right"))
@@ -15,13 +15,13 @@ def midranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def weighted_spearman(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Spearman's rho of weighted rows, (draws,): with midranks R, S among the rows as often as they are drawn,
+    """Spearman's rho of weighted rows, (draws,): with midranks R, S among the rows, each repeated as often as drawn,
 
         rho = sum w (R - mean R) (S - mean S) / sqrt(sum w (R - mean R)^2 * sum w (S - mean S)^2)
 
     x, y (n,) without missing values; block (n,) the block of each row; weights (draws, blocks). NaN in a draw where x
-    or y is constant. Copies of one row tie with each other, which shifts rho by the order of 1 / n only.
-    C. Spearman, The proof and measurement of association between two things, American Journal of Psychology 1904.
+    or y is constant. Copies of a row tie with each other, which shifts rho only by O(1 / n). C. Spearman, The proof and
+    measurement of association between two things, American Journal of Psychology 1904.
     """
     found = np.full(len(weights), np.nan)
     step = max(1, NUMBERS_AT_ONCE // max(1, len(x)))

@@ -1,7 +1,7 @@
-"""The report of a study: one HTML file that needs no other file and no network.
+"""Builds the report of a study: a single HTML file that needs no other file and no network.
 
-Words come from `findings.json`, numbers from the other tables of the statistics folder, pictures and their data from
-the figures folder; everything is embedded.
+Text comes from `findings.json`, numbers from the other tables of the statistics folder, figures and their data from the
+figures folder; everything is embedded.
 """
 
 import json
@@ -32,11 +32,11 @@ from robustgap.analysis.tables import views
 from robustgap.analysis.tables.latex import to_latex
 from robustgap.analysis.tables.view import View, cell, shown
 
-OPEN_ROWS = 12  # longer lists of flagged models are folded
+OPEN_ROWS = 12  # longer lists of flagged models are collapsed
 
 
 def figure_view(name: str, ledger: Ledger, folder: Path) -> dict:
-    """Heading, caption, picture, alternative text and data link of one figure."""
+    """Heading, caption, image, alternative text and data link of one figure."""
     caption, heading = figure_files.caption(name, ledger), figure_files.module(name).TITLE
     return {
         "name": name,
@@ -49,13 +49,13 @@ def figure_view(name: str, ledger: Ledger, folder: Path) -> dict:
 
 
 def as_files(view: View, study: str) -> dict[str, bytes]:
-    """{name: content} of a view as CSV (its numbers) and as LaTeX."""
+    """{name: content} of a view as CSV (numbers) and LaTeX."""
     numbers = shown(view).to_csv(index=False, lineterminator="\n").encode()
     return {f"table_{view.name}.csv": numbers, f"table_{view.name}.tex": to_latex(view, study).encode()}
 
 
 def table_view(view: View, study: str) -> dict:
-    """A view ready to print: headings with their kind, cells with what they are sorted by, and links to its files."""
+    """A view ready for the template: headings with their kind, cells with their sort keys, and links to its files."""
     rows = view.frame.to_dict("records")
     return {
         "name": view.name,
@@ -69,7 +69,7 @@ def table_view(view: View, study: str) -> dict:
 
 
 def everything(study: str, statistics: Path, tables: Iterable[View]) -> dict[str, str]:
-    """A link to an archive of all statistics, and of all views as CSV and LaTeX. Raises FileNotFoundError."""
+    """Link to an archive of all statistics, and of all views as CSV and LaTeX. Raises FileNotFoundError."""
     files = {}
     for name in HOLDS:
         path = statistics / f"{name}.{'json' if name == 'findings' else 'csv'}"
@@ -82,7 +82,8 @@ def everything(study: str, statistics: Path, tables: Iterable[View]) -> dict[str
 
 
 def blocks(ledger: Ledger, figures: Path, tables: dict[str, View]) -> list[dict]:
-    """The sections with their figures and tables, numbered through; figures that no section names come last."""
+    """The sections with their figures and tables, numbered consecutively; figures not assigned to a section come
+    last."""
     named = {name for section in SECTIONS for name in section.figures}
     rest = tuple(name for name in figure_files.names() if name not in named)
     more = (
@@ -102,7 +103,8 @@ def blocks(ledger: Ledger, figures: Path, tables: dict[str, View]) -> list[dict]
 
 
 def merged(reasons: str) -> str:
-    """'1 x lowest is 0.7; 2 x lowest is 0.9' -> '3 x lowest is 0.7 (or another number)'; other reasons stay apart."""
+    """'1 x lowest is 0.7; 2 x lowest is 0.9' -> '3 x lowest is 0.7 (or another number)'; other reasons are kept
+    separate."""
     alike: dict[str, list[tuple[int, str]]] = {}
     for part in re.split(r"; (?=\d+ x )", reasons):
         count, _, reason = part.partition(" x ")
@@ -115,13 +117,13 @@ def merged(reasons: str) -> str:
 
 
 def missing(summary: pd.DataFrame, ledger: Ledger) -> list[tuple[str, str]]:
-    """(measure, why values of it are missing), for the measures that lack any."""
+    """(measure, reasons for missing values), for measures with missing values."""
     rows = zip(summary["measure"], summary["reasons"], strict=True)
     return [(measure_label(name, ledger.columns), merged(why)) for name, why in rows if why]
 
 
 def issue_groups(issues: pd.DataFrame) -> list[dict]:
-    """Models that failed, collapsed or are flagged, by kind, gravest first as in the table."""
+    """Models that failed, collapsed or are flagged, by kind, most severe first as in the table."""
     groups = []
     for issue, part in issues.groupby("issue", sort=False):
         rows = part.to_dict("records")
@@ -130,7 +132,7 @@ def issue_groups(issues: pd.DataFrame) -> list[dict]:
 
 
 def key_numbers(found: dict) -> list[tuple[str, str]]:
-    """(number, what it counts) for the head of the page."""
+    """(number, what it counts) for the top of the page."""
     sample, gap = found["sample"], found["gap"]
     tiles = [(f"{sample['models']:,}", f"models analysed of {sample['planned']:,} planned")]
     if sample["configurations"]:
@@ -151,7 +153,7 @@ def key_numbers(found: dict) -> list[tuple[str, str]]:
 def build(ledger: Ledger, figures: str | Path, statistics: str | Path) -> str:
     """The report as HTML text.
 
-    figures, statistics: folders written by `python -m robustgap.analysis figures` and `statistics` from this ledger.
+    figures, statistics: folders written by `python -m robustgap.analysis figures` and `statistics` for this ledger.
     Raises FileNotFoundError or ValueError naming the file that is missing or malformed.
     """
     figures, statistics = Path(figures), Path(statistics)

@@ -1,4 +1,4 @@
-"""The measure cards of the report: what each measure is, what proves it, what it cost and how reliable it was."""
+"""Measure cards of the report: what each measure is, the tests behind it, its cost and its reliability."""
 
 import pandas as pd
 
@@ -10,9 +10,9 @@ INTERVAL = ("estimate", "low", "high")
 
 
 def cards(ledger: Ledger, reliability: pd.DataFrame) -> list[dict]:
-    """One card for each measure of the study: its catalogue entry, and a row for each of its columns.
+    """One card per measure of the study: its catalogue entry, and a row for each of its columns.
 
-    reliability: reliability.csv of the statistics folder, every cell as text.
+    reliability: reliability.csv of the statistics folder, with every cell as text.
     """
     found = []
     for name in dict.fromkeys(column.removesuffix(".adv") for column in ledger.columns):
@@ -30,7 +30,7 @@ def cards(ledger: Ledger, reliability: pd.DataFrame) -> list[dict]:
 
 
 def rows(name: str, ledger: Ledger, reliability: pd.DataFrame) -> list[list[str]]:
-    """[variant, seconds, passes, reliability over seeds, over images] of each column of a measure, ready to print."""
+    """[variant, seconds, passes, reliability over seeds, over images] of each column of a measure, as text."""
     spent, found = costs(ledger), []
     there = ledger.measures.loc[ledger.measures["measure"] == name, "variant"]
     plain = "without images" if (there == "none").any() else "clean"

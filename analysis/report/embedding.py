@@ -1,4 +1,4 @@
-"""Files inside a page: each as a link or a picture that holds it, so that the page needs nothing beside it."""
+"""Embeds files in a page as data links or images, so that the page needs no other files."""
 
 import base64
 import gzip
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-LARGE = 20_000  # bytes; a larger table is embedded compressed
-HEAVY = 2_000_000  # bytes; a heavier SVG is shown as PNG
+LARGE = 20_000  # bytes; larger tables are embedded compressed
+HEAVY = 2_000_000  # bytes; heavier SVGs are replaced by PNGs
 KINDS = {"csv": "text/csv", "tex": "text/x-tex", "zip": "application/zip", "gz": "application/gzip"}
-# What must be encoded in an address between single quotes; encoding no more makes it a quarter shorter than base64.
+# Characters to escape in a URL within single quotes; escaping only these is a quarter shorter than base64.
 IN_ADDRESS = str.maketrans({"%": "%25", "#": "%23", "<": "%3C", ">": "%3E", "&": "%26", "'": "%27"})
 
 
@@ -24,16 +24,16 @@ def link(name: str, content: bytes) -> dict[str, str]:
 
 
 def file_link(path: Path) -> dict[str, str]:
-    """A file as `link`. Raises FileNotFoundError when there is no such file."""
+    """A file as `link`. Raises FileNotFoundError if it does not exist."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     return link(path.name, path.read_bytes())
 
 
 def picture(folder: Path, name: str) -> str:
-    """The address that holds NAME.svg of a folder, or NAME.png where there is no SVG or it is too heavy to show.
+    """Data URL of NAME.svg in a folder, or of NAME.png if there is no SVG or it is too heavy to show.
 
-    It may stand between single quotes in HTML as it is. Raises FileNotFoundError when there is neither.
+    Safe within single quotes in HTML. Raises FileNotFoundError if neither exists.
     """
     vector, pixels = folder / f"{name}.svg", folder / f"{name}.png"
     if vector.is_file() and vector.stat().st_size <= HEAVY:
@@ -45,7 +45,7 @@ def picture(folder: Path, name: str) -> str:
 
 
 def archive(name: str, files: Mapping[str, bytes]) -> dict[str, str]:
-    """`link` to a ZIP archive of these files, whose bytes depend on their names and contents alone."""
+    """`link` to a ZIP archive of these files; its bytes depend only on their names and contents."""
     held = io.BytesIO()
     with ZipFile(held, "w", ZIP_DEFLATED) as packed:
         for path, content in files.items():

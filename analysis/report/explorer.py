@@ -1,4 +1,5 @@
-"""What the linked scatter plots of the report need: settings, outcomes and measures of every model, and BokehJS."""
+"""Data of the report's linked scatter plots: settings, outcomes and measures of every model; and the BokehJS
+library."""
 
 import importlib.util
 import json
@@ -12,13 +13,13 @@ from robustgap.analysis.labels import measure_label
 from robustgap.analysis.ledger import ATTACKS, CHECKPOINT, Ledger
 from robustgap.analysis.words import CONDITIONS
 
-DIGITS = 5  # of each number in the page; a plot shows fewer
+DIGITS = 5  # significant digits of numbers in the page; plots show fewer
 SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")
 
 
 def library() -> str:
-    """BokehJS as one script. Raises FileNotFoundError when the package bokeh is not installed whole."""
-    found = importlib.util.find_spec("bokeh")  # found, not imported: only its files are wanted
+    """BokehJS as one script. Raises FileNotFoundError if the bokeh package is incomplete."""
+    found = importlib.util.find_spec("bokeh")  # located, not imported: only its files are needed
     if found is None or found.origin is None:
         raise FileNotFoundError("bokeh: no such package, wanted its scripts for the report (pip install bokeh)")
     folder = Path(found.origin).parent / "server" / "static" / "js"
@@ -32,7 +33,7 @@ def rounded(values: pd.Series) -> list[float | None]:
 
 
 def outcome_labels(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
-    """{column: how it is written} of the gaps and accuracies that any model has, the study's outcome first."""
+    """{column: label} of the gaps and accuracies that any model has, the study's outcome first."""
     attacks = list(dict.fromkeys([_numbers.attack(ledger), *(name for name in ATTACKS if f"gap_{name}" in table)]))
     found = {ledger.outcome: ""}
     for attack in attacks:
@@ -44,8 +45,8 @@ def outcome_labels(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
 
 
 def content(ledger: Ledger) -> dict | None:
-    """Models, settings, outcomes and measures by column, for the script of the page; None where there is nothing to
-    plot (no model with an outcome, or no measure)."""
+    """Models, settings, outcomes and measures by column, for the page's script; None if there is nothing to plot (no
+    model with an outcome, or no measure)."""
     table, attack = _numbers.models(ledger), _numbers.attack(ledger)
     outcomes = outcome_labels(ledger, table)
     if ledger.outcome not in outcomes or not ledger.columns:
@@ -70,6 +71,6 @@ def content(ledger: Ledger) -> dict | None:
 
 
 def as_script(content: dict) -> str:
-    """JSON that may stand inside a script element: no character of it can end the element."""
+    """JSON that is safe inside a script element: no part of it can end the element."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,11 +1,11 @@
-"""What a report tells about a study besides its statistics: the grid, and what made the ledger."""
+"""Report data about a study besides its statistics: the grid, and how the ledger was made."""
 
 from robustgap.analysis.ledger import NA, Ledger, text
 from robustgap.analysis.ledger.origins import told
 
 
 def either(value: object) -> str:
-    """A value of a rule that excludes combinations; any of a list."""
+    """A value in an exclusion rule, or alternatives from a list."""
     return " or ".join(map(text, value)) if isinstance(value, list) else text(value)
 
 
@@ -29,7 +29,7 @@ def grid(ledger: Ledger) -> dict:
 
 
 def seconds(ledger: Ledger) -> dict[str, float]:
-    """Seconds spent on training (each run once), outcomes and measures."""
+    """Seconds spent on training (each run counted once), outcomes and measures."""
     runs = ledger.runs.drop_duplicates("run")
     judged = ledger.outcomes["seconds"].sum() if "seconds" in ledger.outcomes else float("nan")
     return {"training": runs["seconds"].sum(), "outcomes": judged, "measures": ledger.measures["seconds"].sum()}

@@ -1,4 +1,4 @@
-"""The order in which the report asks its questions: a section each, with its figures and tables."""
+"""Sections of the report in reading order, each with its figures and tables."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""The statistics of a study, a file each, called as the CSV that holds it; helpers start with an underscore."""
+"""The statistics of a study, one file each, named after its CSV; helpers start with an underscore."""

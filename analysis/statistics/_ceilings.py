@@ -1,23 +1,23 @@
-"""Noise ceilings of tau: what a perfect measure would reach, since the observed gap is itself noisy.
+"""Noise ceilings of tau: the tau of a perfect measure, given that the observed gap is noisy.
 
     run            tau of the observed gap with the run's infinite-image gap, g = m + b + a + r + d
     configuration  tau of the observed gap with its expectation over seeds, mu = m + b + a
 
-in the model of analysis.statistics._components. Neither is observed. With empirical Bayes (components taken for known),
-g of the
-models of one configuration is normal given what was observed: the mean shrinks the observed gaps towards the mean of
-their checkpoint rule, the covariance says what is left open. (The shrunk gaps alone would be less spread than the
-true ones; drawn with that covariance they are as spread.) A ceiling is the tau-b that such true gaps have with gaps
-observed anew, with fresh noise: over pairs i, j with D = g_i - g_j ~ N(m, v), and noise of variance s^2,
+in the model of analysis.statistics._components. Neither g nor mu is observed. In the empirical Bayes approach
+(components treated as known), g of the models of one configuration is normal given the observations: its mean shrinks
+the observed gaps towards the mean of their checkpoint rule, its covariance is the remaining uncertainty. (The shrunken
+gaps alone are less spread out than the true ones; draws with that covariance have the right spread.) A ceiling is the
+tau-b of such true gaps with gaps observed again, with fresh noise: over pairs i, j with D = g_i - g_j ~ N(m, v), and
+noise of variance s^2,
 
     E sign(D) sign(D + noise) = E (2 Phi(|D| / s) - 1),
 
-an average over the quantiles of N(m, v) that stands for an endless simulation. D of configurations' expectations is 0,
-a tie, within a cell. Noise is normal, equally strong everywhere save for the given standard errors. It is no bound for
-a measure that shares the gap's own image noise, as one computed on the very training images of the gap may.
+averaged over quantiles of N(m, v), the limit of an infinite simulation. For expectations of configurations, D is 0, a
+tie, within a cell. Noise is assumed normal with equal variance, apart from the given standard errors. The ceiling is no
+bound for a measure that shares the gap's image noise, such as one computed on the gap's own training images.
 
-B. Efron and C. Morris, Stein's estimation rule and its competitors, JASA 1973; T. A. Louis, Estimating a population
-of parameter values using Bayes and empirical Bayes methods, JASA 1984 (on the spread).
+B. Efron and C. Morris, Stein's estimation rule and its competitors, JASA 1973; T. A. Louis, Estimating a population of
+parameter values using Bayes and empirical Bayes methods, JASA 1984 (on the spread).
 """
 
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ from scipy.special import ndtr, ndtri
 from robustgap.analysis.models.shared_images import Sharing
 from robustgap.analysis.statistics._components import Components, Levels, image_covariance
 
-PAIRS = 20_000  # pairs of models drawn where there are more
-NUMBERS_AT_ONCE = 2**22  # covariances of models of one configuration held at a time, or those of a single one
-NODES = ndtri((np.arange(8) + 0.5) / 8)  # equally likely values of a standard normal number
+PAIRS = 20_000  # sample size, if there are more pairs of models
+NUMBERS_AT_ONCE = 2**22  # covariances of models of one configuration held at a time, or those of a single configuration
+NODES = ndtri((np.arange(8) + 0.5) / 8)  # equally likely values of a standard normal variable
 NAMES = ("run", "configuration")
-TIE = 1e-9  # a mean square difference below this share of the outcome's variance is rounding
+TIE = 1e-9  # mean square differences below this share of the outcome's variance are rounding
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of models (left, right), and whether they are of one configuration."""
+    """Pairs of models (left, right), and whether both are of one configuration."""
 
     left: np.ndarray
     right: np.ndarray
@@ -45,7 +45,7 @@ class Pairs:
 
 
 def pairs(levels: Levels, seed: int) -> Pairs:
-    """All pairs of models, or PAIRS of them drawn with replacement (seed: of that)."""
+    """All pairs of models, or PAIRS of them drawn with replacement (with this seed)."""
     n = len(levels.run)
     if n * (n - 1) // 2 <= PAIRS:
         left, right = np.triu_indices(n, 1)
@@ -58,9 +58,9 @@ def pairs(levels: Levels, seed: int) -> Pairs:
 
 @dataclass(frozen=True)
 class Part:
-    """Some configurations with equally many models, and the chosen pairs of models of one of them.
+    """Some configurations with equal numbers of models, and the chosen pairs within them.
 
-    rows (configurations, m): models; pairs: numbers of the pairs; spot: configuration, and place of either model.
+    rows (configurations, m): models; pairs: indices of the pairs; spot: configuration, and position of each model.
     """
 
     rows: np.ndarray
@@ -69,8 +69,8 @@ class Part:
 
 
 def parts_of(levels: Levels, chosen: Pairs) -> list[Part]:
-    """All configurations by their size, as many together as NUMBERS_AT_ONCE allows: covariances of all of them, each
-    as large as the largest, might not fit into memory."""
+    """All configurations grouped by size, as many at a time as NUMBERS_AT_ONCE allows: padding all covariances to the
+    size of the largest might not fit into memory."""
     blocks, found = levels.blocks, []
     sizes = np.array([len(block) for block in blocks])
     for size in np.unique(sizes):
@@ -87,7 +87,7 @@ def parts_of(levels: Levels, chosen: Pairs) -> list[Part]:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Covariance structure of the models of configurations of one size, each (configurations, m, m)."""
+    """Covariance structure of the models in configurations of one size, each (configurations, m, m)."""
 
     image: np.ndarray
     same_run: np.ndarray
@@ -95,16 +95,16 @@ class Blocks:
 
 
 def arrange(rows: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> Blocks:
-    """The blocks of the models rows (configurations, m)."""
+    """The blocks for the models rows (configurations, m)."""
     run, share = levels.run[rows], np.moveaxis(levels.share()[:, rows], 0, -1)
     same_run = (run[:, :, None] == run[:, None]).astype(float)
     return Blocks(image_covariance(se[rows], run, shared), same_run, share @ np.swapaxes(share, 1, 2))
 
 
 def posterior(residual: np.ndarray, prior: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of N(0, prior) given that it plus N(0, noise) was `residual`; (..., m), (..., m, m)."""
-    # A pseudo-inverse: models without any noise may have the same expected gap.
-    # What is 0 save for rounding, which grows with m, is 0.
+    """Mean and covariance of x ~ N(0, prior) given x + N(0, noise) = residual; (..., m), (..., m, m)."""
+    # A pseudo-inverse, because models without noise may have the same expected gap. Eigenvalues that are 0 up to
+    # rounding, which grows with m, count as 0.
     least = max(1e-15, prior.shape[-1] * np.finfo(float).eps)
     gain = prior @ np.linalg.pinv(prior + noise, rcond=least, hermitian=True)
     return (gain @ residual[..., None])[..., 0], prior - gain @ prior
@@ -112,19 +112,19 @@ def posterior(residual: np.ndarray, prior: np.ndarray, noise: np.ndarray) -> tup
 
 @dataclass(frozen=True)
 class Spread:
-    """What differences of models need of a covariance: variances own (n,), and covariances of the chosen pairs,
-    shared (pairs,), 0 across configurations."""
+    """The part of a covariance needed for differences of models: variances own (n,), and covariances of the chosen
+    pairs, shared (pairs,), 0 across configurations."""
 
     own: np.ndarray
     shared: np.ndarray
 
     def take(self, part: Part, covariance: np.ndarray) -> None:
-        """Take in the covariance (configurations, m, m) of the models of one part."""
+        """Store the covariance (configurations, m, m) of the models of one part."""
         self.own[part.rows] = np.einsum("bii->bi", covariance)
         self.shared[part.pairs] = covariance[part.spot]
 
     def variance(self, chosen: Pairs) -> np.ndarray:
-        """Of the difference of each chosen pair."""
+        """Variance of the difference of each chosen pair."""
         return np.maximum(self.own[chosen.left] + self.own[chosen.right] - 2 * self.shared, 0)
 
 
@@ -136,7 +136,7 @@ def agreement(mean: np.ndarray, variance: np.ndarray, noise: np.ndarray) -> np.n
 
 
 def expected_tau(agreed: np.ndarray, tied: np.ndarray, weights: np.ndarray) -> float:
-    """tau-b of pairs with weights, of which some are tied in the measure; NaN where no pair is left."""
+    """tau-b of weighted pairs, some of which are tied in the measure; NaN if no pair is left."""
     untied = weights[~tied].sum()
     return float((weights * agreed)[~tied].sum() / np.sqrt(untied * weights.sum())) if untied > 0 else np.nan
 
@@ -144,10 +144,10 @@ def expected_tau(agreed: np.ndarray, tied: np.ndarray, weights: np.ndarray) -> f
 def ceilings(
     y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing, found: Components, weights: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """Both ceilings in every draw, {name: (draws,)}: the components of a draw go with its weights.
+    """Both ceilings in every draw, {name: (draws,)}; each draw uses the components estimated with its weights.
 
-    y, se (n,) without missing values; weights (draws, configurations); seed: of the pairs looked at. `configuration`
-    is NaN where no cell has two seeds.
+    y, se (n,) without missing values; weights (draws, configurations); seed: for sampling pairs. `configuration` is NaN
+    if no cell has two seeds.
     """
     chosen = pairs(levels, seed)
     parts, taus = parts_of(levels, chosen), {name: np.full(len(weights), np.nan) for name in NAMES}

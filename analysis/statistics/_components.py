@@ -1,20 +1,21 @@
-"""Variance components of an outcome over a factorial study with seeds and checkpoints, by unbiased moments.
+"""Variance components of an outcome over a factorial study with seeds and checkpoints, by the method of moments.
 
 The outcome of configuration c, seed s and checkpoint rule k is modelled as
 
     y_csk = m_k + b_c + a_ck + r_cs + d_csk + e_csk
 
-m_k mean of the checkpoint rule; b_c configuration (its settings' effects included); a_ck what the checkpoint rule does
-in this configuration; r_cs seed, shared by a run's checkpoints; d_csk checkpoint within run; e_csk image sampling,
-with known standard errors. Means of all but m are 0, variances beta, alpha, rho, delta; those of the errors are given,
-with what two models share because they are judged on the same images (analysis.models.shared_images): what all models
-share moves all gaps alike, sets no model above another, and is left out.
+m_k mean of the checkpoint rule; b_c configuration (including the effects of its settings); a_ck effect of the
+checkpoint rule in this configuration; r_cs seed, shared by a run's checkpoints; d_csk checkpoint within run; e_csk
+image sampling, with known standard errors. All terms but m have mean 0, and variances beta, alpha, rho, delta; the
+errors' variances are given, as are their correlations, since models are evaluated on the same images
+(analysis.models.shared_images). Noise common to all models shifts all gaps equally, does not change their order, and is
+left out.
 
 Within configurations, residual sums of squares (about cells c, k and runs; about cells alone) have expectations linear
-in delta and rho; half the mean square of differences *between* configurations is linear in beta and alpha. Weights
-multiply configurations, and a pair of copies of one never counts, so the estimates stay unbiased in the draws of a
-configuration bootstrap. Negative estimates are set to 0. C. R. Henderson, Estimation of variance and covariance
-components, Biometrics 1953 (method 3).
+in delta and rho; half the mean square of differences *between* configurations is linear in beta and alpha. Weights are
+multiplicities of configurations, and a pair of copies of the same one never counts, so the estimates stay unbiased in
+draws of a configuration bootstrap. Negative estimates are set to 0. C. R. Henderson, Estimation of variance and
+covariance components, Biometrics 1953 (method 3).
 """
 
 from dataclasses import dataclass
@@ -29,11 +30,11 @@ EVERY = -1  # the checkpoint rule of a model that is both checkpoints of its run
 
 @dataclass(frozen=True)
 class Levels:
-    """Numbers 0, 1, ... of each model's configuration, run (configuration and seed) and checkpoint rule, each (n,).
+    """Indices 0, 1, ... of each model's configuration, run (configuration and seed) and checkpoint rule, each (n,).
 
-    rule is EVERY of a model that is both checkpoints of its run: one model, with one draw of what seeds, checkpoints
-    and images do. Its outcome is the run's under either rule, so that it counts in the mean of both cells; the mean
-    that it is about is halfway between those of the cells.
+    rule is EVERY for a model that is both checkpoints of its run: one model, with a single draw of the seed, checkpoint
+    and image effects. Its outcome is the run's under both rules, so it counts in the mean of both cells; its expected
+    value is halfway between theirs.
     """
 
     configuration: np.ndarray
@@ -42,7 +43,7 @@ class Levels:
 
     @property
     def rules(self) -> int:
-        """How many checkpoint rules there are."""
+        """Number of checkpoint rules."""
         return max(int(self.rule.max(initial=0)) + 1, 2 * int((self.rule == EVERY).any()))
 
     def standing(self) -> np.ndarray:
@@ -50,12 +51,12 @@ class Levels:
         return (self.rule == np.arange(self.rules)[:, None]) | (self.rule == EVERY)
 
     def share(self) -> np.ndarray:
-        """What part of each model's mean is that of each rule: (rules, n), sums of 1."""
+        """Weight of each rule's mean in each model's expected value: (rules, n), summing to 1."""
         standing = self.standing()
         return standing / standing.sum(axis=0)
 
     def rule_means(self, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """What each model's outcome is about: the weighted mean of y (n,) of its rule; (n,)."""
+        """Expected outcome of each model, the weighted mean of y (n,) under its rule; (n,)."""
         share = self.share()
         rule, model = np.nonzero(share)
         part = share[rule, model] * weights[model]
@@ -64,14 +65,14 @@ class Levels:
 
     @property
     def blocks(self) -> list[np.ndarray]:
-        """The rows of each configuration."""
+        """The row indices of each configuration."""
         order = np.argsort(self.configuration, kind="stable")
         return np.split(order, np.cumsum(np.bincount(self.configuration))[:-1])
 
 
 @dataclass(frozen=True)
 class Components:
-    """Variances of the model above, each (draws,); NaN where the design cannot tell."""
+    """Variances of the model above, each (draws,); NaN if the design does not identify them."""
 
     beta: np.ndarray
     alpha: np.ndarray
@@ -80,8 +81,8 @@ class Components:
 
 
 def image_covariance(se: np.ndarray, run: np.ndarray, shared: Sharing) -> np.ndarray:
-    """Covariance (..., m, m) of the image noise of one configuration's models (..., m), without what all models
-    share."""
+    """Covariance (..., m, m) of the image noise of one configuration's models (..., m), without the noise common to all
+    models."""
     correlation = np.where(run[..., :, None] == run[..., None, :], shared.run, shared.configuration)
     np.einsum("...ii->...i", correlation)[...] = 1
     return (correlation - shared.everywhere) * se[..., :, None] * se[..., None, :]
@@ -96,10 +97,11 @@ def sum_by(run: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def moments(rows: np.ndarray, se: np.ndarray, run: np.ndarray, shared: Sharing) -> dict[str, np.ndarray]:
-    """Covariances (k, k) of the combinations `rows` (k, m) of one configuration's models that seeds (rho = 1),
-    checkpoints (delta = 1) and images give them; run (m,): 0, 1, ...
+    """Covariances (k, k) of the combinations `rows` (k, m) of one configuration's models, contributed by seeds (rho =
+    1), checkpoints (delta = 1) and images; run (m,): 0, 1, ...
 
-    `rows @ covariance @ rows.T`, from sums over runs: no matrix of m x m is formed, as m may be thousands of seeds.
+    `rows @ covariance @ rows.T`, computed from sums over runs: no m x m matrix is formed, since m may be thousands of
+    seeds.
     """
 
     def by_run(part: np.ndarray) -> np.ndarray:
@@ -114,33 +116,33 @@ def moments(rows: np.ndarray, se: np.ndarray, run: np.ndarray, shared: Sharing) 
 
 
 def orthonormal(rows: np.ndarray) -> np.ndarray:
-    """Orthonormal rows that span those of `rows` (k, m)."""
+    """Orthonormal basis of the row space of `rows` (k, m)."""
     values, vectors = np.linalg.eigh(rows @ rows.T)
     kept = values > 1e-9
     return (vectors[:, kept] / np.sqrt(values[kept])).T @ rows
 
 
 def run_basis(rules: np.ndarray, run: np.ndarray) -> np.ndarray:
-    """What the rows `rules` (k, m) span beyond the indicators of runs, as orthonormal rows."""
+    """Orthonormal basis of the span of the rows `rules` (k, m) beyond the indicators of runs."""
     return orthonormal(rules - (sum_by(run, rules) / np.bincount(run))[:, run])
 
 
 def free_of_cells(y: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal rows that span the shares (rules, m) that a configuration's cells have in its models' means, and the
-    outcomes y (m,) freed of them."""
+    """Orthonormal rows spanning the shares (rules, m) of a configuration's cells in its models' means, and the outcomes
+    y (m,) with these projected out."""
     share = share[share.any(axis=1)]
     if (share.max(axis=0) < 1).any():
         basis = orthonormal(share)
         return basis, y - basis.T @ (basis @ y)
-    many, rule = share.sum(axis=1), share.argmax(axis=0)  # each model in one cell: means of cells
+    many, rule = share.sum(axis=1), share.argmax(axis=0)  # each model is in one cell: plain means
     return share / np.sqrt(many)[:, None], y - (np.bincount(rule, y) / many)[rule]
 
 
 def within(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
-    """For each configuration: sums of squares, what they would be by delta = 1 or rho = 1, and by images alone.
+    """For each configuration: sums of squares, their expectation for delta = 1 or rho = 1, and from images alone.
 
     inner: residuals of y on cells and runs (only delta and images); outer: what runs explain beyond cells. With P the
-    projections onto runs, onto what cells span beyond them, and onto cells: inner = I - P_runs - P_beyond, outer =
+    projections onto runs, onto the span of cells beyond runs, and onto cells: inner = I - P_runs - P_beyond, outer =
     P_runs + P_beyond - P_cells.
     """
     rows, share = [], levels.share()
@@ -157,14 +159,14 @@ def within(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> di
         explained = (np.bincount(run, values) ** 2 / size).sum() + ((beyond @ values) ** 2).sum()
         row = {"inner": (values**2).sum() - explained, "inner_delta": len(block) - full["delta"]}
         row["inner_image"] = (1 - shared.everywhere) * (scale**2).sum() - full["image"]
-        row["outer"] = explained  # of values freed of their cells
+        row["outer"] = explained  # of values with the cells projected out
         outer = {name: full[name] - np.trace(part) for name, part in moments(cells, scale, run, shared).items()}
         rows.append(row | {f"outer_{name}": number for name, number in outer.items()})
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def solved(total: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """max(0, total / factor), NaN where the factor is 0 (to rounding)."""
+    """max(0, total / factor), NaN if the factor is 0 up to rounding."""
     known = factor > 1e-9
     return np.where(known, np.maximum(total, 0) / np.where(known, factor, 1), np.nan)
 
@@ -177,9 +179,9 @@ def average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def cells(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
-    """For each configuration the means of its cells (NaN where there is none), their count, and what seeds (rho = 1),
-    checkpoints (delta = 1) and images add to the variance of the mean of the cells (`mean_*`) and to the sum of the
-    cells' variances about it (`about_*`)."""
+    """For each configuration, the means of its cells (NaN for missing cells), their count, and the contribution of
+    seeds (rho = 1), checkpoints (delta = 1) and images to the variance of the mean of the cells (`mean_*`) and to the
+    sum of the cells' variances about it (`about_*`)."""
     standing = levels.standing()
     means, rows = np.full((len(levels.blocks), levels.rules), np.nan), []
     for place, block in enumerate(levels.blocks):
@@ -195,18 +197,18 @@ def cells(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dic
 
 
 def centred(means: np.ndarray) -> np.ndarray:
-    """Means of cells (configurations, rules) without the mean of each checkpoint rule."""
+    """Cell means (configurations, rules) minus the mean of each checkpoint rule."""
     return means - np.nanmean(means, axis=0)
 
 
 def components(
     y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing, weights: np.ndarray
 ) -> tuple[Components, dict[str, np.ndarray]]:
-    """The four variances in every draw, and the table of `cells`.
+    """The four variances in every draw, and the table returned by `cells`.
 
-    y, se (n,): outcome and standard error of its images, without missing values; weights (draws, configurations).
-    Undefined variances are NaN: rho and delta where no cell has two seeds (they are part of beta and alpha then),
-    delta and alpha where there is one checkpoint rule, beta where there is one configuration.
+    y, se (n,): outcome and its standard error from image sampling, without missing values; weights (draws,
+    configurations). Unidentified variances are NaN: rho and delta if no cell has two seeds (they are then part of beta
+    and alpha), delta and alpha with a single checkpoint rule, beta with a single configuration.
     """
     inside = {name: weights @ values for name, values in within(y, se, levels, shared).items()}
     delta = solved(inside["inner"] - inside["inner_image"], inside["inner_delta"])
@@ -216,7 +218,7 @@ def components(
     table = cells(y, se, levels, shared)
 
     def noise(part: str, which: np.ndarray) -> np.ndarray:
-        """What seeds, checkpoints and images add, averaged as `across` does, over the configurations `which`."""
+        """Contribution of seeds, checkpoints and images, averaged as in `across`, over the configurations `which`."""
         terms = {name: average(table[f"{part}_{name}"][which], weights[:, which]) for name in ("rho", "delta", "image")}
         return np.nan_to_num(rho) * terms["rho"] + drawn * terms["delta"] + terms["image"]
 

@@ -1,4 +1,4 @@
-"""Environments of G. K. Dziugaite et al. 2020: pairs of configurations that differ in one axis, all seeds of both."""
+"""Environments (G. K. Dziugaite et al. 2020): pairs of configurations that differ in one axis, with all their seeds."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ PAIRS_AT_ONCE = 2**20  # pairs of models held at a time
 
 @dataclass(frozen=True)
 class Environments:
-    """All environments of a table of models, and the pairs of models in them.
+    """All environments of a table of models, and their pairs of models.
 
-    axis, value: of each environment, text; value is 'u|v', the two values of the axis in sorted order. block: the
-    configuration without that axis, a number per axis; ends (environments, 2): the configurations of its two sides
-    (both the same where the axis is the checkpoint rule). cell (n,): the cell of each row; sides (environments, 2):
-    the cells of either side; model (n,): a number for each model, the same in the rows of one that stands in two cells.
+    axis, value: of each environment, as text; value is 'u|v', the two values of the axis in sorted order. block: index
+    of the configuration without that axis, numbered per axis; ends (environments, 2): the configurations of its two
+    sides (the same one if the axis is the checkpoint rule). cell (n,): the cell of each row; sides (environments, 2):
+    the cells of both sides; model (n,): index of each model, shared by the rows of a model that is in two cells.
     """
 
     axis: np.ndarray
@@ -35,8 +35,8 @@ class Environments:
         return len(self.axis)
 
     def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """left, right, home of all pairs, PAIRS_AT_ONCE or fewer at a time: rows of the table, one of each side, and
-        the environment. With thousands of seeds there are more pairs than memory holds."""
+        """Yield left, right, home of all pairs, at most PAIRS_AT_ONCE at a time: row indices of the table, one from
+        each side, and the environment. With thousands of seeds, all pairs would not fit into memory."""
         order, size = np.argsort(self.cell, kind="stable"), np.bincount(self.cell)
         start, other = np.cumsum(size) - size, size[self.sides[:, 1]]
         last = np.cumsum(size[self.sides[:, 0]] * other)
@@ -50,8 +50,8 @@ class Environments:
             yield left[once], right[once], home[once]
 
     def once(self, left: np.ndarray, right: np.ndarray, home: np.ndarray) -> np.ndarray | slice:
-        """Which pairs count: two models of one configuration that are both checkpoints of their runs meet twice in the
-        environment of the checkpoint rule, each on either side."""
+        """Mask of the pairs to count: two models of one configuration that are both checkpoints of their runs meet
+        twice in the environment of the checkpoint rule, once on either side."""
         both = np.bincount(self.model)[self.model] > 1
         if not both.any():
             return slice(None)
@@ -60,7 +60,7 @@ class Environments:
 
 
 def cell_pairs(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of places with equal group (n,)."""
+    """All pairs of positions with equal group (n,)."""
     order, size = np.argsort(group, kind="stable"), np.bincount(group)
     start, parts = np.cumsum(size) - size, []
     for many in np.unique(size[size > 1]):
@@ -71,12 +71,13 @@ def cell_pairs(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
-    """Every pair of cells (equal values of all axes: models that differ in the seed alone) that differ in one axis.
+    """Every pair of cells (equal values of all axes, so their models differ only in the seed) that differ in exactly
+    one axis.
 
-    The checkpoint rule is an axis like the others where it varies: an environment then compares `last` with `best` of
-    one configuration, over all pairs of seeds, the two checkpoints of one run included; and the environments of any
-    other axis hold the rule fixed. 'NA' is a value like any other, equal to itself alone. table: axes as text, with a
-    row for each cell that a model stands in (analysis.models.checkpoints.expanded).
+    The checkpoint rule, if it varies, is an axis like the others: an environment then compares `last` with `best` of
+    one configuration, over all pairs of seeds, including the two checkpoints of one run; environments of other axes
+    hold the rule fixed. 'NA' is a value like any other, equal only to itself. table: axes as text, with a row for each
+    cell to which a model belongs (analysis.models.checkpoints.expanded).
     """
     cell = codes(table, axes)
     cells = table.iloc[np.unique(cell, return_index=True)[1]]
@@ -98,8 +99,9 @@ def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
 
 
 def effective_images(ledger: Ledger, models: pd.Series, outcome: str) -> np.ndarray:
-    """1 / (1 / n_train + 1 / n_test) of each model: of how many images one accuracy would be known as surely, by
-    Hoeffding, as the gap `outcome` (gap_ATTACK, or gap_ATTACK_rest for the images no measure was given)."""
+    """1 / (1 / n_train + 1 / n_test) of each model: the number of images for which Hoeffding's bound on a single
+    accuracy equals that on the gap `outcome` (gap_ATTACK, or gap_ATTACK_rest for the images not given to any
+    measure)."""
     attack = outcome.removeprefix("gap_").removesuffix("_rest")
     split = "train_rest" if outcome.endswith("_rest") else "train"
     rows = ledger.outcomes[ledger.outcomes["attack"] == attack]
@@ -108,12 +110,13 @@ def effective_images(ledger: Ledger, models: pd.Series, outcome: str) -> np.ndar
 
 
 def pair_weight(outcome: np.ndarray, images: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """(P - 1/2)_+ of each pair of models, where P bounds from below how surely the order of their gaps is known:
+    """(P - 1/2)_+ of each pair of models, where P is a lower bound on the probability that their gaps are ordered as
+    observed:
 
         P = (1 - 2 exp(-n_i D^2 / 2))_+ (1 - 2 exp(-n_j D^2 / 2))_+
 
-    D: difference of the two outcomes as a fraction; by Hoeffding an outcome from n_i images (`effective_images`) is
-    off by more than D / 2 with probability at most 2 exp(-2 n_i (D / 2)^2). outcome (n,) in percentage points.
+    D: difference of the two outcomes as a fraction; by Hoeffding an outcome from n_i images (`effective_images`) is off
+    by more than D / 2 with probability at most 2 exp(-2 n_i (D / 2)^2). outcome (n,) in percentage points.
     """
     gone = np.abs(outcome[left] - outcome[right]) / 100
     sure = [np.maximum(1 - 2 * np.exp(-images[side] * gone**2 / 2), 0) for side in (left, right)]

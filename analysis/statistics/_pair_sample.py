@@ -1,10 +1,11 @@
-"""A sample of the pairs of models, for tables with more pairs than can be looked at one by one.
+"""Samples pairs of models, for tables with too many pairs to process them all.
 
-The n (n - 1) / 2 unordered pairs stand in a list, by the places of their two models in an order that the caller keeps
-to (by identity, not by row of a file). The list is cut into MOST_PAIRS stretches of equal length and one place is drawn
-in each, uniformly, keyed by the seed. Each pair is thus expected MOST_PAIRS / (n (n - 1) / 2) times: weighted counts
-of the sample are unbiased for those of all pairs, but for that factor, in the table and in each draw of the bootstrap,
-and vary less than with independent places. Neither matrix of pairs nor list of them is ever held, only the sample.
+The n (n - 1) / 2 unordered pairs form a list, ordered by the positions of their two models in an order chosen by the
+caller (by identity, not by file row). The list is cut into MOST_PAIRS stretches of equal length, and one position is
+drawn uniformly from each, keyed by the seed. The expected number of times each pair is drawn is thus MOST_PAIRS / (n (n
+- 1) / 2): up to that factor, weighted counts of the sample are unbiased for those of all pairs, in the table and in
+each bootstrap draw, with less variance than for independent positions. Neither a matrix nor a list of all pairs is held
+in memory, only the sample.
 """
 
 import zlib
@@ -16,24 +17,24 @@ from scipy.sparse import csc_array
 
 from robustgap.analysis.statistics._sign_information import both_orders, shares
 
-MOST_PAIRS = 2_000_000  # all pairs of 2,000 models; beyond, as many are drawn. float32 counts this far exactly
+MOST_PAIRS = 2_000_000  # all pairs of 2,000 models; larger tables are sampled. float32 counts this far exactly
 PAIRS_AT_ONCE = 2**16  # pairs whose weights in all draws are held at a time
-NUMBERS_AT_ONCE = 2**26  # numbers (cells x draws) that are counted in one pass over the sample
-ENTROPIES_AT_ONCE = 2**22  # counts (cells x draws) whose entropies are taken at a time
+NUMBERS_AT_ONCE = 2**26  # numbers (cells x draws) counted in one pass over the sample
+ENTROPIES_AT_ONCE = 2**22  # counts (cells x draws) whose entropies are computed at a time
 SIGNS = 3  # x larger in the model whose y is larger, x smaller, x equal
 
 
 def all_pairs(models: int) -> int:
-    """How many unordered pairs there are."""
+    """Number of unordered pairs."""
     return models * (models - 1) // 2
 
 
 def draw_pairs(models: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The places (size,), (size,) of both models of each pair drawn, first < second; a few pairs may come twice."""
+    """Positions (size,), (size,) of both models of each drawn pair, first < second; a few pairs may be drawn twice."""
     rng = np.random.default_rng([seed, zlib.crc32(b"pairs of models")])
     total = all_pairs(models)
     place = ((np.arange(size) + rng.random(size)) * (total / size)).astype(np.int64)
-    later = np.arange(models - 1, -1, -1)  # how many pairs each model is first in
+    later = np.arange(models - 1, -1, -1)  # number of pairs in which each model comes first
     start = np.cumsum(later) - later
     first = np.searchsorted(start[:-1], np.minimum(place, total - 1), side="right") - 1
     return first, np.minimum(place, total - 1) - start[first] + first + 1
@@ -49,8 +50,8 @@ class PairSample:
 
     @classmethod
     def draw(cls, order: np.ndarray, y: np.ndarray, weights: np.ndarray, seed: int) -> "PairSample":
-        """MOST_PAIRS pairs, less those tied in y. order (n,): the rows in an order by identity; y (n,); weights (draws,
-        n)."""
+        """Draw MOST_PAIRS pairs and drop those tied in y. order (n,): the rows in an order by identity; y (n,); weights
+        (draws, n)."""
         first, second = (order[place] for place in draw_pairs(len(y), MOST_PAIRS, seed))
         differ = y[first] != y[second]
         first, second = first[differ], second[differ]
@@ -59,12 +60,12 @@ class PairSample:
         return cls(np.where(over, first, second), np.where(over, second, first), rows)
 
     def among(self, kept: np.ndarray) -> "PairSample":
-        """The pairs of which both models are kept (n,)."""
+        """The pairs of which both models are in `kept` (n,)."""
         inside = kept[self.upper] & kept[self.lower]
         return PairSample(self.upper[inside], self.lower[inside], self.weights)
 
     def counts(self, x: np.ndarray, groups: Mapping[tuple, np.ndarray]) -> Iterator[tuple[tuple, np.ndarray]]:
-        """For each name of `groups` (the groups (n,) of the models) the weight of the pairs by group of the upper and
+        """For each name in `groups` (the group (n,) of each model), the weight of the pairs by group of the upper and
         of the lower model and by sign of the difference of x (n,): (name, (groups, groups, SIGNS, draws))."""
         for names in self.batches(groups):
             found = {name: np.zeros(self.shape(groups[name]), dtype=np.float32) for name in names}
@@ -90,7 +91,7 @@ class PairSample:
         return groups, groups, SIGNS, self.weights.shape[1]
 
     def batches(self, groups: Mapping[tuple, np.ndarray]) -> Iterator[list[tuple]]:
-        """Names that are counted in one pass: as many as NUMBERS_AT_ONCE allows, at least one."""
+        """Names counted in one pass: as many as NUMBERS_AT_ONCE allows, at least one."""
         batch: list[tuple] = []
         held = 0
         for name, group in groups.items():
@@ -105,7 +106,7 @@ class PairSample:
 
 
 def sampled_shares(sample: PairSample, groups: Mapping[tuple, np.ndarray], x: np.ndarray) -> dict:
-    """(I, I / H) per draw by each name of `groups` (the groups (n,) of the models), in bits."""
+    """(I, I / H) per draw for each name in `groups` (the group (n,) of each model), in bits."""
     found = {}
     for name, counted in sample.counts(x, groups):
         step = max(1, ENTROPIES_AT_ONCE // (2 * counted[..., 0].size))

@@ -1,10 +1,10 @@
-"""The outcome of picking by a score, over all ways to draw the candidates: computed, not simulated."""
+"""Expected outcome of picking by a score, over all ways to draw the candidates: computed exactly, not simulated."""
 
 import numpy as np
 
 
 def best_of(group: np.ndarray, score: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Highest score of each group 0, 1, ..., and the mean target of the rows that have it; NaN for an empty group."""
+    """Highest score in each group 0, 1, ..., and the mean target of the rows attaining it; NaN for an empty group."""
     top = np.full(group.max(initial=-1) + 1, -np.inf)
     np.maximum.at(top, group, score)
     tied = score == top[group]
@@ -24,7 +24,7 @@ def chance(below: np.ndarray, total: np.ndarray, size: int) -> np.ndarray:
 def expected_pick(score: np.ndarray, target: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
     """Mean target of the configuration with the highest score among `size` drawn ones, for each draw of weights.
 
-    score, target (configurations,); weights (draws, configurations) their multiplicities -> (draws,).
+    score, target (configurations,); weights (draws, configurations): multiplicities -> (draws,).
     """
     order = np.argsort(score, kind="stable")
     score, target, weights = score[order], target[order], weights[:, order]

@@ -1,10 +1,10 @@
-"""How much of the spread of configurations' expected outcomes the settings explain: main effects, two-way interactions.
+"""Share of the variance of configurations' expected outcomes explained by settings: main effects, two-way interactions.
 
-Settings are fitted to the configurations' mean outcomes by least squares, main effects first. The squares that r free
-parameters explain by chance, and the noise that seeds, checkpoints and images leave in the means, are taken off.
-Variances are over the configurations of this design. Intervals come from fits to means drawn again from the normal
-distribution, with the fitted effects, the rest and the noise as found: a design resampled with replacement has too few
-different configurations for its two-way interactions.
+Settings are fitted to the configurations' mean outcomes by least squares, main effects first. The sum of squares that r
+free parameters explain by chance, and the noise of seeds, checkpoints and images in the means, are subtracted.
+Variances are over the configurations of this design. Intervals come from refits to simulated means: normal draws with
+the estimated effects, residual variance and noise. Resampling the design with replacement leaves too few distinct
+configurations for two-way interactions.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ SETTINGS = ("settings_main", "settings_two_way", "configuration")
 
 
 def basis(design: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Orthonormal columns that span those of `design` beyond the orthonormal `known` ones; (n, rank)."""
+    """Orthonormal basis of the span of `design` beyond the orthonormal columns `known`; (n, rank)."""
     for _ in range(2):  # twice, against rounding
         design = design - known @ (known.T @ design)
     left, size, _ = np.linalg.svd(design, full_matrices=False)
@@ -36,11 +36,11 @@ def settings_bases(settings: pd.DataFrame) -> list[np.ndarray]:
 
 
 def split(x: np.ndarray, noise: np.ndarray, bases: list[np.ndarray]) -> np.ndarray:
-    """Variances (3, ...) of main effects, two-way interactions and the rest of the means x (configurations, ...).
+    """Variances (3, ...) of main effects, two-way interactions and the residual of the means x (configurations, ...).
 
-    noise (configurations,): variance that each mean has from seeds, checkpoints and images. With h the leverages of a
-    basis of rank r, its sum of squares exceeds that of the effects by r times the rest plus sum h noise. NaN where no
-    freedom is left for the rest: it is part of the last effects then.
+    noise (configurations,): variance of each mean due to seeds, checkpoints and images. With h the leverages of a basis
+    of rank r, its sum of squares exceeds that of the effects by r times the residual variance plus sum h noise. NaN if
+    no degrees of freedom are left for the residual, which is then part of the last effects.
     """
     n = len(x)
     x = x - x.mean(axis=0)
@@ -61,7 +61,8 @@ def split(x: np.ndarray, noise: np.ndarray, bases: list[np.ndarray]) -> np.ndarr
 def simulated(
     x: np.ndarray, noise: np.ndarray, bases: list[np.ndarray], found: np.ndarray, bootstrap: Bootstrap
 ) -> np.ndarray:
-    """Means (configurations, draws) drawn again: fitted effects, shrunk to the variance found, plus rest and noise."""
+    """Simulated means (configurations, draws): fitted effects, shrunk to the estimated variance, plus residual and
+    noise."""
     rng = np.random.default_rng([bootstrap.seed, len(x)])
     effects = np.zeros(len(x))
     for basis, variance in zip(bases, found, strict=False):

@@ -1,4 +1,5 @@
-"""Information in bits between signs of differences, from weighted counts of pairs (analysis.statistics.information)."""
+"""Mutual information in bits between signs of differences, from weighted counts of pairs
+(analysis.statistics.information)."""
 
 import numpy as np
 
@@ -10,7 +11,7 @@ def entropies(counts: np.ndarray) -> np.ndarray:
 
 
 def information(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(I, H) in bits, per draw, of counts (draws, groups, 3 values of V_m, 2 of V_g); NaN in a draw without pairs."""
+    """(I, H) in bits, per draw, from counts (draws, groups, 3 values of V_m, 2 of V_g); NaN in a draw without pairs."""
     gap, measure = entropies(table.sum(axis=2)), entropies(table.sum(axis=3))
     both = entropies(table.reshape(*table.shape[:2], -1))
     pairs = table.sum(axis=(1, 2, 3))
@@ -20,7 +21,7 @@ def information(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def both_orders(same: np.ndarray, other: np.ndarray, tied: np.ndarray) -> np.ndarray:
     """Counts (draws, groups, groups, 3, 2) from those of the pairs (i, j) with y_i > y_j, by V_m = +1, -1, 0."""
-    # In the pair (j, i) both signs are turned round, and the groups of the two models swapped.
+    # In the pair (j, i) both signs are reversed, and the groups of the two models swapped.
     turned = [np.swapaxes(part, 1, 2) for part in (other, same, tied)]
     return np.stack([np.stack([same, other, tied], axis=-1), np.stack(turned, axis=-1)], axis=-1)
 

@@ -1,22 +1,22 @@
 """Rank correlation of an outcome with measures over a factorial study: tau, psi_k and pi_k.
 
-    tau     Kendall's tau-b over all models, of the outcome against the raw value (no sign flip); tau_a: tau-a;
-            spearman: Spearman's rho of the same models
+    tau     Kendall's tau-b over all models, of the outcome with the raw value (no sign flip); tau_a: tau-a;
+            spearman: Spearman's rho over the same models
     psi_k   cells fix the seed and every axis but k; tau-b within each cell; unweighted mean over the defined cells.
             Detail (given_axis, given_value): the same mean over the cells with that value of another axis. Where each
-            run has a seed of its own, cells of one seed are single models: `own_seeds` are axes whose cells fix none
+            run has its own seed, such cells are single models: `own_seeds` lists axes whose cells do not fix it
     pi_k    for each value of axis k, tau-b among the models with that value (detail: column `value`);
             unweighted mean over the values where it is defined
 
-The checkpoint rule, an axis called `checkpoint`, is one more axis; but like the seed it is no part of a
-*configuration*, the unit that the bootstrap draws (analysis.ranks.bootstrap). A model that is both checkpoints of its
-run (analysis.models.checkpoints) counts once in tau, stands in the cells of either rule in psi of the other axes, and
-under either rule in pi of the rule; psi of the rule has no two models there to compare.
+The checkpoint rule is one more axis, called `checkpoint`; but like the seed it is not part of a *configuration*, the
+unit of the bootstrap (analysis.ranks.bootstrap). A model that is both checkpoints of its run
+(analysis.models.checkpoints) counts once in tau, in the cells of both rules in psi of the other axes, and under both
+rules in pi of the rule; psi of the rule has no pair to compare there.
 
 A group with fewer than 2 models, or where outcome or measure is constant, is undefined: left out of the mean and
-counted in `undefined`. Models without the measure are left out, and n says how many were used. The value 'NA' (a
-setting that does not apply) matches only itself; a model to which no axis applies (one trained elsewhere) counts in
-tau alone. A missing setting (None) is a value like any other (analysis.models.design.EMPTY). Y. Jiang et al., Fantastic
+counted in `undefined`. Models without the measure are left out; n is the number used. The value 'NA' (a setting that
+does not apply) matches only itself; a model to which no axis applies (one trained elsewhere) counts only in tau. A
+missing setting (None) is a value like any other (analysis.models.design.EMPTY). Y. Jiang et al., Fantastic
 generalization measures, ICLR 2020; H. Kim et al., Fantastic robustness measures, NeurIPS 2023.
 """
 
@@ -42,7 +42,7 @@ Rows = Iterator[dict]
 def row(
     measure: str, statistic: str, estimate: tuple[float, float, float], n: int, undefined: int, **where: str
 ) -> dict:
-    """One tidy row from (estimate, low, high); a key that is not given is empty text."""
+    """One tidy row from (estimate, low, high); missing keys become empty text."""
     key = dict.fromkeys(KEY, "") | {"measure": measure, "statistic": statistic} | where
     return key | dict(zip(["estimate", "low", "high"], estimate, strict=True)) | {"n": n, "undefined": undefined}
 
@@ -55,9 +55,9 @@ def tau(
     bootstrap: Bootstrap,
     names: Sequence[str] = ("tau", "tau_a"),
 ) -> Rows:
-    """Tau-b and tau-a over all models, filed under `names` (only tau-b where one name is given).
+    """Tau-b and tau-a over all models, stored under `names` (only tau-b if a single name is given).
 
-    n: models with both numbers; undefined: 0 or 1.
+    n: models with both values; undefined: 0 or 1.
     """
     block = configurations(table, axes)
     weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
@@ -72,7 +72,7 @@ def tau(
 def spearman(
     table: pd.DataFrame, axes: Sequence[str], outcome: str, measures: Sequence[str], bootstrap: Bootstrap
 ) -> Rows:
-    """Spearman's rho over all models, in the draws that `tau` has. n: models with both numbers; undefined: 0 or 1."""
+    """Spearman's rho over all models, with the same draws as `tau`. n: models with both values; undefined: 0 or 1."""
     block = configurations(table, axes)
     weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
     for measure in measures:
@@ -87,9 +87,9 @@ def pi(
 ) -> Rows:
     """pi of one axis: for each measure the mean, then a row per value.
 
-    Configurations are drawn within each value (those of the checkpoint rule's two values together), which keeps the
-    design's margins; the mean of a draw is over the values defined in it, and has an interval only where each
-    defined value has 3 configurations. n: models used (mean: in the defined values).
+    Configurations are drawn within each value (for the checkpoint rule, jointly for both values), which preserves the
+    design's margins. The mean of a draw is over the values defined in it; it has an interval only if each defined value
+    has 3 configurations. n: models used (mean: those in the defined values).
     """
     block, values = configurations(table, axes), standing(table, axis)
     strata = table[axis].to_numpy(str)[np.unique(block, return_index=True)[1]]
@@ -118,10 +118,11 @@ def psi(
     seed_column: str | None,
     bootstrap: Bootstrap,
 ) -> Rows:
-    """psi of one axis: for each measure the mean over cells, then the means over cells with each other axis' value.
+    """psi of one axis: for each measure the mean over cells, then the means over the cells with each value of another
+    axis.
 
-    Whole cells are drawn, blocked by the configuration without `axis`: its seeds and checkpoints stay together.
-    n: defined cells; undefined: cells with fewer than 2 models or a constant column.
+    Whole cells are drawn, blocked by the configuration without `axis`, so its seeds and checkpoints stay together. n:
+    defined cells; undefined: cells with fewer than 2 models or a constant column.
     """
     others = [other for other in axes if other != axis]
     table = expanded(table, others)
@@ -138,9 +139,9 @@ def psi(
 
 
 def psi_of(taus: np.ndarray, block: np.ndarray, measures: Sequence[str], bootstrap: Bootstrap, where: dict) -> Rows:
-    """Mean over cells (cells, measures) and its interval, for each measure; `where` names the cells.
+    """Mean over cells (cells, measures) and its interval, for each measure; `where` identifies the cells.
 
-    In a draw, sum over blocks of W_b (sum of the block's taus) / sum over blocks of W_b (its number of taus).
+    In a draw, sum over blocks of W_b (sum of the block's taus) / sum over blocks of W_b (number of its taus).
     """
     names, block = np.unique(block, return_inverse=True)
     weights = bootstrap.weights(np.zeros(len(names)), "psi " + "|".join(where.values()))
@@ -165,11 +166,11 @@ def correlations(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """tau, tau_a, spearman, psi and pi of the outcome against each measure, with detail: tidy rows (columns: RESULT).
+    """tau, tau_a, spearman, psi and pi of the outcome with each measure, with detail: tidy rows (columns: RESULT).
 
-    table: one row per model. axes, seed_column: its columns, compared as text. outcome, measures: numeric columns,
-    NaN where missing; models without an outcome are left out. own_seeds: axes whose cells do not fix the seed. draws,
-    seed: of the bootstrap.
+    table: one row per model. axes, seed_column: its columns, compared as text. outcome, measures: numeric columns, NaN
+    where missing; models without an outcome are left out. own_seeds: axes whose cells do not fix the seed. draws, seed:
+    of the bootstrap.
     """
     bootstrap = Bootstrap(draws, seed)
     table = known_models(table, outcome, [*axes, *([seed_column] if seed_column else [])])

@@ -1,4 +1,4 @@
-"""Reading what `python -m robustgap.analysis statistics` wrote."""
+"""Reads the files written by `python -m robustgap.analysis statistics`."""
 
 import io
 from collections.abc import Iterable
@@ -33,8 +33,8 @@ TEXT |= {
     "group",
 }
 YES_NO = {"reversed", "resolved"}
-ASKED = "correlations.csv"  # which of these files the other jobs of a study ask for
-HOLDS = {  # what `python -m robustgap.analysis statistics` writes, in the order in which a reader wants it
+ASKED = "correlations.csv"  # the file among these that other jobs of a study depend on
+HOLDS = {  # files written by `python -m robustgap.analysis statistics`, in reading order
     "claims": "the verdict on each measure, baseline and control, why, and the configuration and run that it rests on;"
     " measures that order models alike",
     "statements": "what verdicts rest on: τ, π and increments, with single and with family-wise intervals",
@@ -58,8 +58,8 @@ HOLDS = {  # what `python -m robustgap.analysis statistics` writes, in the order
 
 
 def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """A CSV with every cell as text. Raises FileNotFoundError naming it, or ValueError when its last line is cut off or
-    it lacks a column; where it is a study's own, it is moved aside then, so that the workflow makes it anew."""
+    """A CSV with every cell as text. Raises FileNotFoundError naming it, or ValueError if its last line is truncated or
+    it lacks a column; a damaged file of a study is then moved aside, so that the workflow makes it again."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     with made_anew(path, path.with_name(ASKED)):
@@ -72,8 +72,8 @@ def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
 
 
 def read_statistic(folder: Path, name: str) -> pd.DataFrame:
-    """The table NAME.csv of a folder of statistics: text stays text ('NA' is a value of an axis, not a missing number),
-    YES_NO become booleans, all else numbers. Raises what `read_text` raises."""
+    """The table NAME.csv of a statistics folder: text stays text ('NA' is a value of an axis, not a missing number),
+    YES_NO columns become booleans, all others numbers. Raises what `read_text` raises."""
     table = read_text(folder / f"{name}.csv", ["measure"])
     numbers = [column for column in table if column not in TEXT | YES_NO]
     found = {column: pd.to_numeric(table[column].replace("", np.nan), errors="coerce") for column in numbers}

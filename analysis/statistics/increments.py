@@ -1,20 +1,21 @@
-"""The increment ladder: how well the outcome is predicted out of fold, step by step.
+"""Increment ladder: out-of-fold prediction of the outcome, adding one group of predictors at a time.
 
     settings     (a) the training settings
-    state        (b) and the training state: columns such as robust training accuracy and training loss
-    measure      (c) and one measure more, a row for each
-    pair         (d) or the best pair of measures, chosen among all pairs within the other folds
-    sparse       (d) or a sparse combination of all measures: lasso, its penalty chosen within the other folds
+    state        (b) plus the training state: columns such as robust training accuracy and training loss
+    measure      (c) plus one measure, a row for each
+    pair         (d) or plus the best pair of measures, chosen among all pairs within the other folds
+    sparse       (d) or plus a sparse combination of all measures: lasso, penalty chosen within the other folds
 
-Each step adds to the prediction from settings what the settings do not say of its columns (analysis.prediction.gain),
-fitted together by least squares. Settings are predicted by ridge regression, by boosted trees, and by the `better` of
-the two in cross-validation within the other folds. Statistics: r2, tau (of prediction with outcome) and increment (of
-r2 over the step named in `over`) of the normal scores of the outcome, which verdicts rest on; r2_raw, mae_raw and
-increment_raw of the outcome in its own unit, predicted in the same way. Rows with `axis` and `value`: the models with
-that value of the axis are predicted by all others, without that axis' own columns; r2 is about their own mean there.
+Each step adds to the prediction from settings the part of its columns that the settings do not explain
+(analysis.prediction.gain), fitted together by least squares. The prediction from settings uses ridge regression,
+boosted trees, and the `better` of the two by cross-validation within the other folds. Statistics: r2, tau (of
+prediction with outcome) and increment (of r2 over the step named in `over`) for the normal scores of the outcome, on
+which verdicts rest; r2_raw, mae_raw and increment_raw for the outcome in its own unit, predicted in the same way. Rows
+with `axis` and `value`: the models with that value of the axis are predicted from all others, without that axis'
+columns; r2 is relative to their own mean.
 
 A model without a measure is predicted without it, and n of a step with one measure counts the models that have it; the
-step is undefined where so few configurations have the measure that their settings alone could reproduce it.
+step is undefined if so few configurations have the measure that their settings alone could reproduce it.
 """
 
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ RESULT = [
 
 
 def cluster_interval(estimate: float, parts: np.ndarray) -> tuple[float, float, float]:
-    """95 % interval of a statistic from the parts that configurations contribute to its error (blocks,), which sum to
-    0: estimate -+ t sqrt(n / (n - 1) sum parts^2), Student's t with n - 1 degrees of freedom."""
+    """95 % interval of a statistic from the contributions of configurations to its error (blocks,), which sum to 0:
+    estimate -+ t sqrt(n / (n - 1) sum parts^2), with Student's t for n - 1 degrees of freedom."""
     n = len(parts)
     if n < 3 or np.isnan(estimate):
         return estimate, np.nan, np.nan
@@ -50,14 +51,14 @@ def cluster_interval(estimate: float, parts: np.ndarray) -> tuple[float, float, 
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray) -> tuple[float, np.ndarray]:
-    """sum(top) / sum(bottom) over blocks and the parts of its error: (top - ratio bottom) / sum(bottom)."""
+    """sum(top) / sum(bottom) over blocks, and the contributions to its error: (top - ratio bottom) / sum(bottom)."""
     total = float(bottom.sum())
     found = float(top.sum() / total) if total else np.nan
     return found, (top - found * bottom) / total if total else top
 
 
 def quality(y: np.ndarray, predicted: np.ndarray, block: np.ndarray, *, raw: bool) -> dict[str, tuple]:
-    """r2 and tau of predictions with intervals, or raw: r2_raw and mae_raw."""
+    """r2 and tau of predictions with intervals; with `raw`, r2_raw and mae_raw."""
     error = np.bincount(block, (y - predicted) ** 2)
     unexplained, parts = ratio(error, np.bincount(block, (y - y.mean()) ** 2))
     r2 = cluster_interval(1 - unexplained, parts)
@@ -69,9 +70,9 @@ def quality(y: np.ndarray, predicted: np.ndarray, block: np.ndarray, *, raw: boo
 
 
 def rows_of(study: Study, y: np.ndarray, steps: dict, predicted: dict, where: dict, *, raw: bool) -> list[dict]:
-    """Tidy rows of all steps under each learner, over the models of `where` (axis, value; all where empty).
+    """Tidy rows of all steps with each learner, over the models in `where` (axis, value; all models if empty).
 
-    y (n,): the outcome (raw), or its normal scores; predicted: of each learner, (n,).
+    y (n,): the outcome (raw), or its normal scores; predicted: by each learner, (n,).
     """
     rows = []
     inside = study.table[where["axis"]].to_numpy(str) == where["value"] if where else np.full(len(y), True)
@@ -85,7 +86,7 @@ def rows_of(study: Study, y: np.ndarray, steps: dict, predicted: dict, where: di
             if over:
                 before = base + (steps["state", "settings", ""][0] if over == "state" else 0)
                 squares = (y - before)[inside] ** 2 - (y - base - added)[inside] ** 2
-                total = ((y[inside] - y[inside].mean()) ** 2).sum() or np.nan  # one model, or equal outcomes
+                total = ((y[inside] - y[inside].mean()) ** 2).sum() or np.nan  # NaN for one model, or equal outcomes
                 estimate, _, parts = sum_error(np.bincount(block, squares)[:, None] / total)
                 found["increment_raw" if raw else "increment"] = cluster_interval(float(estimate[0]), parts[:, 0])
             for statistic, (estimate_, low, high) in found.items():
@@ -97,8 +98,8 @@ def rows_of(study: Study, y: np.ndarray, steps: dict, predicted: dict, where: di
 def both_scales(
     study: Study, design: Design, folds: Sequence[np.ndarray], state: Sequence[str], places: list[dict], *, seed: int
 ) -> list[dict]:
-    """Rows of all steps on the scale of normal scores, then in the outcome's own unit, over the models of each of
-    `places` (axis, value; {}: of all, with the steps that combine measures)."""
+    """Rows of all steps for the normal scores, then for the outcome in its own unit, over the models in each of
+    `places` (axis, value; {}: all models, which includes the steps that combine measures)."""
     rows, outcome, whole = [], study.table[study.outcome].to_numpy(float), places == [{}]
     for raw in (False, True):
         y = outcome if raw else normal_scores(outcome)
@@ -111,11 +112,10 @@ def both_scales(
 
 
 def ladder(study: Study, *, state: Sequence[str] = (), seed: int = 0) -> pd.DataFrame:
-    """The ladder in folds of configurations, then with each value of each axis left out (columns: RESULT).
+    """The ladder in folds of configurations, then with each value of each axis held out (columns: RESULT).
 
     study: `analysis.verdicts.statements.make_study`. state: columns of the training state in its table. The checkpoint
-    rule is
-    not left out: its values share their runs. Empty where the configurations are too few for any settings.
+    rule is not held out: its values share their runs. Empty if there are too few configurations for any settings.
     """
     rows: list[dict] = []
     design, folds = design_of(study, seed)
@@ -127,10 +127,10 @@ def ladder(study: Study, *, state: Sequence[str] = (), seed: int = 0) -> pd.Data
 
 
 def left_out(study: Study, axis: str, state: Sequence[str], seed: int) -> list[dict]:
-    """Rows with each value of the axis left out in turn."""
+    """Rows with each value of the axis held out in turn."""
     others = [other for other in study.axes if other != axis]
     if not others:
-        return []  # no settings are left to predict from
+        return []  # no settings left to predict from
     values, place = np.unique(study.table[axis].to_numpy(str), return_inverse=True)
     first = np.unique(study.block, return_index=True)[1]
     most = int(np.bincount(place[first]).max())

@@ -1,7 +1,7 @@
-"""Conditional mutual information between the orders that a measure and the outcome give to pairs of models.
+"""Conditional mutual information between the orders of pairs of models by a measure and by the outcome.
 
-For an ordered pair of different models (a, b) let V_g = sign(g(a) - g(b)) of the outcome g, V_m = sign(m(a) - m(b))
-of the measure m, and U_S the values of the axes in S of both models. Over all pairs
+For an ordered pair of different models (a, b) let V_g = sign(g(a) - g(b)) of the outcome g, V_m = sign(m(a) - m(b)) of
+the measure m, and U_S the values of the axes in S of both models. Over all pairs
 
     I(V_m, V_g | U_S) = sum_u p(u) sum_{v, w} p(v, w | u) log2( p(v, w | u) / (p(v | u) p(w | u)) )     in bits
     H(V_g | U_S)      = - sum_u p(u) sum_w p(w | u) log2 p(w | u)
@@ -11,32 +11,31 @@ at most two axes (the empty set too) `information` is I and `information_normali
 
     cmi = min over S of I,      cmi_normalised = min over S of I / H
 
-so that a measure scores only if no two axes explain away what it knows. An axis that moves measure and outcome alike
-gives both the same order in pairs that differ in it, and nothing where its values are held. Y. Jiang et al., Fantastic
-generalization measures and where to find them, ICLR 2020, section 4 (where the sum is over V = +1 and -1).
+so a measure scores only if no two axes explain away its information. An axis that moves measure and outcome alike gives
+both the same order in pairs that differ in it, but no information in pairs with fixed values. Y. Jiang et al.,
+Fantastic generalization measures and where to find them, ICLR 2020, section 4 (where the sum is over V = +1 and -1).
 
-Decided where the paper leaves it open:
-    ties    a pair tied in the outcome has no order to be told and does not count; a pair tied in the measure does, as
-            a third value V_m = 0 (a measure that ties says nothing there; to drop the pair would reward it)
+Choices that the paper leaves open:
+    ties    a pair tied in the outcome has no order to predict and does not count; a pair tied in the measure does, as
+            a third value V_m = 0 (a tied measure gives no information there; dropping the pair would reward it)
     pairs   all ordered pairs of different models, seeds and checkpoints included: (a, b) with values (u, u') and
-            (b, a) with (u', u) say the same; where u = u' both orders fall into one group, and H there is 1 bit
+            (b, a) with (u', u) are equivalent; if u = u' both orders fall into one group, and H there is 1 bit
     NA      a value like any other, equal to itself alone; models to which no axis applies are left out
     missing models without the measure are left out, so that n differs between measures
-    both    a model that is both checkpoints of its run has either value of the rule, with half the weight each
+    both    a model that is both checkpoints of its run has both values of the rule, each with half the weight
 Undefined where H is 0 (no pair differs in the outcome), and for a set of axes with more than MOST_GROUPS values.
 
-Information estimated from counts is never negative and too high by about (cells - 1) / (2 ln 2 pairs) bits where
-pairs are few; pairs share models, so no p-value is given. The bootstrap draws configurations
-(analysis.ranks.bootstrap), the
-minimum is taken anew in each draw, and its percentile interval shares the bias: with few models a group it may lie
-above the estimate.
+Information estimated from counts is never negative and too high by about (cells - 1) / (2 ln 2 pairs) bits where pairs
+are few; pairs share models, so no p-value is given. The bootstrap draws configurations (analysis.ranks.bootstrap) and
+takes the minimum in each draw; its percentile interval shares the bias: with few models per group it may lie above the
+estimate.
 
-A table of more than MOST_PAIRS pairs (analysis.statistics._pair_sample: 2,000,000, those of 2,000 models) is not looked
-at whole: both numbers are estimated from that many of its pairs, drawn once, keyed, and the same for all measures, each
-of which uses those of the sample's pairs whose models have it. `pairs` says how many, n how many there are. A measure
-that so few models have that their pairs are within the limit is computed from all of them. A share p of the sample then
-has a standard error of about sqrt(p (1 - p) / pairs), for which the interval allows, as its draws weigh the same pairs;
-and the bias above is that of `pairs`: about 0.001 bits for 60 groups of models.
+A table of more than MOST_PAIRS pairs (analysis.statistics._pair_sample: 2,000,000, those of 2,000 models) is sampled:
+both numbers are estimated from that many of its pairs, drawn once, keyed, and shared by all measures; each measure uses
+the sampled pairs whose models have it. `pairs` is the number used, n the number that exist. If few enough models have a
+measure for their pairs to be within the limit, all of them are used. A share p of the sample then has a standard error
+of about sqrt(p (1 - p) / pairs), which the interval accounts for, since its draws weight the same pairs; and the bias
+above depends on `pairs`: about 0.001 bits for 60 groups of models.
 """
 
 import itertools
@@ -56,13 +55,13 @@ from robustgap.analysis.statistics._pair_sample import PairSample, all_pairs, sa
 from robustgap.analysis.statistics._sign_information import both_orders, shares
 
 RESULT = ["measure", "statistic", "given", "estimate", "low", "high", "n", "pairs", "undefined"]
-LARGEST_SET = 2  # axes that are conditioned on at most
-MOST_GROUPS = 256  # values of a set of axes; beyond, groups of pairs are too small to tell information from chance
+LARGEST_SET = 2  # maximum number of axes to condition on
+MOST_GROUPS = 256  # combinations of values; with more, groups of pairs are too small to tell information from chance
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The models in order of their group, by the values of the axes `names`.
+    """The models sorted by group, the values of the axes `names`.
 
     order, starts: the models of group k are order[starts[k]:starts[k + 1]]; values (groups, names); y (n,) and float32
     weights (draws, n) in that order; higher (draws, groups, groups): weight of the pairs with y_i > y_j.
@@ -80,11 +79,12 @@ class Groups:
 def pair_weights(holds: Callable, starts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weight of the ordered pairs (i, j) for which `holds(rows)` (rows, n) is true, by group: (draws, groups, groups).
 
-    Only ROWS_AT_ONCE x n pairs exist at a time; each is looked at once and meets all draws in one matrix product.
+    Only ROWS_AT_ONCE x n pairs are held at a time; each is tested once and weighted for all draws in one matrix
+    product.
     """
     found, n = np.empty((len(weights), len(starts), len(starts))), weights.shape[1]
-    by_row = np.ascontiguousarray(weights.T)  # a product with a slice of columns would copy it
-    met, part = np.empty_like(weights), np.empty_like(weights)  # kept: fresh memory costs more than the sums
+    by_row = np.ascontiguousarray(weights.T)  # a matrix product with a slice of columns would copy it
+    met, part = np.empty_like(weights), np.empty_like(weights)  # reused: allocating costs more than the sums
     buffer = np.empty((ROWS_AT_ONCE, n), dtype=np.float32)
     for place, (start, stop) in enumerate(itertools.pairwise([*starts, n])):
         met[:] = 0
@@ -99,7 +99,7 @@ def pair_weights(holds: Callable, starts: np.ndarray, weights: np.ndarray) -> np
 
 
 def grouped(table: pd.DataFrame, names: tuple[str, ...], y: np.ndarray, weights: np.ndarray) -> Groups:
-    """Put models (n,) with weights (draws, n) in order of the values of the axes `names`."""
+    """Sort models (n,) with weights (draws, n) by the values of the axes `names`."""
     group = codes(table, names)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
@@ -123,13 +123,13 @@ def counts(groups: Groups, x: np.ndarray) -> np.ndarray:
 
 
 def merged(table: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Add up the counts (draws, groups, groups, 3, 2) of the groups with equal label (groups,), on both sides."""
+    """Sum the counts (draws, groups, groups, 3, 2) over groups with equal label (groups,), on both sides."""
     member = (label == np.unique(label)[:, None]).astype(float)
     return np.einsum("ag,dghvw,bh->dabvw", member, table, member, optimize=True)
 
 
 def subsets(groups: Groups, table: np.ndarray) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """The counts by every subset of the axes of `groups`, itself first."""
+    """The counts for every subset of the axes in `groups`, the full set first."""
     yield groups.names, table
     for size in reversed(range(len(groups.names))):
         for kept in itertools.combinations(range(len(groups.names)), size):
@@ -138,8 +138,8 @@ def subsets(groups: Groups, table: np.ndarray) -> Iterator[tuple[tuple[str, ...]
 
 
 def sets_of(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, ...]]:
-    """The sets of axes to count by: all of LARGEST_SET axes, whose counts give those of their subsets as well, and the
-    subsets of those that have more than MOST_GROUPS values, on their own."""
+    """The sets of axes to count by: all sets of LARGEST_SET axes, whose counts also give those of their subsets; for
+    sets with more than MOST_GROUPS values, the subsets themselves."""
     largest = list(itertools.combinations(axes, min(LARGEST_SET, len(axes))))
     wide = [names for names in largest if codes(table, names).max(initial=-1) >= MOST_GROUPS]
     parts = [part for names in wide for size in range(len(names)) for part in itertools.combinations(names, size)]
@@ -147,7 +147,7 @@ def sets_of(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def per_set(all_groups: Sequence[Groups], x: np.ndarray) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
-    """(I, I / H) per draw of every set of axes; NaN where H is 0 or the set has more than MOST_GROUPS groups."""
+    """(I, I / H) per draw for every set of axes; NaN if H is 0 or the set has more than MOST_GROUPS groups."""
     found = {}
     for groups in all_groups:
         if len(groups.starts) > MOST_GROUPS:
@@ -160,7 +160,7 @@ def per_set(all_groups: Sequence[Groups], x: np.ndarray) -> dict[tuple[str, ...]
 
 
 def rows_of(measure: str, found: dict, blocks: int, pairs: tuple[int, int]) -> Iterator[dict]:
-    """Tidy rows of one measure: both minima, then both numbers of each set of axes, the smallest sets first."""
+    """Tidy rows of one measure: both minima, then both numbers for each set of axes, smallest sets first."""
     sets = sorted(found, key=len)
     for place, name in enumerate(["cmi", "cmi_normalised"]):
         drawn = np.stack([found[names][place] for names in sets])
@@ -180,11 +180,11 @@ def tidy(measure: str, statistic: str, names: tuple[str, ...], estimate: tuple, 
 
 
 def notes(found: pd.DataFrame) -> list[str]:
-    """What has to be said of the rows that `conditional_information` gave: whether pairs were sampled."""
+    """Notes on the rows of `conditional_information`: whether pairs were sampled."""
     part = found[found["pairs"] < found["n"]]
     if part.empty:
         return []
-    if "kind" in part and (part["kind"] == "measure").any():  # not those that stand beside them
+    if "kind" in part and (part["kind"] == "measure").any():  # not the baselines and controls
         part = part[part["kind"] == "measure"]
     most = part.loc[part["n"].idxmax()]
     told = f"up to {most['pairs']:,.0f} of {most['n']:,.0f} pairs of models, the same for all"
@@ -192,13 +192,12 @@ def notes(found: pd.DataFrame) -> list[str]:
 
 
 def draw_sample(table: pd.DataFrame, keys: Sequence[str], y: np.ndarray, weights: np.ndarray, seed: int) -> PairSample:
-    """The sample of a table's pairs, the same in whatever order its rows are, as far as keys and outcome tell models
-    apart."""
+    """The sample of a table's pairs, independent of row order as far as keys and outcome distinguish models."""
     return PairSample.draw(np.lexsort((y, codes(table, keys))), y, weights, seed)
 
 
 def sampled(sample: PairSample, table: pd.DataFrame, axes: Sequence[str], x: np.ndarray) -> dict:
-    """What `per_set` gives, from a sample of the pairs."""
+    """The result of `per_set`, estimated from a sample of the pairs."""
     names = [part for size in range(min(LARGEST_SET, len(axes)) + 1) for part in itertools.combinations(axes, size)]
     groups = {part: codes(table, part) for part in names}
     few = {part: group for part, group in groups.items() if group.max() < MOST_GROUPS}
@@ -218,10 +217,10 @@ def conditional_information(
 ) -> pd.DataFrame:
     """cmi, cmi_normalised and the information given each set of axes, as tidy rows (columns: RESULT).
 
-    table: one row per model; models without an outcome are left out. given: the axes of the set, joined by '|'; for
-    the minima the set at which the estimate is least. n: unordered pairs of models that differ in the outcome; pairs:
-    how many of them the numbers were computed from. undefined: of the minima the sets without a value, else 0 or 1.
-    seed_column tells models apart where pairs are sampled, so that the order of rows does not matter.
+    table: one row per model; models without an outcome are left out. given: the axes of the set, joined by '|'; for the
+    minima, the set that attains it. n: unordered pairs of models that differ in the outcome; pairs: how many of them
+    the numbers were computed from. undefined: of the minima the sets without a value, else 0 or 1. seed_column
+    distinguishes models when pairs are sampled, so that row order does not matter.
     """
     keys = [*axes, *([seed_column] if seed_column else [])]
     table = known_models(table, outcome, keys)
@@ -232,10 +231,10 @@ def conditional_information(
     many = all_pairs(len(table)) > pair_sample.MOST_PAIRS
     sample = draw_sample(table, keys, y, weights[:, block] * share, seed) if many else None
     rows: list[dict] = []
-    shared: dict[bytes, list[Groups]] = {}  # by which models are known: most measures are known for all
+    shared: dict[bytes, list[Groups]] = {}  # by the set of models with the measure: usually all models
     for measure in bar(measures, "conditional information"):
         kept = table[measure].notna().to_numpy()
-        x = table[measure].rank(method="dense", na_option="top").to_numpy(np.int32)  # order is all that counts
+        x = table[measure].rank(method="dense", na_option="top").to_numpy(np.int32)  # only the order matters
         pairs = int(untied(y[kept], np.arange(kept.sum()), share[kept][None])[0])
         used, part = pairs, table[kept]
         if sample and all_pairs(len(part)) > pair_sample.MOST_PAIRS:

@@ -1,18 +1,18 @@
-"""What the spread of an outcome over the models of a study is made of, and how high tau can be in spite of its noise.
+"""Variance components of an outcome over the models of a study, and the noise ceilings of tau that follow from them.
 
     variance  of the outcome, in squared units (percentage points), by component:
                 settings_main, settings_two_way  main effects and two-way interactions of the settings, over this design
-                configuration                    what is left of the configurations' expected outcomes
+                configuration                    the rest of the variance of configurations' expected outcomes
                 checkpoint_rule                  difference between expected outcomes of the checkpoint rules
-                seed, checkpoint                 the run's seed; checkpoint within run (shared by nothing)
-                images                           sampling of images, but for what all models share
+                seed, checkpoint                 the run's seed; checkpoint within run (not shared)
+                images                           sampling of images, without what all models share
     share     the same, over the sum of the defined components; of a measure: `images`, its noise over its variance
-    ceiling   of tau, by what a perfect measure would equal: `run`, `configuration` (analysis.statistics._ceilings)
+    ceiling   of tau, by what a perfect measure equals: `run`, `configuration` (analysis.statistics._ceilings)
     sharing   mean correlation of the image noise of two models of one `run`, of one `configuration`, and `everywhere`
-              (analysis.models.shared_images); undefined: no correctness bits, and the noise was taken to be independent
+              (analysis.models.shared_images); undefined: no correctness bits, noise assumed independent
 
-Intervals: configuration bootstrap (analysis.ranks.bootstrap), but for the two rows of settings and `configuration`,
-whose fit a resampled design would take apart (analysis.statistics._settings_effects).
+Intervals: configuration bootstrap (analysis.ranks.bootstrap), except for both rows of settings and `configuration`,
+whose fit would not survive resampling the design (analysis.statistics._settings_effects).
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ RESULT = ["measure", "statistic", "component", "estimate", "low", "high", "n", "
 
 
 def levels_of(table: pd.DataFrame, axes: Sequence[str], seed_column: str | None) -> Levels:
-    """Configuration, run and checkpoint rule of each model; without a seed column each configuration is one run."""
+    """Configuration, run and checkpoint rule of each model; without a seed column, each configuration is one run."""
     home = configurations(table, axes)
     seed = table[seed_column].to_numpy(str) if seed_column else np.full(len(table), "")
     rule = np.zeros(len(table), dtype=int)
@@ -46,15 +46,15 @@ def levels_of(table: pd.DataFrame, axes: Sequence[str], seed_column: str | None)
 
 
 def mean_square(error: np.ndarray, levels: Levels, weights: np.ndarray) -> np.ndarray:
-    """Mean over the models of error^2 (n,), in every draw."""
+    """Mean of error^2 (n,) over the models, in every draw."""
     size, total = (np.bincount(levels.configuration, part) for part in (np.ones(len(error)), error**2))
     return (weights @ total) / (weights @ size)
 
 
 def rule_variance(cells: dict[str, np.ndarray], found: Components, weights: np.ndarray) -> np.ndarray:
-    """Variance of expected outcomes over the checkpoint rules of a configuration, in every draw; NaN with one rule.
+    """Variance of expected outcomes between the checkpoint rules of a configuration, in every draw; NaN with one rule.
 
-    Mean over the configurations with all rules of the squares of their cells about their mean, less the noise in it.
+    Mean over the configurations with all rules of the squared deviations of their cells from their mean, less noise.
     """
     means = cells["means"]
     complete = ~np.isnan(means).any(axis=1)
@@ -86,7 +86,7 @@ def row(measure: str, statistic: str, component: str, found: tuple[float, float,
 
 
 def shares(rows: list[dict]) -> list[dict]:
-    """Each component over the sum of all; ends of intervals with the other components as estimated."""
+    """Each component divided by the sum of all; interval ends use the estimates of the other components."""
     total = np.nansum([one["estimate"] for one in rows])
     found = []
     for one in rows:
@@ -112,9 +112,9 @@ def noise(
     """Variance components of the outcome and the two ceilings of tau, as tidy rows (columns: RESULT).
 
     table: one row per model. se: column of the outcome's standard error from image sampling; without it `images` is
-    part of the seeds' components and the run's ceiling is undefined. shared: see analysis.models.shared_images; None:
-    the noise is taken to be independent. Models trained elsewhere count only where there is no grid; models without the
-    outcome or its error are left out. n: models used; undefined: 1 where there is no estimate.
+    included in the seeds' components and the run's ceiling is undefined. shared: see analysis.models.shared_images;
+    None: noise is assumed independent. Models trained elsewhere count only if there is no grid; models without the
+    outcome or its error are left out. n: models used; undefined: 1 if there is no estimate.
     """
     keys = [*axes, *([seed_column] if seed_column else [])]
     table = known_models(table, outcome, keys).sort_values([*keys, outcome])  # pairs drawn for ceilings go by place
@@ -145,9 +145,9 @@ def noise(
 def measure_noise(
     table: pd.DataFrame, errors: pd.DataFrame, *, axes: Sequence[str], draws: int = 200, seed: int = 0
 ) -> pd.DataFrame:
-    """Share of each measure's variance over models that is sampling noise of its images (columns: RESULT).
+    """Share of each measure's variance over models that is image sampling noise (columns: RESULT).
 
-    errors: standard errors, one column per measure, rows as in `table`; NaN where a measure gives none.
+    errors: standard errors, one column per measure, rows as in `table`; NaN if a measure has none.
     """
     block = configurations(table, axes)
     weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "noise")

@@ -1,12 +1,12 @@
-"""Partial Kendall correlation: does a measure rank the outcome beyond what a third column already says of both?
+"""Partial Kendall correlation: does a measure rank the outcome beyond what a third column explains?
 
     tau_xy.z = (tau_xy - tau_xz tau_yz) / sqrt((1 - tau_xz^2) (1 - tau_yz^2))
 
 of tau-b over the models that have the outcome y, the measure x and the given column z (training robust accuracy,
-average_ce, or any other). Undefined where one of the three is, and where z orders the models wholly as x or y does
-(tau_xz or tau_yz is 1 or -1, as of a column given itself). It is the correlation left in the ranks after a linear
-account of z, not a conditional one: it need not be 0 where x and y are independent given z.
-M. G. Kendall, Partial rank correlation, Biometrika 1942.
+average_ce, or any other). Undefined if one of the three is, or if z orders the models exactly as x or y does (tau_xz or
+tau_yz is 1 or -1, as for a column given itself). It is a linear adjustment of rank correlations for z, not a
+conditional correlation: it need not be 0 when x and y are independent given z. M. G. Kendall, Partial rank correlation,
+Biometrika 1942.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from robustgap.analysis.statistics.correlations import RESULT, row
 def partial(xy: np.ndarray, xz: np.ndarray, yz: np.ndarray) -> np.ndarray:
     """tau_xy.z per draw from the three coefficients; NaN where undefined."""
     room = (1 - xz**2) * (1 - yz**2)
-    defined = room > 1e-12  # a tau of 1 is one save for rounding of its root
+    defined = room > 1e-12  # up to rounding, a tau of 1 is 1
     return np.where(defined, (xy - xz * yz) / np.sqrt(np.where(defined, room, 1)), np.nan)
 
 
@@ -34,14 +34,14 @@ def partial_tau(
     given: str,
     bootstrap: Bootstrap,
 ) -> Iterator[dict]:
-    """`partial_tau` of each measure given the column `given` (filed under given_axis), in the draws that tau has.
+    """`partial_tau` of each measure given the column `given` (stored under given_axis), in the same draws as tau.
 
-    n: models with all three numbers; undefined: 0 or 1.
+    n: models with all three values; undefined: 0 or 1.
     """
     block = configurations(table, axes)
     weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
     y, z = table[outcome].to_numpy(float), table[given].to_numpy(float)
-    shared: dict[bytes, np.ndarray] = {}  # tau of outcome and column, by which models are known
+    shared: dict[bytes, np.ndarray] = {}  # tau of outcome and column, by the set of models with the measure
     for measure in measures:
         x = table[measure].to_numpy(float)
         kept = ~np.isnan(x + y + z)
@@ -64,7 +64,7 @@ def partial_correlations(
 ) -> pd.DataFrame:
     """Partial tau of the outcome and each measure given each of the columns `given`, as tidy rows (RESULT).
 
-    table: one row per model; models without an outcome are left out. A measure is not set against itself.
+    table: one row per model; models without an outcome are left out. A measure is not conditioned on itself.
     """
     bootstrap = Bootstrap(draws, seed)
     rows: list[dict] = []

@@ -1,16 +1,16 @@
-"""Reliability of measures: how much of what sets models apart would be found again with other seeds or other images.
+"""Reliability of measures: how much of the differences between models is reproduced with other seeds or other images.
 
     seeds   1 - W / A of the ranks of the models by the measure. W: mean of (r_i - r_j)^2 / 2 over pairs of models that
-            differ in nothing but the seed of training; A: the same over pairs of models of different configurations.
-            This is the intraclass correlation of one model's rank, by pairs: 1 where a second training gives the same
-            rank, 0 where models of one configuration are no more alike than any two. Ranks, because tau sees no more.
-            A model that is both checkpoints of its run is ranked once, and compared under either rule.
+            differ only in the training seed; A: the same over pairs of models of different configurations.
+            This is the intraclass correlation of one model's rank, from pairs: 1 if a second training gives the same
+            rank, 0 if models of one configuration are no more alike than any two. Ranks, because tau uses only these.
+            A model that is both checkpoints of its run is ranked once, and compared under both rules.
     images  1 - (mean of se^2) / (variance of the values over models). The squared standard error of a value is what
-            another sample of images would add to the variance; 1 where images do not matter. Only where a measure
-            gives standard errors.
+            another sample of images would add to the variance; 1 if images do not matter. Only if a measure
+            has standard errors.
 
-Both are relative to the spread of the models of this study: a measure that ranks very different models reliably may
-not tell similar ones apart. Intervals: configuration bootstrap (analysis.ranks.bootstrap); a pair of copies of one
+Both are relative to the variance over this study's models: a measure that ranks very different models reliably may not
+distinguish similar ones. Intervals: configuration bootstrap (analysis.ranks.bootstrap); a pair of copies of one
 configuration never counts. Shrout and Fleiss, Intraclass correlations, Psychological Bulletin 1979.
 """
 
@@ -28,16 +28,16 @@ RESULT = ["measure", "statistic", "estimate", "low", "high", "n", "undefined"]
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """1 - part / whole, NaN where the whole is 0 or unknown."""
+    """1 - part / whole; NaN if the whole is 0 or unknown."""
     known = (whole > 0) & ~np.isnan(part)
     return np.where(known, 1 - np.where(known, part, 0) / np.where(known, whole, 1), np.nan)
 
 
 def across(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of (x_i - x_j)^2 / 2 over pairs of rows of different blocks, per draw; NaN where there is none.
+    """Mean of (x_i - x_j)^2 / 2 over pairs of rows in different blocks, per draw; NaN if there are none.
 
-    values (n,), block (n,) numbers below the width of weights (draws, blocks) -> (draws,). From the sums over each
-    block of 1, x and x^2, so no pair is formed.
+    values (n,), block (n,) numbers below the width of weights (draws, blocks) -> (draws,). Computed from the sums of 1,
+    x and x^2 over each block, so no pair is formed.
     """
     values = values - values.mean() if len(values) else values
     size, first, second = (np.bincount(block, values**power, weights.shape[1]) for power in (0, 1, 2))
@@ -48,9 +48,9 @@ def across(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.nda
 
 
 def within(values: np.ndarray, group: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of (x_i - x_j)^2 / 2 over pairs of rows of one group, per draw; NaN where there is none.
+    """Mean of (x_i - x_j)^2 / 2 over pairs of rows in one group, per draw; NaN if there are none.
 
-    group (n,): what differs in the seed alone; every group lies in one block.
+    group (n,): rows that differ only in the seed; every group lies within one block.
     """
     if not len(values):
         return np.full(len(weights), np.nan)
@@ -68,10 +68,10 @@ def within(values: np.ndarray, group: np.ndarray, block: np.ndarray, weights: np
 def over_seeds(
     values: pd.Series, group: np.ndarray, block: np.ndarray, weights: np.ndarray, model: np.ndarray | None = None
 ) -> tuple[tuple[float, float, float], int]:
-    """((estimate, low, high), models used): models whose measure is known, for at least two seeds.
+    """((estimate, low, high), models used): models whose measure is known for at least two seeds.
 
-    values (n,); block (n,): configuration; group: what differs in the seed alone, of each place in a cell that a model
-    has; model: its row, where some have several places (None: group (n,)).
+    values (n,); block (n,): configuration; group: models that differ only in the seed, for each cell a model belongs
+    to; model: the row of its model, if some belong to several cells (None: group is (n,)).
     """
     ranks = values.rank().to_numpy(float)
     model = np.arange(len(ranks)) if model is None else model
@@ -85,7 +85,8 @@ def over_seeds(
 
 
 def seed_cells(table: pd.DataFrame, axes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Of each place in a cell: the number of the cell (models that differ in the seed alone), and its model's row."""
+    """For each membership of a model in a cell: the cell's index (models that differ only in the seed), and the model's
+    row."""
     places = expanded(table, axes)
     return codes(places, axes), places.index.to_numpy(int)
 
@@ -127,14 +128,15 @@ def reliability(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def per_model(ledger: Ledger, models: Sequence[str], what: str) -> pd.DataFrame:
-    """A number of each measure row (its standard error, ...): one row per model, one column per measure column."""
+    """One quantity of the measure rows (such as the standard error): one row per model, one column per measure
+    column."""
     column = ledger.measures["measure"] + ledger.measures["variant"].map(VARIANTS)
     wide = ledger.measures.assign(column=column).pivot_table(index="model", columns="column", values=what, dropna=False)
     return wide.reindex(models, columns=ledger.columns).reset_index(drop=True)
 
 
 def costs(ledger: Ledger) -> pd.DataFrame:
-    """Mean seconds and forwards (passes of single images; a backward pass counts as two) of each measure column over
-    the models it was computed for; index: measure column."""
+    """Mean seconds and forwards (passes per image; a backward pass counts as two) of each measure column over the
+    models it was computed for; index: measure column."""
     column = ledger.measures["measure"] + ledger.measures["variant"].map(VARIANTS)
     return ledger.measures.groupby(column)[["seconds", "forwards"]].mean()

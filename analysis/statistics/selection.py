@@ -1,26 +1,25 @@
-"""Selection: what it costs to pick a model, or the checkpoint of a run, by a measure instead of by its test accuracy.
+"""Selection: regret of picking a model, or the checkpoint of a run, by a measure instead of its test accuracy.
 
     choice  model       from all models of CANDIDATES configurations drawn at random, the one with the best value
             checkpoint  in each run, the checkpoint with the best value; a run whose two checkpoints are one model
-                        offers no choice and is not judged
+                        offers no choice and is left out
 
-    statistic  regret           robust test accuracy of the best candidate - that of the picked one, in points
-               over_random      regret of picking at random - regret: points won against it
-               over_validation  regret of picking by validation accuracy - regret: points won against it
+    statistic  regret           robust test accuracy of the best candidate minus that of the picked one, in points
+               over_random      regret of picking at random - regret: points gained over it
+               over_validation  regret of picking by validation accuracy - regret: points gained over it
 
-    direction  declared  the smallest gap that the measure's declared sign speaks for
+    direction  declared  the smallest gap according to the measure's declared sign
                learned   the one with less regret on other configurations
 
-The configurations are split into halves, SPLITS times over. A direction is learned in one half and the measure judged
-in the other, so never on the models it was learned from; statistics are means over halves, for every way of picking
-over the same ones. The oracle knows the test accuracy as observed, its noise included. Candidates are drawn without
-replacement, and the mean over all draws is computed, not simulated: where configurations are ordered by their best
-value, W_r of N of them up to the r-th,
+The configurations are split into halves, SPLITS times. A direction is learned on one half and evaluated on the other,
+never on the models it was learned from; statistics are means over halves, the same for every selector. The oracle knows
+the observed test accuracy, including its noise. Candidates are drawn without replacement, and the mean over all draws
+is computed exactly, not simulated: with configurations ordered by their best value, W_r of N of them up to the r-th,
 
     P(pick is among the first r) = C(W_r, m) / C(N, m),   m = CANDIDATES.
 
 Ties are broken at random, in expectation. The checkpoint `best` is the one with the best validation accuracy; picking a
-model by validation accuracy needs a column of it. Measures are compared with random and oracle choice among the models
+model by validation accuracy needs such a column. A measure is compared with random and oracle choice among the models
 that have the measure. Intervals: configuration bootstrap (analysis.ranks.bootstrap).
 """
 
@@ -39,14 +38,14 @@ from robustgap.analysis.statistics._picking import best_of, expected_pick
 RESULT = ["measure", "statistic", "choice", "direction", "estimate", "low", "high", "n", "undefined"]
 CANDIDATES = 5
 SPLITS = 10
-# Ways of picking without a measure.
+# Selectors that use no measure.
 RANDOM, VALIDATION, LAST = "random choice", "validation accuracy", "last checkpoint"
 
 
 @dataclass(frozen=True)
 class Study:
-    """Models to choose from: target (n,), number of configuration and of run (n,), which half each configuration is in
-    (2 SPLITS, configurations), and bootstrap weights (1 + draws, configurations); picks made so far."""
+    """Models to choose from: target (n,), index of configuration and of run (n,), the half of each configuration (2
+    SPLITS, configurations), and bootstrap weights (1 + draws, configurations); cache of picks."""
 
     target: np.ndarray
     block: np.ndarray
@@ -72,7 +71,8 @@ def model_picks(study: Study, score: np.ndarray | None, known: np.ndarray) -> np
 
 
 def checkpoint_picks(study: Study, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
-    """Mean target of each run's checkpoint picked by `score` (None: at random), (halves, draws), over runs with two."""
+    """Mean target of each run's checkpoint picked by `score` (None: at random), (halves, draws), over runs with two
+    checkpoints."""
     runs, group = np.unique(study.run[known], return_inverse=True)
     target, home = study.target[known], np.zeros(len(runs), dtype=int)
     home[group] = study.block[known]
@@ -88,23 +88,23 @@ PICKS = {"model": model_picks, "checkpoint": checkpoint_picks}
 
 
 def regret(study: Study, choice: str, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
-    """Expected target of the oracle less that of picking by `score` (None: at random), (halves, draws)."""
+    """Expected target of the oracle minus that of picking by `score` (None: at random), (halves, draws)."""
     found = []
     for one in (study.target, score):
         key = (choice, b"" if one is None else one.tobytes(), known.tobytes())
-        if key not in study.picks:  # the oracle and random choice are the same for most measures
+        if key not in study.picks:  # oracle and random choice are the same for most measures
             study.picks[key] = PICKS[choice](study, one, known)
         found.append(study.picks[key])
     return found[0] - found[1]
 
 
 def judged_runs(study: Study, known: np.ndarray) -> int:
-    """Runs with at least two checkpoints to choose from."""
+    """Number of runs with at least two checkpoints to choose from."""
     return int((np.bincount(study.run[known]) > 1).sum()) if known.any() else 0
 
 
 def learned(up: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """Regret in each half of the direction that has less in the other half; halves 2i and 2i + 1 make a split."""
+    """Regret in each half of the direction with less regret in the other half; halves 2i and 2i + 1 form a split."""
     swapped = np.arange(len(up)) ^ 1
     return np.where(up[swapped] <= down[swapped], up, down)
 
@@ -112,7 +112,7 @@ def learned(up: np.ndarray, down: np.ndarray) -> np.ndarray:
 def make_study(
     table: pd.DataFrame, axes: Sequence[str], target: str, seed_column: str | None, bootstrap: Bootstrap
 ) -> Study:
-    """What is chosen from; the halves are the same for every way of picking."""
+    """The models to choose from, with halves that are the same for every selector."""
     block = configurations(table, axes)
     seed = table[seed_column].to_numpy(str) if seed_column else np.full(len(table), "")
     run = codes(pd.DataFrame({"block": block, "seed": seed}), ["block", "seed"])
@@ -124,7 +124,8 @@ def make_study(
 
 
 def ways(score: np.ndarray, sign: int | None) -> list[tuple[str, list[np.ndarray]]]:
-    """(direction, scores to be picked by): the declared one, if any, and the pair that the learned one is among."""
+    """(direction, scores to pick by): the declared direction, if any, and the pair of directions for the learned
+    one."""
     declared = [("declared", [-sign * score])] if sign else []
     return [*declared, ("learned", [score, -score])]
 
@@ -141,13 +142,13 @@ def selection(
     draws: int = 200,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Regret of picking models and checkpoints by each measure, and by other means, as tidy rows (columns: RESULT).
+    """Regret of picking models and checkpoints by each measure, and by other selectors, as tidy rows (columns: RESULT).
 
     table: one row per model. target: column of robust test accuracy in percent. signs: declared sign of a measure's
-    relation with the *gap*. validation: column of validation accuracy. Rows of `measure` = RANDOM, VALIDATION, LAST
-    are the ways to pick without a measure, over all models; VALIDATION is left out where there is nothing to go by.
-    model: n counts models, undefined those without the measure; checkpoint: n counts runs, undefined those with fewer
-    than two checkpoints that have it. Estimates are NaN where there are not enough configurations, runs or values.
+    relation with the *gap*. validation: column of validation accuracy. Rows with `measure` = RANDOM, VALIDATION, LAST
+    are the selectors without a measure, over all models; VALIDATION is left out without such data. model: n counts
+    models, undefined those without the measure; checkpoint: n counts runs, undefined those with fewer than two
+    checkpoints that have it. Estimates are NaN if there are not enough configurations, runs or values.
     """
     table = known_models(table, target, [*axes, *([seed_column] if seed_column else [])]).reset_index(drop=True)
     if table.empty:
@@ -180,7 +181,7 @@ def rows_of(
     known: np.ndarray,
     validation: np.ndarray | None,
 ) -> Iterator[dict]:
-    """Rows of one way of picking: regret for each direction, and what it wins over random and validation."""
+    """Rows of one selector: its regret in each direction, and what it gains over random and validation."""
     n = int(known.sum()) if choice == "model" else judged_runs(study, known)
     everyone = len(known) if choice == "model" else len(np.unique(study.run))
     for direction, scores in directions.items():

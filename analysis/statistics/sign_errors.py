@@ -1,30 +1,31 @@
 """Robust sign error: how often does a measure order two configurations wrongly when one setting is changed?
 
 An environment (analysis.statistics._environments) is a pair of configurations that differ in one axis. Over all pairs
-(i, j) of a model of one side and a model of the other, whatever their seeds, its sign error is
+(i, j) of a model from one side and a model from the other, with any seeds, its sign error is
 
     sum w_ij (1 - sign(m_i - m_j) sign(g_i - g_j)) / 2 / sum w_ij
 
-0 where the measure m always orders as the outcome g, 1 where it always orders the other way round, 1/2 for a measure
-that ties. The weight w_ij is how surely the outcomes differ (`pair_weight`); without numbers of images it is 1 where
-they differ at all. Outcomes that are equal have no order to be wrong about: weight 0. An environment survives where its
-effective sample size (sum w)^2 / sum w^2 is at least min_ess: 12 with ten or more seeds, as in the paper, else 1 (any
-pair that is surely ordered). Over the surviving environments, of each axis and of all together,
+0 if the measure m always orders as the outcome g does, 1 if always in the opposite order, 1/2 for a measure that ties.
+The weight w_ij expresses the confidence that the outcomes differ (`pair_weight`); without numbers of images it is 1 for
+any difference. Equal outcomes have no order to get wrong: weight 0. An environment survives if its effective sample
+size (sum w)^2 / sum w^2 is at least min_ess: 12 with ten or more seeds, as in the paper, else 1 (any pair that is
+ordered with confidence). Over the surviving environments, of each axis and of all together,
 
-    sign_error_mean   sign_error_p90 (the least error that 90 % do not exceed)   sign_error_max (the robust one)
+    sign_error_mean   sign_error_p90 (the smallest error that 90 % do not exceed)   sign_error_max (the robust one)
 
     sign_error_pooled  by axis and pair of values: one environment of all pairs of models of all its configurations
 
 An environment in which a measure is known for no weighted pair does not survive for that measure. Signs are raw: a
-measure that claims to fall with the gap should come near 1, and its robust error is the least of 1 - error.
-G. K. Dziugaite et al., In search of robust measures of generalization, NeurIPS 2020. There all environments are
-counted twice (u to v, v to u), which changes none of the numbers; weights there come from the test images alone,
-because training accuracy was not sampled.
+measure claimed to decrease with the gap should be near 1, and its robust error is the smallest 1 - error. G. K.
+Dziugaite et al., In search of robust measures of generalization, NeurIPS 2020. The paper counts all environments twice
+(u to v, v to u), which changes no number, and computes weights from test images only, because training accuracy was not
+sampled.
 
 Intervals: percentiles over draws of environments by blocks, the configurations without the axis
-(analysis.ranks.bootstrap); for all axes together an environment counts as often as both its configurations are drawn.
-Which environments survive is held fixed. The maximum has none: a bootstrap cannot see beyond the largest value; nor can
-it see errors where no environment had one, so that an interval of width 0 says no more than its n.
+(analysis.ranks.bootstrap); for all axes together, the multiplicity of an environment comes from both its
+configurations. The set of surviving environments is held fixed. The maximum has no interval: a bootstrap cannot exceed
+the largest observed value. Nor can it produce errors if no environment had any, so an interval of width 0 says no more
+than its n.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,14 +48,14 @@ SHARE = 0.9
 
 
 def default_min_ess(table: pd.DataFrame, axes: Sequence[str]) -> int:
-    """12 where some cell has ten or more models (seeds), else 1."""
+    """12 if some cell has ten or more models (seeds), else 1."""
     seeds = np.bincount(codes(table, axes)).max(initial=0)
     return MIN_ESS if seeds >= MANY_SEEDS else MIN_ESS_FEW_SEEDS
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Of one measure, per environment: sum of w, of w^2, of w x error, and pairs with weight."""
+    """Sums of one measure per environment: of w, of w^2, of w x error, and the number of pairs with weight."""
 
     weight: np.ndarray
     square: np.ndarray
@@ -71,15 +72,15 @@ class Sums:
 
 
 def weights_of(y: np.ndarray, images: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Weight of each pair of models: how surely their outcomes y (n,) differ; 0 where they tie."""
+    """Weight of each pair of models: confidence that their outcomes y (n,) differ; 0 for ties."""
     if images is None:
         return (y[left] != y[right]).astype(float)
     return np.nan_to_num(pair_weight(y, images, left, right))
 
 
 def sums(found: Environments, measures: np.ndarray, y: np.ndarray, images: np.ndarray | None) -> list[Sums]:
-    """Add up the pairs of models in which a measure is known, for each column of measures (n, k), some pairs at a
-    time. y (n,): outcome; images (n,): `effective_images`, or None."""
+    """Sum over the pairs of models with a known measure, for each column of measures (n, k), in batches of pairs. y
+    (n,): outcome; images (n,): `effective_images`, or None."""
     total = np.zeros((measures.shape[1], len(fields(Sums)), len(found)))
     for left, right, home in found.pairs():
         order, sure = np.sign(y[left] - y[right]), weights_of(y, images, left, right)
@@ -93,7 +94,8 @@ def sums(found: Environments, measures: np.ndarray, y: np.ndarray, images: np.nd
 
 
 def upper(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Least error that SHARE of the weight does not exceed, per draw. errors (e,), weights (draws, e) -> (draws,)."""
+    """Smallest error that SHARE of the weight does not exceed, per draw. errors (e,), weights (draws, e) ->
+    (draws,)."""
     order = np.argsort(errors, kind="stable")
     heap = np.cumsum(weights[:, order], axis=1)
     place = (heap < SHARE * heap[:, -1:] - 1e-9).sum(axis=1)
@@ -101,7 +103,7 @@ def upper(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def summaries(errors: np.ndarray, many: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Mean, percentile and maximum of errors (e,) per draw; how often each is drawn comes in parts (draws, e)."""
+    """Mean, percentile and maximum of errors (e,) per draw; multiplicities of the draws come in batches (draws, e)."""
     total = np.concatenate([part.sum(axis=1) for part in many])
     mean = np.concatenate([part @ errors for part in many]) / np.where(total > 0, total, np.nan)
     most = np.full(1, errors.max())
@@ -109,8 +111,8 @@ def summaries(errors: np.ndarray, many: list[np.ndarray]) -> dict[str, np.ndarra
 
 
 def in_parts(weights: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
-    """How often each environment is drawn, some draws at a time: as often as its block, or as both of its two ends
-    (a pair of copies of one configuration is that configuration). weights (draws, blocks), ends (e, 1 or 2)."""
+    """Multiplicity of each environment, in batches of draws: that of its block, or of its two ends (a pair of copies of
+    one configuration counts as that configuration). weights (draws, blocks), ends (e, 1 or 2)."""
     step = max(1, NUMBERS_AT_ONCE // max(1, len(ends)))
     apart = ends[:, 0] != ends[:, -1]
     parts = []
@@ -130,7 +132,7 @@ def over_environments(
 ) -> Iterator[dict]:
     """Mean, percentile and maximum over the environments `inside` that survive (error is NaN in the others).
 
-    n: environments that survive; undefined: those dropped.
+    n: surviving environments; undefined: dropped ones.
     """
     used = inside & ~np.isnan(error)
     n, dropped = int(used.sum()), int(inside.sum() - used.sum())
@@ -143,7 +145,7 @@ def over_environments(
 def pooled(
     measure: str, axis: str, found: Environments, part: Sums, min_ess: float, weights: np.ndarray
 ) -> Iterator[dict]:
-    """Sign error of all pairs of models of one axis and pair of values, each pair of values a row.
+    """Sign error of all pairs of models for one axis and pair of values, one row per pair of values.
 
     n: environments with weight; undefined: those without; the estimate is NaN below min_ess.
     """
@@ -162,7 +164,7 @@ def pooled(
 def prepared(
     table: pd.DataFrame, axes: Sequence[str], outcome: str, measures: Sequence[str], images: str | None
 ) -> tuple[pd.DataFrame, Environments, list[Sums]]:
-    """The models of the grid, in each cell that they stand in, their environments, and the sums of each measure."""
+    """The grid models in each cell they belong to, their environments, and the sums of each measure."""
     table = known_models(table, outcome, axes)
     table = expanded(table[in_grid(table, axes)], axes)
     found, y = environments(table, axes), table[outcome].to_numpy(float)
@@ -183,9 +185,9 @@ def sign_errors(
 ) -> pd.DataFrame:
     """Robust sign errors of each measure as tidy rows (columns: RESULT), for all axes together (axis '') and for each.
 
-    table: one row per model; models without an outcome are left out. images: column with the number of images the
-    outcome (then in percentage points) is known from (`effective_images`); a model without it has no weight. min_ess:
-    see above; which one was used stands in each row. n: environments that survive; undefined: those that were dropped.
+    table: one row per model; models without an outcome are left out. images: column with the number of images behind
+    the outcome (`effective_images`), which must then be in percentage points; a model without it has no weight.
+    min_ess: see above; each row states the value used. n: surviving environments; undefined: dropped ones.
     """
     table, found, added = prepared(table, axes, outcome, measures, images)
     least = default_min_ess(table, axes) if min_ess is None else min_ess
@@ -212,7 +214,7 @@ def environment_errors(
     images: str | None = None,
     min_ess: float | None = None,
 ) -> pd.DataFrame:
-    """The sign error of every surviving environment of each measure (columns: ERROR), for their distribution.
+    """The sign error of each measure in every surviving environment (columns: ERROR), to show the distribution.
 
     ess: effective sample size; pairs: pairs of models with weight. Arguments as in `sign_errors`.
     """

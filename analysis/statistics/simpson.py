@@ -1,12 +1,12 @@
 """Simpson check: does a measure rank the outcome within the values of a setting as it does over all models?
 
 The pooled tau mixes differences between the values of an axis with those within them. A measure that differs between
-defenses as the gap does has a pooled tau of one sign, whatever it says within a defense. Here tau stands beside pi of
-each axis and of each of its values (analysis.statistics.correlations), and what turns round is flagged:
+defenses as the gap does has a pooled tau of that sign, whatever its relation within a defense. Here tau is listed
+beside pi of each axis and of each of its values (analysis.statistics.correlations), and reversals are flagged:
 
     reversed   the two estimates have opposite signs
-    resolved   and both intervals exclude 0, on opposite sides: no accident of the sample
-    values     of an axis, how many of its values are reversed; all of them is Simpson's paradox in the strict sense
+    resolved   and both intervals exclude 0, on opposite sides: not explained by sampling
+    values     for an axis, how many of its values are reversed; all of them is Simpson's paradox in the strict sense
 
 E. H. Simpson, The interpretation of interaction in contingency tables, JRSS B 1951.
 """

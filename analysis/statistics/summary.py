@@ -1,4 +1,4 @@
-"""Tables of a ledger that sum up the single statistics: all correlations, a summary per measure, what went wrong."""
+"""Summary tables of a ledger: all correlations, one row per measure, and models with issues."""
 
 import numpy as np
 import pandas as pd
@@ -20,15 +20,15 @@ ISSUE = ["model", "run", "checkpoint", "seed", "issue", "reason", "settings"]
 
 
 def ledger_correlations(ledger: Ledger, beside: Beside) -> pd.DataFrame:
-    """tau, tau_a, psi and pi of the study's outcome against every measure, baseline and control (column `kind`), and
+    """tau, tau_a, psi and pi of the study's outcome with every measure, baseline and control (column `kind`), and
     variants of tau:
 
-        tau_rest             with the gap computed on the training images that no measure was given
+        tau_rest             with the gap computed on training images not given to any measure
         tau_without_FLAG     without the models that have a flag of analysis.models.flags.LEFT_OUT
-        tau_without_flagged  without those that have any of them
+        tau_without_flagged  without models that have any of these
 
-    beside: of `analysis.models.flags.model_table`. Rows of a variant that cannot be computed (no such images, no such
-    models) are left out.
+    beside: of `analysis.models.flags.model_table`. Variants that cannot be computed (no such images, no such models)
+    have no rows.
     """
     axes, outcome, table = ledger.axes, ledger.outcome, beside.table
     measures = [*ledger.columns, *beside.kinds]
@@ -48,7 +48,7 @@ def ledger_correlations(ledger: Ledger, beside: Beside) -> pd.DataFrame:
 
 
 def reasons(measures: pd.DataFrame, models: pd.Series) -> dict[str, str]:
-    """{measure column: '12 x reason; 3 x other reason'} of the missing values of the given models."""
+    """{measure column: '12 x reason; 3 x other reason'} for the missing values of the given models."""
     lost = measures[measures["value"].isna() & measures["model"].isin(models)]
     column = lost["measure"] + lost["variant"].map(VARIANTS)
     counts = lost.groupby([column, lost["reason"]]).size()
@@ -59,7 +59,7 @@ def reasons(measures: pd.DataFrame, models: pd.Series) -> dict[str, str]:
 
 
 def agreement(expected: int | None, low: float, high: float) -> str:
-    """Whether an interval of tau bears out a claimed sign: 'yes', 'no', 'unresolved' (it has 0), '' (no claim)."""
+    """Whether an interval of tau supports a claimed sign: 'yes', 'no', 'unresolved' (it includes 0), '' (no claim)."""
     if expected is None:
         return ""
     if np.isnan(low) or low <= 0 <= high:
@@ -69,7 +69,7 @@ def agreement(expected: int | None, low: float, high: float) -> str:
 
 def summary_table(ledger: Ledger, beside: Beside, found: pd.DataFrame) -> pd.DataFrame:
     """One row per measure column, then one per baseline and control: tau with interval and n, missing values with
-    reasons, declared sign and whether the interval bears it out, tau on the rest of the training images and without
+    reasons, declared sign and whether the interval supports it, tau on the rest of the training images and without
     flagged models (and n), seconds."""
     table = beside.table
     why = reasons(ledger.measures, table["model"])

@@ -1,13 +1,13 @@
 """Threshold conditioning: tau among the models with a column (the adversarial cross-entropy, say) at most c.
 
 A measure may track the gap only among models that fit their training data well, or only among those that do not. So c
-is swept over quantiles of the column over the models with an outcome (each c is a value that occurs), and tau-b with
-its interval is given at each c, over all models and within each value of an axis, at the same c everywhere. The last c
-keeps every model that has the column: where all have it, its rows are tau, and pi of each value, exactly.
-H. Kim et al., Fantastic robustness measures, NeurIPS 2023 (section on conditions on the training loss).
+sweeps over quantiles of the column over the models with an outcome (each c is an observed value), and tau-b with its
+interval is computed at each c, over all models and within each value of an axis, with the same c for all. The last c
+keeps every model that has the column: if all have it, its rows equal tau, and pi of each value. H. Kim et al.,
+Fantastic robustness measures, NeurIPS 2023 (section on conditions on the training loss).
 
-Intervals: the configuration bootstrap of tau (of pi within a value), the same draws at every c, so that a curve is
-drawn anew as a whole; c itself stays as it is. n: models at most c that have the measure; undefined: 0 or 1.
+Intervals: the configuration bootstrap of tau (of pi within a value), with the same draws at every c, so each draw
+resamples a whole curve; c itself is fixed. n: models at most c that have the measure; undefined: 0 or 1.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ QUANTILES = tuple(k / 10 for k in range(1, 11))
 
 
 def cuts(values: np.ndarray, quantiles: Sequence[float]) -> list[tuple[float, float]]:
-    """(quantile, c) with c the least value that a share `quantile` of the known values does not exceed; equal ones
-    once, under the largest quantile."""
+    """(quantile, c), where c is the smallest value that a share `quantile` of the known values does not exceed; equal
+    cuts are listed once, under the largest quantile."""
     known = values[~np.isnan(values)]
     if not len(known):
         return []
@@ -38,7 +38,7 @@ def cuts(values: np.ndarray, quantiles: Sequence[float]) -> list[tuple[float, fl
 
 
 def subsets(table: pd.DataFrame, axes: Sequence[str], within: str | None, bootstrap: Bootstrap) -> list[tuple]:
-    """(value, its models, the block of each, weights of the draws): all models first, then those of each value of the
+    """(value, its models, the block of each, weights of the draws): first all models, then those of each value of the
     axis `within`."""
     rows, block = np.arange(len(table)), configurations(table, axes)
     found = [("", rows, block, bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau"))]
@@ -65,10 +65,10 @@ def thresholds(
     seed: int = 0,
 ) -> pd.DataFrame:
     """`tau_at_most` of each measure at each cut of `column`, as tidy rows (columns: RESULT; axis and value are empty
-    over all models).
+    for all models together).
 
     table: one row per model; models without an outcome are left out, those without the column are in no subset. within:
-    an axis, such as the defense, within whose values the same is done.
+    an axis, such as the defense, within whose values tau is also computed.
     """
     table = known_models(table, outcome, axes)
     y, given = table[outcome].to_numpy(float), table[column].to_numpy(float)

@@ -1,4 +1,4 @@
-"""All tables that a reader is shown, and their files."""
+"""All tables shown to readers, and their files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from robustgap.analysis.tables.view import Source, View, complete, shown
 
 
 def views(ledger: Ledger, folder: str | Path) -> dict[str, View]:
-    """All views of a ledger by name, from its folder of statistics. Raises FileNotFoundError for a missing table."""
+    """All views of a ledger by name, from its statistics folder. Raises FileNotFoundError for a missing table."""
     makers: list[Callable[[Source], View]] = [one.verdicts, one.tau, two.ceilings, two.noise, one.simpson, one.partial]
     makers += [
         one.comparisons,
@@ -29,7 +29,7 @@ def views(ledger: Ledger, folder: str | Path) -> dict[str, View]:
 
 
 def write_views(ledger: Ledger, folder: str | Path, out: str | Path) -> list[Path]:
-    """Write every view into folder `out` as NAME.csv (its numbers) and NAME.tex; returns the files."""
+    """Write every view into folder `out` as NAME.csv (numbers) and NAME.tex; returns the files."""
     written = []
     for view in views(ledger, folder).values():
         written += [Path(out) / f"{view.name}.csv", Path(out) / f"{view.name}.tex"]

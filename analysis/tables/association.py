@@ -1,4 +1,4 @@
-"""Views of verdicts and correlations (see analysis.tables): what each shows, and what a reader should look for."""
+"""Views of verdicts and correlations (see analysis.tables): what each shows, and what readers should look for."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from robustgap.analysis.statistics.information import notes
 from robustgap.analysis.tables.view import COUNT, LABEL, Column, Source, View, spread
 
 SIGNS = {1.0: "+", -1.0: "−"}
-VARIANTS = {  # further forms of tau: heading, meaning
+VARIANTS = {  # variants of tau: heading, meaning
     "tau_rest": ("disjoint images", "with the gap computed on the training images that no measure was given"),
     **{
         f"tau_without_{flag}": (f"without {flag.replace('_', ' ')}", f"without the models {words(flag)}")
@@ -25,8 +25,8 @@ def verdict_text(verdict: pd.Series, axis: pd.Series) -> np.ndarray:
 
 
 def resting(row: dict) -> str:
-    """'defense=AT, awp=true', or '≠ proxy of the settings without run 1a2b (defense=AT, awp=true)' where leaving that
-    out turns the verdict (without the run alone, or without the whole configuration)."""
+    """'defense=AT, awp=true', or '≠ proxy of the settings without run 1a2b (defense=AT, awp=true)' if leaving that out
+    changes the verdict (the run alone, or the whole configuration)."""
     if not row["rests_on"] or row["rests_on_verdict"] == row["verdict"]:
         return row["rests_on"]
     if row["rests_on_run_verdict"] not in ("", row["verdict"]):

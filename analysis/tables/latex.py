@@ -1,4 +1,4 @@
-"""Views as LaTeX tables: booktabs, one longtable each, every character of every name escaped."""
+"""Views as LaTeX tables: one booktabs longtable each, with all names escaped."""
 
 from robustgap.analysis.tables.view import View, cell
 
@@ -28,11 +28,11 @@ SPECIAL = {
     "–": "--",
     "\n": " ",
 }
-WIDE = 40  # letters; columns of longer text are set as paragraphs
+WIDE = 40  # characters; wider text columns are set as paragraphs
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX source that prints the same characters."""
+    """Escape text so that LaTeX prints the same characters."""
     return "".join(SPECIAL.get(letter, letter) for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""Views of noise, prediction, selection and reliability (see analysis.tables), and what a reader should look for."""
+"""Views of noise, prediction, selection and reliability (see analysis.tables), and what readers should look for."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
-"""The tables that a reader is shown: each made from the tidy tables of the statistics folder, one row per thing told.
+"""Tables shown to readers ("views"), made from the tidy tables of the statistics folder.
 
-A view is written as CSV (its numbers), as LaTeX (analysis.tables.latex) and as a sortable table of the report.
+A view is written as CSV (numbers), as LaTeX (analysis.tables.latex) and as a sortable table in the report.
 """
 
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ BRACKETS = {
 }
 
 
-KINDS = [MEASURE, BASELINE, CONTROL]  # in the order of their rows
+KINDS = [MEASURE, BASELINE, CONTROL]  # in row order
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column as shown: `name` in the frame, and how its cells are written.
+    """A displayed column: `name` in the frame, and the format of its cells.
 
-    form: 'text'; or a format such as '.2f' ('+.2f': with its sign). interval: NAME_low and NAME_high stand beside it,
-    or with family NAME_family_low and NAME_family_high; the heading says which of the two is in the brackets.
+    form: 'text', or a format such as '.2f' ('+.2f': with sign). interval: show NAME_low and NAME_high beside it, or
+    with family NAME_family_low and NAME_family_high; the heading says which of the two is in the brackets.
     """
 
     name: str
@@ -42,20 +42,20 @@ class Column:
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """Names of the columns that hold the ends of its interval; none where it has none."""
+        """Column names of the ends of its interval; empty without an interval."""
         kind = "family_" if self.family else ""
         return tuple(f"{self.name}_{kind}{end}" for end in ENDS[1:]) if self.interval else ()
 
     @property
     def told(self) -> str:
-        """The heading as it is shown."""
+        """The displayed heading."""
         kind = f" [{FAMILY if self.family else SINGLE}]" if self.interval else ""
         return f"{self.heading}{kind}"
 
 
 @dataclass(frozen=True)
 class View:
-    """A table ready to be shown: heading, two sentences on what to look for, columns, and the numbers."""
+    """A table ready for display: heading, two sentences on what to look for, columns, and the numbers."""
 
     name: str
     heading: str
@@ -65,15 +65,15 @@ class View:
 
 
 def number(value: float, form: str) -> str:
-    """A number as it is shown: true minus sign, 'n/a' where undefined."""
+    """A number as displayed: true minus sign, 'n/a' if undefined."""
     if pd.isna(value):
         return "n/a"
     told = format(value, form)
-    return minus(told if told.strip("+-0.") else told.lstrip("+-"))  # what rounds to 0 has no sign
+    return minus(told if told.strip("+-0.") else told.lstrip("+-"))  # a number that rounds to 0 has no sign
 
 
 def cell(row: dict, column: Column) -> tuple[str, str | float]:
-    """(what is shown, what it is sorted by) in one cell."""
+    """(displayed text, sort key) of one cell."""
     value = row[column.name]
     if column.form == "text":
         return str(value), str(value)
@@ -85,8 +85,8 @@ def cell(row: dict, column: Column) -> tuple[str, str | float]:
 
 
 def spread(rows: pd.DataFrame, keys: list[str], names: pd.Series) -> pd.DataFrame:
-    """Tidy rows side by side: one row for each value of `keys`, for each name columns NAME, NAME_low, NAME_high, and
-    the largest n of them."""
+    """Pivot tidy rows: one row per value of `keys`; for each name the columns NAME, NAME_low, NAME_high, and the
+    largest n of them."""
     if rows.empty:
         return pd.DataFrame(columns=keys)
     wide = rows.assign(_name=names).pivot_table(index=keys, columns="_name", values=ENDS, sort=False, dropna=False)
@@ -96,7 +96,7 @@ def spread(rows: pd.DataFrame, keys: list[str], names: pd.Series) -> pd.DataFram
 
 
 class Source:
-    """The statistics of one ledger, and how its measures are named and ordered (strongest tau first)."""
+    """The statistics of one ledger, with the labels and order of its measures (strongest tau first)."""
 
     def __init__(self, ledger: Ledger, folder: Path):
         self.ledger, self.folder = ledger, folder
@@ -110,10 +110,10 @@ class Source:
         return read_statistic(self.folder, name)
 
     def named(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows in the order of the measures, then baselines, then controls; their labels in the column `label`."""
+        """Rows sorted as measures, baselines, controls, with their labels in the column `label`."""
         if frame.empty:
             return frame.assign(label="", kind="")
-        place = frame["measure"].map(self.order).fillna(-1)  # ways of picking without a measure come first
+        place = frame["measure"].map(self.order).fillna(-1)  # selectors without a measure come first
         frame = frame.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
         kinds = [self.kinds.get(name, MEASURE) for name in frame["measure"]]
         frame = frame.assign(kind=kinds)
@@ -121,7 +121,7 @@ class Source:
         return frame
 
     def label(self, name: str) -> str:
-        """How a row is named: 'training loss (baseline)'."""
+        """Label of a row: 'training loss (baseline)'."""
         kind = self.kinds.get(name, MEASURE)
         return measure_label(name, self.ledger.columns) if kind == MEASURE else f"{name} ({kind})"
 
@@ -131,7 +131,7 @@ COUNT = Column("n", "n", ".0f")
 
 
 def complete(view: View) -> View:
-    """The view with a column of undefined numbers for everything that its statistics lack; says what brackets hold."""
+    """The view with missing columns added as undefined numbers, and its text completed with what brackets hold."""
     frame = view.frame.copy()
     for column in view.columns:
         for name in (column.name, *column.ends):
@@ -145,7 +145,7 @@ def complete(view: View) -> View:
 
 
 def shown(view: View) -> pd.DataFrame:
-    """The columns that a view shows, with their intervals, as numbers; whether a row is of a measure, where some are of
-    none."""
+    """The columns that a view displays, with their intervals, as numbers; and whether a row is a measure, if some are
+    not."""
     kind = ["kind"] if "kind" in view.frame else []
     return view.frame[[*kind, *(name for column in view.columns for name in (column.name, *column.ends))]]

@@ -1,1 +1,1 @@
-"""Statements about measures, and one verdict on each measure by a written rule."""
+"""Statements about measures, and one verdict per measure by a written rule."""

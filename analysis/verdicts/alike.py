@@ -1,4 +1,4 @@
-"""Measures that order the models alike: one finding, however many names it has."""
+"""Groups measures that order the models alike, so that a finding with several names counts once."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,17 @@ from scipy.spatial.distance import squareform
 from robustgap.analysis.models.design import known_models
 from robustgap.analysis.ranks.bootstrap import weighted_tau
 
-ALIKE = 0.9  # least |tau| between two measures of a group: they order 95 % of the pairs of models alike
+ALIKE = 0.9  # minimum |tau| between two measures of a group: they order 95 % of the pairs of models alike
 APART = (
     0.7  # |Spearman's rho| below this cannot go with such a tau: rho is at least (3 tau - 1) / 2 = 0.85 without ties
 )
-SHARED = 0.5  # share of the models that must have both measures
+SHARED = 0.5  # minimum share of the models that must have both measures
 
 
 def between(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """|tau-b| of every two columns over the models that have both: (k, k), ones on the diagonal; 0 where it is
-    undefined, where fewer than SHARED of the models have both, and where it is surely below ALIKE: J. Durbin, A.
-    Stuart, Inversions and rank correlation coefficients, JRSS B 1951."""
+    """|tau-b| of every two columns over the models that have both: (k, k), ones on the diagonal; 0 if undefined, if
+    fewer than SHARED of the models have both, and if it is certainly below ALIKE (J. Durbin, A. Stuart, Inversions and
+    rank correlation coefficients, JRSS B 1951)."""
     values = table[list(columns)].to_numpy(float)
     apart = (table[list(columns)].corr("spearman").abs() < APART).to_numpy()
     found = np.eye(len(columns))
@@ -36,12 +36,12 @@ def between(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 
 def groups(table: pd.DataFrame, *, outcome: str, measures: Sequence[str]) -> dict[str, str]:
-    """{measure: the group it belongs to, '' where it is alone}; a group is named after its member with the largest
-    |tau| with the outcome.
+    """{measure: its group, '' if it has none}; a group is named after its member with the largest |tau| with the
+    outcome.
 
-    Complete linkage on 1 - |tau| between measures: in a group, *each* two have |tau| >= ALIKE. Neither the order of
-    columns and rows nor a strictly monotone change of a measure, falling ones among them, moves a measure to another
-    group. table: one row per model; those without an outcome are left out.
+    Complete linkage on 1 - |tau| between measures: *any* two in a group have |tau| >= ALIKE. Groups do not depend on
+    the order of columns and rows, and are invariant under strictly monotone (also decreasing) changes of a measure.
+    table: one row per model; those without an outcome are left out.
     """
     table = known_models(table, outcome, [])
     y = table[outcome].to_numpy(float)

@@ -1,6 +1,6 @@
 """One verdict per measure, by a written rule, with the family-wise error over all measures held at 5 %.
 
-In this order (docs/claims.md argues it with error rates on ledgers whose answers are known):
+The rules apply in this order (docs/claims.md justifies them by error rates on ledgers with known answers):
 
     sign depends on AXIS    two values of AXIS have family-wise intervals of pi wholly on opposite sides of 0
     replicates              the family-wise interval of tau excludes 0, on the side of the declared sign where there is
@@ -10,8 +10,8 @@ In this order (docs/claims.md argues it with error rates on ledgers whose answer
                             NEGLIGIBLE in R2
     unresolved              none of these
 
-Intervals are those of analysis.verdicts.statements. For *sign depends*, a wrong verdict about a measure that truly has
-one sign takes a wrong statement against that sign, so that 5 % may be spent on one side.
+Intervals are those of analysis.verdicts.statements. For *sign depends*, a wrong verdict about a measure with one true
+sign requires a wrong statement against that sign, so all of the 5 % can be spent on one side.
 """
 
 import json
@@ -48,7 +48,7 @@ STATE = [f"increment_state_{name}{end}" for name in LEARNERS for end in OVER]
 
 
 def side(row: Mapping) -> int:
-    """+1 (-1) where the family-wise interval lies wholly above (below) 0, else 0."""
+    """+1 (-1) if the family-wise interval lies wholly above (below) 0, else 0."""
     return int(row["family_low"] > 0) - int(row["family_high"] < 0)
 
 
@@ -64,7 +64,8 @@ def points(row: Mapping) -> str:
 
 
 def sign_change(pis: Sequence[Mapping]) -> tuple[Mapping, Mapping] | None:
-    """The lowest and the highest pi of the axis with values on opposite sides of 0, the widest apart if several."""
+    """The lowest and the highest pi of the axis whose values lie on opposite sides of 0; the widest apart if there are
+    several."""
     found = []
     for axis in dict.fromkeys(row["axis"] for row in pis):
         own = [row for row in pis if row["axis"] == axis]
@@ -80,7 +81,7 @@ def increment_words(increments: Sequence[Mapping]) -> str:
 
 
 def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | None) -> tuple[str, str]:
-    """Verdict and reason of a measure whose tau is clear of 0."""
+    """Verdict and reason for a measure whose tau is clear of 0."""
     start = f"Tau is {about(tau)}"
     if any(np.isnan(row["family_low"]) for row in increments):
         return UNRESOLVED, f"{start}, but the configurations are too few for an increment over the settings."
@@ -101,7 +102,7 @@ def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | No
 
 
 def judge(rows: Sequence[Mapping], sign: int | None) -> tuple[str, str, str]:
-    """Verdict, axis ('' but for *sign depends*) and one sentence for it, from the statements about one measure."""
+    """Verdict, axis ('' except for *sign depends*) and a one-sentence reason, from the statements about one measure."""
     (tau,) = [row for row in rows if row["statistic"] == "tau"]
     if pair := sign_change([row for row in rows if row["statistic"] == "pi"]):
         low, high = pair
@@ -152,11 +153,11 @@ def claims(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Verdicts and the statements they rest on.
 
-    table: one row per model. axes: its columns of settings (`checkpoint` is no part of a configuration). se: column of
-    the outcome's standard error from image sampling; without one, there is no tau_expected. signs: the sign
-    that is claimed for each measure's relation with the outcome; a measure without one is tested two-sided. fine: the
-    table with settings as increments take them, where these are finer (analysis.model_table.bins). state: columns of
-    the training state, over which increments are given too (increment_state); verdicts do not rest on these.
+    table: one row per model. axes: its columns of settings (`checkpoint` is not part of a configuration). se: column of
+    the outcome's standard error from image sampling; without it there is no tau_expected. signs: the claimed sign of
+    each measure's relation with the outcome; a measure without one is tested two-sided. fine: the table with the finer
+    settings used by increments, if different (analysis.model_table.bins). state: columns of the training state, over
+    which increments are also computed (increment_state); verdicts do not use these.
     """
     keys: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures}
     finer = None if fine is None else make_study(fine, **keys, state=state)
@@ -165,11 +166,11 @@ def claims(
 
 
 def read_signs(path: str | Path, columns: Collection[str] | None = None) -> dict[str, int | None]:
-    """{measure column: +1 | -1 | None} from JSON: either just that, or a catalogue of measures, as
-    `python -m robustgap.measures list --json` prints it, whose adversarial variants are columns NAME.adv.
+    """{measure column: +1 | -1 | None} from JSON: either such a mapping, or a catalogue of measures as printed by
+    `python -m robustgap.measures list --json`, whose adversarial variants are columns NAME.adv.
 
-    columns: those of the table, if known. Raises ValueError for any other value, and LookupError for a name that is
-    none of the columns; a catalogue may have more measures than a table.
+    columns: those of the table, if known. Raises ValueError for any other value, and LookupError for a name that is not
+    a column; a catalogue may list more measures than the table has.
     """
     signs: dict[str, int | None] = {}
     for name, entry in read_json(Path(path)).items():
@@ -187,7 +188,7 @@ def read_signs(path: str | Path, columns: Collection[str] | None = None) -> dict
 
 
 def notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | None) -> list[str]:
-    """What a reader must know about how the verdicts were reached, a sentence each."""
+    """Sentences telling the reader how the verdicts were reached."""
     told = []
     if free := [measure for measure in measures if signs.get(measure) is None]:
         told.append(f"no declared sign, so tested two-sided: {', '.join(free)}")
@@ -201,7 +202,7 @@ def notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | No
 
 
 def write_claims(made: Mapping[str, pd.DataFrame], out: str | Path) -> list[Path]:
-    """Write each table (analysis.verdicts.judged) into folder `out`, NAME.csv; returns the files."""
+    """Write each table of `analysis.verdicts.judged` into folder `out` as NAME.csv; returns the files."""
     paths = [Path(out) / f"{name}.csv" for name in made]
     for table, path in zip(made.values(), paths, strict=True):
         write_csv(table, path)

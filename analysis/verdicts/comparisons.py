@@ -1,18 +1,18 @@
-"""Is one measure better than another? The paired difference of their tau with the outcome.
+"""Paired comparisons: the difference between two measures' |tau| with the outcome.
 
     difference = |tau_a| - |tau_b|    over the models that have both measures
 
-Signs are those that the data show: a measure that falls with the outcome ranks as well as one that rises with it. Both
-taus hang on the same configurations, so that the influence of a configuration on the difference is
+Signs are taken from the data: a measure that decreases with the outcome ranks as well as one that increases. Both taus
+depend on the same configurations, so the influence of a configuration on the difference is
 
     sign(tau_a) influence_a - sign(tau_b) influence_b
 
-(analysis.ranks.influence), freed of what the settings explain, and its spread gives the standard error, as for tau
-itself.
+(analysis.ranks.influence). The part explained by the settings is removed, and the spread of the rest gives the standard
+error, as for tau itself.
 
-low, high: 95 % interval of one difference alone. family_low, family_high: with 95 % probability they hold together for
-all pairs of measures (max-T), so that they hold for the best one although the data chose it. Pairs with a baseline are
-a family for each baseline. Where a tau is not clear of 0, its size is overestimated, and a difference from a larger one
+low, high: 95 % interval of a single difference. family_low, family_high: simultaneous 95 % intervals for all pairs of
+measures (max-T), so they hold for the best measure even though the data selected it. Pairs with a baseline form a
+family per baseline. If a tau is not clear of 0, its size is overestimated, and its difference from a larger one
 underestimated.
 """
 
@@ -35,7 +35,7 @@ RESULT = [*KEY, "tau", "tau_other", "difference", *ENDS, "family_p", "n", "confi
 
 
 class Taus:
-    """tau and influence by configuration of a column among some models, each computed once."""
+    """tau and influences by configuration of a column among some models, cached."""
 
     def __init__(self, study: Study):
         self.study, self.found = study, dict[tuple[str, bytes], tuple[float, np.ndarray]]()
@@ -49,7 +49,8 @@ class Taus:
 
 
 def difference(study: Study, taus: Taus, bases: Bases, pair: tuple[str, str]) -> tuple[dict, float, int, np.ndarray]:
-    """One row without intervals, standard error, degrees of freedom, and parts of the error by configuration."""
+    """One row without intervals, its standard error, degrees of freedom, and the error contributions by
+    configuration."""
     rows = np.logical_and(*(paired(study.table, study.outcome, name)[2] for name in pair))
     chosen = np.unique(study.block[rows])
     (a, of_a), (b, of_b) = (taus(name, rows) for name in pair)
@@ -67,7 +68,7 @@ def difference(study: Study, taus: Taus, bases: Bases, pair: tuple[str, str]) ->
 def family(
     study: Study, taus: Taus, bases: Bases, pairs: Sequence[tuple[str, str]], kind: str, seed: int
 ) -> list[dict]:
-    """Rows of pairs whose family-wise intervals hold together; kind: of the second of each pair."""
+    """Rows of pairs with simultaneous family-wise intervals; kind: that of the second member of each pair."""
     if not pairs:
         return []
     made = [difference(study, taus, bases, pair) for pair in pairs]

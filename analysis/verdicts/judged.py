@@ -1,7 +1,7 @@
-"""Everything that is judged in a study: its measures, and the baselines and controls beside them.
+"""Computes the verdicts of a study: on its measures, and on the baselines and controls.
 
-The measures' families are those of the measures alone: a baseline or a control is a family of its own, so that none of
-them moves a measure's number.
+The measures' families contain only measures: each baseline or control is its own family, so none of them changes a
+measure's numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ ALONE = "All intervals here are of this row alone, in no family with the measure
 
 
 def with_intervals_named(verdict: pd.DataFrame) -> pd.DataFrame:
-    """Which kind of intervals a reason holds, said in it."""
+    """Name the kind of interval in each reason."""
     words = [FAMILY_WISE if kind == MEASURE else ALONE for kind in verdict["kind"]]
     told = [f"{why} {word}" if "[" in why else why for why, word in zip(verdict["reason"], words, strict=True)]
     return verdict.assign(reason=told)
@@ -39,11 +39,10 @@ def judged(
     state: Sequence[str] = (),
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
-    """The tables claims, statements and comparisons. signs, se, fine, state: as `analysis.verdicts.claims.claims` has
-    them.
+    """The tables claims, statements and comparisons. signs, se, fine, state: as in `analysis.verdicts.claims.claims`.
 
-    claims and statements have the column `kind`; claims has `group` too: the measures that order the models alike
-    (analysis.verdicts.alike), '' for one that is alone, and for baselines and controls.
+    claims and statements have the column `kind`; claims also has `group`: the measures that order the models alike
+    (analysis.verdicts.alike), '' for a measure without a group, and for baselines and controls.
     """
     table: pd.DataFrame = beside.table
     keys: dict[str, Any] = {"axes": axes, "outcome": outcome}

@@ -1,12 +1,12 @@
-"""Families of statements: what is still clear of 0 when many statements are made at once.
+"""Simultaneous inference by max-T: which statements are still clear of 0 when many are made at once.
 
-A statement is an estimate with a standard error, degrees of freedom and the parts of its error that each configuration
-contributes (analysis.ranks.influence). All statements of a family share the configurations, so they err together; max-T
-uses that. Each draw multiplies the parts of every configuration by one standard normal number, the same for all
-statements; the largest of the standardised sums says how large the largest statement is when nothing but chance is at
-work. V. Chernozhukov, D. Chetverikov, K. Kato, Gaussian approximations and multiplier bootstrap for maxima of sums of
-high-dimensional random vectors, Annals of Statistics 2013; P. Westfall, S. Young, Resampling-based multiple testing,
-1993. The alternative, Benjamini-Hochberg, bounds the share of wrong statements among those made.
+A statement is an estimate with a standard error, degrees of freedom and the contribution of each configuration to its
+error (analysis.ranks.influence). All statements of a family share the configurations, so their errors are correlated,
+which max-T uses. Each draw multiplies the contributions of every configuration by one standard normal number, the same
+for all statements; the largest standardised sum is a draw of the largest statement under the null. V. Chernozhukov, D.
+Chetverikov, K. Kato, Gaussian approximations and multiplier bootstrap for maxima of sums of high-dimensional random
+vectors, Annals of Statistics 2013; P. Westfall, S. Young, Resampling-based multiple testing, 1993. The alternative,
+Benjamini-Hochberg, bounds the expected share of wrong statements among those made.
 """
 
 import numpy as np
@@ -15,13 +15,14 @@ from scipy import stats
 from robustgap.analysis.ranks.bootstrap import LEVEL
 
 DRAWS = 2000
-MOST = 30.0  # z values are cut here: the normal tail beyond it cannot be computed
+MOST = 30.0  # z values are clipped here: the normal tail beyond it cannot be computed
 
 
 def z_values(estimate: np.ndarray, se: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """The standard normal number as far out as estimate / se is for Student's t; NaN where there is no se or it is 0.
+    """The standard normal quantile with the same tail probability as estimate / se under Student's t; NaN if se is
+    missing or 0.
 
-    So statements with different degrees of freedom can be compared.
+    This makes statements with different degrees of freedom comparable.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(se > 0, estimate / se, np.nan)
@@ -29,10 +30,10 @@ def z_values(estimate: np.ndarray, se: np.ndarray, free: np.ndarray) -> np.ndarr
 
 
 def largest(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """The largest standardised statement in each draw, when chance alone is at work: (draws,), sorted.
+    """The largest standardised statement in each draw under the null: (draws,), sorted.
 
-    parts (configurations, statements): what each configuration contributes to a statement's error, in any unit;
-    columns of zeros or NaN are no statements. -inf where there is none.
+    parts (configurations, statements): contribution of each configuration to a statement's error, in any unit; columns
+    of zeros or NaN are not statements. -inf without statements.
     """
     size = np.sqrt((parts**2).sum(axis=0))
     used = parts[:, size > 0] / size[size > 0]
@@ -43,9 +44,9 @@ def largest(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, se
 
 
 def critical(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, seed: int = 0) -> float:
-    """The z value that the largest statement exceeds by chance in 5 % of draws.
+    """The z value that the largest statement exceeds in 5 % of draws under the null.
 
-    Between the value for one statement (also when there is only one: no draws are needed) and Bonferroni's.
+    Lies between the value for one statement (returned without drawing if there is only one) and Bonferroni's.
     """
     tail = (1 - LEVEL) / (2 if two_sided else 1)
     statements = int(((parts**2).sum(axis=0) > 0).sum())
@@ -57,11 +58,11 @@ def critical(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, s
 
 
 def adjusted(z: np.ndarray, parts: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Two-sided p values adjusted for the family by max-T: the share of draws (the data counted as one of them) whose
-    largest statement is at least |z|. NaN where z is."""
+    """Two-sided p values adjusted for the family by max-T: the share of draws (counting the data as one) whose largest
+    statement is at least |z|. NaN where z is."""
     top = largest(parts, draws=draws, seed=seed)
     beyond = len(top) - np.searchsorted(top, np.abs(z), side="left")
-    beyond[z == 0] = len(top)  # also where no statement of the family has any error (two names of one order)
+    beyond[z == 0] = len(top)  # also if no statement of the family has any error (one order under two names)
     return np.where(np.isnan(z), np.nan, (1 + beyond) / (1 + len(top)))
 
 

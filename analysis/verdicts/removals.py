@@ -1,6 +1,6 @@
-"""What a verdict rests on: the configuration, and the run, without which it moves most.
+"""What each verdict rests on: the configuration, and the run, whose removal changes its margin most.
 
-A verdict has a margin, the distance to the nearest other verdict in half-widths of the intervals that decide it:
+The margin of a verdict is its distance to the nearest other verdict, in half-widths of the deciding intervals:
 
     sign depends   S = the largest, over axes, of min(low end of a pi, -high end of another, each over its half-width)
     replicates     R = min(tau's end nearer to 0, low ends of both increments, each over its half-width); at most -1 on
@@ -9,12 +9,12 @@ A verdict has a margin, the distance to the nearest other verdict in half-widths
 
     margin         S of *sign depends*; min(R, -S) of *replicates*; min(P, -S) of *proxy*; -max(S, R, P) of *unresolved*
 
-Everything is judged again without each configuration, and without each run of a configuration that turns a verdict; the
-verdict rests on what leaves it the least margin. Of more than EXACT configurations only some are left out, MOST or as
-many as take a few minutes (FEWEST of 1,344 models with 45 measures): those whose parts of the estimates' errors
-(analysis.verdicts.statements) predict the least margins, and those with the largest share of the errors of one estimate
-(which may have bent it, as no first-order prediction sees), in turn for each measure. benchmarks/removals.md says how
-many of the removals that turn a verdict are found so.
+All verdicts are recomputed without each configuration, and without each run of a configuration whose removal changes a
+verdict; the verdict rests on the one whose removal leaves the smallest margin. With more than EXACT configurations only
+some are removed, MOST or as many as take a few minutes (FEWEST for 1,344 models with 45 measures): those for which the
+error contributions (analysis.verdicts.statements) predict the smallest margins, and those with the largest share of an
+estimate's errors (which may have distorted it in ways that a first-order prediction misses), in turn for each measure.
+benchmarks/removals.md reports how many of the removals that change a verdict are found this way.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +30,10 @@ from robustgap.analysis.progress import bar
 from robustgap.analysis.verdicts.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, judge
 from robustgap.analysis.verdicts.statements import statement_rows, statements_of
 
-EXACT = 64  # configurations of which each is left out
-FEWEST, MOST = 24, 32  # that are left out of more
-NUMBERS = FEWEST * 1344 * 45  # models times measures times configurations left out: some minutes
-FURTHEST = 10.0  # margins are cut here: an increment of exactly 0 has no width
+EXACT = 64  # up to this many configurations, each is removed
+FEWEST, MOST = 24, 32  # number removed with more configurations
+NUMBERS = FEWEST * 1344 * 45  # models times measures times removed configurations: some minutes
+FURTHEST = 10.0  # margins are clipped here: an increment of exactly 0 has an interval of no width
 RESULT = [
     *("measure", "margin", "rests_on", "rests_on_margin", "rests_on_verdict"),
     *("rests_on_run", "rests_on_run_margin", "rests_on_run_verdict", "turning", "left_out"),
@@ -42,7 +42,7 @@ TEXT = ["rests_on", "rests_on_verdict", "rests_on_run", "rests_on_run_verdict"]
 
 
 def beyond(bound: float, estimate: float) -> float:
-    """How far a bound lies above 0, over its distance from the estimate; NaN where there is none."""
+    """Distance of a bound above 0, divided by its distance from the estimate; NaN if there is none."""
     width = abs(estimate - bound)
     if np.isnan(width):
         return np.nan
@@ -50,17 +50,17 @@ def beyond(bound: float, estimate: float) -> float:
 
 
 def outside(row: Mapping) -> float:
-    """How far the nearer end of an interval lies from 0, over its half-width: negative where it includes 0."""
+    """Distance from 0 of the nearer interval end, divided by its half-width; negative if the interval includes 0."""
     return max(beyond(row["family_low"], row["estimate"]), beyond(-row["family_high"], -row["estimate"]))
 
 
 def least(values: Sequence[float]) -> float:
-    """The least of the values; the worst there is where one is not known."""
+    """The smallest of the values; the lowest possible margin if one is unknown."""
     return -FURTHEST if not values or np.isnan(values).any() else min(values)
 
 
 def distances(rows: Sequence[Mapping], sign: int | None) -> dict[str, float]:
-    """S, R and P of the module from the statements about one measure."""
+    """S, R and P of the module docstring from the statements about one measure."""
     (tau,) = [row for row in rows if row["statistic"] == "tau"]
     grown = [row for row in rows if row["statistic"] == "increment"]
     pis = [row for row in rows if row["statistic"] == "pi" and not np.isnan(row["family_low"])]
@@ -79,7 +79,7 @@ def distances(rows: Sequence[Mapping], sign: int | None) -> dict[str, float]:
 
 
 def margin(rows: Sequence[Mapping], sign: int | None, verdict: str) -> float:
-    """Margin of a verdict, given the statements about the measure now; negative where they give another one."""
+    """Margin of a verdict, from the current statements about the measure; negative if they give another verdict."""
     found = distances(rows, sign)
     if verdict == SIGN_DEPENDS:
         return found[SIGN_DEPENDS]
@@ -89,7 +89,7 @@ def margin(rows: Sequence[Mapping], sign: int | None, verdict: str) -> float:
 
 
 def by_measure(rows: Sequence[Mapping], measures: Sequence[str]) -> list[list[Mapping]]:
-    """The rows about each measure."""
+    """The rows grouped by measure."""
     found: dict[str, list[Mapping]] = {measure: [] for measure in measures}
     for row in rows:
         found[row["measure"]].append(row)
@@ -97,7 +97,7 @@ def by_measure(rows: Sequence[Mapping], measures: Sequence[str]) -> list[list[Ma
 
 
 def described(table: pd.DataFrame, axes: Sequence[str], rows: np.ndarray) -> str:
-    """'defense=AT, awp=true': the settings of a configuration that apply, from one of its models."""
+    """'defense=AT, awp=true': the settings that apply in a configuration, from one of its models."""
     first = table.iloc[int(np.flatnonzero(rows)[0])]
     return ", ".join(f"{axis}={first[axis]}" for axis in configuration(axes) if first[axis] != NA)
 
@@ -105,9 +105,10 @@ def described(table: pd.DataFrame, axes: Sequence[str], rows: np.ndarray) -> str
 def predicted_margins(
     made: Sequence[Statement], rows: Sequence[Mapping], configurations: int, signs: Mapping, verdicts: Sequence[str]
 ) -> np.ndarray:
-    """Margins of all measures that the parts of the errors predict without each configuration: (configurations, k).
+    """Margins of all measures without each configuration, predicted from the error contributions: (configurations, k).
 
-    Without configuration c an estimate is estimate - part_c, and its interval narrower by sqrt(1 - part_c^2 / sum).
+    Without configuration c, an estimate becomes estimate - part_c, and its interval narrows by sqrt(1 - part_c^2 /
+    sum).
     """
     measures = list(dict.fromkeys(row["measure"] for row in rows))
     parts = np.stack([one.parts for one in made])
@@ -126,7 +127,7 @@ def predicted_margins(
 
 
 def largest_shares(made: Sequence[Statement], measures: Sequence[str]) -> np.ndarray:
-    """The largest share that each configuration has of the squared parts of any statement about a measure:
+    """The largest share of each configuration in the squared error contributions to any statement about a measure:
     (configurations, k)."""
     parts = np.stack([one.parts for one in made]) ** 2
     total = parts.sum(axis=1, keepdims=True)
@@ -136,7 +137,7 @@ def largest_shares(made: Sequence[Statement], measures: Sequence[str]) -> np.nda
 
 
 def ranking(made: Sequence[Statement], rows: Sequence[Mapping], signs: Mapping, verdicts: Sequence[str]) -> np.ndarray:
-    """All configurations, those first that are to be left out first (module docstring)."""
+    """All configurations in the order of removal (module docstring)."""
     made = [one for one in made if one.key["statistic"] != "tau_expected"]
     rows = [row for row in rows if row["statistic"] != "tau_expected"]
     many, measures = len(made[0].parts), list(dict.fromkeys(row["measure"] for row in rows))
@@ -145,7 +146,7 @@ def ranking(made: Sequence[Statement], rows: Sequence[Mapping], signs: Mapping, 
 
 
 def ranked(margins: np.ndarray, most: int) -> np.ndarray:
-    """The first `most` configurations when each measure in turn names the one with the least margin: (most,)."""
+    """The first `most` configurations when each measure in turn names the one with the smallest margin: (most,)."""
     order = np.argsort(margins, axis=0, kind="stable").ravel()
     return order[np.sort(np.unique(order, return_index=True)[1])][:most]
 
@@ -165,10 +166,10 @@ def removals(
 ) -> pd.DataFrame:
     """What each verdict of `analysis.verdicts.claims.claims` rests on, one row per measure (columns: RESULT).
 
-    run: column that tells the runs of a configuration apart (a seed, or the run's id); without, runs are not left out.
-    rests_on (settings of a configuration), rests_on_run: what leaves the least margin; *_verdict: the verdict without
-    it; turning: how many of the configurations left out turn it; left_out: how many were; '' or 0 where the verdict has
-    no numbers to move.
+    run: column that identifies the runs of a configuration (a seed, or the run's id); without it, runs are not removed.
+    rests_on (settings of a configuration), rests_on_run: whose removal leaves the smallest margin; *_verdict: the
+    verdict after removal; turning: number of removed configurations that change the verdict; left_out: number removed;
+    '' or 0 if the verdict has no numbers that could change.
     """
     signs = signs or {}
     asked: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures, "se": se}
@@ -178,7 +179,7 @@ def removals(
     verdicts = [judge(own, signs.get(name))[0] for name, own in zip(measures, by_measure(rows, measures), strict=True)]
 
     def without(rows: np.ndarray) -> list[tuple[float, str]]:
-        """Margin of each measure's verdict, and its verdict, without some models."""
+        """Margin of each measure's verdict, and the verdict, without some models."""
         rest = whole[~rows]
         if rest[outcome].nunique() < 2:
             return [(np.nan, "")] * len(measures)
@@ -209,7 +210,7 @@ def removals(
 def summarised(
     measures: Sequence[str], verdicts: Sequence[str], own: Sequence[float], names: Sequence[str], left: list
 ) -> pd.DataFrame:
-    """One row per measure from what was found without each configuration."""
+    """One row per measure from the results without each configuration."""
     rows = []
     for k, (measure, verdict) in enumerate(zip(measures, verdicts, strict=True)):
         margins = np.array([part[k][0] for part in left])
@@ -231,8 +232,8 @@ def with_runs(
     without: Callable,
     run: str,
 ) -> pd.DataFrame:
-    """The same with the run, of the configuration that a verdict rests on, that leaves it the least margin: where the
-    configuration turns the verdict."""
+    """Add the run, within the configuration that a verdict rests on, whose removal leaves the smallest margin; only if
+    removing the configuration changes the verdict."""
     place = dict(zip(names, chosen, strict=True))
     turned = (found["rests_on_verdict"] != "") & (found["rests_on_verdict"] != list(verdicts))
     for name in bar(list(dict.fromkeys(found.loc[turned, "rests_on"])), "runs left out"):
@@ -247,8 +248,8 @@ def with_runs(
 
 
 def with_removals(verdict: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame:
-    """Verdicts (`analysis.verdicts.judged.judged`) with what they rest on; empty where that was not asked for (None),
-    and for baselines and controls."""
+    """Verdicts (`analysis.verdicts.judged.judged`) with what they rest on; empty if that was not computed (None), and
+    for baselines and controls."""
     rows = pd.DataFrame(columns=RESULT) if found is None else found
     rows = verdict[["measure"]].merge(rows, on="measure", how="left").fillna(dict.fromkeys(TEXT, ""))
     added = {name: rows[name].to_numpy() for name in RESULT[1:]}

@@ -1,18 +1,18 @@
-"""The statements that verdicts are made of, with intervals of their own and intervals that hold for all at once.
+"""The statements behind verdicts, with single and simultaneous (family-wise) intervals.
 
     tau         tau-b of the measure with the outcome, over configurations with this design's margins
     tau_expected  the same with *expected* outcomes (analysis.ranks.influence.of_expected); only where the standard
-                error of the outcome is known. It has the sign of tau, so that verdicts need not choose
+                error of the outcome is known. It has the sign of tau, so verdicts do not depend on the choice
     pi          tau among the models with one value of an axis
     increment   in R2 over the settings, out of fold, by ridge regression and by boosted trees
                 (analysis.prediction.gain)
-    increment_state  the same over the settings and the training state; only where columns of that are named
+    increment_state  the same over the settings and the training state; only if such columns are named
 
-low, high: 95 % interval of the statement alone. family_low, family_high: with 95 % probability they hold together for
-the statements of one kind about all measures (max-T, analysis.verdicts.max_t); those of pi and of increments do so on
-each side, as no more than one side can be wrong (docs/claims.md), and on both sides with at least 90 %. family_p:
-adjusted for that family (the probability of *any* wrong statement); fdr_q: adjusted for the false discovery rate (the
-share of wrong ones among those made, Benjamini-Hochberg), which is less to ask, so that it is usually the smaller one.
+low, high: 95 % interval of the single statement. family_low, family_high: simultaneous 95 % intervals for the
+statements of one kind about all measures (max-T, analysis.verdicts.max_t); for pi and increments the 95 % hold on each
+side, since only one side can be wrong (docs/claims.md), and at least 90 % on both sides. family_p: adjusted for that
+family (the probability of *any* wrong statement); fdr_q: adjusted for the false discovery rate (the share of wrong ones
+among those made, Benjamini-Hochberg), which is less strict and therefore usually smaller.
 """
 
 import itertools
@@ -46,7 +46,7 @@ ALONE = float(stats.norm.isf((1 - LEVEL) / 2))
 
 
 class Bases:
-    """Settings bases (analysis.ranks.influence) by which configurations are in play: many statements share them."""
+    """Cache of settings bases (analysis.ranks.influence) by the set of configurations, which many statements share."""
 
     def __init__(self, levels: np.ndarray):
         self.levels, self.found = levels, dict[bytes, np.ndarray]()
@@ -96,8 +96,8 @@ def pis(study: Study, bases: Bases) -> list[Statement]:
 def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: int = 0) -> list[dict]:
     """Tidy rows of the statements of one family, with both kinds of intervals (module docstring).
 
-    two_sided: whether a wrong statement on either side of 0 counts, or on one side only (5 % there); see
-    analysis.verdicts.claims for where the latter is enough.
+    two_sided: whether wrong statements on both sides of 0 count, or only on one side (with 5 % there);
+    analysis.verdicts.claims explains where the latter is enough.
     """
     parts = np.stack([one.parts for one in statements], axis=1)
     estimate, se, free = (np.array([getattr(one, name) for one in statements]) for name in ("estimate", "se", "free"))
@@ -129,15 +129,15 @@ def expected_rows(rows: list[dict], made: list[Statement]) -> list[dict]:
 
 
 def statements_of(study: Study, seed: int = 0, finer: Study | None = None) -> list[Statement]:
-    """All statements of a study but `tau_expected`: tau and pi of all measures, then the increments, which are over the
-    settings of `finer` where that is given: the same models, with finer classes of their settings."""
+    """All statements of a study except `tau_expected`: tau and pi of all measures, then the increments, over the
+    settings of `finer` if given: the same models, with settings in finer classes."""
     bases = Bases(study.levels)
     return [*taus(study, bases), *pis(study, bases), *increments(finer or study, seed)]
 
 
 def statement_rows(made: Sequence[Statement], study: Study, seed: int = 0, *, alone: bool = False) -> list[dict]:
-    """Tidy rows of the statements of a study. The families: tau of all measures; pi of all measures, axes and values;
-    the increments of all measures under each learner. alone: each measure makes its own families."""
+    """Tidy rows of a study's statements. The families: tau of all measures; pi of all measures, axes and values; the
+    increments of all measures with each learner. alone: each measure has its own families."""
     rows: list[dict] = []
     for family in [[name] for name in study.measures] if alone else [study.measures]:
         own = [one for one in made if one.key["measure"] in family]

@@ -1,4 +1,4 @@
-"""Verdicts beside those without flagged models (analysis.models.flags)."""
+"""Adds to each verdict the one obtained without flagged models (analysis.models.flags)."""
 
 import pandas as pd
 
@@ -6,8 +6,8 @@ COLUMNS = ["verdict_without_flagged", "axis_without_flagged", "n_without_flagged
 
 
 def with_unflagged(verdict: pd.DataFrame, other: pd.DataFrame | None) -> pd.DataFrame:
-    """The verdicts (`analysis.verdicts.claims.claims`) with those on the same measures without flagged models in
-    COLUMNS; empty where no model is flagged (None)."""
+    """The verdicts of `analysis.verdicts.claims.claims`, with those on the same measures without flagged models in
+    COLUMNS; empty if no model is flagged (None)."""
     if other is None:
         return verdict.assign(**{COLUMNS[0]: "", COLUMNS[1]: "", COLUMNS[2]: pd.NA})
     found = other.set_index("measure")[["verdict", "axis", "n"]].reindex(verdict["measure"])

@@ -1,4 +1,4 @@
-"""Which part of the rule about increments failed, learner by learner, in words."""
+"""States for each learner which part of the rule about increments failed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ ABOVE, BELOW, BOTH, OPEN = "above 0", "negligible", "above 0 and negligible", "o
 
 
 def standing(low: float, high: float, negligible: float) -> str:
-    """Where a family-wise interval of an increment lies."""
+    """Position of an increment's family-wise interval, in words."""
     if low > 0:
         return BOTH if high < negligible else ABOVE
     return BELOW if high < negligible else OPEN
@@ -25,7 +25,7 @@ def where(found: str, negligible: float) -> str:
 
 def unmet(increments: Sequence[Mapping], told: Sequence[str], negligible: float) -> str:
     """'the increment ... is +0.21 [...] by ridge regression, clearly above 0, but +0.05 [...] by boosted trees, neither
-    clearly above 0 nor clearly below 0.01'. told: each increment with its interval and its learner."""
+    clearly above 0 nor clearly below 0.01'. told: each increment with its interval and learner."""
     found = [standing(row["family_low"], row["family_high"], negligible) for row in increments]
     if len(set(found)) == 1:
         return f"{' and '.join(told)}: {where(found[0], negligible)}"

@@ -1,4 +1,4 @@
-"""Damaged files of a study: named, and their makers told, so that running again makes them anew."""
+"""Handles damaged files of a study: reports them, and makes the jobs that wrote them run again."""
 
 import os
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ from robustgap.training.settings import DAMAGED
 
 
 def mark(made: Path) -> None:
-    """Have the job that made a file run again. The file is marked by its time, and removed when Snakemake ends
-    (`Jobs.remove_marked`): removed at once, it would end everything at the next job that wants to read it."""
+    """Make the job that wrote a file run again. The file is marked by its modification time, and removed when Snakemake
+    ends (`Jobs.remove_marked`): removing it at once would abort the workflow at the next job that reads it."""
     with suppress(FileNotFoundError):
         os.utime(made, (DAMAGED, DAMAGED))
 
 
 @contextmanager
 def made_anew(plan: dict, results: Path, model_id: str) -> Iterator[None]:
-    """To work with a model inside. A FileFault about it goes on with what to do, after what depends on the damaged
-    file was taken away, so that the workflow runs the job again that made it; that job keeps all that is whole.
+    """Context in which a model is used. A FileFault about it is raised again with advice, after removing what depends
+    on the damaged file, so that the workflow reruns the job that made it; that job keeps all intact results.
 
-    Where a run's weights, log or record are at fault, the manifest of its batch is removed. In any case the table of
-    the chunk has to go, because Snakemake makes nothing that only a table that is there would need. A foreign model's
-    own files are not ours to make again.
+    If a run's weights, log or record are damaged, the manifest of its batch is removed. The chunk's table is removed in
+    any case, because Snakemake does not remake inputs of a table that exists. A foreign model's own files cannot be
+    made again.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where a job computes."""
+"""Chooses the device of a job."""
 
 import os
 import re
@@ -8,15 +8,15 @@ import torch
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of that name; 'auto' is a GPU where torch finds one, else the CPU. Where CUDA_VISIBLE_DEVICES names a
-    GPU that torch cannot use, stderr has a warning: the job would take days on the CPU, for as long as its node is
-    kept from others. Raises RuntimeError for a name that torch does not know."""
+    """The device of that name; 'auto' is a GPU if torch finds one, else the CPU. If CUDA_VISIBLE_DEVICES names a GPU
+    that torch cannot use, a warning goes to stderr: the job would run for days on the CPU while blocking a GPU node.
+    Raises RuntimeError for a name unknown to torch."""
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if re.match(r"\d|GPU-|MIG-", given):  # not -1, nor Slurm's NoDevFiles: those hide all
+    if re.match(r"\d|GPU-|MIG-", given):  # not -1, nor Slurm's NoDevFiles: those hide all GPUs
         why = "this torch is built without CUDA" if torch.version.cuda is None else "is the driver older than its CUDA?"
         built = f"torch {torch.__version__}"
         print(

@@ -1,16 +1,17 @@
-"""One writer per run: a lock file with a heartbeat in the run's folder, for file systems shared between machines.
+"""Lock of a run: a lock file with a heartbeat in the run's folder, for file systems shared between machines.
 
-A Snakemake that was killed and started again submits jobs whose predecessors still run. The lock makes the second job
-of a run leave it alone, train what else is in its batch, and wait for the rest.
+If Snakemake is killed and restarted, it submits jobs whose predecessors are still running. The lock makes the second
+job leave a locked run alone, train the rest of its batch, and wait for the locked ones.
 
-The lock is the file lock.N, created exclusively (atomic on NFS, Lustre and local disks alike). Its content says who
-holds it; its modification time is the heartbeat, set every BEAT seconds. Whoever waits looks at both and takes over
-- at once, when the holder ran on the same machine and its process is gone;
-- else when nothing changed for SILENCE seconds on the watcher's own clock: those of two machines are never compared.
-  Between two looks at most LOOK seconds count: what made the watcher blind for longer, a file server that is down or a
-  frozen machine, may have kept the holder's heartbeat from being seen.
-To take over is to create lock.N+1: of several watchers exactly one succeeds, and the old holder, should it only have
-been frozen, finds that out before it writes again. SILENCE is well above the 60 s for which NFS may show old times.
+The lock is the file lock.N, created exclusively (atomic on NFS, Lustre and local disks alike). Its content identifies
+the holder; its modification time is the heartbeat, updated every BEAT seconds. A waiting process checks both and takes
+over
+- at once, if the holder ran on the same machine and its process is gone;
+- otherwise if nothing changed for SILENCE seconds on its own clock: clocks of two machines are never compared. Of the
+  time between two checks at most LOOK seconds count: whatever kept it from looking for longer, such as a file server
+  outage or a frozen machine, may have hidden the holder's heartbeat.
+Taking over means creating lock.N+1: exactly one of several watchers succeeds, and an old holder that was merely frozen
+notices before it writes again. SILENCE is well above the 60 s for which NFS may report old times.
 """
 
 import errno
@@ -24,18 +25,18 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-BEAT, SILENCE, POLL = 15.0, 180.0, 5.0  # seconds: between heartbeats; until a lock is taken over; between two looks
-LOOK = 3 * POLL  # seconds of silence that one look bears witness to, at most
-JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")  # as schedulers call them
+BEAT, SILENCE, POLL = 15.0, 180.0, 5.0  # seconds: between heartbeats; until takeover; between two checks
+LOOK = 3 * POLL  # maximum seconds of silence counted per check
+JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")  # environment variables set by schedulers
 
 
 class Held(Exception):
-    """Another process trains this run; the text says which."""
+    """Another process is training this run; the message says which."""
 
 
 def machine() -> str:
-    """This boot of this machine and this process namespace, within which a process id means something; '' where the
-    system does not tell."""
+    """Identifies this boot of this machine and this process namespace, within which a process id is meaningful; '' if
+    the system does not provide it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -44,7 +45,7 @@ def machine() -> str:
 
 
 def started(pid: int) -> str:
-    """When a process started, in clock ticks since boot: with its id that names it for good. '' when it has ended."""
+    """Start time of a process, in clock ticks since boot: together with its id, a unique name. '' if it has ended."""
     try:
         said = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]  # before it: a name of any bytes
     except OSError:
@@ -54,20 +55,20 @@ def started(pid: int) -> str:
 
 
 def surely_dead(said: dict) -> bool:
-    """Whether the holder's process is known to be gone; False also when that cannot be known from here."""
+    """Whether the holder's process is known to be gone; also False if that cannot be determined from here."""
     if not (said.get("machine") and said["machine"] == machine()):
         return False
     try:
         os.kill(said["pid"], 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # another user's, of whom /proc may hide everything
+    except PermissionError:  # another user's process, which /proc may hide
         return False
     return started(said["pid"]) != said["started"]
 
 
 def own_content() -> bytes:
-    """What a lock of this process says; no two are the same."""
+    """Content for a lock of this process; unique."""
     job = next((os.environ[name] for name in JOB_IDS if os.environ.get(name)), "")
     said = {"host": platform.node(), "pid": os.getpid(), "job": job, "since": time.strftime("%F %T %z")}
     said |= {"machine": machine(), "started": started(os.getpid()), "token": uuid.uuid4().hex}
@@ -75,7 +76,7 @@ def own_content() -> bytes:
 
 
 def read_content(content: bytes) -> dict:
-    """What a lock says; {} when it was only just created, or is damaged."""
+    """Parsed content of a lock; {} if it was only just created, or is damaged."""
     try:
         said = json.loads(content)
     except ValueError:
@@ -91,16 +92,16 @@ def describe(said: dict) -> str:
 class RunLock:
     """The lock of one run's folder, as seen by one process: `with RunLock(folder) as lock: ...; lock.check(); ...`.
 
-    Entering raises Held while another process holds the lock, and OSError where no file can be created. It does not
-    wait: enter again later, with the same object, because it remembers for how long the holder was seen silent.
+    Entering raises Held while another process holds the lock, and OSError if no file can be created. It does not wait:
+    enter again later, with the same object, which remembers how long the holder has been silent.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic):
         self.folder, self.clock, self.content = folder, clock, own_content()
         self.number = 0  # N of lock.N; 0 while it is not ours
         self._seen: tuple[int, bytes, int] | None = None  # number, content, heartbeat of another's lock, ...
-        self._silent = 0.0  # ... for how many seconds it was seen to look like this, ...
-        self._looked = 0.0  # ... and when last
+        self._silent = 0.0  # ... for how many seconds it has looked like this, ...
+        self._looked = 0.0  # ... and when it was last checked
         self._ended = threading.Event()
 
     def _path(self, number: int) -> Path:
@@ -111,17 +112,17 @@ class RunLock:
         return [int(name[5:]) for name in names if name.startswith("lock.") and name[5:].isdigit()]
 
     def _look(self, number: int) -> tuple[bytes, int] | None:
-        """Content and heartbeat of a lock; None when it is gone. Opened, because NFS revalidates what is opened."""
+        """Content and heartbeat of a lock; None if it is gone. Opens the file, because NFS revalidates on open."""
         try:
             with self._path(number).open("rb") as file:
                 return file.read(), os.fstat(file.fileno()).st_mtime_ns
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ESTALE):  # stale: NFS, where another client removed it meanwhile
+            if error.errno in (errno.ENOENT, errno.ESTALE):  # stale: on NFS, another client removed it meanwhile
                 return None
             raise
 
     def _reason_to_take(self, number: int) -> str:
-        """Why the lock of another process may be taken; raises Held when it may not."""
+        """Why another process's lock may be taken; raises Held if it may not."""
         found = self._look(number)
         if found is None:
             return "released"
@@ -135,7 +136,8 @@ class RunLock:
         return f"{describe(said)}: silent for {self._silent:.0f} s"
 
     def acquire(self) -> None:
-        """Take the lock, or raise Held. The folder must exist. Raises OSError naming the file, on a full disk say."""
+        """Take the lock, or raise Held. The folder must exist. Raises OSError naming the file, for instance on a full
+        disk."""
         before = max(self._numbers(), default=0)
         reason = self._reason_to_take(before) if before else ""
         mine = self._path(before + 1)
@@ -147,7 +149,7 @@ class RunLock:
         except OSError as error:
             mine.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(mine)) from error
-        # What was seen before may be gone by now, and with it the right to be its successor: then nobody got it.
+        # The lock seen before may be gone by now, and with it the right to succeed it: then nobody gets the lock.
         others = [number for number in self._numbers() if number != before + 1]
         if max(others, default=0) != before:
             mine.unlink(missing_ok=True)
@@ -164,12 +166,12 @@ class RunLock:
         return found is not None and found[0] == self.content and max(self._numbers()) == self.number
 
     def check(self) -> None:
-        """To be called before every write. Raises Held when the lock was taken over, after a freeze of this process."""
+        """Call before every write. Raises Held if the lock was taken over while this process was frozen."""
         if not self.mine():
             raise Held(f"{self.folder}: was taken over by another process while this one was silent")
 
     def beat(self) -> None:
-        """One sign of life."""
+        """Send one heartbeat."""
         if self.mine():
             os.utime(self._path(self.number))
 
@@ -183,7 +185,7 @@ class RunLock:
         while not self._ended.wait(BEAT):
             try:
                 self.beat()
-            except OSError as error:  # of the file system, for now: the next beat may come through
+            except OSError as error:  # a file system error, perhaps temporary: the next beat may succeed
                 print(f"{self.folder}: no heartbeat: {error}", file=sys.stderr)
 
     def __enter__(self) -> "RunLock":
@@ -200,9 +202,9 @@ class RunLock:
 
 
 def take_turns(runs: Iterable[str], work: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
-    """work(run) for every run, each taken from `runs` when its turn comes. One that raises Held comes again after the
-    others, every POLL seconds, until it does not: another job trains it, and what that leaves is picked up here. Who is
-    waited for is said once, on stderr."""
+    """Call work(run) for every run, each taken from `runs` when its turn comes. If it raises Held, another job is
+    training the run; it is retried after the others, every POLL seconds, and the result picked up then. The process
+    waited for is reported once, on stderr."""
     left, said = runs, dict[str, str]()
     while True:
         tried, held = 0, []

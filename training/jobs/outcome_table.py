@@ -1,4 +1,4 @@
-"""The table of outcomes: one row per model, split and attack, made from the correctness bits of a model."""
+"""Builds the table of outcomes, one row per model, split and attack, from a model's correctness bits."""
 
 import io
 import math
@@ -30,17 +30,17 @@ COLUMNS = {
     "seconds": REAL,
     "bits": pa.binary(),  # np.packbits of the correctness in frozen order; empty for train_rest
     "index_sha": STRING,
-    "reason": STRING,  # why a foreign model was not judged, or is flagged for gradient masking
+    "reason": STRING,  # why a foreign model was not evaluated, or is flagged for gradient masking
 }
 
 
 def lines(
     plan: dict, model_id: str, tensors: dict[str, Tensor], seconds: dict[str, float], masked: str = ""
 ) -> Iterator[dict]:
-    """A model's rows of the table: splits train, train_rest (where it is not empty) and test, by attack.
+    """A model's rows of the table, by attack: splits train, train_rest (if not empty) and test.
 
-    Flag robust_floor: PGD-10 accuracy on train or test at or below chance, 1/K. Flag gradient_masking, beside PGD-10
-    on train: what speaks for it (`masked`) is the reason.
+    Flag robust_floor: PGD-10 accuracy on train or test at or below chance, 1/K. Flag gradient_masking, on the PGD-10
+    row of train: `masked`, the evidence for it, is the reason.
     """
     study = plan["study"]
     train, test, m = frozen_images(study)
@@ -74,13 +74,13 @@ def lines(
 
 
 def failure(model_id: str, reason: str) -> dict:
-    """The one row of a foreign model that could not be judged: no split, n = 0, and why."""
+    """The single row of a foreign model that could not be evaluated: no split, n = 0, and the reason."""
     empty: dict = {column: "" for column, kind in COLUMNS.items() if kind == STRING}
     return empty | {"model": model_id, "n": 0, "bits": b"", "reason": reason}
 
 
 def write_table(path: Path, table: list[dict]) -> None:
-    """The rows as parquet, also when there are none; missing numbers are null."""
+    """Write the rows as parquet, even if there are none; missing numbers are null."""
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(table, schema=pa.schema(COLUMNS)), buffer)
     write_atomically(path, buffer.getvalue())

@@ -1,9 +1,9 @@
-"""Outcomes: which frozen images a model gets right, clean and under each attack. Always evaluated here, in eval mode,
-on original images; never read from a training log.
+"""Computes outcomes: which frozen images a model classifies correctly, clean and under each attack. Always in eval mode
+and on original images; never taken from a training log.
 
 For each model of a chunk and each attack, on frozen training and test images: one bit per image, accuracy p and its
 standard error sqrt(p (1 - p) / n), from image sampling only. Split `train_rest` holds the frozen training images that
-no measure sees. The adversarial images that measures see are training ones and are kept, so they are made once.
+no measure sees. The adversarial examples given to measures are made from training images, once, and kept.
 """
 
 import json
@@ -27,9 +27,9 @@ from robustgap.training.modes import frozen, full_precision
 from robustgap.training.registry import Registry
 from robustgap.training.settings import number
 
-# f(model, x, y, index, eps, norm) -> x_adv, in the names of study.outcomes.attacks
+# f(model, x, y, index, eps, norm) -> x_adv, named as in study.outcomes.attacks
 OUTCOME_ATTACKS = Registry("outcome attack")
-SEED = 0  # of the attacks' starts: the same for all models, whatever the seed of their training
+SEED = 0  # of the attacks' random starts: the same for all models, whatever their training seed
 
 
 @OUTCOME_ATTACKS.register()
@@ -54,10 +54,10 @@ def pgd10(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, nor
 def attacked(
     model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, *, attack: str, eps: float, norm: str, batch: int
 ) -> tuple[Tensor, Tensor]:
-    """Correctness (n,) bool and adversarial images (n, c, h, w) of float images in [0, 1], `batch` at a time.
+    """Correctness (n,) bool and adversarial images (n, c, h, w) of float images in [0, 1], in batches of `batch`.
 
-    An image whose logits are not finite counts as wrong. Raises LookupError for an unknown attack, ValueError for
-    images outside [0, 1] or a model that is not in eval mode.
+    An image with non-finite logits counts as wrong. Raises LookupError for an unknown attack, ValueError for images
+    outside [0, 1] or a model not in eval mode.
     """
     if any(module.training for module in model.modules()):
         raise ValueError("model: found train mode, wanted eval mode for every outcome")
@@ -92,7 +92,8 @@ def evaluate(model: nn.Module, splits: Splits, study: dict) -> tuple[dict[str, T
 
 
 def masking(model: nn.Module, study: dict, adversarial: Tensor) -> str:
-    """What speaks for gradient masking of a model, on training images and the examples made of them; '' if nothing."""
+    """Evidence for gradient masking of a model, from training images and their adversarial examples; '' if there is
+    none."""
     train, _, m = frozen_images(study)
     few = min(m, ENOUGH)
     device = next((p.device for p in model.parameters()), adversarial.device)
@@ -105,13 +106,13 @@ def masking(model: nn.Module, study: dict, adversarial: Tensor) -> str:
 def model_outcomes(
     plan: dict, results: Path, model_id: str, device: torch.device | str
 ) -> tuple[dict[str, Tensor], dict[str, float], str]:
-    """`evaluate` and `masking` of a model of the plan, from its cache where that is whole; a damaged one is named on
-    stderr and made again. Raises what `load_planned_model` raises."""
+    """`evaluate` and `masking` of a planned model, from its cache if intact; a damaged cache is reported on stderr and
+    made again. Raises what `load_planned_model` raises."""
     file = cache_file(plan, results, model_id)
     if file.exists():
         try:
             tensors, metadata = load_tensors(file)
-            if "masking" in metadata:  # an older one lacks it: it is made again
+            if "masking" in metadata:  # missing in caches of older versions, which are made again
                 return tensors, json.loads(metadata["seconds"]), metadata["masking"]
         except FileFault as error:
             print(f"{error}: outcomes of {model_id} are made again", file=sys.stderr)
@@ -132,16 +133,16 @@ def model_outcomes(
 
 
 def run(plan: dict, chunk: str, results: Path, out: Path, device: torch.device | str) -> None:
-    """Judge the models of a chunk and write `out`. Models of collapsed runs are left out; a foreign model that does
-    not load leaves a row with the reason. What is done is kept per model, so a killed job goes on where it stood.
+    """Evaluate the models of a chunk and write `out`. Models of collapsed runs are left out; a foreign model that does
+    not load gets a row with the reason. Results are cached per model, so a killed job resumes.
 
-    Raises LookupError for an unknown chunk; FileFault when a run's record or weights are missing or damaged, in which
-    case the manifest of its training is removed, and for a file of the data set; what `frozen_images` raises.
+    Raises LookupError for an unknown chunk; FileFault if a run's record or weights are missing or damaged (the manifest
+    of its training is then removed), and for a file of the data set; what `frozen_images` raises.
     """
     models = {name: entry for name, entry in plan["models"].items() if entry["chunk"] == chunk}
     if not models:
         raise LookupError(f"chunk {chunk!r} is not in the plan of study {plan['study']['study']}")
-    frozen_images(plan["study"])  # raises what is wrong with the data set, for which no model is to blame
+    frozen_images(plan["study"])  # raises faults of the data set here, where no model is blamed for them
     table, began = [], time.perf_counter()
     for done, (model_id, entry) in enumerate(models.items(), start=1):
         try:

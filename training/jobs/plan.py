@@ -1,8 +1,8 @@
-"""The models of a plan, the frozen images they are judged on, and what the outcomes stage keeps of each.
+"""Access to a plan's models, the frozen images they are evaluated on, and each model's stored outcomes.
 
 Frozen images: a stratified order of the training (test) images, keyed by a fixed stream, of which the first
-`train_images` (`test_images`) are used; the first `measure_images` of the training ones are those that measures see.
-All are original, labelled, un-augmented images; validation and extra images are never among them.
+`train_images` (`test_images`) are used; the first `measure_images` of the training ones are given to measures. All are
+original, labelled, un-augmented images, never validation or extra images.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from robustgap.training.networks.architectures.layouts import load_public
 from robustgap.training.robustbench import zoo
 from robustgap.training.settings import OUTCOMES_VERSION
 
-FROZEN_STREAM = 8  # of the order that chooses the frozen images; fixed for ever
-ATTACKED = "pgd10"  # the attack whose examples of the measure images are kept
+FROZEN_STREAM = 8  # stream of the order that selects the frozen images; never to change
+ATTACKED = "pgd10"  # the attack whose adversarial examples of the measure images are kept
 
 
 def data_dir(study: dict) -> Path:
-    """Where the files of the study's data sets lie."""
+    """Folder with the files of the study's data sets."""
     return Path(study.get("data_dir") or DATA_DIR)
 
 
@@ -42,7 +42,7 @@ def splits_of(study: dict) -> Splits:
 
 
 def _frozen(split: Split, count: int | None, where: str) -> Split:
-    """The first `count` images (None: all) of the frozen order. Raises ValueError when there are not that many."""
+    """The first `count` images (None: all) of the frozen order. Raises ValueError if there are fewer."""
     if count is not None and not 0 < count <= len(split):
         raise ValueError(f"{where}: found {count}, wanted 1 to {len(split)}, the number of images there are")
     rows = stratified_order(split.labels, FROZEN_STREAM)[:count]
@@ -50,7 +50,7 @@ def _frozen(split: Split, count: int | None, where: str) -> Split:
 
 
 def frozen_images(study: dict) -> tuple[Split, Split, int]:
-    """(train, test, m): frozen images in their order; the first m training images are the measure images."""
+    """(train, test, m): frozen images in order; the first m training images are the measure images."""
     splits, wanted = splits_of(study), study["outcomes"]
     train = _frozen(splits.train, wanted.get("train_images"), "outcomes.train_images")
     test = _frozen(splits.test, wanted.get("test_images"), "outcomes.test_images")
@@ -61,23 +61,23 @@ def frozen_images(study: dict) -> tuple[Split, Split, int]:
 
 
 def index_sha(index: Tensor) -> str:
-    """First 10 hex digits of SHA-256 of image ids (n,), as little-endian int64, in their order."""
+    """First 10 hex digits of the SHA-256 of image ids (n,), as little-endian int64, in the given order."""
     return hashlib.sha256(index.numpy().astype("<i8").tobytes()).hexdigest()[:10]
 
 
 def entry_of(plan: dict, model_id: str) -> dict:
-    """The plan's line about a model. Raises LookupError for one that is not in it."""
+    """The plan's entry for a model. Raises LookupError if there is none."""
     if model_id not in plan["models"]:
         raise LookupError(f"model {model_id!r} is not in the plan of study {plan['study']['study']}")
     return plan["models"][model_id]
 
 
 class OutcomesFault(FileFault):
-    """The kept outcomes of a model cannot be used; the model itself may be whole."""
+    """A model's stored outcomes cannot be used; the model itself may be intact."""
 
 
 def run_record(plan: dict, results: Path, model_id: str) -> dict:
-    """run.json of the run behind a grid model. Raises FileFault when it is missing or not whole."""
+    """run.json of a grid model's run. Raises FileFault if it is missing or damaged."""
     entry = entry_of(plan, model_id)
     path, file = results / "runs" / entry["run"] / "run.json", f"{entry['checkpoint']}.safetensors"
     record = read_record(path)
@@ -87,17 +87,17 @@ def run_record(plan: dict, results: Path, model_id: str) -> dict:
 
 
 def collapsed(plan: dict, results: Path, model_id: str) -> bool:
-    """Whether a model comes from a run that collapsed. Raises what `run_record` raises."""
+    """Whether a model's run collapsed. Raises what `run_record` raises."""
     foreign = entry_of(plan, model_id)["source"] != "grid"
     return not foreign and run_record(plan, results, model_id)["status"] == "collapsed"
 
 
 def load_planned_model(plan: dict, results: Path, model_id: str, device: torch.device | str = "cpu") -> nn.Module:
-    """A model of the plan in eval mode: a checkpoint of a run, one of RobustBench, or a public one from a file.
+    """A model of the plan in eval mode: a run's checkpoint, a RobustBench model, or a public model from a file.
 
-    Raises LookupError for an unknown model; FileFault (a ValueError) naming the file when weights or record are
-    missing, not what training wrote, or those of another network; what `zoo.load_model` and `load_public` raise;
-    ValueError when a foreign model does not take the study's images or does not know as many classes.
+    Raises LookupError for an unknown model; FileFault (a ValueError) naming the file if weights or record are missing,
+    differ from what training wrote, or belong to another network; what `zoo.load_model` and `load_public` raise;
+    ValueError if a foreign model does not accept the study's images or has another number of classes.
     """
     entry, splits = entry_of(plan, model_id), splits_of(plan["study"])
     if entry["source"] == "robustbench":
@@ -122,9 +122,9 @@ def load_planned_model(plan: dict, results: Path, model_id: str, device: torch.d
 
 
 def initial_weights(plan: dict, results: Path, model_id: str) -> dict[str, Tensor] | None:
-    """State of a grid model before its first training step; None for a model that was not trained here.
+    """Weights of a grid model before its first training step; None for a model not trained here.
 
-    Raises FileFault when the file is missing or not what training wrote.
+    Raises FileFault if the file is missing or differs from what training wrote.
     """
     entry = entry_of(plan, model_id)
     if entry["source"] != "grid":
@@ -134,14 +134,14 @@ def initial_weights(plan: dict, results: Path, model_id: str) -> dict[str, Tenso
 
 
 def training_log(plan: dict, results: Path, model_id: str) -> list[dict[str, float]] | None:
-    """The epochs that led to a grid model, a line each: all of them, or for the best checkpoint those up to it.
-    None for a model that was not trained here. Raises FileFault when the log is missing or not whole."""
+    """The epochs of training behind a grid model, one dictionary each: all of them, or for the best checkpoint those up
+    to it. None for a model not trained here. Raises FileFault if the log is missing or damaged."""
     entry = entry_of(plan, model_id)
     if entry["source"] != "grid":
         return None
     record = run_record(plan, results, model_id)
     last = record["best_epoch"] if entry["checkpoint"] == "best" else record["epochs"]
-    sha256 = record["files"].get("log.csv")  # None: of an earlier version of training, which did not list it
+    sha256 = record["files"].get("log.csv")  # None: from an earlier version of training, which did not list it
     return read_log(results / "runs" / entry["run"] / "log.csv", last, sha256)[:last]
 
 
@@ -162,10 +162,10 @@ def _check_fit(model: nn.Module, splits: Splits, model_id: str, device: torch.de
 
 
 def cache_file(plan: dict, results: Path, model_id: str) -> Path:
-    """Where the outcomes of a model are kept: outcomes/models/MODEL.CODE.safetensors.
+    """Where a model's outcomes are stored: outcomes/models/MODEL.CODE.safetensors.
 
     CODE is a hash of everything outcomes depend on: their version, threat model, attacks, frozen images and the bytes
-    of the checkpoint. The evaluation batch size is no part of it.
+    of the checkpoint; not the evaluation batch size.
     """
     study, entry = plan["study"], entry_of(plan, model_id)
     train, test, m = frozen_images(study)
@@ -190,11 +190,11 @@ def cache_file(plan: dict, results: Path, model_id: str) -> Path:
 
 
 def measure_batch(plan: dict, results: Path, model_id: str) -> dict[str, Tensor]:
-    """The measure images of a model: images float32 (m, c, h, w) in [0, 1], labels and index int64 (m,), and
-    adversarial (m, c, h, w), the model's own PGD-10 examples as the outcomes stage made them.
+    """A model's measure images: images float32 (m, c, h, w) in [0, 1], labels and index int64 (m,), and adversarial (m,
+    c, h, w), its own PGD-10 examples from the outcomes stage.
 
-    Raises OutcomesFault when the outcomes of the model are not there yet, or their file is truncated; FileFault where a
-    foreign model has none, because it could not be judged.
+    Raises OutcomesFault if the model's outcomes do not exist yet, or their file is truncated; FileFault if a foreign
+    model has none because it could not be evaluated.
     """
     train, _, m = frozen_images(plan["study"])
     file = cache_file(plan, results, model_id)

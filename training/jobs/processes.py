@@ -1,9 +1,9 @@
-"""The runs of one training job: one after another, or several side by side, each in a process of its own.
+"""Trains the runs of one job: one after another, or several in parallel, each in its own process.
 
-Small networks leave a device idle between their kernels; runs in separate processes fill it, and share nothing but it.
-A child asks for a run whenever it has none, tells what became of it, and in the end waits for the runs that it found
-with another job. The pipe on which it asks is also what it lives by: where the parent goes, however it goes, the system
-closes the pipe, and the child ends in order, as by SIGTERM.
+Small networks leave a device idle between kernels; parallel runs in separate processes fill it and share nothing else.
+A child requests a run whenever it is idle, reports the result, and finally waits for the runs that it found locked by
+another job. The pipe used for requests also tracks the parent: however the parent ends, the system closes the pipe, and
+the child shuts down cleanly, as on SIGTERM.
 """
 
 import contextlib
@@ -29,15 +29,15 @@ from robustgap.training.jobs.pseudo_labels import extra_images
 from robustgap.training.jobs.run import train_run
 from robustgap.training.jobs.run_record import require_same_arithmetic
 
-GRACE = 20.0  # seconds in which children end in order, before they are killed
-ASK, DONE, FAULT = "ask", "done", "fault"  # what a child says ...
-STOP = "stop"  # ... and what it is told, apart from runs, and None when there are no more
+GRACE = 20.0  # seconds for children to shut down cleanly before they are killed
+ASK, DONE, FAULT = "ask", "done", "fault"  # messages from a child ...
+STOP = "stop"  # ... and to a child, besides runs, and None when there are no more
 
 Report = Callable[[str, dict], None]
 
 
 class Job(NamedTuple):
-    """What there is to train: the study, the settings of each run, the study's folder, and where."""
+    """A training job: the study, the settings of each run, the study's folder, and the device."""
 
     study: dict
     settings: dict[str, dict]
@@ -46,10 +46,11 @@ class Job(NamedTuple):
 
 
 def trainer(job: Job, report: Report) -> Callable[[str], None]:
-    """work(run), which trains a run, or picks up what is there, and reports what becomes of it. It raises Held while
-    another process is at that run, ValueError where it was trained in other arithmetic than the study wants.
+    """Return work(run), which trains a run, or picks up an existing one, and reports the result. work raises Held while
+    another process is training the run, ValueError if it was trained in other arithmetic than the study requires.
 
-    Loads the data set. Raises ValueError where this process is not as reproducible as the study wants."""
+    Loads the data set. Raises ValueError if this process is not as reproducible as the study requires.
+    """
     require_reproducible(job.study)
     splits, runs = splits_of(job.study), list(job.settings)
     locks, announced = {run: RunLock(job.results / "runs" / run) for run in runs}, set[str]()
@@ -70,11 +71,11 @@ def trainer(job: Job, report: Report) -> Callable[[str], None]:
 
 
 def side_by_side(job: Job, processes: int, report: Report) -> None:
-    """Train the runs of a job in so many processes, with as many threads each as this one has.
+    """Train a job's runs in this many processes, each with as many threads as this process.
 
-    Raises ChildProcessError, a line for each process that failed, when the others have finished the runs they were at.
+    Raises ChildProcessError, with a line for each failed process, after the others have finished their current runs.
     """
-    context, children = multiprocessing.get_context("spawn"), dict[Connection, BaseProcess]()  # CUDA survives no fork
+    context, children = multiprocessing.get_context("spawn"), dict[Connection, BaseProcess]()  # CUDA breaks in a fork
     try:
         for _ in range(processes):
             here, there = context.Pipe()
@@ -90,8 +91,8 @@ def side_by_side(job: Job, processes: int, report: Report) -> None:
 
 
 def hand_out(runs: Iterable[str], children: dict[Connection, BaseProcess], report: Report) -> list[str]:
-    """Give each child that asks the next run until all children have ended; what went wrong. From the first fault on
-    no further run is begun."""
+    """Give each idle child the next run until all children have ended; returns error messages. After the first error,
+    no further run is started."""
     left, there, given, faults = iter(runs), dict(children), dict.fromkeys(children, "none"), list[str]()
 
     def fault(text: str) -> None:
@@ -122,7 +123,7 @@ def hand_out(runs: Iterable[str], children: dict[Connection, BaseProcess], repor
 
 
 def tell(pipe: Connection, what: str | None) -> None:
-    with contextlib.suppress(OSError):  # a child that is gone is noticed when its pipe is read
+    with contextlib.suppress(OSError):  # a dead child is noticed when its pipe is read
         pipe.send(what)
 
 
@@ -133,7 +134,7 @@ def how_ended(code: int) -> str:
 
 
 def end(children: dict[Connection, BaseProcess]) -> None:
-    """Let all children go, and see that they do."""
+    """Shut down all children, and make sure that they end."""
     latest = time.monotonic() + GRACE
     for pipe in children:
         pipe.close()
@@ -145,8 +146,8 @@ def end(children: dict[Connection, BaseProcess]) -> None:
 
 
 def train_as_told(pipe: Connection, job: Job, threads: int) -> None:
-    """What a child does: train the runs that it is given on the pipe, then those that others had been at."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its children
+    """Main loop of a child: train the runs received on the pipe, then those that other jobs held."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the parent, which ends its children
     signal.signal(signal.SIGTERM, end_in_order)
     torch.set_num_threads(threads)
     sys.stderr.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]  # a line is one write
@@ -170,14 +171,14 @@ def train_as_told(pipe: Connection, job: Job, threads: int) -> None:
 
         take_turns(iter(ask, None), work)
     except Exception as error:
-        if not isinstance(error, (ValueError, LookupError, OSError)):  # those say in one line what is wrong
+        if not isinstance(error, (ValueError, LookupError, OSError)):  # those already give a one-line reason
             traceback.print_exc()
         with contextlib.suppress(OSError):
             pipe.send((FAULT, f"{current}: {type(error).__name__}: {' '.join(str(error).split())}"))
 
 
 def listen(pipe: Connection, told: "queue.SimpleQueue[str | None]", stopped: threading.Event) -> None:
-    """Pass on what the parent says; when it is gone, end this process."""
+    """Forward the parent's messages; when the parent is gone, end this process."""
     try:
         while True:
             said = pipe.recv()
@@ -189,7 +190,7 @@ def listen(pipe: Connection, told: "queue.SimpleQueue[str | None]", stopped: thr
 
 
 def end_in_order(number: int, frame: object) -> None:
-    """End by SystemExit, on which the lock is released and half-written files are removed; a second signal, which would
-    break that off, is ignored."""
+    """End by SystemExit, which releases the lock and removes half-written files; ignore a second signal, which would
+    interrupt that."""
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)

@@ -1,8 +1,8 @@
-"""What computed a result: CPU, instruction set, threads, versions and commit; and whether it may compute a
-reproducible study.
+"""Records what computed a result (CPU, instruction set, threads, versions, commit), and checks whether that is
+reproducible.
 
-On CPUs with other instructions the same sums are rounded otherwise, and a few epochs of training make another network
-of that. A study with `reproducible: true` holds every job to the instructions for AVX2 and to one thread.
+CPUs with other instructions round the same sums differently, and a few epochs of training turn that into a different
+network. A study with `reproducible: true` restricts every job to AVX2 instructions and one thread.
 """
 
 import importlib.metadata
@@ -23,7 +23,7 @@ PACKAGES = ("torch", "numpy", "safetensors")
 
 @cache
 def cpu_name() -> str:
-    """Model of the CPU, as the system calls it."""
+    """CPU model, as reported by the system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -34,8 +34,8 @@ def cpu_name() -> str:
 
 @cache
 def commit() -> str:
-    """Commit of this code, with '-dirty' where files of it were changed since; '' outside a git checkout."""
-    if not (ROOT / ".git").exists():  # installed below somebody else's checkout, say
+    """Commit of this code, with '-dirty' if its files have changed since; '' outside a git checkout."""
+    if not (ROOT / ".git").exists():  # for instance installed within somebody else's checkout
         return ""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
@@ -45,19 +45,19 @@ def commit() -> str:
 
 
 def unpinned() -> str:
-    """What keeps this process from the arithmetic of a reproducible study; '' when nothing does."""
+    """What deviates in this process from the arithmetic of a reproducible study; '' if nothing does."""
     values = {name: os.environ.get(name, "not set") for name in REPRODUCIBLE}
     if other := [name for name, value in REPRODUCIBLE.items() if values[name].lower() != value.lower()]:
         return f"found {', '.join(f'{name} {values[name]}' for name in other)}"
     if not torch.cpu.get_capabilities().get("avx2"):
         return f"found a CPU without AVX2 ({cpu_name()})"
-    if (capability := torch.backends.cpu.get_cpu_capability()) != "AVX2":  # torch had started before it was set
+    if (capability := torch.backends.cpu.get_cpu_capability()) != "AVX2":  # torch started before the variable was set
         return f"found kernels for {capability}"
     return "" if torch.get_num_threads() == 1 else f"found {torch.get_num_threads()} threads"
 
 
 def require_reproducible(study: dict) -> None:
-    """Raises ValueError when the study is to be reproducible and this process is not so."""
+    """Raise ValueError if the study must be reproducible and this process is not."""
     if study.get("reproducible") and (found := unpinned()):
         wanted = " ".join(f"{name}={value}" for name, value in REPRODUCIBLE.items())
         raise ValueError(
@@ -66,8 +66,9 @@ def require_reproducible(study: dict) -> None:
 
 
 def study_device(study: dict, name: str = "auto") -> torch.device:
-    """Where a job of the study computes: the device of that name, 'auto' as `pick_device` says, and the CPU where the
-    study is to be reproducible. Raises ValueError when it is, and another is named or this process is not so."""
+    """Device for a job of the study: the one named, or as `pick_device` chooses for 'auto', but the CPU for a
+    reproducible study. Raises ValueError if the study is reproducible and another device is named, or this process is
+    not reproducible."""
     if not study.get("reproducible"):
         return pick_device(name)
     if name not in ("auto", "cpu"):
@@ -77,7 +78,7 @@ def study_device(study: dict, name: str = "auto") -> torch.device:
 
 
 def made_by(device: torch.device) -> dict:
-    """What computes on `device` in this process, to be kept beside what it makes."""
+    """What computes on `device` in this process, to be stored with its results."""
     on_gpu = device.type == "cuda"
     return {
         "cpu": cpu_name(),

@@ -1,5 +1,8 @@
-"""The extra images of a run, and the pseudo-labels of a data set's own pool, as in semi-supervised adversarial training
-(Carmon et al., NeurIPS 2019): a standardly trained model labels the images; their true labels are never read."""
+"""Extra images of a run, and pseudo-labels for a data set's own pool.
+
+As in semi-supervised adversarial training (Carmon et al., NeurIPS 2019), a standardly trained model labels the images;
+their true labels are never read.
+"""
 
 from pathlib import Path
 
@@ -16,12 +19,12 @@ from robustgap.training.modes import evaluating
 from robustgap.training.networks.architectures import build
 from robustgap.training.settings import complete
 
-# The teacher is part of what `extra_data: pool` means, so it is as frozen as the defaults.
+# The teacher is part of the meaning of `extra_data: pool`, so it is frozen like the defaults.
 TEACHER = {"defense": "Standard", "architecture": "cnn", "epochs": 30, "augmentation": "crop", "eps": 0, "seed": 0}
 
 
 def pseudo_label(splits: Splits, device: torch.device) -> Split:
-    """The extra pool with the teacher's predictions as labels. Raises ValueError when the data set has no pool."""
+    """The extra pool labelled with the teacher's predictions. Raises ValueError if the data set has no pool."""
     if splits.extra is None:
         raise ValueError(f"extra_data: found pool, but data set {splits.name} has no extra images; wanted none")
     settings = complete({**TEACHER, "data": splits.name})
@@ -35,9 +38,9 @@ def pseudo_label(splits: Splits, device: torch.device) -> Split:
 
 
 def extra_images(name: str, splits: Splits, study: dict, results: Path) -> Split | None:
-    """What the setting extra_data asks for: nothing, the pseudo-labelled pool, or a published set.
+    """The images selected by the setting extra_data: nothing, the pseudo-labelled pool, or a published set.
 
-    Raises what `load_extra` and `load_extra_set` raise; damaged pseudo-labels have the data job marked to run again.
+    Raises what `load_extra` and `load_extra_set` raise; damaged pseudo-labels also mark the data job to run again.
     """
     if name == "none":
         return None
@@ -55,7 +58,7 @@ def save_extra(path: Path, extra: Split) -> None:
 
 
 def load_extra(path: Path, splits: Splits) -> Split:
-    """Raises FileFault when the labels are not those of this data set's pool."""
+    """Load pseudo-labels. Raises FileFault if they do not belong to this data set's pool."""
     tensors, _ = load_tensors(path)
     if splits.extra is None or not torch.equal(tensors["index"], splits.extra.index):
         raise FileFault(f"{path}: pseudo-labels of other images than the extra pool of {splits.name}")

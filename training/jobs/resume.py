@@ -1,4 +1,5 @@
-"""The sidecar of a run, from which a killed training resumes: resume.safetensors, written after every epoch."""
+"""Saves and loads a run's training state: resume.safetensors, written after every epoch, from which a killed run
+resumes."""
 
 import json
 from collections import defaultdict
@@ -20,14 +21,14 @@ def save_resume(
     progress: dict,
     carried: dict[str, Tensor],
 ) -> None:
-    """Everything the next epoch needs, `carried` by name and as it is. No random state: all draws are keyed by (seed,
-    epoch, image)."""
+    """Save everything the next epoch needs; `carried` is stored by name, unchanged. No random state: all draws are
+    keyed by (seed, epoch, image)."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for name, p in model.named_parameters():
         if "momentum_buffer" in optimizer.state[p]:
             tensors[f"momentum.{name}"] = optimizer.state[p]["momentum_buffer"]
     tensors |= {f"best.{k}": v for k, v in (best or {}).items()} | carried
-    # copies: safetensors refuses tensors that share memory, as `best` does with the model in the epoch it is set
+    # copies: safetensors rejects tensors that share memory, as `best` does with the model in the epoch that sets it
     save_tensors(
         path, {k: v.clone() for k, v in tensors.items()}, run=run, version=str(version), progress=json.dumps(progress)
     )
@@ -36,10 +37,10 @@ def save_resume(
 def load_resume(
     path: Path, run: str, version: int, model: nn.Module, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor] | None, dict]:
-    """Put model, optimizer and the tensors `carried` where the sidecar says; returns (best weights or None, progress).
+    """Load model, optimizer and the tensors `carried` from the file; returns (best weights or None, progress).
 
-    Raises FileFault when the file is truncated or altered, belongs to another run or another version of training, or
-    holds other tensors than this run has; nothing has been put anywhere then.
+    Raises FileFault if the file is truncated or altered, belongs to another run or another version of training, or
+    holds other tensors than this run; nothing has been loaded then.
     """
     tensors, metadata = load_tensors(path)
     if (metadata.get("run"), metadata.get("version")) != (run, str(version)):
@@ -50,7 +51,7 @@ def load_resume(
     wanted = {f"model.{name}": value for name, value in model.state_dict().items()} | carried
     if any(key.startswith("best.") for key in tensors):  # there may be none yet
         wanted |= {f"best.{name}": value for name, value in model.state_dict().items()}
-    momentum = {f"momentum.{name}": p for name, p in model.named_parameters()}  # not all parameters need have one
+    momentum = {f"momentum.{name}": p for name, p in model.named_parameters()}  # some parameters may have none
     wanted |= {key: p for key, p in momentum.items() if key in tensors}
     check_shapes(path, shapes_of(tensors), shapes_of(wanted))
     parts = defaultdict[str, dict[str, Tensor]](dict)

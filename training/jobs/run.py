@@ -1,8 +1,8 @@
-"""One run on disk: resume where it stood, train, judge, and write weights, log and record.
+"""Trains one run on disk: resume, train, evaluate, and write weights, log and record.
 
 A run's folder holds init, last and best weights, log.csv and run.json. run.json is written last: a folder with a
 run.json of the right version and intact weights and log is finished and never trained again. Until then
-resume.safetensors, written after every epoch, says where the run stands, and lock.N, which process is at it.
+resume.safetensors, written after every epoch, holds the training state, and lock.N names the process training it.
 """
 
 import math
@@ -47,8 +47,8 @@ def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:
 
 
 def judge(model: nn.Module, splits: Splits) -> tuple[float, str]:
-    """Clean accuracy on all training images, and why the run counts as collapsed ('' when it does not):
-    not above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
+    """Clean accuracy on all training images, and why the run counts as collapsed ('' if it does not): accuracy not
+    above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
     x, y = splits.train.images, splits.train.labels
     with evaluating(model), full_precision(), torch.no_grad():
         right = sum(
@@ -67,7 +67,7 @@ def to(split: Split, device: torch.device) -> Split:
 
 
 def on_device(splits: Splits, device: torch.device) -> Splits:
-    """The data set with the images that training touches on `device`."""
+    """The data set with the images used in training moved to `device`."""
     return replace(splits, train=to(splits.train, device), val=to(splits.val, device))
 
 
@@ -79,22 +79,22 @@ def train_run(
     device: torch.device,
     lock: RunLock | None = None,
 ) -> dict:
-    """Train one run (or pick up what is there) and return its record, the content of run.json.
+    """Train one run (or pick up an existing one) and return its record, the content of run.json.
 
-    lock: of that folder, where the caller has met it before. Raises Held when another process trains the run.
+    lock: the folder's lock, if the caller has tried it before. Raises Held if another process is training the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with lock or RunLock(folder) as held:
         record = finished(folder, settings, splits) or train_alone(settings, splits, extra, folder, device, held)
         held.check()
-        (folder / "resume.safetensors").unlink(missing_ok=True)  # after run.json: a kill between them loses nothing
+        (folder / "resume.safetensors").unlink(missing_ok=True)  # after run.json: a kill in between loses nothing
     return record
 
 
 def train_alone(
     settings: dict, splits: Splits, extra: Split | None, folder: Path, device: torch.device, lock: RunLock
 ) -> dict:
-    """What `train_run` does while it holds the lock of the folder."""
+    """The part of `train_run` that runs while holding the folder's lock."""
     run, sidecar = run_id(settings), folder / "resume.safetensors"
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
     print(f"{run}: trains on {platform.node()}, {device.type}, CUDA_VISIBLE_DEVICES {seen}", file=sys.stderr)
@@ -128,7 +128,7 @@ def train_alone(
         best = loop.train(model, optimizer, splits, extra, settings, progress, best, after_epoch, carried)
     except loop.Collapse as collapse:
         reason = str(collapse)
-    with holding(model, carried.average):  # both checkpoints hold the average where there is one
+    with holding(model, carried.average):  # both checkpoints hold the weight average if there is one
         accuracy, chance_reason = judge(model, splits)
         reason = reason or chance_reason
         lock.check()
@@ -136,7 +136,7 @@ def train_alone(
         lock.check()
         save_tensors(folder / "best.safetensors", best or model.state_dict(), run=run)
     lock.check()
-    if progress.log:  # as the sidecar has it: what lies there may have been damaged since
+    if progress.log:  # from the training state: the file on disk may have been damaged since
         write_log(folder / LOG, progress.log)
     record = make_record(run, settings, progress, accuracy, reason, folder, splits)
     lock.check()

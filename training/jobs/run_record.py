@@ -1,4 +1,4 @@
-"""run.json: what made a run and what became of it; and whether it need not be trained again."""
+"""Reads and writes run.json: how a run was made, its result, and whether it must be trained again."""
 
 import json
 import math
@@ -26,8 +26,8 @@ LOG = "log.csv"
 
 
 def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
-    """The record of a run that need not be trained again, else None; a file that is damaged, or does not fit the run's
-    network, is named on stderr."""
+    """The record of a finished run that need not be trained again, else None; a file that is damaged, or does not fit
+    the run's network, is reported on stderr."""
     run = run_id(settings)
     if not (folder / "run.json").exists():
         return None
@@ -44,7 +44,7 @@ def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
                 raise FileFault(f"{folder / name}: missing or not the file that training wrote")
             if name != LOG:
                 check_shapes(folder / name, load_shapes(folder / name), wanted)
-        if LOG not in record["files"] and record.get("epochs"):  # of an earlier version, which did not list it
+        if LOG not in record["files"] and record.get("epochs"):  # from an earlier version, which did not list it
             read_log(folder / LOG, record["epochs"])
         return record
     except FileFault as error:
@@ -53,8 +53,9 @@ def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
 
 
 def require_same_arithmetic(study: dict, folder: Path) -> None:
-    """Raises ValueError when the study is to be reproducible and the run of that folder was trained, or begun, in other
-    arithmetic: its weights are others, and are not overwritten. (A damaged file is for those who read it to name.)"""
+    """Raise ValueError if the study must be reproducible and the folder's run was trained, or started, in other
+    arithmetic: its weights differ, and are not overwritten. (Damaged files are reported by the code that reads
+    them.)"""
     if not study.get("reproducible"):
         return
     for name, parts in (("run.json", _made_by_record), ("resume.safetensors", _made_by_sidecar)):
@@ -84,7 +85,7 @@ def _made_by_sidecar(path: Path) -> list[dict]:
 def make_record(
     run: str, settings: dict, progress: Progress, accuracy: float, reason: str, folder: Path, splits: Splits
 ) -> dict:
-    """What run.json says: status, reason, flags and everything that made the run."""
+    """Content of run.json: status, reason, flags and everything that made the run."""
     last = progress.made_by[-1]
     flags = {
         "best_is_last": progress.best_epoch == progress.epoch,

@@ -1,1 +1,1 @@
-"""What a study will take: hours, on this machine or measured devices, and disk. Needs no torch."""
+"""Estimates what a study takes: hours, on this machine or on benchmarked devices, and disk. Needs no torch."""

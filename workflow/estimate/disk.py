@@ -1,8 +1,8 @@
-"""How much disk a study takes, from the sizes of its networks and images. Imports no torch."""
+"""Estimates a study's disk usage from the sizes of its networks and images. Imports no torch."""
 
 from robustgap.workflow.study import IMAGES
 
-# Parameters for images of 32 x 32 x 3 in 10 classes and the network's own width, which stands beside them; a test holds
+# Parameters for 32 x 32 x 3 images in 10 classes at the network's default width, listed next to them; a test checks
 # both against training.networks.architectures.
 PARAMETERS = {
     "cnn": (26_266, 16),
@@ -16,13 +16,13 @@ PARAMETERS = {
     "wrn70_16": (266_796_506, 16),
 }
 FLOAT = 4  # bytes
-# What is no tensor: small files, each of which takes whole blocks, and the pages, figures and tables.
+# Besides tensors: small files, each of which takes whole blocks, and the pages, figures and tables.
 BLOCK = 4096
-RUN_FILES = 5  # run.json, log.csv, and the ends of three files of weights
-PAGES, PAGE_VALUE = 4e6, 1500  # bytes of figures, report, tables and statistics; and for each value of a measure
+RUN_FILES = 5  # run.json, log.csv, and the last blocks of three weight files
+PAGES, PAGE_VALUE = 4e6, 1500  # bytes of figures, report, tables and statistics; and per value of a measure
 CHECKPOINTS = 3  # init, last, best
-SIDECAR = 3  # of a run in training: weights, momentum, best weights
-VALUES = {  # of one image
+SIDECAR = 3  # during training: weights, momentum, best weights
+VALUES = {  # per image
     "digits": 64,
     "digits32": 32 * 32 * 3,
     "cifar10": 32 * 32 * 3,
@@ -34,12 +34,12 @@ VALUES = {  # of one image
 }
 
 
-CLASSES = {"cifar100": 100, "tiny_imagenet": 200}  # of the others: 10
+CLASSES = {"cifar100": 100, "tiny_imagenet": 200}  # all others: 10
 
 
 def parameters(architecture: str, width: int, data: str = "cifar10") -> float:
-    """Parameters of a network for a data set, exact for `cnn` and `mlp`; of a residual one in proportion to the square
-    of its width, and counted for colour images in 10 classes: others make a hundredth of it."""
+    """Number of parameters of a network for a data set: exact for `cnn` and `mlp`; for residual networks proportional
+    to the squared width, and counted for colour images in 10 classes (others differ by about 1 %)."""
     count, own = PARAMETERS[architecture]
     w, values, classes = width or own, VALUES[data], CLASSES.get(data, 10)
     if architecture == "mlp":
@@ -51,8 +51,8 @@ def parameters(architecture: str, width: int, data: str = "cifar10") -> float:
 
 
 def disk(plan: dict) -> dict[str, float]:
-    """Bytes of the finished study (`weights`, `images`: adversarial ones that measures share, and a bit for each image
-    and attack, `rest`: records, caches of measures, figures, report), and of one run in training beside them
+    """Bytes of the finished study (`weights`; `images`: adversarial examples shared by measures, and one bit per image
+    and attack; `rest`: records, caches of measures, figures, report), and the additional bytes of one run in training
     (`training`, the largest)."""
     study = plan["study"]
     every = [run["settings"] for run in plan["runs"].values()]
@@ -70,7 +70,7 @@ def disk(plan: dict) -> dict[str, float]:
 
 
 def told(plan: dict) -> str:
-    """One line for the summary of a plan."""
+    """One line for the plan's summary."""
     found = disk(plan)
     weights, images, rest, training = (amount(found[key]) for key in ("weights", "images", "rest", "training"))
     whole = amount(sum(found.values()) - found["training"])
@@ -79,5 +79,5 @@ def told(plan: dict) -> str:
 
 
 def amount(size: float) -> str:
-    """Bytes as '1.5 GB', or '12 MB' below one."""
+    """Bytes as '1.5 GB', or '12 MB' below one GB."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

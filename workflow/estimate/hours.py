@@ -1,7 +1,7 @@
-"""What a study costs: counts of its trainings, models and jobs, and an estimate of hours. Imports no torch.
+"""Cost of a study: numbers of trainings, models and jobs, and estimated hours. Imports no torch.
 
-The unit of time is one pass: forward and backward through the network on one batch. A pass on n images takes
-a + b n seconds, with a and b measured per architecture and image size on one CPU core.
+The unit of time is one pass: forward and backward through the network on one batch. A pass on n images takes a + b n
+seconds, with a and b measured per architecture and image size on one CPU core.
 """
 
 import os
@@ -13,14 +13,14 @@ from robustgap.workflow.study import IMAGES, measure_rules
 
 
 class Pass(NamedTuple):
-    """Seconds of one pass: `fixed` a batch plus `image` an image."""
+    """Seconds of one pass: `fixed` per batch plus `image` per image."""
 
     fixed: float
     image: float
 
 
 # Measured with torch 2.13, float32, one thread of a 2-core virtual machine (CPU time), November 2026. Convolutions take
-# .4 to .7 times as long where the CPU has AVX-512 as where it has AVX2: given is the geometric mean of both.
+# .4 to .7 times as long with AVX-512 as with AVX2: the values are the geometric mean of both.
 PASSES = {
     ("digits", "cnn"): Pass(2.3e-3, 4.6e-5),
     ("digits", "mlp"): Pass(1.2e-3, 4.0e-6),
@@ -56,13 +56,13 @@ ATTACK_PASSES = {
     "fgsm": FORWARD + ATTACK_STEP,
     "pgd10": FORWARD + 10 * ATTACK_STEP,
 }
-EPOCH = 0.02  # seconds: order and augmentation of the images, the log, the sidecar
+EPOCH = 0.02  # seconds: shuffling and augmenting the images, the log, the training state
 LOSS_PASSES = {"Standard": 1, "AT": 1, "TRADES": 2, "MART": 2, "FGSM-RS": 1, "FreeAT": 1, "ALP": 2}
 ATTACK_STEPS = {
     "Standard": 0,
     "FGSM-RS": 1,
     "FreeAT": 0,
-}  # the others take as many as the settings ask
+}  # the others take as many as the settings say
 ALIGN_PASSES = 4  # two input gradients, and backward through them
 # On each measure image, in both variants, with the adversarial examples at hand: between the residual network of
 # benchmarks/measures.md, and a CNN and an MLP, which spend more between their passes. Of any other measure: LIGHT.
@@ -80,7 +80,7 @@ MEASURE_PASSES = {
     **dict.fromkeys((f"pacbayes_{kind}" for kind in ("flat", "init", "orig", "mag_flat", "mag_init", "mag_orig")), 90),
 }
 LIGHT = 5
-# With `measure_jobs: chunk`: what another measure has computed already, where it is asked for too.
+# With `measure_jobs: chunk`: passes already made for another measure, if that is requested too.
 SHARED = {
     "boundary_unreached": "boundary_thickness",
     **dict.fromkeys(("pacbayes_init", "pacbayes_orig"), "pacbayes_flat"),
@@ -100,22 +100,22 @@ def seconds(data: str, architecture: str, images: float, batch: int, passes: flo
     else:
         parameters, work = 1.0, 1.0
     one = PASSES[shape, architecture]
-    batches = max(images / batch, 1.0)  # the one of few images costs as much before them
+    batches = max(images / batch, 1.0)  # a single batch of few images costs as much
     return passes * (batches * parameters * one.fixed + images * pixels * work * one.image)
 
 
 def step_passes(settings: dict) -> float:
-    """Passes of one training step: the inner attack, and the loss with its penalty (with AWP or SAM twice)."""
+    """Passes of one training step: the inner attack, and the loss with its penalty (twice for AWP or SAM)."""
     steps = ATTACK_STEPS.get(settings["defense"], settings["inner_steps"])
     loss = LOSS_PASSES[settings["defense"]] + (ALIGN_PASSES if settings["grad_align"] else 0)
     return ATTACK_STEP * steps + loss * (2 if settings["awp"] or settings["sam"] != "none" else 1)
 
 
 def training_seconds(settings: dict, seconds: Seconds, exact: Seconds) -> float:
-    """One training: its steps, and the accuracies taken after every epoch."""
+    """Seconds of one training: its steps, and the accuracies after every epoch."""
     images = IMAGES[settings["data"]]
-    seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra
-    look = ATTACK_PASSES["clean"] + ATTACK_PASSES["pgd10"] + ATTACK_PASSES["fgsm"] / 2  # FGSM on validation alone
+    seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra images
+    look = ATTACK_PASSES["clean"] + ATTACK_PASSES["pgd10"] + ATTACK_PASSES["fgsm"] / 2  # FGSM on validation images only
     data, architecture = settings["data"], settings["architecture"]
     epoch = seconds(data, architecture, seen, settings["batch_size"], step_passes(settings))
     after = exact(data, architecture, 2 * images.val, EVALUATION_BATCH, look)
@@ -123,13 +123,13 @@ def training_seconds(settings: dict, seconds: Seconds, exact: Seconds) -> float:
 
 
 def measure_passes(names: list[str], together: bool) -> float:
-    """Passes of these measures on each image; together, they share what they have in common."""
+    """Passes of these measures on each image; if `together`, common work is counted once."""
     apart = [name for name in names if not (together and SHARED.get(name) in names)]
     return sum(MEASURE_PASSES.get(name, LIGHT) for name in apart)
 
 
 def run_seconds(plan: dict, settings: dict, seconds: Seconds, exact: Seconds) -> dict[str, float]:
-    """Seconds of one run of a plan by stage; `exact`: in float32, as accuracies, outcomes and measures are taken."""
+    """Seconds of one run of a plan by stage; `exact`: in float32, which accuracies, outcomes and measures use."""
     study, images = plan["study"], IMAGES[plan["study"]["data"]]
     outcomes, models = study["outcomes"], len(study["checkpoints"])
     shown = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
@@ -168,8 +168,8 @@ def job_counts(plan: dict) -> dict[str, int]:
 
 
 def summary(plan: dict, more: list[tuple[str, str]]) -> str:
-    """A page for the terminal: what will be trained and measured, what is left out and why, and what it takes; with
-    `more` lines (name, text) about that at its end."""
+    """A page for the terminal: what will be trained and measured, what is excluded and why, and the cost; `more`:
+    further lines (name, text) at its end."""
     study, runs, counts = plan["study"], plan["runs"], job_counts(plan)
     seeds, excluded = len(study["seeds"]), sum(rule["count"] for rule in plan["excluded"])
     cells = 1 if study["axes"] else 0
@@ -200,5 +200,5 @@ def summary(plan: dict, more: list[tuple[str, str]]) -> str:
 
 
 def clock(amount: float) -> str:
-    """Hours as '1.5 h', or '12 min' below one."""
+    """Hours as '1.5 h', or '12 min' below one hour."""
     return f"{amount:,.1f} h" if amount >= 1 else f"{60 * amount:.0f} min"

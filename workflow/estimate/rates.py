@@ -1,8 +1,8 @@
-"""Hours of a study on devices whose training speed was measured. Imports no torch.
+"""Estimates a study's hours on devices with measured training speed. Imports no torch.
 
 The table has a line for each device, network and way of training: images per second of PGD-10 adversarial training on
-images of 32 x 32, as `python -m benchmarks.training --rates FILE` writes it. rates.csv is the one that ships: it names
-no device as long as none but CPUs was at hand, whose times stand in workflow/estimate/hours.py.
+32 x 32 images, as written by `python -m benchmarks.training --rates FILE`. The shipped rates.csv lists no device: only
+CPUs have been available, and their times are in workflow/estimate/hours.py.
 """
 
 import csv
@@ -16,12 +16,12 @@ from robustgap.workflow.study_faults import StudyError
 
 RATES = Path(__file__).parent / "rates.csv"
 COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")
-SHARED = "resnet18"  # from whose speed that of other residual networks is estimated
+SHARED = "resnet18"  # the speed of other residual networks is estimated from this one
 LARGE = {SHARED, *hours.LIKE_RESNET18}
 
 
 class Way(NamedTuple):
-    """How a network is trained, as far as it decides its speed."""
+    """The options of training that determine its speed."""
 
     architecture: str
     precision: str
@@ -29,7 +29,8 @@ class Way(NamedTuple):
 
 
 class DeviceHours(NamedTuple):
-    """Hours of one device by stage; `scaled` networks were not measured there, `unknown` ones are not counted."""
+    """Hours on one device by stage; networks in `scaled` were not measured there, those in `unknown` are not
+    counted."""
 
     device: str
     stages: dict[str, float]
@@ -38,7 +39,7 @@ class DeviceHours(NamedTuple):
 
 
 def read_rates(path: Path) -> dict[str, dict[Way, float]]:
-    """Images per second by device and way. Raises StudyError, naming file and line, for a table that is not one."""
+    """Images per second by device and way. Raises StudyError, naming file and line, for a malformed table."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
@@ -61,8 +62,8 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
 
 
 def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, int, float], float] | None:
-    """Like `hours.seconds`, on a device; None where neither this network nor one it can be estimated from was measured
-    that way."""
+    """Like `hours.seconds`, for a device; None if neither this network nor one it can be scaled from was measured that
+    way."""
     passes_of_a_step = hours.step_passes(complete({"defense": "AT", "inner_steps": 10}))
     rate, work = rates.get(way), 1.0
     if rate is None and way.architecture in hours.LIKE_RESNET18:
@@ -78,7 +79,7 @@ def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, 
 
 
 def device_hours(plan: dict, device: str, rates: dict[Way, float]) -> DeviceHours:
-    """Hours of a plan on one device, from its rates; runs of unknown speed are left out, and their networks named."""
+    """Hours of a plan on one device, from its rates; runs of unknown speed are left out, and their networks listed."""
     total, scaled, unknown = dict.fromkeys(("training", "outcomes", "measures"), 0.0), set(), set()
     for run in plan["runs"].values():
         settings = run["settings"]
@@ -89,7 +90,7 @@ def device_hours(plan: dict, device: str, rates: dict[Way, float]) -> DeviceHour
             continue
         if way not in rates:
             scaled.add(way.architecture)
-        # judged and measured in float32
+        # evaluated and measured in float32
         exact = seconds_on(rates, way._replace(precision="float32")) or seconds
         for stage, amount in hours.run_seconds(plan, settings, seconds, exact).items():
             total[stage] += amount / 3600
@@ -97,8 +98,8 @@ def device_hours(plan: dict, device: str, rates: dict[Way, float]) -> DeviceHour
 
 
 def told(plan: dict, path: Path) -> list[tuple[str, str]]:
-    """Lines for the summary of a plan: the hours of each device of the table; for small networks, which no GPU is
-    needed for, none where they were not measured."""
+    """Lines for the plan's summary: the hours on each device of the table; none for small networks, which need no GPU,
+    unless they were measured."""
     lines = []
     for device, rates in read_rates(path).items():
         found = device_hours(plan, device, rates)

@@ -20,13 +20,9 @@ export MKL_NUM_THREADS := 1
 
 install: .venv/.installed
 
-# The plan comes first: what will be trained and what it takes, or one line on what is wrong with the study file. A lock
-# that a killed Snakemake left is released.
+# The plan comes first: what will be trained and what it takes, or one line on what is wrong with the study file.
 study: .venv/.installed
-	$(BIN)/robustgap plan workflow/config/$(STUDY).yaml
-	@$(BIN)/robustgap unlock workflow/config/$(STUDY).yaml
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --configfile workflow/config/$(STUDY).yaml \
-	  --workflow-profile workflow/profiles/local --cores $(CORES)
+	$(BIN)/robustgap study $(STUDY) --cores $(CORES)
 	@echo "report: $(CURDIR)/results/$(STUDY)/report.html"
 
 # What there is of a study, at any time, and what is missing.

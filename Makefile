@@ -11,11 +11,11 @@ export MKL_NUM_THREADS := 1
 .PHONY: install study interim test check figures lint clean
 .DELETE_ON_ERROR:
 
-# One pip command for all extras: it is what keeps torch at its pin (see pyproject.toml).
-.venv/.installed: pyproject.toml
+# One pip command for all extras: a second one could replace torch (see pyproject.toml).
+.venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "robustgap needs Python >= 3.11, found " + sys.version.split()[0] + " (set PYTHON=...)")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[all]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
 install: .venv/.installed

@@ -20,13 +20,6 @@ def folded(model: nn.Module, shape: tuple[int, ...], context: Context) -> Contex
     return context.of_model("folded", lambda: Context(folded_network(model, shape), []))
 
 
-def folded_displacements(model: nn.Module, shape: tuple[int, ...], initial: Weights, context: Context) -> list[Tensor]:
-    """D_l W_l - D_l^0 W_l^0 of each layer, as float64 matrices. Raises Missing where either is not finite, and what
-    `folded_network` raises."""
-    before = finite(matrices(folded_network(model, shape, initial)), "initial weights")
-    return [now - start for now, start in zip(folded(model, shape, context).matrices(), before, strict=True)]
-
-
 def folded_network(model: nn.Module, shape: tuple[int, ...], initial: Weights | None = None) -> nn.Module:
     """A copy in float64 of the same function without BatchNorm: W <- diag(scale / sqrt(running_var + eps)) W.
 

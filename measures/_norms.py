@@ -27,14 +27,6 @@ def frobenius(context: Context) -> list[float]:
     return [float(matrix.square().sum()) for matrix in context.matrices()]
 
 
-def stable_ranks(context: Context) -> list[float]:
-    """||W_l||_F^2 / ||W_l||_2^2 of each layer. Raises Missing where one is zero."""
-    largest = spectral(context)
-    if zeros := largest.count(0.0):
-        raise Missing(f"{zeros} of {len(largest)} layers are zero, and zero has no stable rank")
-    return [whole / part for whole, part in zip(frobenius(context), largest, strict=True)]
-
-
 def log_sum(logs: Sequence[float], log_square_margin: float = 0.0) -> float:
     """log of d (prod_l s_l / gamma^2)^(1/d) from the d numbers log s_l and log gamma^2.
 

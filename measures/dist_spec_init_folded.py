@@ -1,9 +1,9 @@
-import torch
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._folded import folded_displacements
+from robustgap.measures._folded import folded, folded_network
 from robustgap.measures.core import measure
+from robustgap.measures.dist_spec_init import dist_spec_init
 
 
 @measure(
@@ -29,5 +29,5 @@ def dist_spec_init_folded(
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 41. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    steps = folded_displacements(model, shape, initial, context)
-    return float(sum(torch.linalg.matrix_norm(step, ord=2).square() for step in steps))
+    network, before = folded(model, shape, context), folded_network(model, shape, initial)
+    return dist_spec_init(network.model, before.state_dict(), network)

@@ -1,8 +1,9 @@
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._folded import folded_displacements
+from robustgap.measures._folded import folded, folded_network
 from robustgap.measures.core import measure
+from robustgap.measures.fro_dist import fro_dist
 
 
 @measure(
@@ -27,4 +28,5 @@ def fro_dist_folded(model: nn.Module, shape: tuple[int, ...], initial: dict[str,
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 40. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    return float(sum(step.square().sum() for step in folded_displacements(model, shape, initial, context)))
+    network, before = folded(model, shape, context), folded_network(model, shape, initial)
+    return fro_dist(network.model, before.state_dict(), network)

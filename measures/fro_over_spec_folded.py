@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import stable_ranks
 from robustgap.measures.core import measure
+from robustgap.measures.fro_over_spec import fro_over_spec
 
 
 @measure(
@@ -27,4 +27,5 @@ def fro_over_spec_folded(model: nn.Module, shape: tuple[int, ...], context: Cont
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 33. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    return sum(stable_ranks(folded(model, shape, context)))
+    network = folded(model, shape, context)
+    return fro_over_spec(network.model, network)

@@ -2,8 +2,8 @@ from torch import Tensor, nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded, folded_network
-from robustgap.measures._weights import norm, weights_of
 from robustgap.measures.core import measure
+from robustgap.measures.l2_dist import l2_dist
 
 
 @measure(
@@ -28,7 +28,5 @@ def l2_dist_folded(model: nn.Module, shape: tuple[int, ...], initial: dict[str, 
     Paper: Nagarajan and Kolter, Generalization in Deep Networks: The Role of Distance from Initialization, 2019; a
     measure of the gap in Dziugaite et al., NeurIPS 2020. Claim: larger means a larger gap (of clean accuracy), so +1.
     """
-    now, before = (
-        weights_of(net) for net in (folded(model, shape, context).model, folded_network(model, shape, initial))
-    )
-    return norm({name: weight - before[name] for name, weight in now.items()})
+    network, before = folded(model, shape, context), folded_network(model, shape, initial)
+    return l2_dist(network.model, before.state_dict())

@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import frobenius, logarithms
 from robustgap.measures.core import measure
+from robustgap.measures.log_prod_of_fro import log_prod_of_fro
 
 
 @measure(
@@ -27,4 +27,5 @@ def log_prod_of_fro_folded(model: nn.Module, shape: tuple[int, ...], context: Co
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 37. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    return sum(logarithms(frobenius(folded(model, shape, context))))
+    network = folded(model, shape, context)
+    return log_prod_of_fro(network.model, network)

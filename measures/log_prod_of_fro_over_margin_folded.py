@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import frobenius, logarithms
-from robustgap.measures._over_margin import log_square_margin
+from robustgap.measures._norms import frobenius
+from robustgap.measures._over_margin import log_prod_over_margin
 from robustgap.measures.core import Batch, measure
 
 
@@ -33,5 +33,4 @@ def log_prod_of_fro_over_margin_folded(
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 36. Claim: larger means a larger gap (of
     clean accuracy), so +1; none for the adversarial variant, which that paper does not have.
     """
-    log_margin, se = log_square_margin(context, batches)
-    return sum(logarithms(frobenius(folded(model, shape, context)))) - log_margin, se
+    return log_prod_over_margin(frobenius(folded(model, shape, context)), context, batches)

@@ -2,9 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import logarithms
-from robustgap.measures._operator import operator_norms
 from robustgap.measures.core import measure
+from robustgap.measures.log_prod_of_operator import log_prod_of_operator
 
 
 @measure(
@@ -29,5 +28,4 @@ def log_prod_of_operator_folded(model: nn.Module, shape: tuple[int, ...], contex
     gap of adversarial loss grows with the product, so +1; the product itself as in Jiang et al., ICLR 2020, eq. 32.
     """
     network = folded(model, shape, context)
-    norms = network.of_model("operator_norms", lambda: operator_norms(network.model, shape))
-    return sum(logarithms([norm**2 for norm in norms]))
+    return log_prod_of_operator(network.model, shape, network)

@@ -1,8 +1,8 @@
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._norms import logarithms, spectral
-from robustgap.measures._over_margin import log_square_margin
+from robustgap.measures._norms import spectral
+from robustgap.measures._over_margin import log_prod_over_margin
 from robustgap.measures.core import Batch, measure
 
 
@@ -30,5 +30,4 @@ def log_prod_of_spec_over_margin(model: nn.Module, batches: list[Batch], context
     every rank). Claim: larger means a larger gap (of clean accuracy), so +1; none for the adversarial variant, which
     that paper does not have.
     """
-    log_margin, se = log_square_margin(context, batches)
-    return sum(logarithms(spectral(context))) - log_margin, se
+    return log_prod_over_margin(spectral(context), context, batches)

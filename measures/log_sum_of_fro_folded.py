@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import frobenius, log_sum, logarithms
 from robustgap.measures.core import measure
+from robustgap.measures.log_sum_of_fro import log_sum_of_fro
 
 
 @measure(
@@ -27,4 +27,5 @@ def log_sum_of_fro_folded(model: nn.Module, shape: tuple[int, ...], context: Con
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 39. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    return log_sum(logarithms(frobenius(folded(model, shape, context))))
+    network = folded(model, shape, context)
+    return log_sum_of_fro(network.model, network)

@@ -1,8 +1,8 @@
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._norms import frobenius, log_sum, logarithms
-from robustgap.measures._over_margin import log_square_margin
+from robustgap.measures._norms import frobenius
+from robustgap.measures._over_margin import log_sum_over_margin
 from robustgap.measures.core import Batch, measure
 
 
@@ -31,6 +31,4 @@ def log_sum_of_fro_over_margin(model: nn.Module, batches: list[Batch], context: 
     every rank). Claim: larger means a larger gap (of clean accuracy), so +1; none for the adversarial variant, which
     that paper does not have.
     """
-    logs = logarithms(frobenius(context))
-    log_margin, se = log_square_margin(context, batches)
-    return log_sum(logs, log_margin), se / len(logs)
+    return log_sum_over_margin(frobenius(context), context, batches)

@@ -2,9 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import log_sum, logarithms
-from robustgap.measures._operator import operator_norms
 from robustgap.measures.core import measure
+from robustgap.measures.log_sum_of_operator import log_sum_of_operator
 
 
 @measure(
@@ -29,5 +28,4 @@ def log_sum_of_operator_folded(model: nn.Module, shape: tuple[int, ...], context
     clean accuracy), so +1.
     """
     network = folded(model, shape, context)
-    norms = network.of_model("operator_norms", lambda: operator_norms(network.model, shape))
-    return log_sum(logarithms([norm**2 for norm in norms]))
+    return log_sum_of_operator(network.model, shape, network)

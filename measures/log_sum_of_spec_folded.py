@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import log_sum, logarithms, spectral
 from robustgap.measures.core import measure
+from robustgap.measures.log_sum_of_spec import log_sum_of_spec
 
 
 @measure(
@@ -27,4 +27,5 @@ def log_sum_of_spec_folded(model: nn.Module, shape: tuple[int, ...], context: Co
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 35. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    return log_sum(logarithms(spectral(folded(model, shape, context))))
+    network = folded(model, shape, context)
+    return log_sum_of_spec(network.model, network)

@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import log_sum, logarithms, spectral
-from robustgap.measures._over_margin import log_square_margin
+from robustgap.measures._norms import spectral
+from robustgap.measures._over_margin import log_sum_over_margin
 from robustgap.measures.core import Batch, measure
 
 
@@ -33,6 +33,4 @@ def log_sum_of_spec_over_margin_folded(
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 34. Claim: larger means a larger gap (of
     clean accuracy), so +1; none for the adversarial variant, which that paper does not have.
     """
-    logs = logarithms(spectral(folded(model, shape, context)))
-    log_margin, se = log_square_margin(context, batches)
-    return log_sum(logs, log_margin), se / len(logs)
+    return log_sum_over_margin(spectral(folded(model, shape, context)), context, batches)

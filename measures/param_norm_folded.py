@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import frobenius
 from robustgap.measures.core import measure
+from robustgap.measures.param_norm import param_norm
 
 
 @measure(
@@ -27,4 +27,5 @@ def param_norm_folded(model: nn.Module, shape: tuple[int, ...], context: Context
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 42. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    return sum(frobenius(folded(model, shape, context)))
+    network = folded(model, shape, context)
+    return param_norm(network.model, network)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustgap.measures._context import Context
-from robustgap.measures._margin import margin, of_margin
+from robustgap.measures._margin import margin, of_margin_p10
 from robustgap.measures._norms import log_sum, logarithms
 from robustgap.measures.core import Batch, Missing
 
@@ -21,11 +21,11 @@ def margins(context: Context, batches: Sequence[Batch]) -> Tensor:
 
 
 def log_square_margin(context: Context, batches: Sequence[Batch]) -> tuple[float, float]:
-    """log gamma^2 of the 10th percentile gamma of the logit margin, and its standard error (see of_margin).
+    """log gamma^2 of the 10th percentile gamma of the logit margin, and its standard error (see of_margin_p10).
 
     Raises Missing when gamma <= 0.
     """
-    return of_margin(margins(context, batches), lambda gamma: 2 * math.log(gamma))
+    return of_margin_p10(margins(context, batches), lambda gamma: 2 * math.log(gamma))
 
 
 def log_prod_over_margin(squares: Sequence[float], context: Context, batches: Sequence[Batch]) -> tuple[float, float]:

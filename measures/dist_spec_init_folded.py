@@ -22,10 +22,7 @@ def dist_spec_init_folded(
         sum_l ||D_l W_l - D_l^0 W_l^0||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  in float64
         shape (c, h, w) of one image; initial: the state dictionary before the first training step
 
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    dist_spec_init is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, and missing where that or dist_spec_init is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 41. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """

@@ -21,10 +21,7 @@ def fro_dist_folded(model: nn.Module, shape: tuple[int, ...], initial: dict[str,
         shape (c, h, w) of one image; initial: the state dictionary before the first training step
 
     Its root is the l2_dist of published code (Dziugaite et al.), which leaves biases out.
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    fro_dist is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, and missing where that or fro_dist is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 40. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """

@@ -21,10 +21,7 @@ def l2_dist_folded(model: nn.Module, shape: tuple[int, ...], initial: dict[str, 
         shape (c, h, w) of one image; initial: the state dictionary before the first training step
 
     D_l = diag(scale / sqrt(running_var + eps)); a bias b_l holds the shift: D_l (bias - running_mean) + shift.
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    l2_dist is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, and missing where that or l2_dist is.
     Paper: Nagarajan and Kolter, Generalization in Deep Networks: The Role of Distance from Initialization, 2019; a
     measure of the gap in Dziugaite et al., NeurIPS 2020. Claim: larger means a larger gap (of clean accuracy), so +1.
     """

@@ -18,12 +18,9 @@ def log_prod_of_operator_folded(model: nn.Module, shape: tuple[int, ...], contex
     """log_prod_of_operator with BatchNorm folded in.
 
         sum_l log ||D_l A_l||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  no unit, in float64
-        shape (c, h, w) of one image, which is sent through the network to see what follows what
+        shape (c, h, w) of one image, which is passed through the network to trace its graph
 
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    log_prod_of_operator is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, and missing where that or log_prod_of_operator is.
     Paper: Farnia et al., Generalizable Adversarial Training via Spectral Normalization, ICLR 2019, whose bound on the
     gap of adversarial loss grows with the product, so +1; the product itself as in Jiang et al., ICLR 2020, eq. 32.
     """

@@ -1,7 +1,14 @@
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._pacbayes import distance, flat, image_count, magnitude_bound, noise_scale, perturbed_weights
+from robustgap.measures._pacbayes import (
+    as_vector,
+    displacement,
+    image_count,
+    magnitude_bound,
+    noise_scale,
+    perturbed_weights,
+)
 from robustgap.measures.core import Batch, measure
 
 
@@ -29,6 +36,6 @@ def pacbayes_mag_orig(
     larger gap (of clean accuracy), so +1.
     """
     weights, n = perturbed_weights(model), image_count(context)
-    reference, moved = flat(weights), distance(weights, initial)
+    reference, moved = as_vector(weights), displacement(weights, initial)
     scale = noise_scale(model, context, magnitude=True)
     return scale.measure(lambda sigma: magnitude_bound(reference, moved, sigma, n))

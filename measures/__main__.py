@@ -24,10 +24,8 @@ def catalogue(as_json: bool) -> None:
 
 
 def new(name: str, root: Path = ROOT) -> Path:
-    """Write measures/NAME.py, a working measure to start from.
-
-    Raises ValueError for an invalid or existing name, and outside a checkout.
-    """
+    """Write measures/NAME.py, a working measure to start from. Raises ValueError for an invalid or existing name, and
+    outside a checkout."""
     from robustgap.measures._template import TEMPLATE
     from robustgap.measures.core import groups
 
@@ -64,10 +62,7 @@ def parser(prog: str = "python -m robustgap.measures") -> argparse.ArgumentParse
         help="table to write; for several measures with {name} in it (default: RESULTS/measures/{name}/CHUNK.csv)",
     )
     run_command.add_argument(
-        "--target-se",
-        type=float,
-        metavar="X",
-        help="mean-type measures: stop once the standard error is at most X",
+        "--target-se", type=float, metavar="X", help="mean-type measures: stop at a standard error of at most X"
     )
     return root
 

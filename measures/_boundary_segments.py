@@ -73,5 +73,5 @@ def undecided_length(
         p = (model(t * x + (1 - t) * path.end) if logits is None else logits).softmax(dim=1)
         lead = (p.gather(1, path.predicted[:, None]) - p.gather(1, path.target[:, None]))[:, 0]
         inside += (lead > ALPHA) & (lead < BETA)
-    length: Tensor = (x - path.end).flatten(1).norm(dim=1) * inside / POINTS
-    return length
+    length: Tensor = (x - path.end).flatten(1).norm(dim=1)
+    return length * inside / POINTS

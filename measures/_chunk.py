@@ -1,5 +1,4 @@
-"""Measures on one chunk of a study's models: the work of one measure rule of the workflow, or of all of them at
-once."""
+"""Measures on one chunk of a study's models: the work of one rule for a measure, or of one for all measures."""
 
 import csv
 import io
@@ -37,10 +36,8 @@ Json = dict[str, Any]  # a JSON object: the plan, or a row
 
 @dataclass(frozen=True)
 class Task:
-    """One measure to compute on the models of a chunk: its code id and the table to write.
-
-    Each model's rows are cached beside the table, under different names with and without early stopping.
-    """
+    """One measure to compute on the models of a chunk: its code id and the table to write. Each model's rows are cached
+    beside the table, under different names with and without early stopping."""
 
     measure: Measure
     code: str
@@ -121,12 +118,8 @@ def model_rows(
     """
     rows: dict[str, list[Json]] = {}
     try:
-        # the name of the cache file stands for weights, images, attack and version
-        made_from = {
-            "inputs": planned.cache_file(plan, results, model).name,
-            "seed": SEED,
-            "target_se": target_se,
-        }
+        inputs = planned.cache_file(plan, results, model).name  # stands for weights, images, attack and version
+        made_from = {"inputs": inputs, "seed": SEED, "target_se": target_se}
         for task in tasks:
             if (cached_rows := read_cache(task.cache(model), made_from)) is not None:
                 rows[task.measure.name] = cached_rows

@@ -107,10 +107,8 @@ def _value(
 def _per_image(
     measure: Measure, model: nn.Module, batches: list[Batch], arguments: dict[str, Any], target_se: float | None
 ) -> Tensor:
-    """The numbers of all images, computed batch by batch.
-
-    A mean-type measure stops once its standard error, looked at after every LOOK images from FIRST on, is at most
-    `target_se` twice in a row, but never while all numbers are equal.
+    """The numbers of all images, computed batch by batch. A mean-type measure stops once its standard error, looked at
+    after every LOOK images from FIRST on, is at most `target_se` twice in a row, but never while all numbers are equal.
     """
     numbers, done, small = [], 0, 0
     for batch in batches:

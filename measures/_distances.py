@@ -22,8 +22,8 @@ def over_largest(vectors: Tensor) -> tuple[Tensor, Tensor]:
 def l2_norm(vectors: Tensor) -> Tensor:
     """||v||_2 of each vector, however small or large: (n, ...) -> (n,)."""
     scaled, largest = over_largest(vectors)
-    norms: Tensor = largest * scaled.flatten(1).norm(dim=1)
-    return norms
+    norms: Tensor = scaled.flatten(1).norm(dim=1)
+    return largest * norms
 
 
 def dual_norm(gradient: Tensor, norm: str) -> Tensor:

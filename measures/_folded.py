@@ -32,9 +32,7 @@ def folded_network(model: nn.Module, shape: tuple[int, ...], initial: Weights | 
             network.load_state_dict(dict(initial), strict=False)
         image = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         image = image.to(next(network.parameters()).device)
-        layers: list[tuple[str, Any]] = [
-            (n, module) for n, module in network.named_modules() if is_parametrized(module)
-        ]
+        layers: list[tuple[str, Any]] = [(n, layer) for n, layer in network.named_modules() if is_parametrized(layer)]
         for name, layer in layers:
             bias = None if layer.bias is None else nn.Parameter(layer.bias)
             replace_module(network, name, plain_layer(layer, nn.Parameter(layer.weight), bias))

@@ -20,7 +20,6 @@ DENSE = 64  # inputs up to which the matrix is formed
 STREAM = 170  # of the random start
 
 Layer = nn.Linear | nn.modules.conv._ConvNd
-Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def operator_norms(model: nn.Module, shape: tuple[int, ...]) -> list[float]:
@@ -95,11 +94,10 @@ def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, name: s
     TOLERANCE."""
     products = 0
 
-    def product(vector: Vector) -> Vector:
+    def product(vector: np.ndarray) -> np.ndarray:
         nonlocal products
         products += 1
-        image: Vector = gram(torch.tensor(vector).reshape(1, -1).to(start.device))[0].cpu().numpy()
-        return image
+        return gram(torch.tensor(vector).reshape(1, -1).to(start.device))[0].cpu().numpy()
 
     operator = LinearOperator((len(start), len(start)), matvec=product, dtype=np.float64)
     options = {"k": 1, "tol": TOLERANCE, "maxiter": RESTARTS, "v0": start.cpu().numpy(), "rng": 0}

@@ -21,28 +21,20 @@ def margins(context: Context, batches: Sequence[Batch]) -> Tensor:
 
 
 def log_square_margin(context: Context, batches: Sequence[Batch]) -> tuple[float, float]:
-    """log gamma^2 of the 10th percentile gamma of the logit margin, and its standard error (see of_margin_p10).
-
-    Raises Missing when gamma <= 0.
-    """
+    """log gamma^2 of the 10th percentile gamma of the logit margin, and its standard error. Raises as
+    `of_margin_p10`."""
     return of_margin_p10(margins(context, batches), lambda gamma: 2 * math.log(gamma))
 
 
 def log_prod_over_margin(squares: Sequence[float], context: Context, batches: Sequence[Batch]) -> tuple[float, float]:
-    """log(prod_l s_l / gamma^2) of the layers' squared norms s_l, and its standard error.
-
-    Raises Missing where a norm is zero, and when gamma <= 0.
-    """
+    """log(prod_l s_l / gamma^2) of the layers' squared norms s_l, and its standard error. Raises Missing."""
     logs = logarithms(squares)
     log_margin, se = log_square_margin(context, batches)
     return sum(logs) - log_margin, se
 
 
 def log_sum_over_margin(squares: Sequence[float], context: Context, batches: Sequence[Batch]) -> tuple[float, float]:
-    """log(d (prod_l s_l / gamma^2)^(1/d)) of the d layers' squared norms s_l, and its standard error.
-
-    Raises Missing where a norm is zero, and when gamma <= 0.
-    """
+    """log(d (prod_l s_l / gamma^2)^(1/d)) of the d squared norms s_l, and its standard error. Raises Missing."""
     logs = logarithms(squares)
     log_margin, se = log_square_margin(context, batches)
     return log_sum(logs, log_margin), se / len(logs)

@@ -50,14 +50,15 @@ def perturbed_weights(model: nn.Module) -> dict[str, Tensor]:
     return weights
 
 
-def as_vector(tensors: Mapping[str, Tensor]) -> Tensor:
-    """All entries of all tensors as one float64 vector."""
-    return torch.cat([tensor.double().flatten() for tensor in tensors.values()])
+def perturbed_vector(model: nn.Module) -> Tensor:
+    """All perturbed weights as one float64 vector w."""
+    return torch.cat([weight.double().flatten() for weight in perturbed_weights(model).values()])
 
 
-def displacement(weights: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> Tensor:
+def displacement(model: nn.Module, initial: Mapping[str, Tensor]) -> Tensor:
     """w - w_0 over the perturbed weights, as one float64 vector."""
-    return as_vector({name: weight.double() - initial[name].double() for name, weight in weights.items()})
+    weights = perturbed_weights(model)
+    return torch.cat([(weight.double() - initial[name].double()).flatten() for name, weight in weights.items()])
 
 
 def image_count(context: Context) -> int:

@@ -20,9 +20,9 @@ def dist_spec_init_folded(
     """dist_spec_init with BatchNorm folded in, now and at initialisation.
 
         sum_l ||D_l W_l - D_l^0 W_l^0||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  in float64
-        shape (c, h, w) of one image; initial: the state dictionary before the first training step
+        initial: the state dictionary before the first training step
 
-    Folded as in param_norm_folded, and missing where that or dist_spec_init is.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or dist_spec_init is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 41. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """

@@ -18,10 +18,10 @@ def fro_dist_folded(model: nn.Module, shape: tuple[int, ...], initial: dict[str,
     """fro_dist with BatchNorm folded in, now and at initialisation.
 
         sum_l ||D_l W_l - D_l^0 W_l^0||_F^2,  D_l = diag(scale / sqrt(running_var + eps));  in float64
-        shape (c, h, w) of one image; initial: the state dictionary before the first training step
+        initial: the state dictionary before the first training step
 
     Its root is the l2_dist of published code (Dziugaite et al.), which leaves biases out.
-    Folded as in param_norm_folded, and missing where that or fro_dist is.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or fro_dist is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 40. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """

@@ -18,9 +18,8 @@ def fro_over_spec_folded(model: nn.Module, shape: tuple[int, ...], context: Cont
     """Sum of stable ranks, fro_over_spec, with BatchNorm folded in.
 
         sum_l ||D_l W_l||_F^2 / ||D_l W_l||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  no unit, in float64
-        shape (c, h, w) of one image, which is passed through the network to trace its graph
 
-    Folded as in param_norm_folded, and missing where that or fro_over_spec is.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or fro_over_spec is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 33. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """

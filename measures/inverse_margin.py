@@ -26,7 +26,7 @@ def inverse_margin(model: nn.Module, batch: Batch, context: Context) -> Tensor:
         images (n, c, h, w) -> margins (n,), reduced to one number
 
     Missing when gamma <= 0: there 1/gamma^2 grows as errors vanish and as they abound. Published code (Dziugaite et
-    al., NeurIPS 2020) takes |gamma| and returns a number; use margin_p10 instead. Its gamma is the (n // 10)-th
+    al., NeurIPS 2020) takes |gamma| there; use margin_p10 instead. Its gamma is the (n // 10)-th
     smallest margin where we interpolate, and it returns sqrt(value / n): the same ranks at a fixed n.
     The standard error comes from order statistics (measures/_margin.py); it is left out where they cannot tell gamma
     from 0.

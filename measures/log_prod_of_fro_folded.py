@@ -18,9 +18,8 @@ def log_prod_of_fro_folded(model: nn.Module, shape: tuple[int, ...], context: Co
     """log_prod_of_fro with BatchNorm folded in.
 
         sum_l log ||D_l W_l||_F^2,  D_l = diag(scale / sqrt(running_var + eps));  no unit, in float64
-        shape (c, h, w) of one image, which is passed through the network to trace its graph
 
-    Folded as in param_norm_folded, and missing where that or log_prod_of_fro is.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or log_prod_of_fro is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 37. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """

@@ -18,9 +18,8 @@ def log_prod_of_operator_folded(model: nn.Module, shape: tuple[int, ...], contex
     """log_prod_of_operator with BatchNorm folded in.
 
         sum_l log ||D_l A_l||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  no unit, in float64
-        shape (c, h, w) of one image, which is passed through the network to trace its graph
 
-    Folded as in param_norm_folded, and missing where that or log_prod_of_operator is.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or log_prod_of_operator is.
     Paper: Farnia et al., Generalizable Adversarial Training via Spectral Normalization, ICLR 2019, whose bound on the
     gap of adversarial loss grows with the product, so +1; the product itself as in Jiang et al., ICLR 2020, eq. 32.
     """

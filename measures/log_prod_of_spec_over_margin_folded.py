@@ -21,12 +21,9 @@ def log_prod_of_spec_over_margin_folded(
     """log_prod_of_spec_over_margin with BatchNorm folded in.
 
         sum_l log ||D_l W_l||_2^2 - 2 log gamma,  D_l = diag(scale / sqrt(running_var + eps))
-        gamma = 10th percentile over i of  m_i = f(x_i)[y_i] - max_{k != y_i} f(x_i)[k] on images (n, c, h, w)
-        shape (c, h, w) of one image, which is passed through the network to trace its graph
 
-    The standard error is that of gamma's 95 % interval (order statistics), carried over.
-    Folded as in param_norm_folded, and missing where that or log_prod_of_spec_over_margin is.
-    Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).
+    Folded as in param_norm_folded, shape (c, h, w) as there; gamma, its error and the variants as in
+    log_prod_of_spec_over_margin. Missing where either of these is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 31. Claim: larger means a larger gap (of
     clean accuracy), so +1; none for the adversarial variant, which that paper does not have.
     """

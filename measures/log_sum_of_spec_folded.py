@@ -18,9 +18,8 @@ def log_sum_of_spec_folded(model: nn.Module, shape: tuple[int, ...], context: Co
     """log_sum_of_spec with BatchNorm folded in.
 
         log d + (1/d) sum_l log ||D_l W_l||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  d layers;  no unit
-        shape (c, h, w) of one image, which is passed through the network to trace its graph
 
-    Folded as in param_norm_folded, and missing where that or log_sum_of_spec is.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or log_sum_of_spec is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 35. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """

@@ -71,15 +71,11 @@ def worst_flat(model: nn.Module, batches: list[Batch], context: Context) -> Tens
 
 def unit(tensor: Tensor) -> Tensor:
     """The tensor divided by its L2 norm; 0 where that is 0."""
-    return tensor / positive_norm(tensor)
+    length: Tensor = tensor.norm()
+    return tensor / length.clamp_min(torch.finfo(tensor.dtype).tiny)
 
 
 def clipped(tensor: Tensor, radius: Tensor) -> Tensor:
     """The nearest tensor of L2 norm at most `radius`."""
-    return tensor * (radius / positive_norm(tensor)).clamp(max=1.0)
-
-
-def positive_norm(tensor: Tensor) -> Tensor:
-    """L2 norm of the tensor, or a tiny number where that is 0."""
-    norm: Tensor = tensor.norm()
-    return norm.clamp_min(torch.finfo(tensor.dtype).tiny)
+    length: Tensor = tensor.norm()
+    return tensor * (radius / length.clamp_min(torch.finfo(tensor.dtype).tiny)).clamp(max=1.0)

@@ -66,7 +66,7 @@ def test_arrays_and_loaders_give_the_values_of_tensors(model, data):
     ("given", "message"),
     [
         (lambda x, y: (DataLoader(TensorDataset(x)), None), "images: found batches of list in the DataLoader, wanted"),
-        (lambda x, y: (DataLoader(TensorDataset(x, y)), y), "labels: found Tensor beside a DataLoader, wanted only the"),
+        (lambda x, y: (DataLoader(TensorDataset(x, y)), y), "labels: found Tensor beside a DataLoader, wanted only"),
         (lambda x, y: (x, None), r"labels: found nothing, wanted \(n,\) integers, or a DataLoader"),
     ],
 )

@@ -12,13 +12,11 @@ from robustgap.training import attacks
 STEPS = 10
 ADVANTAGE = 1e-3  # relative, of each start over the one before: in ties (mirror images) rounding must not choose
 
-Value = Callable[[Tensor], Tensor]
-
 
 def maximum_in_ball(
     batch: Batch,
     context: Context,
-    value: Value,
+    value: Callable[[Tensor], Tensor],
     *,
     stream: int,
     radius: float = 1.0,

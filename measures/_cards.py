@@ -64,8 +64,8 @@ def card(name: str) -> str:
 
 def unproven(root: Path = ROOT) -> str:
     """Why a card names no test: tests are not installed, or none names the measure yet."""
-    there = bool(_truth_tests(root))
-    return "no test names it yet: test_truth*.py, anywhere in tests" if there else "tests are not installed here"
+    installed = bool(_truth_tests(root))
+    return "no test names it yet: test_truth*.py, anywhere in tests" if installed else "tests are not installed here"
 
 
 def claim(sign: int | None) -> str:

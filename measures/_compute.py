@@ -15,7 +15,7 @@ from robustgap.measures._context import Context
 from robustgap.measures._images import FIRST, LOOK, Data
 from robustgap.measures._model_checks import require_eval
 from robustgap.measures._opaque import measuring
-from robustgap.measures._state import FATAL, fixed_state, one_line, untouched
+from robustgap.measures._state import FATAL, fixed_state, one_line, removed_afterwards, untouched
 from robustgap.measures.core import Batch, Measure, Missing, mean
 
 
@@ -86,8 +86,7 @@ def _value(
     n = 0 if variant == "none" else len(data.images)
     if isinstance(result, Tensor) and result.dim() > 0:
         n = len(result)
-        bad = int((~torch.isfinite(result.reshape(n, -1)).all(dim=1)).sum())
-        if bad:
+        if bad := int((~torch.isfinite(result.reshape(n, -1)).all(dim=1)).sum()):
             raise Missing(f"not finite for {bad} of {n} images")
         value, se = measure.reduction(result.double())
     elif isinstance(result, tuple):
@@ -152,8 +151,5 @@ def _forwards(model: nn.Module) -> Iterator[Counter[str]]:
     def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         count["forwards"] += len(inputs[0]) * (3 if torch.is_grad_enabled() else 1)
 
-    handle = model.register_forward_pre_hook(hook)
-    try:
+    with removed_afterwards([model.register_forward_pre_hook(hook)]):
         yield count
-    finally:
-        handle.remove()

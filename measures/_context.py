@@ -108,7 +108,6 @@ class Context:
 
 def finite(tensors: list[Tensor], what: str = "weights") -> list[Tensor]:
     """The tensors. Raises Missing unless every entry is finite."""
-    bad = sum(not bool(torch.isfinite(tensor).all()) for tensor in tensors)
-    if bad:
+    if bad := sum(not bool(torch.isfinite(tensor).all()) for tensor in tensors):
         raise Missing(f"{bad} of {len(tensors)} layers have {what} that are not finite")
     return tensors

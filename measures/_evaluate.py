@@ -109,7 +109,7 @@ def evaluate(
 
 
 def all_pairs(loader: "DataLoader[Any]", labels: object) -> tuple[Tensor, Tensor]:
-    """All images and labels of a loader. Raises ValueError where it yields no pairs, or labels are given besides."""
+    """All images and labels of a loader. Raises ValueError where it yields no pairs, or labels are given as well."""
     if labels is not None:
         raise ValueError(f"labels: found {type(labels).__name__} beside a DataLoader, wanted only the labels it yields")
     batches = list(loader)
@@ -138,5 +138,5 @@ def model_on_device(model: nn.Module, device: torch.device | str) -> nn.Module:
         raise ValueError(
             f"device: found {device!r}, wanted one that is available here: {str(error).splitlines()[0]}"
         ) from error
-    there = all(tensor.device == wanted for tensor in [*model.parameters(), *model.buffers()])
-    return model if there else copy.deepcopy(model).to(wanted)
+    in_place = all(tensor.device == wanted for tensor in [*model.parameters(), *model.buffers()])
+    return model if in_place else copy.deepcopy(model).to(wanted)

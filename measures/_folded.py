@@ -9,6 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
 
 from robustgap.measures._context import Context, finite
+from robustgap.measures._state import removed_afterwards
 from robustgap.measures._weights import BATCHNORM, LINEAR, TRANSPOSED, Weights, matrices, plain_layer
 from robustgap.measures.core import Missing
 
@@ -77,8 +78,5 @@ def trace_batchnorms(network: nn.Module, image: Tensor) -> tuple[Tensor, dict[st
             handles.append(module.register_forward_hook(record_output))
         elif isinstance(module, BATCHNORM):
             handles.append(module.register_forward_pre_hook(pair))
-    try:
+    with removed_afterwards(handles):
         return network(image), pairs
-    finally:
-        for handle in handles:
-            handle.remove()

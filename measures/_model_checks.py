@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from robustgap.measures._state import FATAL, one_line
+from robustgap.measures._state import FATAL, one_line, removed_afterwards
 
 
 def check_model(model: nn.Module, images: Tensor, labels: Tensor) -> str:
@@ -69,11 +69,8 @@ def _record_low_precision(model: nn.Module, first_module: dict[torch.dtype, str]
         module.register_forward_hook(lambda module, inputs, output, name=name: note(name or "its output", output))
         for name, module in model.named_modules()
     ]
-    try:
+    with removed_afterwards(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def require_eval(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 
+from robustgap.measures._state import removed_afterwards
 from robustgap.measures._weights import matrices, plain_layer
 from robustgap.measures.core import Missing
 from robustgap.training import keyed
@@ -55,11 +56,8 @@ def _input_sizes(model: nn.Module, sizes: dict[str, set[tuple[int, ...]]]) -> It
         for name, module in model.named_modules()
         if isinstance(module, Layer)
     ]
-    try:
+    with removed_afterwards(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def operator_norm(layer: Layer, size: tuple[int, ...], name: str = "the layer") -> float:

@@ -21,8 +21,7 @@ def margins(context: Context, batches: Sequence[Batch]) -> Tensor:
 
 
 def log_square_margin(context: Context, batches: Sequence[Batch]) -> tuple[float, float]:
-    """log gamma^2 of the 10th percentile gamma of the logit margin, and its standard error. Raises as
-    `of_margin_p10`."""
+    """log gamma^2 of the 10th percentile gamma of the logit margin, and its standard error. Raises Missing."""
     return of_margin_p10(margins(context, batches), lambda gamma: 2 * math.log(gamma))
 
 

@@ -39,8 +39,7 @@ class Scale:
 
 
 def perturbed_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that get noise: all parameters but biases and those of normalisation layers. Raises Missing if
-    none."""
+    """The weights that get noise: all parameters but biases and those of normalisation layers. Raises Missing."""
     parameters = detached_parameters(model)
     biases = {name for name in parameters if "bias" in name.rpartition(".")[2]}  # bias_ih_l0 of an LSTM
     fixed = biases | normalization_parameters(model)

@@ -1,11 +1,12 @@
 """The state of torch in which measures run, whatever the caller's is, and what is restored exactly afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from robustgap.training.modes import full_precision
 
@@ -17,9 +18,8 @@ Container = dict[Any, Any] | list[Any]
 
 @contextmanager
 def fixed_state() -> Iterator[None]:
-    """torch in its initial state: no autocast, no inference mode, new tensors in float32 on the CPU, products of
-    float32 in float32; and gradients off until a measure enables them. The caller's state is restored, also after an
-    error."""
+    """torch in its initial state: no autocast, no inference mode, new tensors in float32 on the CPU, full-precision
+    products; and gradients off until a measure enables them. The caller's state is restored, also after an error."""
     default = torch.get_default_dtype()
     with ExitStack() as stack:
         stack.callback(torch.set_default_dtype, default)
@@ -40,9 +40,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """No parameter requires a gradient inside; afterwards the model has the objects it had before (parameters, buffers,
     hooks, attributes of its modules), the same requires_grad flags, and the same values in its buffers."""
     modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
-    before = [
-        (module, [(key, value, shallow_copy(value)) for key, value in vars(module).items()]) for module in modules
-    ]
+    before = [(module, [(k, value, shallow_copy(value)) for k, value in vars(module).items()]) for module in modules]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     buffers = [(buffer, buffer.detach().clone(), buffer._version) for buffer in model.buffers()]
     for parameter, _ in flags:
@@ -52,13 +50,23 @@ def untouched(model: nn.Module) -> Iterator[None]:
     finally:
         for module, attributes in before:
             vars(module).clear()
-            vars(module).update({key: refilled(value, content) for key, value, content in attributes})
+            vars(module).update({k: refilled(value, content) for k, value, content in attributes})
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
         with torch.no_grad():
             for buffer, value, version in buffers:
                 if buffer._version != version:  # only where it was written to: copying raises the version
                     buffer.copy_(value)
+
+
+@contextmanager
+def removed_afterwards(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """The hooks are in place inside, and are removed afterwards."""
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def shallow_copy(value: object) -> Container | None:

@@ -37,7 +37,7 @@ def average_flat(model: nn.Module, batches: list[Batch], context: Context) -> Te
     Paper: Stutz, Hein and Schiele, Relating Adversarially Robust Generalization to Flat Minima, ICCV 2021: v in the
     ball in the text, on the sphere in the code (the same in high dimension), new noise for each batch of 128 images,
     PGD-20 with 10 restarts, test images. Claim: flatness goes with a smaller robust gap, so +1; none for the clean
-    loss, whose flatness is said to tell nothing.
+    loss, whose flatness they find uninformative.
     """
     weights, fixed = detached_parameters(model), normalization_parameters(model)
     before = torch.cat([context.losses(batch) for batch in batches])

@@ -25,9 +25,9 @@ def inverse_margin(model: nn.Module, batch: Batch, context: Context) -> Tensor:
         1 / gamma^2,  gamma = 10th percentile over i of  f(x_i)[y_i] - max_{k != y_i} f(x_i)[k];  in logits^-2, > 0
         images (n, c, h, w) -> margins (n,), reduced to one number
 
-    Missing when gamma <= 0: there 1/gamma^2 grows as errors vanish and as they abound. Published code (Dziugaite et
-    al., NeurIPS 2020) takes |gamma| there; use margin_p10 instead. Its gamma is the (n // 10)-th
-    smallest margin where we interpolate, and it returns sqrt(value / n): the same ranks at a fixed n.
+    Missing when gamma <= 0, because there 1/gamma^2 falls as errors become more frequent: use margin_p10. Published
+    code (Dziugaite et al., NeurIPS 2020) takes |gamma|, gamma being the (n // 10)-th smallest margin where we
+    interpolate, and returns sqrt(value / n): the same ranks at a fixed n.
     The standard error comes from order statistics (measures/_margin.py); it is left out where they cannot tell gamma
     from 0.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from robustgap.measures._state import removed_afterwards
 from robustgap.measures._weights import BATCHNORM, LINEAR, TRANSPOSED
 from robustgap.measures.core import Missing, measure
 
@@ -104,10 +105,7 @@ def outputs_at(model: nn.Module, weights: dict[str, Tensor], images: Tensor) -> 
 
     layers = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
     handles = [module.register_forward_pre_hook(check) for module in layers]
-    try:
+    with removed_afterwards(handles):
         outputs: Tensor = functional_call(model, weights, (images,), tie_weights=False)
-    finally:
-        for handle in handles:
-            handle.remove()
     check(model, (outputs,))
     return outputs

@@ -3,6 +3,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustgap.measures._state import removed_afterwards
 from robustgap.measures.core import Batch, Missing, measure
 
 
@@ -47,11 +48,8 @@ def last_layer(model: nn.Module, images: Tensor) -> tuple[nn.Linear, Tensor, Ten
         last.update(layer=layer, features=inputs[0], output=output)
 
     handles = [layer.register_forward_hook(record) for layer in model.modules() if isinstance(layer, nn.Linear)]
-    try:
+    with removed_afterwards(handles):
         logits = model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
     if not last or last["output"].shape != logits.shape or not torch.equal(last["output"], logits):
         raise Missing("the logits are not the output of a linear layer")
     return last["layer"], last["features"], logits

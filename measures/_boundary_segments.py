@@ -61,17 +61,16 @@ def attacked(model: nn.Module, images: Tensor, target: Tensor, radius: float) ->
 
 
 def undecided_length(
-    model: nn.Module, x: Tensor, path: Segments, logits_at: Mapping[float, Tensor] | None = None
+    model: nn.Module, x: Tensor, end: Tensor, predicted: Tensor, target: Tensor, known: Mapping[float, Tensor]
 ) -> Tensor:
-    """L2 length of the part of each segment from x to path.end on which ALPHA < p_predicted - p_target < BETA: (n,).
+    """L2 length of the part of each segment from x to `end` on which ALPHA < p_predicted - p_target < BETA: (n,).
 
-    Estimated at POINTS points t x + (1 - t) end. logits_at: logits (n, k) that are known already, by t.
+    Estimated at POINTS points t x + (1 - t) end. known: logits (n, k) that are known already, by t.
     """
     inside = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for t in torch.linspace(0, 1, POINTS, dtype=torch.float64).tolist():
-        logits = (logits_at or {}).get(t)
-        p = (model(t * x + (1 - t) * path.end) if logits is None else logits).softmax(dim=1)
-        lead = (p.gather(1, path.predicted[:, None]) - p.gather(1, path.target[:, None]))[:, 0]
+        p = (known[t] if t in known else model(t * x + (1 - t) * end)).softmax(dim=1)
+        lead = (p.gather(1, predicted[:, None]) - p.gather(1, target[:, None]))[:, 0]
         inside += (lead > ALPHA) & (lead < BETA)
-    length: Tensor = (x - path.end).flatten(1).norm(dim=1)
+    length: Tensor = (x - end).flatten(1).norm(dim=1)
     return length * inside / POINTS

@@ -34,4 +34,5 @@ def boundary_thickness(model: nn.Module, batch: Batch, context: Context) -> Tens
     """
     path = segments(model, batch, context)
     batch.notes["segments do not reach the other class"] += int(path.unreached().nan_to_num().sum())
-    return undecided_length(model, batch.images, path, {0.0: path.logits, 1.0: context.logits(batch)})
+    known = {0.0: path.logits, 1.0: context.logits(batch)}
+    return undecided_length(model, batch.images, path.end, path.predicted, path.target, known)

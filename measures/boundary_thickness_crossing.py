@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from robustgap.measures._boundary_segments import Segments, attacked, budget, segments, undecided_length
+from robustgap.measures._boundary_segments import attacked, budget, segments, undecided_length
 from robustgap.measures._context import Context
 from robustgap.measures.core import Batch, Missing, mean, measure
 
@@ -59,6 +59,5 @@ def thickness(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     lengths = torch.full((len(x),), torch.nan, dtype=x.dtype, device=x.device)
     rows = (~short).nonzero()[:, 0]
     if len(rows):
-        crossing = Segments(end[rows], path.logits[rows], path.predicted[rows], path.target[rows])
-        lengths[rows] = undecided_length(model, x[rows], crossing)
+        lengths[rows] = undecided_length(model, x[rows], end[rows], path.predicted[rows], path.target[rows], {})
     return lengths

@@ -42,7 +42,8 @@ def segments(model: nn.Module, batch: Batch, context: Context) -> Segments:
     predicted, classes = logits.argmax(dim=1), logits.shape[1]
     shift = keyed.uniform(batch.seed, STREAM, batch.index, (1,), 1.0, float(classes))[:, 0].long()
     target = (predicted + shift) % classes
-    end = context.of_batch("segment ends", batch, lambda: attacked(model, batch.images, target, budget(batch.images)))
+    x = batch.images
+    end = context.of_batch("segment ends", batch, lambda: segment_ends(model, x, target, budget(x)))
     return Segments(end, context.of_batch("logits at segment ends", batch, lambda: model(end)), predicted, target)
 
 
@@ -51,7 +52,7 @@ def budget(images: Tensor) -> float:
     return 5.0 * math.sqrt(images[0].numel() / 3072)
 
 
-def attacked(model: nn.Module, images: Tensor, target: Tensor, radius: float) -> Tensor:
+def segment_ends(model: nn.Module, images: Tensor, target: Tensor, radius: float) -> Tensor:
     """Targeted L2 PGD towards the classes `target` (n,): 20 steps of a 25th of the radius, without a random start."""
     step = radius / 25
     end: Tensor = attacks.pgd(

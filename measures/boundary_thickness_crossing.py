@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from robustgap.measures._boundary_segments import attacked, budget, segments, undecided_length
+from robustgap.measures._boundary_segments import budget, segment_ends, segments, undecided_length
 from robustgap.measures._context import Context
 from robustgap.measures.core import Batch, Missing, mean, measure
 
@@ -54,7 +54,7 @@ def thickness(model: nn.Module, batch: Batch, context: Context) -> Tensor:
         rows = short.nonzero()[:, 0]
         if not len(rows):
             break
-        end[rows] = attacked(model, x[rows], path.target[rows], budget(x) * 2**doubling)
+        end[rows] = segment_ends(model, x[rows], path.target[rows], budget(x) * 2**doubling)
         short[rows] = model(end[rows]).argmax(dim=1) != path.target[rows]
     lengths = torch.full((len(x),), torch.nan, dtype=x.dtype, device=x.device)
     rows = (~short).nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""Robustness measures: numbers computed from a model, or from a model and images. One file per measure.
+"""Robustness measures: numbers computed from a model, or from a model and images; one file per measure.
 
 `robustgap.evaluate` computes them for any PyTorch classifier. Importing this package imports no torch.
 """

@@ -1,5 +1,5 @@
-"""`python -m robustgap.measures list | card | new | run`: the catalogue, one card of it, a new measure, measures on a
-chunk."""
+"""`python -m robustgap.measures list | card | new | run`: list the catalogue, show one card, start a new measure,
+compute measures on a chunk."""
 
 import argparse
 import json
@@ -14,18 +14,18 @@ from robustgap.training.paths import given_path
 
 
 def catalogue(as_json: bool) -> None:
-    """Print every measure: as catalogue.json, or one line each."""
-    from robustgap.measures._cards import entry, lines
+    """Print all measures: as catalogue.json, or one line each."""
+    from robustgap.measures._cards import catalogue_entry, summary_lines
 
     if as_json:
-        print(json.dumps({name: entry(name) for name in names()}, indent=1, allow_nan=False))
+        print(json.dumps({name: catalogue_entry(name) for name in names()}, indent=1, allow_nan=False))
     else:
-        print("\n".join(lines()))
+        print("\n".join(summary_lines()))
 
 
 def new(name: str, root: Path = ROOT) -> Path:
-    """Write measures/NAME.py, a working measure to start from. Raises ValueError for a name that cannot be one,
-    and outside a checkout."""
+    """Write measures/NAME.py, a working measure to start from. Raises ValueError for an invalid or existing name, and
+    outside a checkout."""
     from robustgap.measures._template import TEMPLATE
     from robustgap.measures.core import groups
 
@@ -33,8 +33,8 @@ def new(name: str, root: Path = ROOT) -> Path:
         raise ValueError(f"NAME: found {name!r}, wanted lower-case letters, digits and underscores, such as my_measure")
     if not (root / "Snakefile").is_file():
         raise ValueError(
-            f"{root / 'measures'}: found an installed package, wanted a checkout of the project; elsewhere decorate a"
-            " function of your own with @measure and give it to evaluate: names=[my_measure]"
+            f"{root / 'measures'}: found an installed package, wanted a checkout of the project; elsewhere decorate"
+            " your own function with @measure and pass it to evaluate: names=[my_measure]"
         )
     file = root / "measures" / f"{name}.py"
     if file.exists():
@@ -44,27 +44,27 @@ def new(name: str, root: Path = ROOT) -> Path:
 
 
 def parser(prog: str = "python -m robustgap.measures") -> argparse.ArgumentParser:
-    main = argparse.ArgumentParser(prog=prog, description=__doc__)
-    commands = main.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="every measure")
-    listing.add_argument("--json", action="store_true", help="as catalogue.json")
-    showing = commands.add_parser("card", help="everything about one measure")
-    showing.add_argument("name")
-    adding = commands.add_parser("new", help="write the file of a new measure")
-    adding.add_argument("name")
-    running = commands.add_parser("run", help="compute measures on one chunk of a study's models")
-    running.add_argument("names", metavar="NAME[,NAME...]", help="measures, families (such as margin), or all")
+    root = argparse.ArgumentParser(prog=prog, description=__doc__)
+    commands = root.add_subparsers(dest="command", required=True)
+    list_command = commands.add_parser("list", help="list all measures")
+    list_command.add_argument("--json", action="store_true", help="as catalogue.json")
+    card_command = commands.add_parser("card", help="show everything about one measure")
+    card_command.add_argument("name")
+    new_command = commands.add_parser("new", help="write the file of a new measure")
+    new_command.add_argument("name")
+    run_command = commands.add_parser("run", help="compute measures on one chunk of a study's models")
+    run_command.add_argument("names", metavar="NAME[,NAME...]", help="measures, families (such as margin), or all")
     for option, kind in (("--plan", given_path), ("--chunk", str), ("--results", given_path)):
-        running.add_argument(option, type=kind, required=True)
-    running.add_argument(
+        run_command.add_argument(option, type=kind, required=True)
+    run_command.add_argument(
         "--out",
         type=lambda text: str(given_path(text)),
-        help="table to write, with {name} in it for several (default: RESULTS/measures/{name}/CHUNK.csv)",
+        help="table to write; for several measures with {name} in it (default: RESULTS/measures/{name}/CHUNK.csv)",
     )
-    running.add_argument(
-        "--target-se", type=float, metavar="X", help="mean-type measures: images until the standard error is at most X"
+    run_command.add_argument(
+        "--target-se", type=float, metavar="X", help="mean-type measures: stop at a standard error of at most X"
     )
-    return main
+    return root
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.measures") -> int:
@@ -83,14 +83,14 @@ def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.me
             from robustgap.measures._chunk import run
             from robustgap.training.checkpoint import read_json
 
-            asked = [name.strip() for name in options.names.split(",") if name.strip()]
+            words = [name.strip() for name in options.names.split(",") if name.strip()]
             plan = read_json(options.plan)
-            run(asked, plan, options.chunk, options.results, options.out, target_se=options.target_se)
+            run(words, plan, options.chunk, options.results, options.out, target_se=options.target_se)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, LookupError, OSError) as error:
-        if isinstance(error, KeyError | IndexError):  # nobody's message: a fault of this program
+        if isinstance(error, KeyError | IndexError):  # no message for the user but a bug
             raise
         print(f"error: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)
         return 1

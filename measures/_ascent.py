@@ -1,4 +1,4 @@
-"""Maximising a function of an image inside its ball, keeping the best iterate."""
+"""The maximum of a function of an image inside the ball around it, by ascent from several starts."""
 
 from collections.abc import Callable
 
@@ -10,43 +10,42 @@ from robustgap.measures.core import Batch
 from robustgap.training import attacks
 
 STEPS = 10
-ADVANTAGE = 1e-3  # of a start over the one before: mirror images may tie, and rounding must not choose
-
-Value = Callable[[Tensor], Tensor]
+ADVANTAGE = 1e-3  # relative, of each start over the one before: in ties (mirror images) rounding must not choose
 
 
-def highest(
+def maximum_in_ball(
     batch: Batch,
     context: Context,
-    value: Value,
+    value: Callable[[Tensor], Tensor],
     *,
     stream: int,
     radius: float = 1.0,
-    quality: Callable[[Tensor, Tensor], Tensor] = lambda found, moving: found,
+    quality: Callable[[Tensor, Tensor], Tensor] = lambda values, point: values,
 ) -> Tensor:
-    """Largest quality(value(x'), x') met on an ascent of value in the ball: (n,); 0 where none is above 0.
+    """Largest quality(value(x'), x') among the iterates x' of an ascent of value: (n,); 0 where none is above 0.
 
-    value    images (n, c, h, w) -> (n,), differentiable, each number from its own image
-    quality  what is kept of an iterate, from its value (n,) and the iterate itself
+    value    images (n, c, h, w) -> (n,), differentiable, each entry a function of its own image
+    quality  the number to maximise over iterates, from the value (n,) of an iterate and the iterate
     radius   of the starts, as a share of eps
+    stream   of the random numbers of the starts
 
-    10 steps of eps/4 along the steepest direction of the norm, projected on the ball around x and on [0, 1]^d, from the
+    10 steps of eps/4 in the direction of steepest ascent, projected onto the ball around x and onto [0, 1]^d, from the
     best of four starts: x +- the steepest direction of the cross-entropy, and x +- a uniform draw from the ball, keyed
-    by (seed, stream, image). What curves away from x has a maximum on either side and many more between: a random start
-    alone ends at 0.5 to 0.65 of the best that many restarts find on small CNNs, the best of four at 0.9 to 0.95.
+    by (seed, stream, image). A function that curves away from x has a maximum on either side and more in between: on
+    small CNNs one random start ends at 0.5 to 0.65 of the best of many restarts, the best of four at 0.9 to 0.95.
     """
     x, eps, norm = batch.images, batch.eps, batch.norm
     steepest = radius * eps * attacks.ascent_direction(context.input_gradient(batch), norm)
     random = attacks.start(x, batch.index, seed=batch.seed, eps=radius * eps, norm=norm, stream=stream)
     starts = [attacks.project(x, x + shift, eps, norm) for shift in (steepest, -steepest, random, -random)]
-    values = torch.stack([value(start) * (1 + ADVANTAGE * place) for place, start in enumerate(starts)])
-    moving = torch.stack(starts)[values.argmax(dim=0), torch.arange(len(x), device=x.device)]
+    ranking = torch.stack([value(start) * (1 + ADVANTAGE * k) for k, start in enumerate(starts)])
+    iterate = torch.stack(starts)[ranking.argmax(dim=0), torch.arange(len(x), device=x.device)]
     best = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for _ in range(STEPS):
         with torch.enable_grad():
-            point = moving.detach().requires_grad_(True)
-            found = value(point)
-            gradient = torch.autograd.grad(found.sum(), point)[0]
-        best = torch.maximum(best, quality(found.detach(), moving))
-        moving = attacks.project(x, moving + eps / 4 * attacks.ascent_direction(gradient, norm), eps, norm)
-    return torch.maximum(best, quality(value(moving), moving))
+            point = iterate.detach().requires_grad_(True)
+            values = value(point)
+            gradient = torch.autograd.grad(values.sum(), point)[0]
+        best = torch.maximum(best, quality(values.detach(), iterate))
+        iterate = attacks.project(x, iterate + eps / 4 * attacks.ascent_direction(gradient, norm), eps, norm)
+    return torch.maximum(best, quality(value(iterate), iterate))

@@ -1,81 +1,80 @@
-"""What there is to say about a measure: the catalogue's entries, and the card for a terminal."""
+"""Descriptions of measures: their entries in the catalogue, their cards and the list for a terminal."""
 
 import ast
 from collections.abc import Iterator
 from functools import cache
 from inspect import getdoc
 from pathlib import Path
+from typing import Any
 
 from robustgap.measures._code import ROOT, constants, names
-from robustgap.measures.core import Measure, load
+from robustgap.measures.core import load
 
-# Constants that set what is computed; the streams of random numbers say nothing to a reader.
-UNTOLD = ("STREAM",)
+HIDDEN = ("STREAM",)  # ends of names of constants that say nothing to a reader
 
 
-def entry(name: str) -> dict:
+def catalogue_entry(name: str) -> dict[str, Any]:
     """The measure's entry in catalogue.json: `Measure.card`, its defaults and the tests that prove it."""
     return {**load(name).card(), "defaults": defaults(name), "proof": proof(name)}
 
 
 def defaults(name: str) -> dict[str, object]:
     """{'draws': 10, ...}: the constants in the code of a measure and of its helpers."""
-    known = constants(name).items()
-    return {key.lower(): value for key, value in known if not key.startswith("_") and not key.endswith(UNTOLD)}
+    visible = {key: value for key, value in constants(name).items() if not key.startswith("_")}
+    return {key.lower(): value for key, value in visible.items() if not key.endswith(HIDDEN)}
 
 
 def proof(name: str, root: Path = ROOT) -> list[str]:
-    """Tests that hold the measure to a closed form or an independent computation: those that say its name."""
-    return [test for test, words in _tests(root) if name in words]
+    """Names of the tests that compare the measure with a closed form or an independent computation."""
+    return [test for test, strings in _truth_tests(root) if name in strings]
 
 
 @cache
-def _tests(root: Path) -> list[tuple[str, set[str]]]:
-    """(name, texts in it) of every test of the truth of single measures."""
+def _truth_tests(root: Path) -> list[tuple[str, set[str]]]:
+    """(name, strings in its source) of every test in the files test_truth*.py."""
     files = sorted((root / "tests").rglob("test_truth*.py"))
-    return [found for file in files for found in _named(ast.parse(file.read_text(encoding="utf-8")))]
+    return [test for file in files for test in _tests_in(ast.parse(file.read_text(encoding="utf-8")))]
 
 
-def _named(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
+def _tests_in(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            words = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
-            yield node.name, {word for word in words if isinstance(word, str)}
+            constants = (child.value for child in ast.walk(node) if isinstance(child, ast.Constant))
+            yield node.name, {value for value in constants if isinstance(value, str)}
 
 
 def card(name: str) -> str:
-    """Everything about a measure, for a terminal. Raises LookupError, naming the nearest, for an unknown one."""
-    measured = load(name)
-    told = entry(name)
-    claims = ", ".join(f"{variant} {claim(sign)}" for variant, sign in told["expects"].items())
+    """Everything about a measure, for a terminal. Raises LookupError, naming the nearest, for an unknown name."""
+    entry = catalogue_entry(name)
+    claims = ", ".join(f"{variant} {claim(sign)}" for variant, sign in entry["expects"].items())
     rows = [
-        ("formula", told["formula"]),
-        ("family", told["family"]),
-        ("variants", ", ".join(told["variants"])),
-        ("needs", ", ".join(told["needs"])),
+        ("formula", entry["formula"]),
+        ("family", entry["family"]),
+        ("variants", ", ".join(entry["variants"])),
+        ("needs", ", ".join(entry["needs"])),
         ("relation to the gap, as the paper claims it", claims),
-        ("paper", told["paper"]),
-        ("does not change with", ", ".join(told["invariances"])),
-        ("defaults", ", ".join(f"{key} {value}" for key, value in told["defaults"].items()) or "none"),
-        ("proven by", ", ".join(told["proof"]) or unproven()),
+        ("paper", entry["paper"]),
+        ("does not change with", ", ".join(entry["invariances"])),
+        ("defaults", ", ".join(f"{key} {value}" for key, value in entry["defaults"].items()) or "none"),
+        ("proven by", ", ".join(entry["proof"]) or unproven()),
     ]
-    heading = f"{measured.name}\n{'=' * len(measured.name)}"
-    return "\n".join([heading, *(f"{key}: {value}" for key, value in rows), "", getdoc(measured.function) or ""])
+    text = getdoc(load(name).function) or ""
+    return "\n".join([name, "=" * len(name), *(f"{key}: {value}" for key, value in rows), "", text])
 
 
 def unproven(root: Path = ROOT) -> str:
-    """Why no test is named: none is there, or none says the measure's name yet."""
-    return "no test names it yet: test_truth*.py, anywhere in tests" if _tests(root) else "tests are not installed here"
+    """Why a card names no test: tests are not installed, or none names the measure yet."""
+    installed = bool(_truth_tests(root))
+    return "no test names it yet: test_truth*.py, anywhere in tests" if installed else "tests are not installed here"
 
 
 def claim(sign: int | None) -> str:
     return {1: "rises with it", -1: "falls with it"}.get(sign or 0, "no claim")
 
 
-def lines() -> Iterator[str]:
+def summary_lines() -> Iterator[str]:
     """One line for each measure: name, family, variants, summary."""
-    measured: list[Measure] = [load(name) for name in names()]
-    widths = [max(len(text(one)) for one in measured) for text in (lambda m: m.name, lambda m: m.family)]
-    for one in measured:
-        variants = "+".join(one.variants)
-        yield f"{one.name:{widths[0]}} {one.family:{widths[1]}} {variants:17}  {one.card()['summary']}"
+    measures = [load(name) for name in names()]
+    name_width, family_width = max(len(m.name) for m in measures), max(len(m.family) for m in measures)
+    for m in measures:
+        yield f"{m.name:{name_width}} {m.family:{family_width}} {'+'.join(m.variants):17}  {m.card()['summary']}"

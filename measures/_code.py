@@ -3,8 +3,8 @@
 Pure `ast`: neither torch nor any measure is imported, so that the workflow can ask while it plans. The id covers the
 measure's function and, transitively, every function, class and module constant of `measures` and `training` that it
 uses, without comments, docstrings and annotations: what the code says, not where it lies. Where one piece of code uses
-another, the id holds the place of the other in the order in which they are reached, never the name of its module: files
-may be renamed, moved and split. An attribute called like a method in measures/_context.py counts as that method.
+another, the id holds the position of the other in the order of the walk, never the name of its module: files may be
+renamed, moved and split. An attribute called like a method in measures/_context.py counts as that method.
 measures/core.py is covered by its hand-bumped CORE_VERSION.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from robustgap.measures._parsed_source import Top, parse
+from robustgap.measures._parsed_source import ParsedModule, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = "robustgap.measures.core"
@@ -23,19 +23,19 @@ RESERVED = ("core",)
 PACKAGES = ("robustgap.measures.", "robustgap.training.")  # whose code an id follows
 
 
-class Item(NamedTuple):
-    """A definition at the top of a module; name '*': all of them."""
+class Symbol(NamedTuple):
+    """A definition at the top level of a module; name '*': all of them."""
 
     module: str
     name: str
 
 
-class Reached(NamedTuple):
-    """What an item says (its normalised source, and what the names in it stand for outside of this project), and which
-    items it uses, each by its name there."""
+class Resolved(NamedTuple):
+    """A symbol's normalised source, with what its imported names stand for outside of this project, and the symbols
+    that it uses, each with the name it has there."""
 
     source: str
-    uses: list[tuple[str, Item]]
+    uses: list[tuple[str, Symbol]]
 
 
 def names(root: Path = ROOT) -> list[str]:
@@ -45,7 +45,7 @@ def names(root: Path = ROOT) -> list[str]:
 
 
 def require(name: str, root: Path = ROOT, others: Sequence[str] = ()) -> None:
-    """Raise LookupError, naming the nearest measure (or of the other words), unless `name` is a measure."""
+    """Raise LookupError, naming the nearest of the measures and `others`, unless `name` is a measure."""
     known = names(root)
     if name not in known:
         near = difflib.get_close_matches(name, [*known, *others], n=1)
@@ -59,98 +59,99 @@ def code_id(name: str, root: Path = ROOT) -> str:
 
     Raises LookupError for an unknown measure, ValueError for one whose file defines no function of that name.
     """
-    found = reached(name, root)
-    places = {item: place for place, item in enumerate(found)}
-    parts = [
-        "\n".join([f"{place}: {source}", *(f"{use} -> {places[item]}" for use, item in uses)])
-        for place, (source, uses) in enumerate(found.values())
+    symbols = reachable(name, root)
+    position = {symbol: k for k, symbol in enumerate(symbols)}
+    texts = [
+        "\n".join([f"{k}: {source}", *(f"{use} -> {position[symbol]}" for use, symbol in uses)])
+        for k, (source, uses) in enumerate(symbols.values())
     ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
-def reached(name: str, root: Path = ROOT) -> dict[Item, Reached]:
-    """All that measure `name` uses, in an order that follows from what the code says alone. Raises as `code_id`."""
+def reachable(name: str, root: Path = ROOT) -> dict[Symbol, Resolved]:
+    """All that measure `name` uses, in an order that depends on what the code says alone. Raises as `code_id`."""
     require(name, root)
-    waiting = [Item(f"robustgap.measures.{name}", name)]
-    found: dict[Item, Reached] = {}
-    while waiting:
-        item = waiting.pop()
-        if item not in found:
-            found[item] = _resolve(item, root)
-            waiting.extend(used for _, used in found[item].uses)
-    return found
+    stack = [Symbol(f"robustgap.measures.{name}", name)]
+    symbols: dict[Symbol, Resolved] = {}
+    while stack:
+        symbol = stack.pop()
+        if symbol not in symbols:
+            symbols[symbol] = _resolve(symbol, root)
+            stack.extend(used for _, used in symbols[symbol].uses)
+    return symbols
 
 
 def constants(name: str, root: Path = ROOT) -> dict[str, object]:
-    """The module constants of `measures` that measure `name` uses, written out in the code: {'DRAWS': 10, ...}."""
-    found: dict[str, object] = {}
-    for module, piece in sorted(reached(name, root)):
+    """The constants in modules of `measures` that measure `name` uses: {'DRAWS': 10, ...}."""
+    values: dict[str, object] = {}
+    for module, symbol in sorted(reachable(name, root)):
         if module.startswith(PACKAGES[0]) and module != CORE:
-            known = _top(module, root).constants
-            found |= {piece: known[piece]} if piece in known else {}
-    return found
+            in_module = _parsed(module, root).constants
+            values |= {symbol: in_module[symbol]} if symbol in in_module else {}
+    return values
 
 
-def _resolve(item: Item, root: Path) -> Reached:
-    """What one item says and uses."""
-    module, name = item
-    top = _top(module, root)
+def _resolve(symbol: Symbol, root: Path) -> Resolved:
+    """The source of one symbol and the symbols it uses."""
+    module, name = symbol
+    parsed = _parsed(module, root)
     if module == CORE:
-        return Reached(f"CORE_VERSION {top.constants.get('CORE_VERSION')}", [])
+        return Resolved(f"CORE_VERSION {parsed.constants.get('CORE_VERSION')}", [])
     if name == "*":
-        return Reached("", [(piece, Item(module, piece)) for piece in sorted(top.pieces)])
-    if name not in top.pieces:
+        return Resolved("", [(defined, Symbol(module, defined)) for defined in sorted(parsed.definitions)])
+    if name not in parsed.definitions:
         if module == f"robustgap.measures.{name}":
             raise ValueError(f"measures/{name}.py: found no function {name!r}, wanted one of the file's name")
-        return Reached("", [(name, Item(module, "*"))])  # made at run time
-    piece = top.pieces[name]
-    firsts = sorted({use.split(".")[0] for use in piece.uses} & set(top.imports))
-    foreign = [first for first in firsts if not f"{top.imports[first]}.".startswith(PACKAGES)]
-    imports = "".join(f"\n{first} = {top.imports[first]}" for first in foreign)
-    uses = [(use, used) for use in sorted(piece.uses) for used in _follow(use, module, top, root)]
-    return Reached(piece.source + imports, uses)
+        return Resolved("", [(name, Symbol(module, "*"))])  # made at run time
+    definition = parsed.definitions[name]
+    firsts = sorted({use.split(".")[0] for use in definition.uses} & set(parsed.imports))
+    foreign = [first for first in firsts if not f"{parsed.imports[first]}.".startswith(PACKAGES)]
+    imports = "".join(f"\n{first} = {parsed.imports[first]}" for first in foreign)
+    uses = [(use, used) for use in sorted(definition.uses) for used in _follow(use, module, parsed, root)]
+    return Resolved(definition.source + imports, uses)
 
 
-def _follow(use: str, module: str, top: Top, root: Path) -> list[Item]:
-    """Items behind a dotted name as it is written in `module`: 'attacks.pgd' -> (robustgap.training.attacks, pgd)."""
+def _follow(use: str, module: str, parsed: ParsedModule, root: Path) -> list[Symbol]:
+    """Symbols behind a dotted name as it is written in `module`: 'attacks.pgd' -> (robustgap.training.attacks, pgd)."""
     first, *rest = use.split(".")
-    if first in top.pieces:
-        return [Item(module, first)]
-    if first not in top.imports:
+    if first in parsed.definitions:
+        return [Symbol(module, first)]
+    if first not in parsed.imports:
         # whatever a context is called here, an attribute with the name of one of its methods counts as that method
-        return [Item(CONTEXT, f"Context.{name}") for name in rest if name in _methods(root)]
-    target = top.imports[first].split(".") + rest
-    for cut in range(len(target), 0, -1):
-        path = ".".join(target[:cut])
+        return [Symbol(CONTEXT, f"Context.{name}") for name in rest if name in _context_methods(root)]
+    target = parsed.imports[first].split(".") + rest
+    for length in range(len(target), 0, -1):
+        path = ".".join(target[:length])
         if path == CORE:
-            return [Item(CORE, "*")]
+            return [Symbol(CORE, "*")]
         if _file(path, root) is not None:
-            return [_defined(Item(path, target[cut]), root) if cut < len(target) else Item(path, "*")]
+            return [_origin(Symbol(path, target[length]), root) if length < len(target) else Symbol(path, "*")]
     return []
 
 
-def _defined(item: Item, root: Path) -> Item:
-    """Where an item is defined: a module may hand on what it imports."""
-    top = _top(item.module, root)
-    if item.name in top.pieces:
-        return item
-    return next(iter(_follow(item.name, item.module, top, root)), item)
+def _origin(symbol: Symbol, root: Path) -> Symbol:
+    """The symbol where it is defined: a module may re-export what it imports."""
+    parsed = _parsed(symbol.module, root)
+    if symbol.name in parsed.definitions:
+        return symbol
+    return next(iter(_follow(symbol.name, symbol.module, parsed, root)), symbol)
 
 
-def _top(module: str, root: Path) -> Top:
+def _parsed(module: str, root: Path) -> ParsedModule:
     file = _file(module, root)
     assert file is not None, module
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     return parse(file.read_text(encoding="utf-8"), package)
 
 
-def _methods(root: Path) -> list[str]:
+def _context_methods(root: Path) -> list[str]:
     """Names of the methods of Context."""
-    return [name.removeprefix("Context.") for name in _top(CONTEXT, root).pieces if name.startswith("Context.")]
+    defined = _parsed(CONTEXT, root).definitions
+    return [name.removeprefix("Context.") for name in defined if name.startswith("Context.")]
 
 
 def _file(module: str, root: Path) -> Path | None:
     if not module.startswith(PACKAGES):
         return None
-    place = root.joinpath(*module.split(".")[1:])
-    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
+    path = root.joinpath(*module.split(".")[1:])
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

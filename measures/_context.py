@@ -1,16 +1,16 @@
-"""What the measures of one model share: each quantity is computed once, by whoever asks first, and kept.
+"""Quantities that the measures of one model share: each is computed on first use and kept.
 
-A Context belongs to one process, one model, one set of images and one variant, and holds all it knows in plain sight:
-nothing is global. A measure that declares "context" gives the same value with a fresh one.
+A Context belongs to one process, one model, one set of images and one variant; nothing is global. A measure that
+declares "context" gives the same value with a fresh one.
 
-Memory: what there is per image (logits, input gradients, ...) is kept while all of it together stays below BUDGET bytes
-for each model, whatever the number of images; beyond that it is computed again, batch by batch, for each who asks. What
-has the size of the weights (gradient of the mean loss, matrices) is kept once.
+Memory: per-image quantities (logits, input gradients, ...) are kept while together they stay below BUDGET bytes for
+each model, whatever the number of images; beyond that they are computed again, batch by batch, on every use. Quantities
+of the size of the weights (gradient of the mean loss, matrices) are always kept.
 """
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ from robustgap.measures._weights import matrices, mean_loss_gradient
 from robustgap.measures.core import Batch, Missing
 from robustgap.training.attacks import cross_entropy, input_gradient
 
-BUDGET = 2**28  # bytes of everything there is per image
+BUDGET = 2**28  # bytes of all per-image quantities
+
+T = TypeVar("T")
 
 
 class Context:
@@ -31,52 +33,54 @@ class Context:
 
     def __init__(self, model: nn.Module, batches: Sequence[Batch], clean: "Context | None" = None):
         self.model, self.batches, self.clean = model, list(batches), clean or self
-        self._kept: dict[Hashable, Any] = {}
+        self._cache: dict[Hashable, Any] = {}
         self._reasons: dict[Hashable, str] = {}
-        self._left = BUDGET
-        self._own = {(id(batch.images), id(batch.labels)): place for place, batch in enumerate(self.batches)}
+        self._budget_left = BUDGET
+        self._position = {(id(batch.images), id(batch.labels)): k for k, batch in enumerate(self.batches)}
 
-    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` returns, called for the first who asks for `key`; a Missing that it raises is raised for all.
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The result of `make`, which is called on the first use of `key`; a Missing it raises is raised on every use.
 
-        For what there is once per model and variant, no larger than the weights.
+        For quantities that exist once per model and variant and are no larger than the weights.
         """
         if key in self._reasons:
             raise Missing(self._reasons[key])
-        if key not in self._kept:
+        if key not in self._cache:
             try:
-                self._kept[key] = make()
+                self._cache[key] = make()
             except Missing as missing:
                 self._reasons[key] = str(missing)
                 raise
-        return self._kept[key]
+        result: T = self._cache[key]
+        return result
 
-    def of_model(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """`once` for what depends on the weights alone: shared by the variants."""
+    def of_model(self, key: Hashable, make: Callable[[], T]) -> T:
+        """`once` for quantities of the weights alone, which the variants share."""
         return self.clean.once(key, make)
 
     def of_batch(self, name: Hashable, batch: Batch, make: Callable[[], Tensor]) -> Tensor:
-        """`once` for a tensor (n, ...) that depends on one batch of this context; kept within the budget.
+        """`once` for a tensor (n, ...) of one batch of this context; kept within the budget.
 
-        For a batch with other images or labels than the context's own nothing is kept.
+        Nothing is kept for a batch with other images or labels than those of the context.
         """
-        place = id(batch.images), id(batch.labels)
-        if (name, place) in self._kept:
-            return self._kept[name, place]
-        found = make()
-        if place in self._own and found.nbytes <= self.clean._left:
-            self.clean._left -= found.nbytes
-            self._kept[name, place] = found
-        return found
+        identity = id(batch.images), id(batch.labels)
+        if (name, identity) in self._cache:
+            cached: Tensor = self._cache[name, identity]
+            return cached
+        tensor = make()
+        if identity in self._position and tensor.nbytes <= self.clean._budget_left:
+            self.clean._budget_left -= tensor.nbytes
+            self._cache[name, identity] = tensor
+        return tensor
 
     def logits(self, batch: Batch) -> Tensor:
         """f(x_i) at batch.images: (n, classes)."""
         return self.of_batch("logits", batch, lambda: self.model(batch.images))
 
     def clean_logits(self, batch: Batch) -> Tensor:
-        """f at batch.clean, the images before any attack: (n, classes); those the clean context keeps, if it can."""
-        place = self._own.get((id(batch.images), id(batch.labels)))
-        return self.clean.logits(replace(batch, images=batch.clean) if place is None else self.clean.batches[place])
+        """f at batch.clean, the images before any attack: (n, classes); shared with the clean context."""
+        k = self._position.get((id(batch.images), id(batch.labels)))
+        return self.clean.logits(replace(batch, images=batch.clean) if k is None else self.clean.batches[k])
 
     def losses(self, batch: Batch) -> Tensor:
         """Cross-entropy of each image at batch.images: (n,), in nats."""
@@ -93,7 +97,7 @@ class Context:
     def matrices(self) -> list[Tensor]:
         """The weight of every linear layer and convolution as a float64 matrix (see measures/_weights.py).
 
-        Raises Missing where a weight is not finite, and what `matrices` raises.
+        Raises Missing where a weight is not finite, and as `matrices` does.
         """
         return self.of_model("matrices", lambda: finite(matrices(self.model)))
 
@@ -104,7 +108,6 @@ class Context:
 
 def finite(tensors: list[Tensor], what: str = "weights") -> list[Tensor]:
     """The tensors. Raises Missing unless every entry is finite."""
-    bad = sum(not bool(torch.isfinite(tensor).all()) for tensor in tensors)
-    if bad:
+    if bad := sum(not bool(torch.isfinite(tensor).all()) for tensor in tensors):
         raise Missing(f"{bad} of {len(tensors)} layers have {what} that are not finite")
     return tensors

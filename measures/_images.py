@@ -1,4 +1,4 @@
-"""The images that a model is measured on: checked once, attacked once. Covered by core.CORE_VERSION."""
+"""The images that a model is measured on: checked and attacked once. Covered by core.CORE_VERSION."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,19 +15,19 @@ from robustgap.measures._state import fixed_state, untouched
 from robustgap.measures.core import Batch, Missing
 from robustgap.training import attacks, keyed
 
-LOOK = 64  # with a target standard error: images between two looks at it
+LOOK = 64  # images between two looks at the standard error, where it has a target
 FIRST = 256  # images before the first look that counts: the spread of fewer may be small by chance
-ORDER_STREAM = 150  # of the order in which images are then taken
+ORDER_STREAM = 150  # of the order in which images are taken then
 
 
 @dataclass(frozen=True)
 class Data:
-    """The images a model is measured on, already on its device and in its dtype; None: not at hand.
+    """The images a model is measured on, on its device and in its dtype; None: not available.
 
-    target_se: mean-type measures stop at the second multiple of LOOK images in a row, from FIRST on, where their
-    standard error is that small; images are then in an order drawn by their identity, so that the first n are a random
-    sample.
-    remark: what there is to say beside every value of data. no_adversarial: why the attack failed.
+    target_se: mean-type measures stop at the second look in a row (every LOOK images, from FIRST on) at which their
+    standard error is that small. Images are then in a random order keyed by their identity, so that the first n are a
+    random sample.
+    remark: a note beside every value that depends on images. no_adversarial: why the attack failed.
     """
 
     images: Tensor
@@ -39,7 +39,7 @@ class Data:
     seed: int
     batch_size: int
     initial: dict[str, Tensor] | None = None
-    log: list[dict] | None = None
+    log: list[dict[str, float]] | None = None
     target_se: float | None = None
     remark: str = ""
     no_adversarial: str = "the attack found a gradient that is not finite"
@@ -51,19 +51,19 @@ class Data:
             if self.adversarial is None or not torch.isfinite(self.adversarial).all():
                 raise Missing(f"no adversarial images: {self.no_adversarial}")
             images = self.adversarial
-        block = len(images) if self.target_se is None else LOOK  # a look is taken between two batches
-        ends = [min(self.batch_size, block - start) for start in range(0, block, self.batch_size)]
-        whole, rest = divmod(len(images), block)
-        sizes = ends * whole + [min(self.batch_size, rest - start) for start in range(0, rest, self.batch_size)]
+        block = len(images) if self.target_se is None else LOOK  # a look comes between two batches
+        in_block = [min(self.batch_size, block - start) for start in range(0, block, self.batch_size)]
+        blocks, rest = divmod(len(images), block)
+        sizes = in_block * blocks + [min(self.batch_size, rest - start) for start in range(0, rest, self.batch_size)]
         tensors = (images, self.images, self.labels, self.index)
-        parts = zip(*(tensor.split(sizes) for tensor in tensors), strict=True)
-        return [Batch(x, clean, y, i, self.eps, self.norm, self.seed, variant) for x, clean, y, i in parts]
+        chunks = zip(*(torch.split(tensor, sizes) for tensor in tensors), strict=True)
+        return [Batch(x, clean, y, i, self.eps, self.norm, self.seed, variant) for x, clean, y, i in chunks]
 
-    def rows(self, rows: Tensor) -> "Data":
+    def select(self, rows: Tensor) -> "Data":
         """The images in those rows, in that order."""
         adversarial = None if self.adversarial is None else self.adversarial[rows]
-        taken = {name: getattr(self, name)[rows] for name in ("images", "labels", "index")}
-        return replace(self, **taken, adversarial=adversarial)
+        tensors = {name: getattr(self, name)[rows] for name in ("images", "labels", "index")}
+        return replace(self, **tensors, adversarial=adversarial)
 
 
 @fixed_state()
@@ -82,20 +82,20 @@ def prepare(
     log: Sequence[Mapping[str, float]] | None = None,
     target_se: float | None = None,
 ) -> Data:
-    """The images (tensors or NumPy arrays), on the device and in the dtype of the model, after one check of everything.
+    """Check everything once and move the images (tensors or NumPy arrays) to the device and dtype of the model.
 
     index: identity of each image, which keys its random numbers; default 0 .. n-1.
     initial: the model's state dictionary at its initialisation; log: its training log, a line per epoch.
-    Raises ValueError, naming what is wrong, for a model in train mode or without (n, classes) logits of two classes or
-    more, what is no tensor, images outside [0, 1], adversarial ones outside it or the ball, labels that are not
-    classes, an unknown norm, an eps that is negative or (Linf) above 1, tensors of different lengths, parameters of
-    half precision, initial weights of another model, a log without losses, a batch size below 1, or a target standard
-    error that is not above 0.
+    Raises ValueError, naming what is wrong, for a model in train mode or without (n, classes) logits of at least two
+    classes, anything that is not a tensor, images outside [0, 1], adversarial images outside [0, 1] or the ball, labels
+    that are not classes, an unknown norm, an eps that is negative or (Linf) above 1, tensors of different lengths,
+    parameters of half precision, initial weights of another model, a log without losses, a batch size below 1, or a
+    target standard error that is not above 0.
     """
     require_eval(model)
     images, labels, index, adversarial = (
-        torch.from_numpy(given) if isinstance(given, np.ndarray) else given
-        for given in (images, labels, index, adversarial)
+        torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+        for array in (images, labels, index, adversarial)
     )
     if labels is None:
         raise ValueError("labels: found nothing, wanted (n,) integers, or a DataLoader of (images, labels) as images")
@@ -106,7 +106,7 @@ def prepare(
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps: found {eps}, wanted a number >= 0")
     if norm == "Linf" and eps > 1:  # 8 for 8/255
-        raise ValueError(f"eps: found {shown(eps, 1)}, wanted at most 1, the range of an image")
+        raise ValueError(f"eps: found {formatted(eps, 1)}, wanted at most 1, the range of an image")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size!r}, wanted a whole number > 0")
     if target_se is not None and not target_se > 0:
@@ -115,34 +115,34 @@ def prepare(
     for name, tensor in (("labels", labels), ("index", index)):
         if tensor.shape != (len(images),) or tensor.is_floating_point():
             raise ValueError(f"{name}: found {tensor.dtype} {tuple(tensor.shape)}, wanted {len(images)} integers")
-    like, whose = like_of(model, images)
+    like, owner = reference_tensor(model, images)
     if like.device.type == "mps":
         raise ValueError("device: found mps, which has no float64, wanted cpu or cuda")
     if like.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{whose}: found {like.dtype}, wanted torch.float32 or torch.float64: {whose}.float()")
-    images = images.detach().to(like, copy=True)  # the caller's memory is never handed out
+        raise ValueError(f"{owner}: found {like.dtype}, wanted torch.float32 or torch.float64: {owner}.float()")
+    images = images.detach().to(like, copy=True)  # never the caller's memory
     labels, index = (tensor.to(like.device, torch.int64, copy=True) for tensor in (labels, index))
     with untouched(model):
         remark = check_model(model, images, labels)
     if adversarial is not None:
-        adversarial = checked(adversarial.detach().to(like, copy=True), images, eps, norm)
-    before = None if initial is None else initial_state(model, initial, like)
-    lines = None if log is None else [log_line(line, place) for place, line in enumerate(log)]
-    data = Data(images, labels, index, adversarial, eps, norm, seed, batch_size, before, lines, target_se, remark)
+        adversarial = checked_adversarial(adversarial.detach().to(like, copy=True), images, eps, norm)
+    state = None if initial is None else initial_state(model, initial, like)
+    lines = None if log is None else [log_line(line, number) for number, line in enumerate(log, 1)]
+    data = Data(images, labels, index, adversarial, eps, norm, seed, batch_size, state, lines, target_se, remark)
     if target_se is None:
         return data
-    return data.rows(keyed.bits(seed, ORDER_STREAM, index, 1)[:, 0].argsort(stable=True))
+    return data.select(keyed.bits(seed, ORDER_STREAM, index, 1)[:, 0].argsort(stable=True))
 
 
-def like_of(model: nn.Module, images: Tensor) -> tuple[Tensor, str]:
-    """A tensor of the device and dtype to compute in, and whose it is: of the model's weights, else of the images."""
-    own = next((p for p in model.parameters() if p.is_floating_point()), getattr(model, "like", None))
-    return (images, "images") if own is None else (own, "model")
+def reference_tensor(model: nn.Module, images: Tensor) -> tuple[Tensor, str]:
+    """A tensor of the device and dtype to compute in, and its owner: a weight of the model, or else the images."""
+    weight = next((p for p in model.parameters() if p.is_floating_point()), getattr(model, "like", None))
+    return (images, "images") if weight is None else (weight, "model")
 
 
-def check_tensors(**given: object) -> None:
-    """Raise ValueError unless each is a tensor, or None."""
-    for name, value in given.items():
+def check_tensors(**values: object) -> None:
+    """Raise ValueError unless each is a tensor or None."""
+    for name, value in values.items():
         if value is not None and not isinstance(value, Tensor):
             raise ValueError(f"{name}: found {type(value).__name__}, wanted a torch.Tensor or a NumPy array")
 
@@ -151,57 +151,57 @@ def check_images(images: Tensor) -> None:
     """Raise ValueError unless images are (n, ...) in [0, 1]."""
     if images.dim() < 2 or len(images) == 0:
         raise ValueError(f"images: found shape {tuple(images.shape)}, wanted (n, c, h, w) with n > 0")
-    outside(images, "images", "all inside [0, 1]")
+    require_unit_range(images, "images", "all inside [0, 1]")
 
 
-def outside(images: Tensor, name: str, wanted: str) -> None:
+def require_unit_range(images: Tensor, name: str, wanted: str) -> None:
     """Raise ValueError unless every entry lies in [0, 1]."""
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):
-        raise ValueError(f"{name}: found values from {shown(low)} to {shown(high, 1)}, wanted {wanted}")
+        raise ValueError(f"{name}: found values from {formatted(low)} to {formatted(high, 1)}, wanted {wanted}")
 
 
-def shown(value: float, bound: float = 0.0) -> str:
-    """The number in 4 digits, or in all of them where these would make it the bound that it is not."""
+def formatted(value: float, bound: float = 0.0) -> str:
+    """The number with 4 digits, or with all where 4 would make it look equal to the bound."""
     return str(value) if value != bound and float(f"{value:.4g}") == bound else f"{value:.4g}"
 
 
-def checked(adversarial: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
-    """The adversarial images. Raises ValueError unless they fit the images and, where finite, lie in [0, 1] and, but
-    for rounding, in the ball."""
+def checked_adversarial(adversarial: Tensor, images: Tensor, eps: float, norm: str) -> Tensor:
+    """The adversarial images. Raises ValueError unless they have the shape of the images and, where finite, lie in
+    [0, 1] and, up to rounding, in the ball."""
     if adversarial.shape != images.shape:
         raise ValueError(f"adversarial: found shape {tuple(adversarial.shape)}, wanted {tuple(images.shape)}")
-    there = adversarial.flatten(1).isfinite().all(dim=1)
-    found, shift = adversarial[there], (adversarial - images)[there].flatten(1)
-    if len(found):
-        outside(found, "adversarial", "[0, 1]")
-    length = float((shift.abs().amax(dim=1) if norm == "Linf" else shift.norm(dim=1)).max()) if len(found) else 0.0
-    if length > eps * (1 + 1e-4) + 1e-6:
-        raise ValueError(
-            f"adversarial: found an image {shown(length, eps)} from its clean one ({norm}), wanted at most {eps:g}"
-        )
+    finite = adversarial.flatten(1).isfinite().all(dim=1)
+    if not finite.any():
+        return adversarial
+    require_unit_range(adversarial[finite], "adversarial", "[0, 1]")
+    shift = (adversarial - images)[finite].flatten(1)
+    distance = float((shift.abs().amax(dim=1) if norm == "Linf" else shift.norm(dim=1)).max())
+    if distance > eps * (1 + 1e-4) + 1e-6:
+        away = f"an image {formatted(distance, eps)} from its clean one ({norm})"
+        raise ValueError(f"adversarial: found {away}, wanted at most {eps:g}")
     return adversarial
 
 
-def log_line(line: Mapping[str, float], place: int) -> dict[str, float]:
+def log_line(line: Mapping[str, float], number: int) -> dict[str, float]:
     """A line of the training log. Raises ValueError, naming it, where it has no epoch or no training loss."""
     if absent := [key for key in ("epoch", "train_loss") if key not in line]:
-        raise ValueError(f"log, line {place + 1}: found {', '.join(line) or 'nothing'}, wanted {absent[0]} as well")
+        raise ValueError(f"log, line {number}: found {', '.join(line) or 'nothing'}, wanted {absent[0]} as well")
     return dict(line)
 
 
 def initial_state(model: nn.Module, initial: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
-    """The floating tensors of an initial state. Raises ValueError unless it is one of this model."""
+    """The floating-point tensors of an initial state. Raises ValueError unless it fits the model."""
     state = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     for name, tensor in state.items():
         if name not in initial or initial[name].shape != tensor.shape:
-            found = f"shape {tuple(initial[name].shape)}" if name in initial else "nothing"
-            raise ValueError(f"initial: found {found} for {name}, wanted shape {tuple(tensor.shape)}, as in the model")
+            shape = f"shape {tuple(initial[name].shape)}" if name in initial else "nothing"
+            raise ValueError(f"initial: found {shape} for {name}, wanted shape {tuple(tensor.shape)}, as in the model")
     return {name: initial[name].detach().to(like) for name in state}
 
 
 def attack(model: nn.Module, data: Data) -> Data:
     """`data` with PGD-10 examples (step eps/4), each started at a point of the ball drawn for that image."""
     with fixed_state(), untouched(model):
-        parts = [pgd10(model, batch) for batch in data.batches("clean")]
-    return replace(data, adversarial=torch.cat(parts))
+        examples = [pgd10(model, batch) for batch in data.batches("clean")]
+    return replace(data, adversarial=torch.cat(examples))

@@ -1,4 +1,4 @@
-"""Derivatives of the loss along directions in the space of weights. No model is modified."""
+"""Derivatives of the loss with respect to the weights, along directions. No model is modified."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from robustgap.measures.core import Batch
 
 @contextmanager
 def differentiable() -> Iterator[None]:
-    """Gradients are recorded, and attention is computed by its formula: its fused forms have no second derivative."""
+    """Gradients are recorded, and attention runs unfused: its fused kernels have no second derivative."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -27,8 +27,8 @@ def differentiable() -> Iterator[None]:
 def derivative(model: nn.Module, weights: Weights, direction: Mapping[str, Tensor], batch: Batch) -> Tensor:
     """d/dt CE(f_{w + t v}(x_i), y_i) at t = 0, which is <v, grad_w CE_i>, for each image i: (n,).
 
-    sum_i u_i CE_i is differentiated by t, and the result, which is linear in u, by u: two reverse passes, and no
-    gradient of a single image. (The forward-mode derivative of LayerNorm is wrong in torch 2.13.)
+    sum_i u_i CE_i is differentiated with respect to t, and the result, which is linear in u, with respect to u: two
+    reverse passes and no gradient of a single image. (The forward-mode derivative of LayerNorm is wrong in torch 2.13.)
     """
     with differentiable():
         like = batch.images
@@ -42,7 +42,7 @@ def derivative(model: nn.Module, weights: Weights, direction: Mapping[str, Tenso
 
 @dataclass(frozen=True)
 class Hessian:
-    """Products with the Hessian of the sum of the losses of some images: one graph of the gradient for all of them."""
+    """Products with the Hessian of the summed loss of some images; all share one graph of the gradient."""
 
     leaves: dict[str, Tensor]
     gradient: dict[str, Tensor]
@@ -52,14 +52,14 @@ class Hessian:
         with differentiable():
             slope = torch.stack([(g * vector[name]).sum() for name, g in self.gradient.items()]).sum()
             leaves = list(self.leaves.values())
-            found = torch.autograd.grad(slope, leaves, retain_graph=True, materialize_grads=True)
-        return dict(zip(self.leaves, found, strict=True))
+            products = torch.autograd.grad(slope, leaves, retain_graph=True, materialize_grads=True)
+        return dict(zip(self.leaves, products, strict=True))
 
 
 def hessian(model: nn.Module, weights: Weights, images: Tensor, labels: Tensor) -> Hessian:
-    """The Hessian of sum_i CE(f_w(x_i), y_i) with respect to the weights, automatic: kinks of ReLU count as flat."""
+    """The Hessian of sum_i CE(f_w(x_i), y_i) with respect to the weights, by autograd: kinks of ReLU count as flat."""
     leaves = {name: weight.detach().requires_grad_(True) for name, weight in weights.items()}
     with differentiable():
         loss = losses(model, leaves, images, labels).sum()
-        found = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)
-    return Hessian(leaves, dict(zip(leaves, found, strict=True)))
+        gradient = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)
+    return Hessian(leaves, dict(zip(leaves, gradient, strict=True)))

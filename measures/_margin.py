@@ -13,12 +13,12 @@ Z = 1.96
 
 def margin(scores: Tensor, labels: Tensor) -> Tensor:
     """Score of the label minus the largest other score: (n, classes), (n,) -> (n,); negative where misclassified."""
-    own = scores.gather(1, labels[:, None])[:, 0]
+    of_label = scores.gather(1, labels[:, None])[:, 0]
     others = scores.scatter(1, labels[:, None], -math.inf)
-    return own - others.amax(dim=1)
+    return of_label - others.amax(dim=1)
 
 
-def interval(values: Tensor, q: float) -> tuple[float, float, float]:
+def quantile_interval(values: Tensor, q: float) -> tuple[float, float, float]:
     """The q-quantile of (n,) numbers (linear interpolation of order statistics) and the ends of its 95 % interval.
 
     The ends are order statistics and assume no distribution: the number of values below the true quantile is binomial,
@@ -31,24 +31,25 @@ def interval(values: Tensor, q: float) -> tuple[float, float, float]:
     return centre, low, high
 
 
-def percentile(values: Tensor, q: float) -> tuple[float, float]:
-    """The q-quantile of (n,) numbers and its standard error: half the length of `interval`, divided by its z.
+def quantile(values: Tensor, q: float) -> tuple[float, float]:
+    """The q-quantile of (n,) numbers and its standard error: half the length of `quantile_interval`, divided by its z.
 
-    (With z = 1 the error itself is so uncertain that value +- 1.96 of it covers the truth in 88 % of samples of 100
-    only.)
+    (With z = 1 the error itself is so uncertain that value +- 1.96 errors covers the truth in only 88 % of samples of
+    100.)
     """
-    centre, low, high = interval(values, q)
+    centre, low, high = quantile_interval(values, q)
     return centre, (high - low) / 2 / Z
 
 
-def of_margin(margins: Tensor, function: Callable[[float], float]) -> tuple[float, float]:
+def of_margin_p10(margins: Tensor, function: Callable[[float], float]) -> tuple[float, float]:
     """A monotone function of the 10th percentile gamma > 0 of (n,) margins, and its standard error.
 
-    The error is the larger change of the function from gamma to the two ends of gamma's `interval`, divided by its z.
-    (The delta method takes the slope at gamma, which near 0 is far from the slope at the lower end.) NaN where the
-    lower end is not above 0: so few images do not tell gamma from 0. Raises Missing where gamma is not above 0.
+    The error is the larger change of the function from gamma to the two ends of gamma's `quantile_interval`, divided by
+    its z. (The delta method takes the slope at gamma, which near 0 is far from the slope at the lower end.) NaN where
+    the lower end is not above 0: the images are too few to tell gamma from 0. Raises Missing where gamma is not above
+    0.
     """
-    gamma, low, high = interval(margins, 0.1)
+    gamma, low, high = quantile_interval(margins, 0.1)
     if gamma <= 0:
         raise Missing("the 10th percentile of the margin (margin_p10) is not above 0, where 1/gamma^2 has no meaning")
     value = function(gamma)

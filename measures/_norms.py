@@ -1,4 +1,4 @@
-"""Norms of the layers' weight matrices, on the scales in which the measures combine them."""
+"""Norms of the layers' weight matrices, and their sums and products."""
 
 import math
 from collections.abc import Sequence
@@ -27,27 +27,19 @@ def frobenius(context: Context) -> list[float]:
     return [float(matrix.square().sum()) for matrix in context.matrices()]
 
 
-def stable_ranks(context: Context) -> list[float]:
-    """||W_l||_F^2 / ||W_l||_2^2 of each layer. Raises Missing where one is zero."""
-    largest = spectral(context)
-    if zeros := largest.count(0.0):
-        raise Missing(f"{zeros} of {len(largest)} layers are zero, and zero has no stable rank")
-    return [whole / part for whole, part in zip(frobenius(context), largest, strict=True)]
-
-
 def log_sum(logs: Sequence[float], log_square_margin: float = 0.0) -> float:
     """log of d (prod_l s_l / gamma^2)^(1/d) from the d numbers log s_l and log gamma^2.
 
     By the inequality of means this is the log of the smallest sum of squared norms sum_l s_l that rescaling the layers
-    of a positively homogeneous network can reach: the norms then are equal, and their product is unchanged.
+    of a positively homogeneous network can reach: the norms are equal then, and their product is unchanged.
     """
     return math.log(len(logs)) + (sum(logs) - log_square_margin) / len(logs)
 
 
 def displacements(context: Context, initial: Weights) -> list[Tensor]:
-    """W_l - W_l^0, the way each layer went from its initial weights, as float64 matrices.
+    """W_l - W_l^0, the displacement of each layer from its initial weights, as float64 matrices.
 
-    Raises Missing where either is not finite, where layers are parametrized, and what `matrices` raises.
+    Raises Missing where either is not finite, where layers are parametrized, and as `matrices` does.
     """
-    before = finite(matrices(context.model, initial), "initial weights")
-    return [now - start for now, start in zip(context.matrices(), before, strict=True)]
+    initial_matrices = finite(matrices(context.model, initial), "initial weights")
+    return [trained - start for trained, start in zip(context.matrices(), initial_matrices, strict=True)]

@@ -1,4 +1,4 @@
-"""Models without weights that can be asked for: plain functions, TorchScript, quantised networks."""
+"""Models whose weights cannot be read: plain functions, TorchScript, quantised networks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from robustgap.measures.core import Missing
 
 
 class Opaque(nn.Module):
-    """A model that only answers calls. A measure that asks for its weights, modules or hooks is Missing.
+    """A model that can only be called. A measure that reads its weights or modules is Missing.
 
-    what: 'a plain function', for the reason; like: a tensor of its device and dtype, None where it has none.
+    what: 'a plain function', for the reason. like: a tensor of its device and dtype, or None.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -23,7 +23,7 @@ class Opaque(nn.Module):
 
     def __init__(self, function: Callable[[Tensor], Tensor], what: str, like: Tensor | None = None):
         super().__init__()
-        self.asked = False
+        self.measuring = False
         vars(self).update(function=function, what=what, like=like)  # no submodule, no buffer
         self.eval()
 
@@ -31,46 +31,47 @@ class Opaque(nn.Module):
         return self.function(images)
 
     def _refuse(self) -> None:
-        if self.asked:
-            raise Missing(f"the model is {self.what}: it has no weights that can be asked for")
+        if self.measuring:
+            raise Missing(f"the model is {self.what}: its weights cannot be read")
 
-    def named_parameters(self, *given: Any, **more: Any) -> Iterator[tuple[str, nn.Parameter]]:
+    def named_parameters(self, *args: Any, **options: Any) -> Iterator[tuple[str, nn.Parameter]]:
         self._refuse()
-        return super().named_parameters(*given, **more)
+        return super().named_parameters(*args, **options)
 
-    def named_modules(self, *given: Any, **more: Any) -> Iterator[tuple[str, nn.Module]]:
+    def named_modules(self, *args: Any, **options: Any) -> Any:
         self._refuse()
-        return super().named_modules(*given, **more)
+        return super().named_modules(*args, **options)
 
-    def state_dict(self, *given: Any, **more: Any) -> Any:  # type: ignore[override]
+    def state_dict(self, *args: Any, **options: Any) -> Any:
         self._refuse()
-        return super().state_dict(*given, **more)
+        return super().state_dict(*args, **options)
 
 
 @contextmanager
-def asked(model: nn.Module) -> Iterator[None]:
-    """A measure looks at the model inside."""
+def measuring(model: nn.Module) -> Iterator[None]:
+    """Inside, a measure runs, and an Opaque refuses to show its weights."""
     if not isinstance(model, Opaque):
         yield
         return
-    model.asked = True
+    model.measuring = True
     try:
         yield
     finally:
-        model.asked = False
+        model.measuring = False
 
 
 def as_model(model: Any, device: torch.device | str | None = None) -> nn.Module:
-    """The module that measures are given: the model itself, what a wrapper around it holds, or an Opaque.
+    """The module that measures get: the model itself, the module inside a wrapper, or an Opaque.
 
-    Raises ValueError for what is neither a module nor a function, and for a module in train mode.
+    Raises ValueError for anything but a module or function, and for a quantised or TorchScript module in train mode.
     """
     if isinstance(model, type) or not callable(model):
-        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
-        raise ValueError(f"model: found {found}, wanted a PyTorch module, or a function from images to logits")
+        kind = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise ValueError(f"model: found {kind}, wanted a PyTorch module, or a function from images to logits")
     if isinstance(model, nn.DataParallel):
-        return model.module
-    if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # what torch.compile made it from
+        wrapped: nn.Module = model.module
+        return wrapped
+    if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # the argument of torch.compile
         return inner
     if not isinstance(model, nn.Module):
         return Opaque(model, "a plain function", None if device is None else torch.empty(0, device=device))
@@ -82,6 +83,6 @@ def as_model(model: Any, device: torch.device | str | None = None) -> nn.Module:
 
 
 def quantised(model: nn.Module) -> bool:
-    """Whether some weights are packed integers: what is left of the parameters is not the network's."""
+    """Whether some weights are packed integers, so that `parameters()` does not hold the network's."""
     packed = any(".quantized." in f"{type(module).__module__}." for module in model.modules())
     return packed or any(p.is_quantized or not p.is_floating_point() for p in model.parameters())

@@ -3,19 +3,21 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 
+from robustgap.measures._state import removed_afterwards
 from robustgap.measures._weights import matrices, plain_layer
 from robustgap.measures.core import Missing
 from robustgap.training import keyed
 
 TOLERANCE = 1e-3  # residual of the eigenpair of A^T A over its eigenvalue: the norm is then within 0.05 %
 RESTARTS = 100  # of the Lanczos iteration, about 10 products with A^T A each
-DENSE = 64  # inputs up to which the matrix is written down
+DENSE = 64  # inputs up to which the matrix is formed
 STREAM = 170  # of the random start
 
 Layer = nn.Linear | nn.modules.conv._ConvNd
@@ -28,9 +30,9 @@ def operator_norms(model: nn.Module, shape: tuple[int, ...]) -> list[float]:
     Raises Missing where the iteration does not converge, for weights that are not finite, and for a model with weight
     matrices of other kinds.
     """
-    matrices(model)  # raises for those
+    matrices(model)  # raises for weight matrices of other kinds
     sizes: dict[str, set[tuple[int, ...]]] = {}
-    with _recorded(model, sizes):
+    with _input_sizes(model, sizes):
         model(torch.zeros(1, *shape).to(next(model.parameters())))
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, Layer) and name in sizes]
     if not layers:
@@ -42,29 +44,26 @@ def operator_norms(model: nn.Module, shape: tuple[int, ...]) -> list[float]:
 
 
 @contextmanager
-def _recorded(model: nn.Module, sizes: dict[str, set[tuple[int, ...]]]) -> Iterator[None]:
-    """Notes the sizes, without the batch dimension, of what each layer is applied to."""
+def _input_sizes(model: nn.Module, sizes: dict[str, set[tuple[int, ...]]]) -> Iterator[None]:
+    """Records in `sizes` the sizes, without the batch dimension, of the inputs of each layer."""
 
-    def note(name: str, layer: Layer, inputs: tuple) -> None:
-        kept = 1 if isinstance(layer, nn.Linear) else layer.weight.dim() - 1
-        sizes.setdefault(name, set()).add(tuple(inputs[0].shape[-kept:]))
+    def record(name: str, layer: Layer, inputs: tuple[Any, ...]) -> None:
+        dimensions = 1 if isinstance(layer, nn.Linear) else layer.weight.dim() - 1
+        sizes.setdefault(name, set()).add(tuple(inputs[0].shape[-dimensions:]))
 
     handles = [
-        module.register_forward_pre_hook(lambda layer, inputs, name=name: note(name, layer, inputs))
+        module.register_forward_pre_hook(lambda layer, inputs, name=name: record(name, layer, inputs))
         for name, module in model.named_modules()
         if isinstance(module, Layer)
     ]
-    try:
+    with removed_afterwards(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def operator_norm(layer: Layer, size: tuple[int, ...], name: str = "the layer") -> float:
     """max ||A x|| / ||x|| of the linear map A of a layer (its bias left out) on inputs of that size, in float64.
 
-    Up to DENSE inputs from the matrix of A^T A; beyond by Lanczos iteration with restarts (ARPACK) on x -> A^T A x,
+    Up to DENSE inputs from the matrix of A^T A; beyond, by Lanczos iteration with restarts (ARPACK) on x -> A^T A x,
     the gradient of ||A x||^2 / 2, from a random start. Raises Missing where it does not converge.
     """
     if isinstance(layer, nn.Linear):
@@ -89,7 +88,8 @@ def operator_norm(layer: Layer, size: tuple[int, ...], name: str = "the layer") 
 
 
 def _largest_eigenvalue(gram: Callable[[Tensor], Tensor], start: Tensor, name: str) -> float:
-    """Of a positive semidefinite map of vectors like `start`, to a relative residual of TOLERANCE."""
+    """Largest eigenvalue of a positive semidefinite map of vectors like `start`, to a relative residual of
+    TOLERANCE."""
     products = 0
 
     def product(vector: np.ndarray) -> np.ndarray:

@@ -1,18 +1,17 @@
 """A Python module as the definitions at its top level, each with its normalised source and the names it uses.
 
-Pure `ast`. Comments, docstrings, annotations and the descriptive arguments of @measure change no value and are gone.
+Pure `ast`. Comments, docstrings, annotations and the descriptive arguments of @measure change no value and are dropped.
 """
 
 import ast
 from dataclasses import dataclass
 from functools import lru_cache
 
-# Arguments of @measure that describe it and change no value.
-DESCRIPTION = {"family", "expects", "paper", "formula", "invariances"}
+DESCRIPTIVE = {"family", "expects", "paper", "formula", "invariances"}  # arguments of @measure that change no value
 
 
 @dataclass
-class Piece:
+class Definition:
     """A top-level definition: its normalised source and the dotted names it uses."""
 
     source: str
@@ -20,15 +19,15 @@ class Piece:
 
 
 @dataclass
-class Top:
+class ParsedModule:
     """What a module defines at its top level, and what its imported names stand for."""
 
-    pieces: dict[str, Piece]
+    definitions: dict[str, Definition]
     imports: dict[str, str]
     constants: dict[str, object]
 
 
-class _Bare(ast.NodeTransformer):
+class _Normalise(ast.NodeTransformer):
     """Removes what changes no value: docstrings, annotations, the descriptive arguments of @measure."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
@@ -46,7 +45,7 @@ class _Bare(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if isinstance(node.func, ast.Name) and node.func.id == "measure":
-            node.keywords = [word for word in node.keywords if word.arg not in DESCRIPTION]
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in DESCRIPTIVE]
         return self.generic_visit(node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
@@ -59,46 +58,52 @@ class _Bare(ast.NodeTransformer):
 
 
 @lru_cache(maxsize=256)
-def parse(source: str, package: str) -> Top:
-    tree, top = ast.parse(source), Top({}, {}, {})
+def parse(source: str, package: str) -> ParsedModule:
+    """A module of that package. Raises ValueError for a star import, which hides what is used."""
+    tree, parsed = ast.parse(source), ParsedModule({}, {}, {})
     for node in ast.walk(tree):  # an import inside a function counts as one at the top
         if isinstance(node, ast.Import):
             for alias in node.names:  # `import a.b` binds a; `import a.b as c` binds c to a.b
                 first = alias.name.split(".")[0]
-                top.imports[alias.asname or first] = alias.name if alias.asname else first
+                parsed.imports[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom):
             if node.names[0].name == "*":
-                raise ValueError(f"line {node.lineno}: found a star import, wanted names: what is used must be told")
+                raise ValueError(f"line {node.lineno}: found a star import, wanted the names that are used")
             above = package.split(".")[: 1 - node.level or None] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            top.imports |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
+            parsed.imports |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
     for node in tree.body:
         if not isinstance(node, ast.Import | ast.ImportFrom):
-            _define(node, top)
-    return top
+            _define(node, parsed)
+    return parsed
 
 
-def _define(node: ast.stmt, top: Top) -> None:
-    """File a top-level statement under every name it binds."""
+def _define(node: ast.stmt, parsed: ParsedModule) -> None:
+    """Add a top-level statement under every name it binds."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         bound = [node.name]
     else:
         bound = sorted(_changed(node))
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            top.constants |= dict.fromkeys(bound, node.value.value)
-    bare = _Bare().visit(node)
-    if bare is None:
+            parsed.constants |= dict.fromkeys(bound, node.value.value)
+    normalised = _Normalise().visit(node)
+    if normalised is None:
         return
-    if isinstance(bare, ast.ClassDef):
-        top.pieces |= {
-            f"{bare.name}.{method.name}": Piece(ast.unparse(ast.fix_missing_locations(method)), _uses(method))
-            for method in bare.body
+    if isinstance(normalised, ast.ClassDef):
+        parsed.definitions |= {
+            f"{normalised.name}.{method.name}": _definition(method)
+            for method in normalised.body
             if isinstance(method, ast.FunctionDef)
         }
-    piece = Piece(ast.unparse(ast.fix_missing_locations(bare)), _uses(bare))
+    definition = _definition(normalised)
     for name in bound:
-        before = top.pieces.get(name, Piece("", set()))
-        top.pieces[name] = Piece(before.source + "\n" + piece.source, before.uses | piece.uses)
+        before = parsed.definitions.get(name, Definition("", set()))
+        source, uses = f"{before.source}\n{definition.source}", before.uses | definition.uses
+        parsed.definitions[name] = Definition(source, uses)
+
+
+def _definition(node: ast.AST) -> Definition:
+    return Definition(ast.unparse(ast.fix_missing_locations(node)), _uses(node))
 
 
 def _changed(node: ast.stmt) -> set[str]:
@@ -117,7 +122,7 @@ def _root(node: ast.AST) -> ast.AST:
 
 def _uses(node: ast.AST) -> set[str]:
     """The longest dotted names read in a definition: {'attacks.pgd', 'F.cross_entropy', 'mean'}. A local variable that
-    shares its name with something at the top level counts as a use: the id may change too often, never too seldom."""
+    shares its name with something at the top level counts as a use: an id may change too often, never too seldom."""
     if isinstance(node, ast.Name | ast.Attribute) and (dotted := _dotted(node)):
         return {dotted}
     return {use for child in ast.iter_child_nodes(node) for use in _uses(child)}

@@ -1,27 +1,30 @@
-"""The state in which measures run, whatever the caller's is, and what is given back exactly as it was found."""
+"""The state of torch in which measures run, whatever the caller's is, and what is restored exactly afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from robustgap.training.modes import full_precision
 
-# Nobody's fault here, and not to be taken for a missing value: the job ends, and may be tried again elsewhere.
+# Faults of the machine, never a missing value: the job ends, and may be tried again elsewhere.
 FATAL = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+
+Container = dict[Any, Any] | list[Any]
 
 
 @contextmanager
 def fixed_state() -> Iterator[None]:
-    """torch as it starts: no autocast, no inference mode, new tensors in float32 on the CPU, products of float32 in
-    float32; gradients off, until a measure asks for them. The caller's state comes back, also after an error."""
+    """torch in its initial state: no autocast, no inference mode, new tensors in float32 on the CPU, full-precision
+    products; and gradients off until a measure enables them. The caller's state is restored, also after an error."""
     default = torch.get_default_dtype()
     with ExitStack() as stack:
         stack.callback(torch.set_default_dtype, default)
         torch.set_default_dtype(torch.float32)
-        # entered only where it is needed: it makes every call of torch slower
+        # entered only where needed: it slows down every call of torch
         elsewhere = torch.get_default_device().type != "cpu"
         stack.enter_context(torch.device("cpu") if elsewhere else nullcontext())
         stack.enter_context(torch.inference_mode(False))
@@ -34,10 +37,10 @@ def fixed_state() -> Iterator[None]:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """No parameter asks for a gradient; and whatever happens inside, the model is left with the objects it had
-    (parameters, buffers, hooks, what its modules remember), with its flags, and with the values of its buffers."""
+    """No parameter requires a gradient inside; afterwards the model has the objects it had before (parameters, buffers,
+    hooks, attributes of its modules), the same requires_grad flags, and the same values in its buffers."""
     modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
-    found = [(module, [(key, held, copied(held)) for key, held in vars(module).items()]) for module in modules]
+    before = [(module, [(k, value, shallow_copy(value)) for k, value in vars(module).items()]) for module in modules]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     buffers = [(buffer, buffer.detach().clone(), buffer._version) for buffer in model.buffers()]
     for parameter, _ in flags:
@@ -45,25 +48,40 @@ def untouched(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for module, attributes in found:
+        for module, attributes in before:
             vars(module).clear()
-            vars(module).update({key: filled(held, content) for key, held, content in attributes})
+            vars(module).update({k: refilled(value, content) for k, value, content in attributes})
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
         with torch.no_grad():
             for buffer, value, version in buffers:
-                if buffer._version != version:  # written to: else its own version would rise for nothing
+                if buffer._version != version:  # only where it was written to: copying raises the version
                     buffer.copy_(value)
 
 
-def copied(held: object) -> dict | list | None:
-    """What a dictionary or list holds (hooks, parameters, remembered outputs); None for anything else."""
-    return held.copy() if isinstance(held, dict | list) else None
+@contextmanager
+def removed_afterwards(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """The hooks are in place inside, and are removed afterwards."""
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-def filled(held: Any, content: dict | list | None) -> Any:
-    """The same dictionary or list, with that content again."""
+def shallow_copy(value: object) -> Container | None:
+    """A copy of a dictionary or list (hooks, parameters, stored outputs); None for anything else."""
+    return value.copy() if isinstance(value, dict | list) else None
+
+
+def refilled(value: Any, content: Container | None) -> Any:
+    """The same dictionary or list, with its former content."""
     if content is not None:
-        held.clear()
-        held.update(content) if isinstance(held, dict) else held.extend(content)
-    return held
+        value.clear()
+        value.update(content) if isinstance(value, dict) else value.extend(content)
+    return value
+
+
+def one_line(error: Exception) -> str:
+    """Type and message of an error, as the reason of a missing value: 'RuntimeError: ...'."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

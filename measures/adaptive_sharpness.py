@@ -18,11 +18,11 @@ def adaptive_sharpness(model: nn.Module, batches: list[Batch], context: Context)
     """Largest rise of the mean loss when every weight may change by a fixed share of itself.
 
         max_v L(w + v) - L(w)  over  |v_i| <= rho |w_i| for every parameter i,  L(w) = (1/n) sum_i CE(f_w(x_i), y_i)
-        in nats, >= 0;  -> (n,): each image's rise at the v that was found
+        in nats, >= 0;  -> (n,): each image's rise at that v
 
     The elementwise adaptive worst-case l_inf sharpness, rho = 0.002, over all parameters (biases and normalisation
     too). 6 steps of sign ascent over the whole set, step lengths falling linearly from 2 rho |w_i| to 0, from v = 0;
-    the best iterate is kept, so a lower bound of the maximum. Costs 19 forward passes of each image.
+    the best iterate is kept, so the value is a lower bound of the maximum. Costs 19 forward passes of each image.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example, held fixed while w moves.
     Paper: Andriushchenko et al., A Modern Look at the Relationship between Sharpness and Generalization, ICML 2023:
     rho from 0.001 to 0.008 for ResNets; 20 steps of Auto-PGD with momentum and halved steps; the mean

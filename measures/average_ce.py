@@ -21,6 +21,6 @@ def average_ce(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     Paper: Kim et al., Fantastic Robustness Measures, NeurIPS 2023. Claim about the gap: none; it is the loss that
     training lowers, and the gap grows once it is fitted, but the paper studies the sign rather than claims one. Jiang
     et al., Fantastic Generalization Measures, ICLR 2020, list cross-entropy among their baseline measures, for the gap
-    of clean accuracy and as something to be compared with: no claim about the robust gap is read into that.
+    of clean accuracy and as a reference: we take that as no claim about the robust gap.
     """
     return context.losses(batch)

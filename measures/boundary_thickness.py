@@ -1,12 +1,8 @@
-import torch
 from torch import Tensor, nn
 
-from robustgap.measures._boundary_segments import segments
+from robustgap.measures._boundary_segments import segments, undecided_length
 from robustgap.measures._context import Context
 from robustgap.measures.core import Batch, measure
-
-ALPHA, BETA = 0.0, 0.75
-POINTS = 128
 
 
 @measure(
@@ -27,8 +23,8 @@ def boundary_thickness(model: nn.Module, batch: Batch, context: Context) -> Tens
     a is the class predicted at x_i, b another class drawn at random (keyed by image), and x_i' ends a targeted L2 PGD
     from x_i towards b: budget 5 sqrt(d/3072) for d pixel values (5 for CIFAR-10), 20 steps of budget/25, inside [0, 1],
     so that x_i' lies at most 0.8 budget from x_i. A segment that ends before b counts as it is, as published; a note
-    says how many do: of the images of the default study 93 % of the clean ones and 79 % of the adversarial ones, on
-    which the value is that of a part of the way. boundary_thickness_crossing goes on until b is reached.
+    says how many do (in the default study 93 % of the clean and 79 % of the adversarial images): on those the value
+    covers only part of the way. boundary_thickness_crossing goes on until b is reached.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: Yang et al., Boundary thickness and robustness in learning models, NeurIPS 2020: thin boundaries go with a
     large robust generalization gap, so -1; none for the adversarial variant, which it does not have. The authors' code
@@ -36,12 +32,7 @@ def boundary_thickness(model: nn.Module, batch: Batch, context: Context) -> Tens
     its budget of 5 is about 1 in units of intensity. Its 20 steps of budget/5 can reach that budget; it clamps to the
     range of the batch.
     """
-    path, x = segments(model, batch, context), batch.images
-    inside = torch.zeros(len(x), dtype=x.dtype, device=x.device)
-    for t in torch.linspace(0, 1, POINTS, dtype=torch.float64).tolist():
-        logits = {0.0: path.logits, 1.0: context.logits(batch)}.get(t)
-        p = (model(t * x + (1 - t) * path.end) if logits is None else logits).softmax(dim=1)
-        difference = (p.gather(1, path.own[:, None]) - p.gather(1, path.other[:, None]))[:, 0]
-        inside += (difference > ALPHA) & (difference < BETA)
+    path = segments(model, batch, context)
     batch.notes["segments do not reach the other class"] += int(path.unreached().nan_to_num().sum())
-    return (x - path.end).flatten(1).norm(dim=1) * inside / POINTS
+    known = {0.0: path.logits, 1.0: context.logits(batch)}
+    return undecided_length(model, batch.images, path.end, path.predicted, path.target, known)

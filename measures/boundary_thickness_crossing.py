@@ -1,13 +1,9 @@
-import math
-
 import torch
 from torch import Tensor, nn
 
-from robustgap.measures._boundary_segments import STEPS, segments
+from robustgap.measures._boundary_segments import budget, segment_ends, segments, undecided_length
 from robustgap.measures._context import Context
-from robustgap.measures.boundary_thickness import ALPHA, BETA, POINTS
 from robustgap.measures.core import Batch, Missing, mean, measure
-from robustgap.training import attacks
 
 DOUBLINGS = 4  # of the budget, at most
 
@@ -32,15 +28,14 @@ def boundary_thickness_crossing(model: nn.Module, batches: list[Batch], context:
     image that does not end in class b is attacked anew from x_i with twice the budget, up to 4 times (to 16 times the
     budget), and x_i' is the first end in class b. Where class b is never reached the image is missing: it is left out
     of the mean, and a note says how many are (those furthest from b, so the mean is of the others alone). Missing where
-    no image reaches it. One number from the images that cross, so target_se stops nothing. Costs 62 forward passes of
-    each image for each budget that is tried, and 128 of one that crosses.
+    no image reaches it. One number from the images that cross, so target_se has no effect. Costs 62 forward passes of
+    each image for each budget that is tried, and 128 for one that crosses.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: Yang et al., Boundary thickness and robustness in learning models, NeurIPS 2020, whose segments mostly cross:
     see boundary_thickness. Thin boundaries go with a large robust generalization gap, so -1; none for the adversarial
     variant, which it does not have.
     """
-    found = [thickness(model, batch, context) for batch in batches]
-    lengths = torch.cat(found).double()
+    lengths = torch.cat([thickness(model, batch, context) for batch in batches]).double()
     crossing = lengths[~lengths.isnan()]
     if not len(crossing):
         raise Missing(f"none of {len(lengths)} segments reaches the other class, with {2**DOUBLINGS} times the budget")
@@ -50,32 +45,19 @@ def boundary_thickness_crossing(model: nn.Module, batches: list[Batch], context:
 
 
 def thickness(model: nn.Module, batch: Batch, context: Context) -> Tensor:
-    """Of each image, NaN where no segment crosses: (n,). Raises Missing where logits are not finite."""
+    """Thickness at each image, NaN where no segment crosses: (n,). Raises Missing where logits are not finite."""
     path, x = segments(model, batch, context), batch.images
     if bad := int((~torch.isfinite(context.logits(batch)).all(dim=1)).sum()):
         raise Missing(f"logits are not finite for {bad} of {len(x)} images")
-    end, short = path.end.clone(), path.logits.argmax(dim=1) != path.other
-    budget = 5.0 * math.sqrt(x[0].numel() / 3072)
+    end, short = path.end.clone(), path.logits.argmax(dim=1) != path.target
     for doubling in range(1, DOUBLINGS + 1):
-        left = short.nonzero()[:, 0]
-        if not len(left):
+        rows = short.nonzero()[:, 0]
+        if not len(rows):
             break
-        wide = budget * 2**doubling
-        given = {"eps": wide, "noise": None, "norm": "L2", "steps": STEPS, "step": wide / 25, "targeted": True}
-        end[left] = attacks.pgd(model, x[left], path.other[left], **given)
-        short[left] = model(end[left]).argmax(dim=1) != path.other[left]
+        end[rows] = segment_ends(model, x[rows], path.target[rows], budget(x) * 2**doubling)
+        short[rows] = model(end[rows]).argmax(dim=1) != path.target[rows]
     lengths = torch.full((len(x),), torch.nan, dtype=x.dtype, device=x.device)
-    across = (~short).nonzero()[:, 0]
-    if len(across):
-        lengths[across] = undecided(model, x[across], end[across], path.own[across], path.other[across])
+    rows = (~short).nonzero()[:, 0]
+    if len(rows):
+        lengths[rows] = undecided_length(model, x[rows], end[rows], path.predicted[rows], path.target[rows], {})
     return lengths
-
-
-def undecided(model: nn.Module, x: Tensor, end: Tensor, own: Tensor, other: Tensor) -> Tensor:
-    """Length of the part of each segment from `end` to x on which alpha < p_own - p_other < beta: (n,)."""
-    inside = torch.zeros(len(x), dtype=x.dtype, device=x.device)
-    for t in torch.linspace(0, 1, POINTS, dtype=torch.float64).tolist():
-        p = model(t * x + (1 - t) * end).softmax(dim=1)
-        difference = (p.gather(1, own[:, None]) - p.gather(1, other[:, None]))[:, 0]
-        inside += (difference > ALPHA) & (difference < BETA)
-    return (x - end).flatten(1).norm(dim=1) * inside / POINTS

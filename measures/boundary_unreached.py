@@ -20,8 +20,8 @@ def boundary_unreached(model: nn.Module, batch: Batch, context: Context) -> Tens
 
     b_i is a class other than the predicted one, drawn at random (keyed by image), and x_i' ends a targeted L2 PGD from
     x_i towards b_i: budget 5 sqrt(d/3072) for d pixel values, 20 steps of budget/25, inside [0, 1]: at most 0.8 budget
-    from x_i. These are the very segments of boundary_thickness, made once for both. On them the thickness is that of a
-    part of the way only, so this share says how far boundary_thickness can be believed.
+    from x_i. These are the segments of boundary_thickness, made once for both. On those that end early the thickness
+    covers only part of the way, so this share says how far boundary_thickness can be trusted.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: the segments are those of Yang et al., Boundary thickness and robustness in learning models, NeurIPS 2020,
     which counts every segment alike and does not report this share. Claim about the gap: none.

@@ -13,8 +13,8 @@ def expected_calibration_error(pairs: Tensor) -> tuple[float, float]:
     """ECE of (n, 2) pairs (confidence, correct), and its standard error.
 
     With S_b the sum of correct - confidence in bin b, ECE = sum_b |S_b| / n = (1/n) sum_i z_i, where
-    z_i = sign(S_b(i)) (correct_i - confidence_i): where the signs stay fixed, its variance is s(z)^2 / n. Where they do
-    not, in bins that are nearly calibrated, ECE is too high (`excess`); the error is sqrt(s(z)^2 / n + excess^2).
+    z_i = sign(S_b(i)) (correct_i - confidence_i). Where the signs are certain, its variance is s(z)^2 / n. Where they
+    are not, in bins that are nearly calibrated, ECE is too high (`excess`); the error is sqrt(s(z)^2 / n + excess^2).
     """
     confidence, correct = pairs.unbind(dim=1)
     bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1  # bin b holds (b / 15, (b + 1) / 15]
@@ -27,20 +27,20 @@ def expected_calibration_error(pairs: Tensor) -> tuple[float, float]:
     if len(z) < 2:
         return float(z.mean()), math.nan
     count = sums(torch.ones_like(z))
-    there, many = count > 0, count.clamp_min(1)
-    gap, trust = surplus / many, sums(confidence) / many
-    spread = sums((correct - confidence - gap[bins]).square()) / (many - 1)
-    # one image tells no spread: it gets that of a calibrated one of its confidence (which rounding may lift above 1)
-    spread = torch.where(count > 1, spread, (trust * (1 - trust)).clamp_min(0))
-    bias = excess(gap[there].abs(), (spread / many)[there].sqrt())
-    return float(z.mean()), math.hypot(float(z.std()) / math.sqrt(len(z)), float((count[there] * bias).sum()) / len(z))
+    filled, divisor = count > 0, count.clamp_min(1)
+    gap, mean_confidence = surplus / divisor, sums(confidence) / divisor
+    variance = sums((correct - confidence - gap[bins]).square()) / (divisor - 1)
+    # a single image gets the variance of a calibrated one of its confidence (which rounding may raise above 1)
+    variance = torch.where(count > 1, variance, (mean_confidence * (1 - mean_confidence)).clamp_min(0))
+    bias = float((count[filled] * excess(gap[filled].abs(), (variance / divisor)[filled].sqrt())).sum()) / len(z)
+    return float(z.mean()), math.hypot(float(z.std()) / math.sqrt(len(z)), bias)
 
 
 def excess(gap: Tensor, error: Tensor) -> Tensor:
     """By how much |mean| exceeds |true mean| on average, given gap = |mean| and its standard error: (b,), (b,) -> (b,).
 
-    The size of a normal number of mean g and deviation s is s sqrt(2/pi) exp(-t^2/2) + g erf(t / sqrt(2)) on average,
-    t = g / s; g^2 is estimated by gap^2 - s^2, or 0 where that is negative.
+    The absolute value of a normal variable of mean g and deviation s has the mean s sqrt(2/pi) exp(-t^2/2)
+    + g erf(t / sqrt(2)), t = g / s; g^2 is estimated by gap^2 - s^2, or 0 where that is negative.
     """
     true = (gap.square() - error.square()).clamp_min(0).sqrt()
     ratio = true / error.clamp_min(torch.finfo(error.dtype).tiny)
@@ -64,9 +64,9 @@ def calibration_error(model: nn.Module, batch: Batch, context: Context) -> Tenso
         p_i = softmax(f(x_i));  no unit, in [0, 1];  images (n, c, h, w) -> (n, 2): confidence and whether it is right
 
     acc_b is the share of images of bin b whose most probable class is the label, conf_b their mean confidence. One
-    number of the whole set. Empty bins count nothing. With few images the value is too high for a nearly calibrated
-    model (of the order of sqrt(bins / n)), and stays as it is published: the standard error holds an estimate of that
-    excess beside image sampling, so it is no spread over samples. Compare models on the same number of images.
+    number for the whole set; empty bins do not count. With few images the value is too high for a nearly calibrated
+    model (by the order of sqrt(bins / n)), and is left as published: the standard error includes an estimate of that
+    excess besides image sampling, so it is not a spread over samples. Compare models on the same number of images.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: Guo et al., On Calibration of Modern Neural Networks, ICML 2017 (bins after Naeini et al., AAAI 2015), about
     test images. Claim about the gap: none.

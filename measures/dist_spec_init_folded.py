@@ -1,9 +1,9 @@
-import torch
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._folded import folded_displacements
+from robustgap.measures._folded import folded, folded_network
 from robustgap.measures.core import measure
+from robustgap.measures.dist_spec_init import dist_spec_init
 
 
 @measure(
@@ -20,14 +20,11 @@ def dist_spec_init_folded(
     """dist_spec_init with BatchNorm folded in, now and at initialisation.
 
         sum_l ||D_l W_l - D_l^0 W_l^0||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  in float64
-        shape (c, h, w) of one image; initial: the state dictionary before the first training step
+        initial: the state dictionary before the first training step
 
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    dist_spec_init is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or dist_spec_init is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 41. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    steps = folded_displacements(model, shape, initial, context)
-    return float(sum(torch.linalg.matrix_norm(step, ord=2).square() for step in steps))
+    network, before = folded(model, shape, context), folded_network(model, shape, initial)
+    return dist_spec_init(network.model, before.state_dict(), network)

@@ -13,15 +13,15 @@ LEVEL = 0.5  # nats
     formula="min {t : L_t < 0.5},  L_t the mean training loss of epoch t",
     invariances=("layer rescaling", "logit scale", "BatchNorm folding"),
 )
-def epochs_to_loss(model: nn.Module, log: list[dict]) -> float:
+def epochs_to_loss(model: nn.Module, log: list[dict[str, float]]) -> float:
     """Training speed: the first epoch whose mean training loss is below 0.5.
 
         min {t : L_t < 0.5},  L_t = mean loss of the steps of epoch t, in nats;  in epochs, 1, 2, ...
 
-    In epochs, not in gradient steps as in the paper, because the log counts epochs alone: runs of different batch sizes
-    take different numbers of steps in one. L_t is the loss that the run itself minimised (see sotl), so values compare
-    runs of one defense. Nothing about the model besides its log enters. Missing, with the lowest loss, where no epoch
-    is below the level; for the best checkpoint the log ends there.
+    In epochs, not in gradient steps as in the paper, because the log has a line per epoch: runs of different batch
+    sizes take different numbers of steps in one. L_t is the loss that the run itself minimised (see sotl), so values
+    compare runs of one defense. Only the log enters, nothing else about the model. Missing, with the lowest loss, where
+    no epoch is below the level; for the best checkpoint the log ends at its epoch.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020 (steps to a cross-entropy of 0.1), which studies
     the sign rather than claims one. Its level is for clean training; TRADES and MART stay above it. Claim about the
     gap: none.

@@ -1,8 +1,8 @@
-import torch
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._weights import losses, norm, weights_of
+from robustgap.measures._loss_rise import mean_rise
+from robustgap.measures._weights import detached_parameters, norm
 from robustgap.measures.core import Batch, measure
 
 RHO = 0.5
@@ -30,10 +30,9 @@ def estimate_inv_sharpness(model: nn.Module, batches: list[Batch], context: Cont
     code takes T = 1 for biases and can add a constant to |w|, both of which a rescaling of layers would show; here
     T = |w| throughout. Claim: adaptive sharpness rises with the gap (of clean accuracy), so +1.
     """
-    weights, gradient = weights_of(model), context.mean_loss_gradient()
+    weights, gradient = detached_parameters(model), context.mean_loss_gradient()
     scaled = {name: weight.abs() * gradient[name] for name, weight in weights.items()}
     length = norm(scaled)
     step = RHO / length if length > 0 else 0.0
     moved = {name: weight + step * weight.abs() * scaled[name] for name, weight in weights.items()}
-    rises = [losses(model, moved, batch.images, batch.labels) - context.losses(batch) for batch in batches]
-    return float(torch.cat(rises).double().mean())
+    return mean_rise(model, moved, batches, context)

@@ -18,8 +18,8 @@ def fro_dist(model: nn.Module, initial: dict[str, Tensor], context: Context) -> 
         sum_l ||W_l - W_l^0||_F^2;  in squared units of the weights, >= 0, in float64
         initial: the model's state dictionary before its first training step
 
-    Biases are left out. BatchNorm is NOT folded in, neither now nor at initialisation: its scales and shifts are no
-    part of the value. Published code (Dziugaite et al., NeurIPS 2020) folds it into both before it subtracts, so that
+    Biases are left out. BatchNorm is NOT folded in, neither now nor at initialisation: its scales and shifts do not
+    enter. Published code (Dziugaite et al., NeurIPS 2020) folds it into both before it subtracts, so that
     running statistics enter the distance. l2_dist is the same distance with all parameters in it.
     Missing where there are no initial weights, or not finite ones, for parametrized layers (weight_norm), and for a
     model with weight matrices of other kinds (attention).

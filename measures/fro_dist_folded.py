@@ -1,8 +1,9 @@
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._folded import folded_displacements
+from robustgap.measures._folded import folded, folded_network
 from robustgap.measures.core import measure
+from robustgap.measures.fro_dist import fro_dist
 
 
 @measure(
@@ -17,14 +18,12 @@ def fro_dist_folded(model: nn.Module, shape: tuple[int, ...], initial: dict[str,
     """fro_dist with BatchNorm folded in, now and at initialisation.
 
         sum_l ||D_l W_l - D_l^0 W_l^0||_F^2,  D_l = diag(scale / sqrt(running_var + eps));  in float64
-        shape (c, h, w) of one image; initial: the state dictionary before the first training step
+        initial: the state dictionary before the first training step
 
     Its root is the l2_dist of published code (Dziugaite et al.), which leaves biases out.
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    fro_dist is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or fro_dist is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 40. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    return float(sum(step.square().sum() for step in folded_displacements(model, shape, initial, context)))
+    network, before = folded(model, shape, context), folded_network(model, shape, initial)
+    return fro_dist(network.model, before.state_dict(), network)

@@ -1,8 +1,8 @@
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._norms import stable_ranks
-from robustgap.measures.core import measure
+from robustgap.measures._norms import frobenius, spectral
+from robustgap.measures.core import Missing, measure
 
 
 @measure(
@@ -24,4 +24,7 @@ def fro_over_spec(model: nn.Module, context: Context) -> float:
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 33, the factor of the bound of Neyshabur et
     al. (ICLR 2018) beside the product of norms. Claim: larger means a larger gap (of clean accuracy), so +1.
     """
-    return sum(stable_ranks(context))
+    squares = spectral(context)
+    if zeros := squares.count(0.0):
+        raise Missing(f"{zeros} of {len(squares)} layers are zero, and zero has no stable rank")
+    return sum(fro / spec for fro, spec in zip(frobenius(context), squares, strict=True))

@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import stable_ranks
 from robustgap.measures.core import measure
+from robustgap.measures.fro_over_spec import fro_over_spec
 
 
 @measure(
@@ -18,13 +18,10 @@ def fro_over_spec_folded(model: nn.Module, shape: tuple[int, ...], context: Cont
     """Sum of stable ranks, fro_over_spec, with BatchNorm folded in.
 
         sum_l ||D_l W_l||_F^2 / ||D_l W_l||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  no unit, in float64
-        shape (c, h, w) of one image, which is sent through the network to see what follows what
 
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    fro_over_spec is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or fro_over_spec is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 33. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    return sum(stable_ranks(folded(model, shape, context)))
+    network = folded(model, shape, context)
+    return fro_over_spec(network.model, network)

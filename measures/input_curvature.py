@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._distances import length, scaled
+from robustgap.measures._distances import l2_norm, over_largest
 from robustgap.measures.core import Batch, measure
 from robustgap.training import attacks
 
@@ -28,19 +28,19 @@ def input_curvature(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     z_i of unit L2 length is the direction of steepest ascent in the threat model's norm: sign(grad l_i) / ||.||_2 for
     Linf, as in the paper, grad l_i / ||.||_2 for L2. h = 1.5 sqrt(d / 3072) for d pixel values: the paper's final 1.5
     for CIFAR-10, which moves each pixel by 7/255; it is finite on purpose, because the Hessian of a ReLU network does
-    not see its kinks. x_i + h z_i is not clipped to [0, 1]. 0 where the gradient vanishes.
+    not see the kinks. x_i + h z_i is not clipped to [0, 1]. 0 where the gradient vanishes.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: Moosavi-Dezfooli et al., Robustness via Curvature Regularization, and Vice Versa, CVPR 2019, about robust
     accuracy. Claim about the gap: none. The paper squares the norm, and leaves out 1/h; the authors' code does not
-    square it, leaves out 1/h as well and takes h = 3 unless told otherwise.
+    square it, leaves out 1/h as well and takes h = 3 by default.
     """
     x, gradient = batch.images, context.input_gradient(batch)
     h = STEP * math.sqrt(x[0].numel() / 3072)
     moved = attacks.input_gradient(model, x + h * direction(gradient, batch.norm), batch.labels)
-    return length(moved - gradient) / h
+    return l2_norm(moved - gradient) / h
 
 
 def direction(gradient: Tensor, norm: str) -> Tensor:
     """Steepest ascent in the norm as a vector of L2 length 1; 0 where the gradient is."""
-    steepest = gradient.sign() if norm == "Linf" else scaled(gradient)[0]
+    steepest = gradient.sign() if norm == "Linf" else over_largest(gradient)[0]
     return steepest / attacks.flat_norm(steepest).clamp_min(torch.finfo(gradient.dtype).tiny)

@@ -1,13 +1,13 @@
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._margin import margin, of_margin
+from robustgap.measures._margin import margin, of_margin_p10
 from robustgap.measures.core import Batch, measure
 
 
 def inverse_square(margins: Tensor) -> tuple[float, float]:
-    """1/gamma^2 of the 10th percentile gamma, and its standard error (see of_margin)."""
-    return of_margin(margins, lambda gamma: 1 / gamma / gamma)  # not **: that raises an error where it overflows
+    """1/gamma^2 of the 10th percentile gamma, and its standard error (see of_margin_p10)."""
+    return of_margin_p10(margins, lambda gamma: 1 / gamma / gamma)  # not **, which raises an error on overflow
 
 
 @measure(
@@ -25,11 +25,11 @@ def inverse_margin(model: nn.Module, batch: Batch, context: Context) -> Tensor:
         1 / gamma^2,  gamma = 10th percentile over i of  f(x_i)[y_i] - max_{k != y_i} f(x_i)[k];  in logits^-2, > 0
         images (n, c, h, w) -> margins (n,), reduced to one number
 
-    Missing when gamma <= 0: there 1/gamma^2 grows as errors vanish and as they abound. Published code (Dziugaite et
-    al., NeurIPS 2020) takes |gamma| and returns a number; use margin_p10 instead. Its gamma is the (n // 10)-th
-    smallest margin where we interpolate, and it returns sqrt(value / n): the same ranks at a fixed n.
-    The standard error comes from order statistics (measures/_margin.py) and is infinite, so not given, where they do
-    not tell gamma from 0.
+    Missing when gamma <= 0, because there 1/gamma^2 falls as errors become more frequent: use margin_p10. Published
+    code (Dziugaite et al., NeurIPS 2020) takes |gamma|, gamma being the (n // 10)-th smallest margin where we
+    interpolate, and returns sqrt(value / n): the same ranks at a fixed n.
+    The standard error comes from order statistics (measures/_margin.py); it is left out where they cannot tell gamma
+    from 0.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 22. Claim: larger means a larger gap (of
     clean accuracy), so +1; none for the adversarial variant, which that paper does not have.

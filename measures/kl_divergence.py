@@ -19,7 +19,7 @@ def kl_divergence(model: nn.Module, batch: Batch, context: Context) -> Tensor:
         (1/n) sum_i sum_k p_i[k] log( p_i[k] / q_i[k] ),  p_i = softmax f(x_i),  q_i = softmax f(x_i');  in nats, >= 0
         images (n, c, h, w) -> (n,)
 
-    x_i is the image and x_i' its PGD-10 example, so there is an adversarial variant alone. x_i' maximises the
+    x_i is the image and x_i' its PGD-10 example, so there is only an adversarial variant. x_i' maximises the
     cross-entropy of the label, not this divergence: every measure shares the same examples.
     Paper: the boundary term of Zhang et al., Theoretically Principled Trade-off between Robustness and Accuracy, ICML
     2019, whose code has this order of the arguments (the text writes a general surrogate loss) and maximises the

@@ -1,6 +1,6 @@
 from torch import Tensor, nn
 
-from robustgap.measures._weights import norm, weights_of
+from robustgap.measures._weights import detached_parameters, norm
 from robustgap.measures.core import measure
 
 
@@ -18,10 +18,11 @@ def l2_dist(model: nn.Module, initial: dict[str, Tensor]) -> float:
         initial: the model's state dictionary before its first training step
 
     w is the vector of all parameters: weights, biases, and the scales and shifts of BatchNorm, which is NOT folded in;
-    its running statistics are no parameters and do not count. Published code (Dziugaite et al., NeurIPS 2020) folds
-    BatchNorm and leaves biases out: there l2_dist is the square root of fro_dist and says nothing beside it.
+    its running statistics are not parameters and do not count. Published code (Dziugaite et al., NeurIPS 2020) folds
+    BatchNorm and leaves biases out: there l2_dist is the square root of fro_dist and adds nothing to it.
     Missing where there are no initial weights.
     Paper: Nagarajan and Kolter, Generalization in Deep Networks: The Role of Distance from Initialization, 2019; a
     measure of the gap in Dziugaite et al., NeurIPS 2020. Claim: larger means a larger gap (of clean accuracy), so +1.
     """
-    return norm({name: weight.double() - initial[name].double() for name, weight in weights_of(model).items()})
+    weights = detached_parameters(model)
+    return norm({name: weight.double() - initial[name].double() for name, weight in weights.items()})

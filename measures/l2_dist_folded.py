@@ -2,8 +2,8 @@ from torch import Tensor, nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded, folded_network
-from robustgap.measures._weights import norm, weights_of
 from robustgap.measures.core import measure
+from robustgap.measures.l2_dist import l2_dist
 
 
 @measure(
@@ -18,17 +18,12 @@ def l2_dist_folded(model: nn.Module, shape: tuple[int, ...], initial: dict[str, 
     """l2_dist with BatchNorm folded in, now and at initialisation.
 
         sqrt(sum_l ||D_l W_l - D_l^0 W_l^0||_F^2 + ||b_l - b_l^0||_2^2);  in units of the weights, in float64
-        shape (c, h, w) of one image; initial: the state dictionary before the first training step
+        initial: the state dictionary before the first training step
 
     D_l = diag(scale / sqrt(running_var + eps)); a bias b_l holds the shift: D_l (bias - running_mean) + shift.
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    l2_dist is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or l2_dist is.
     Paper: Nagarajan and Kolter, Generalization in Deep Networks: The Role of Distance from Initialization, 2019; a
     measure of the gap in Dziugaite et al., NeurIPS 2020. Claim: larger means a larger gap (of clean accuracy), so +1.
     """
-    now, before = (
-        weights_of(net) for net in (folded(model, shape, context).model, folded_network(model, shape, initial))
-    )
-    return norm({name: weight - before[name] for name, weight in now.items()})
+    network, before = folded(model, shape, context), folded_network(model, shape, initial)
+    return l2_dist(network.model, before.state_dict())

@@ -20,10 +20,10 @@ def linear_distance(model: nn.Module, batch: Batch, context: Context) -> Tensor:
         images (n, c, h, w) -> (n,);  in units of pixel intensity, >= 0;  1/p + 1/q = 1
 
     p is the threat model's norm: q = 1 for Linf, 2 for L2. Exact for a linear model whose boundary lies inside
-    [0, 1]^d; the box is not looked at. 0 for a misclassified image. k runs over the 9 other classes of largest logit
+    [0, 1]^d; the box is ignored. 0 for a misclassified image. k runs over the 9 other classes of largest logit
     (all of them up to 10 classes), as in DeepFool's code. One forward and up to 9 backward passes for an image.
-    Clean: x_i the image; the scale of the logits changes nothing. Adversarial: x_i its PGD-10 example, and the distance
-    what the attack has left; the attack sees the scale.
+    Clean: x_i the image; the scale of the logits changes nothing. Adversarial: x_i its PGD-10 example: the distance
+    that the attack has left; the attack depends on the scale.
     Paper: Moosavi-Dezfooli et al., DeepFool, CVPR 2016 (absolute values, from the predicted class); as a margin Elsayed
     et al., Large Margin Deep Networks for Classification, NeurIPS 2018. DeepFool's code iterates and overshoots by 2 %.
     Claim about the gap: none.

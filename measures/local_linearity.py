@@ -1,6 +1,6 @@
 from torch import Tensor, nn
 
-from robustgap.measures._ascent import highest
+from robustgap.measures._ascent import maximum_in_ball
 from robustgap.measures._context import Context
 from robustgap.measures.core import Batch, measure
 from robustgap.training import attacks
@@ -23,18 +23,18 @@ def local_linearity(model: nn.Module, batch: Batch, context: Context) -> Tensor:
         over ||d||_p <= eps with x_i + d in [0, 1]^d;  images (n, c, h, w) -> (n,);  in nats, >= 0
 
     p is the threat model's norm (infinity in the paper). 10 steps of eps/4 ascend the error from the best of four
-    starts in the ball (measures/_ascent.py); the largest error on the way is kept: a lower bound of the maximum. 0 for
-    eps = 0. The paper names the error gamma(eps, x), starts at random and takes the last iterate of projected gradient
-    ascent. Public code of others multiplies the displacements of a batch with the gradients of all its images, and
-    averages that matrix.
+    starts in the ball (measures/_ascent.py); the largest error among the iterates is kept: a lower bound of the
+    maximum. 0 for eps = 0. The paper names the error gamma(eps, x), starts at random and takes the last iterate of
+    projected gradient ascent. Some public code multiplies the displacements of a batch with the gradients of all its
+    images, and averages that matrix.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: Qin et al., Adversarial Robustness through Local Linearization, NeurIPS 2019, about robust accuracy and
     gradient obfuscation. Claim about the gap: none.
     """
     x, loss, gradient = batch.images, context.losses(batch), context.input_gradient(batch).flatten(1)
 
-    def error(moving: Tensor) -> Tensor:
-        linear = loss + ((moving - x).flatten(1) * gradient).sum(dim=1)
-        return (attacks.cross_entropy(model(moving), batch.labels) - linear).abs()
+    def error(point: Tensor) -> Tensor:
+        linear = loss + ((point - x).flatten(1) * gradient).sum(dim=1)
+        return (attacks.cross_entropy(model(point), batch.labels) - linear).abs()
 
-    return highest(batch, context, error, stream=STREAM)
+    return maximum_in_ball(batch, context, error, stream=STREAM)

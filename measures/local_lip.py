@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._lipschitz import steepest
+from robustgap.measures._lipschitz import steepest_change
 from robustgap.measures.core import Batch, measure
 
 STREAM = 102
@@ -23,16 +23,16 @@ def local_lip(model: nn.Module, batch: Batch, context: Context) -> Tensor:
 
     p is the threat model's norm (infinity in the paper), B_eps its ball. 10 steps of eps/4 ascend ||f(x_i) - f(x')||_1
     (along the sign of its gradient for Linf) from the best of four starts in a tenth of the ball (measures/_ascent.py),
-    so that the iterates pass through all radii; the largest quotient on the way is kept: a lower bound of the maximum.
+    so that the iterates pass through all radii; the largest quotient among them is kept: a lower bound of the maximum.
     Published code starts at 0.001 times normal noise, negates the quotient and then descends, which minimises it, and
     returns the last iterate. Missing for eps = 0, where the ball is a point.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: Yang et al., A Closer Look at Accuracy vs. Robustness, NeurIPS 2020, about robust accuracy. Claim about the
     gap: none.
     """
-    return steepest(model, batch, context, change, stream=STREAM, radius=0.1)
+    return steepest_change(model, batch, context, l1_distance, stream=STREAM, radius=0.1)
 
 
-def change(fixed: Tensor, logits: Tensor) -> Tensor:
+def l1_distance(logits: Tensor, other: Tensor) -> Tensor:
     """||f(x) - f(x')||_1 of each image: (n, k), (n, k) -> (n,)."""
-    return (logits - fixed).abs().sum(dim=1)
+    return (other - logits).abs().sum(dim=1)

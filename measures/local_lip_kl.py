@@ -2,7 +2,7 @@ from torch import Tensor, nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._divergence import kl
-from robustgap.measures._lipschitz import steepest
+from robustgap.measures._lipschitz import steepest_change
 from robustgap.measures.core import Batch, measure
 
 STREAM = 103
@@ -24,13 +24,13 @@ def local_lip_kl(model: nn.Module, batch: Batch, context: Context) -> Tensor:
 
     p is the threat model's norm (infinity in the paper's code), B_eps its ball. As local_lip, with the numerator that
     TRADES regularises: 10 steps of eps/4 ascend the divergence from the best of four starts in the ball
-    (measures/_ascent.py), and the largest quotient on the way is kept: a lower bound of the maximum. The divergence
-    grows like the square of the distance, so the quotient is largest at the border of the ball, where these iterates
-    are, and unlike that of local_lip it depends on eps. Published code (an option of the paper's local Lipschitz
-    function) starts at 0.001 times normal noise, negates the quotient and then descends, adds 1e-6 to every pixel
-    difference, and returns the last iterate. Missing for eps = 0, where the ball is a point.
+    (measures/_ascent.py), and the largest quotient among the iterates is kept: a lower bound of the maximum. The
+    divergence grows like the square of the distance, so the quotient is largest at the border of the ball, where these
+    iterates are, and unlike that of local_lip it depends on eps. Published code (an option of the paper's local
+    Lipschitz function) starts at 0.001 times normal noise, negates the quotient and then descends, adds 1e-6 to every
+    pixel difference, and returns the last iterate. Missing for eps = 0, where the ball is a point.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: Yang et al., A Closer Look at Accuracy vs. Robustness, NeurIPS 2020, about robust accuracy. Claim about the
     gap: none.
     """
-    return steepest(model, batch, context, kl, stream=STREAM, radius=1.0)
+    return steepest_change(model, batch, context, kl, stream=STREAM, radius=1.0)

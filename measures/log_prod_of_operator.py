@@ -18,7 +18,7 @@ def log_prod_of_operator(model: nn.Module, shape: tuple[int, ...], context: Cont
     """Logarithm of the product of the layers' squared operator norms, with true stride, padding and input size.
 
         sum_l log ||A_l||_2^2,  ||A||_2 = max_x ||A x||_2 / ||x||_2;  no unit, in float64
-        shape (c, h, w) of one image, which is sent through the network to see what size each layer is applied to
+        shape (c, h, w) of one image, which is passed through the network to find the input size of each layer
 
     A_l is the linear map of a layer without its bias: a convolution as a map of whole images, zeros beyond the border.
     Its largest singular value comes from a Lanczos iteration on x -> A^T A x, to a relative residual of 1e-3 (norm
@@ -26,12 +26,12 @@ def log_prod_of_operator(model: nn.Module, shape: tuple[int, ...], context: Cont
     of a chain of these layers and of 1-Lipschitz activations. log_prod_of_spec takes the norm of the reshaped kernel
     instead: of a convolution of one group never larger where some window lies wholly inside the image, and up to
     sqrt(kernel size) smaller.
-    BatchNorm is NOT folded in and is no layer of its own: its scale is no part of the value. A layer that no image
+    BatchNorm is NOT folded in and does not count as a layer: its scale does not enter. A layer that no image
     passes through does not count; one that is used several times counts once, at the input size of its largest norm.
     Missing where an iteration does not converge (100 restarts), for a model with weight matrices of other kinds
-    (attention), and where a layer is zero. Published code (Dziugaite et al., NeurIPS 2020) takes every weight for that
+    (attention), and where a layer is zero. Published code (Dziugaite et al., NeurIPS 2020) treats every weight as that
     of a circular convolution of stride 1 on images of the input's size (Sedghi et al., ICLR 2019), linear layers as
-    well, whose two-dimensional weight its einsum cannot take.
+    well, whose two-dimensional weight its einsum cannot handle.
     Paper: Farnia et al., Generalizable Adversarial Training via Spectral Normalization, ICLR 2019, whose bound on the
     gap of adversarial loss grows with the product, so +1; the product itself as in Jiang et al., ICLR 2020, eq. 32.
     """

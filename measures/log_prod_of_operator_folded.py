@@ -2,9 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import logarithms
-from robustgap.measures._operator import operator_norms
 from robustgap.measures.core import measure
+from robustgap.measures.log_prod_of_operator import log_prod_of_operator
 
 
 @measure(
@@ -19,15 +18,10 @@ def log_prod_of_operator_folded(model: nn.Module, shape: tuple[int, ...], contex
     """log_prod_of_operator with BatchNorm folded in.
 
         sum_l log ||D_l A_l||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  no unit, in float64
-        shape (c, h, w) of one image, which is sent through the network to see what follows what
 
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    log_prod_of_operator is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or log_prod_of_operator is.
     Paper: Farnia et al., Generalizable Adversarial Training via Spectral Normalization, ICLR 2019, whose bound on the
     gap of adversarial loss grows with the product, so +1; the product itself as in Jiang et al., ICLR 2020, eq. 32.
     """
     network = folded(model, shape, context)
-    norms = network.of_model("operator_norms", lambda: operator_norms(network.model, shape))
-    return sum(logarithms([norm**2 for norm in norms]))
+    return log_prod_of_operator(network.model, shape, network)

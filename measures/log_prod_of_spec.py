@@ -19,8 +19,8 @@ def log_prod_of_spec(model: nn.Module, context: Context) -> float:
         sum_l log ||W_l||_2^2,  ||W||_2 the largest singular value;  no unit, in float64
 
     W_l is the weight of a linear layer, or of a convolution reshaped to (output channels, input channels * kernel
-    size): the published approximation, not the norm of the convolution as an operator, and blind to stride and padding.
-    Biases are left out and BatchNorm is NOT folded in: its scale is no part of the value (published code multiplies it
+    size): the published approximation, not the norm of the convolution as an operator; stride and padding do not enter.
+    Biases are left out and BatchNorm is NOT folded in: its scale does not enter (published code multiplies it
     into the convolution before it, which is wrong where another layer stands between them).
     Missing for a model with weight matrices of other kinds (attention), and where a layer is zero.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 32. Claim: larger means a larger gap (of

@@ -1,8 +1,8 @@
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._norms import logarithms, spectral
-from robustgap.measures._over_margin import log_square_margin
+from robustgap.measures._norms import spectral
+from robustgap.measures._over_margin import log_prod_over_margin
 from robustgap.measures.core import Batch, measure
 
 
@@ -22,13 +22,11 @@ def log_prod_of_spec_over_margin(model: nn.Module, batches: list[Batch], context
 
     W_l as in log_prod_of_spec: a convolution reshaped to a matrix, biases left out, BatchNorm NOT folded in. The
     standard error is that of gamma's 95 % interval (order statistics), carried over.
-    Missing when gamma <= 0; published code (Dziugaite et al., NeurIPS 2020) takes |gamma| and returns a number. Its
-    gamma is the (n // 10)-th smallest margin where we interpolate, and it returns (value - log n) / 2: the same
-    ranks at a fixed n. Missing also as log_prod_of_spec is.
+    Missing where inverse_margin or log_prod_of_spec is. Published code (Dziugaite et al., NeurIPS 2020) takes the gamma
+    described in inverse_margin, and returns (value - log n) / 2: the same ranks at a fixed n.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 31 (there without the logarithm, which keeps
     every rank). Claim: larger means a larger gap (of clean accuracy), so +1; none for the adversarial variant, which
     that paper does not have.
     """
-    log_margin, se = log_square_margin(context, batches)
-    return sum(logarithms(spectral(context))) - log_margin, se
+    return log_prod_over_margin(spectral(context), context, batches)

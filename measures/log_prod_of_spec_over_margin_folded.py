@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import logarithms, spectral
-from robustgap.measures._over_margin import log_square_margin
+from robustgap.measures._norms import spectral
+from robustgap.measures._over_margin import log_prod_over_margin
 from robustgap.measures.core import Batch, measure
 
 
@@ -21,17 +21,10 @@ def log_prod_of_spec_over_margin_folded(
     """log_prod_of_spec_over_margin with BatchNorm folded in.
 
         sum_l log ||D_l W_l||_2^2 - 2 log gamma,  D_l = diag(scale / sqrt(running_var + eps))
-        gamma = 10th percentile over i of  m_i = f(x_i)[y_i] - max_{k != y_i} f(x_i)[k] on images (n, c, h, w)
-        shape (c, h, w) of one image, which is sent through the network to see what follows what
 
-    The standard error is that of gamma's 95 % interval (order statistics), carried over.
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    log_prod_of_spec_over_margin is. Published code (Dziugaite et al.) folds into whatever layer is listed before.
-    Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).
+    Folded as in param_norm_folded, shape (c, h, w) as there; gamma, its error and the variants as in
+    log_prod_of_spec_over_margin. Missing where either of these is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 31. Claim: larger means a larger gap (of
     clean accuracy), so +1; none for the adversarial variant, which that paper does not have.
     """
-    log_margin, se = log_square_margin(context, batches)
-    return sum(logarithms(spectral(folded(model, shape, context)))) - log_margin, se
+    return log_prod_over_margin(spectral(folded(model, shape, context)), context, batches)

@@ -2,8 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import frobenius, log_sum, logarithms
 from robustgap.measures.core import measure
+from robustgap.measures.log_sum_of_fro import log_sum_of_fro
 
 
 @measure(
@@ -18,13 +18,10 @@ def log_sum_of_fro_folded(model: nn.Module, shape: tuple[int, ...], context: Con
     """log_sum_of_fro with BatchNorm folded in.
 
         log d + (1/d) sum_l log ||D_l W_l||_F^2,  D_l = diag(scale / sqrt(running_var + eps));  d layers;  no unit
-        shape (c, h, w) of one image, which is sent through the network to see what follows what
 
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    log_sum_of_fro is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or log_sum_of_fro is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 39. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
-    return log_sum(logarithms(frobenius(folded(model, shape, context))))
+    network = folded(model, shape, context)
+    return log_sum_of_fro(network.model, network)

@@ -1,8 +1,8 @@
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._norms import frobenius, log_sum, logarithms
-from robustgap.measures._over_margin import log_square_margin
+from robustgap.measures._norms import frobenius
+from robustgap.measures._over_margin import log_sum_over_margin
 from robustgap.measures.core import Batch, measure
 
 
@@ -23,14 +23,11 @@ def log_sum_of_fro_over_margin(model: nn.Module, batches: list[Batch], context: 
     W_l as in log_sum_of_fro: of linear layers and convolutions, biases left out, BatchNorm NOT folded in. d counts
     linear layers and convolutions, those of shortcuts as well. The standard error is that of gamma's 95 % interval
     (order statistics), carried over.
-    Missing when gamma <= 0; published code (Dziugaite et al., NeurIPS 2020) takes |gamma| and returns a number. Its
-    gamma is the (n // 10)-th smallest margin where we interpolate, and it returns (value - log n) / 2: the same
-    ranks at a fixed n. Missing also as log_sum_of_fro is.
+    Missing where inverse_margin or log_sum_of_fro is. Published code (Dziugaite et al., NeurIPS 2020) takes the gamma
+    described in inverse_margin, and returns (value - log n) / 2: the same ranks at a fixed n.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 38 (there without the logarithm, which keeps
     every rank). Claim: larger means a larger gap (of clean accuracy), so +1; none for the adversarial variant, which
     that paper does not have.
     """
-    logs = logarithms(frobenius(context))
-    log_margin, se = log_square_margin(context, batches)
-    return log_sum(logs, log_margin), se / len(logs)
+    return log_sum_over_margin(frobenius(context), context, batches)

@@ -22,7 +22,7 @@ def log_sum_of_operator(model: nn.Module, shape: tuple[int, ...], context: Conte
 
     ||A_l||_2 as in log_prod_of_operator: the norm of the layer as a linear map, with true stride, padding and input
     size, BatchNorm NOT folded in. d counts the linear layers and convolutions that an image passes through, those of
-    shortcuts as well. In a grid of one depth it ranks models as log_prod_of_operator does. Missing as that is.
+    shortcuts as well. In a grid of one depth it ranks models as log_prod_of_operator does. Missing where that is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 35, with the reshaped kernel and without the
     logarithm. Claim: larger means a larger gap (of clean accuracy), so +1.
     """

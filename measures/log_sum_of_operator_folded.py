@@ -2,9 +2,8 @@ from torch import nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._folded import folded
-from robustgap.measures._norms import log_sum, logarithms
-from robustgap.measures._operator import operator_norms
 from robustgap.measures.core import measure
+from robustgap.measures.log_sum_of_operator import log_sum_of_operator
 
 
 @measure(
@@ -19,15 +18,10 @@ def log_sum_of_operator_folded(model: nn.Module, shape: tuple[int, ...], context
     """log_sum_of_operator with BatchNorm folded in.
 
         log d + (1/d) sum_l log ||D_l A_l||_2^2,  D_l = diag(scale / sqrt(running_var + eps));  d layers;  no unit
-        shape (c, h, w) of one image, which is sent through the network to see what follows what
 
-    A BatchNorm is folded into the convolution or linear layer whose output alone it takes, as it is in eval mode, so
-    that the value is one of the function: scaling a layer before BatchNorm together with its statistics changes
-    nothing. Missing, naming the module, where the graph does not allow that (pre-activation networks), and where
-    log_sum_of_operator is. Published code (Dziugaite et al., NeurIPS 2020) folds into whatever layer is listed before.
+    Folded as in param_norm_folded, shape (c, h, w) as there; missing where that or log_sum_of_operator is.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 35. Claim: larger means a larger gap (of
     clean accuracy), so +1.
     """
     network = folded(model, shape, context)
-    norms = network.of_model("operator_norms", lambda: operator_norms(network.model, shape))
-    return log_sum(logarithms([norm**2 for norm in norms]))
+    return log_sum_of_operator(network.model, shape, network)

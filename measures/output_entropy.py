@@ -21,8 +21,8 @@ def output_entropy(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     Clean: x_i the image. Adversarial: x_i its PGD-10 example.
     Paper: Pereyra et al., Regularizing Neural Networks by Penalizing Confident Output Distributions, ICLR workshop
     2017, about test accuracy. Jiang et al., Fantastic Generalization Measures, ICLR 2020, list its negative among their
-    baseline measures, for the gap of clean accuracy and as something to be compared with: no claim about the robust gap
-    is read into that. Claim about the gap: none.
+    baseline measures, for the gap of clean accuracy and as a reference: we take that as no claim about the robust gap.
+    Claim about the gap: none.
     """
     log_p = context.logits(batch).log_softmax(dim=1)
     return -(log_p.exp() * log_p).sum(dim=1)

@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._pacbayes import bound, distance, image_count, noise_scale, perturbed_weights
+from robustgap.measures._pacbayes import bound, displacement, image_count, noise_scale
 from robustgap.measures.core import Batch, measure
 
 
@@ -26,5 +26,5 @@ def pacbayes_init(
     it moves all models of a study alike, as does the sqrt(. / n) that Dziugaite et al., NeurIPS 2020, put around it:
     no order changes. Claim: larger means a larger gap (of clean accuracy), so +1.
     """
-    moved, n = distance(perturbed_weights(model), initial), image_count(context)
+    moved, n = displacement(model, initial), image_count(context)
     return noise_scale(model, context, magnitude=False).measure(lambda sigma: bound(moved, sigma, n))

@@ -21,10 +21,10 @@ def pacbayes_mag_flat(model: nn.Module, batches: list[Batch], context: Context) 
 
     The magnitude-aware twin of pacbayes_flat: the same search, standard error, reasons for a missing value and
     variants; 121 forward passes of each image, shared with pacbayes_mag_init and pacbayes_mag_orig. Its 10 draws are
-    independent: opposites gave steadier values under attack (relative standard deviation over seeds .20 and .19 instead
+    independent: opposites gave steadier adversarial values (relative standard deviation over seeds .20 and .19 instead
     of .21 and .27, on the networks of pacbayes_flat) and less steady clean ones (.15 and .18 instead of .14 and .16).
-    Nearly free of rescalings of layers and of BatchNorm folding as long as sigma |w_k| is large beside e; weights of
-    0.005 are not, and where e alone costs a tenth there is no value.
+    Nearly invariant to rescaling of layers and to BatchNorm folding as long as sigma |w_k| is large compared with e,
+    which it is not for weights of 0.005; missing where e alone costs a tenth.
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 61 (Dziugaite et al., NeurIPS 2020, report
     sqrt(value / n)). Published code takes sigma^2 w_k^2 + e^2, a variance, for the standard deviation; see
     pacbayes_flat for its other differences. Claim: larger means a larger gap (of clean accuracy), so +1.

@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._pacbayes import distance, image_count, magnitude_bound, noise_scale, perturbed_weights
+from robustgap.measures._pacbayes import displacement, image_count, magnitude_bound, noise_scale
 from robustgap.measures.core import Batch, measure
 
 
@@ -27,6 +27,6 @@ def pacbayes_mag_init(
     (no order changes). Its divergence is that of noise in proportion to |w - w_0|, its search that of noise in
     proportion to |w|; both are kept as published. Claim: larger means a larger gap (of clean accuracy), so +1.
     """
-    moved, n = distance(perturbed_weights(model), initial), image_count(context)
+    moved, n = displacement(model, initial), image_count(context)
     scale = noise_scale(model, context, magnitude=True)
     return scale.measure(lambda sigma: magnitude_bound(moved, moved, sigma, n))

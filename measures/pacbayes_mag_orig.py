@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._pacbayes import distance, flat, image_count, magnitude_bound, noise_scale, perturbed_weights
+from robustgap.measures._pacbayes import displacement, image_count, magnitude_bound, noise_scale, perturbed_vector
 from robustgap.measures.core import Batch, measure
 
 
@@ -28,7 +28,6 @@ def pacbayes_mag_orig(
     though a prior around the origin with this noise would have w_k^2 there: kept as published. Claim: larger means a
     larger gap (of clean accuracy), so +1.
     """
-    weights, n = perturbed_weights(model), image_count(context)
-    reference, moved = flat(weights), distance(weights, initial)
+    weights, moved, n = perturbed_vector(model), displacement(model, initial), image_count(context)
     scale = noise_scale(model, context, magnitude=True)
-    return scale.measure(lambda sigma: magnitude_bound(reference, moved, sigma, n))
+    return scale.measure(lambda sigma: magnitude_bound(weights, moved, sigma, n))

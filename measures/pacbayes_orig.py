@@ -1,7 +1,7 @@
 from torch import nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._pacbayes import bound, flat, image_count, noise_scale, perturbed_weights
+from robustgap.measures._pacbayes import bound, image_count, noise_scale, perturbed_vector
 from robustgap.measures.core import Batch, measure
 
 
@@ -24,5 +24,5 @@ def pacbayes_orig(model: nn.Module, batches: list[Batch], context: Context) -> t
     it moves all models of a study alike, as does the sqrt(. / n) that Dziugaite et al., NeurIPS 2020, put around it:
     no order changes. Claim: larger means a larger gap (of clean accuracy), so +1.
     """
-    weights, n = flat(perturbed_weights(model)), image_count(context)
+    weights, n = perturbed_vector(model), image_count(context)
     return noise_scale(model, context, magnitude=False).measure(lambda sigma: bound(weights, sigma, n))

@@ -17,7 +17,7 @@ def param_norm(model: nn.Module, context: Context) -> float:
 
         sum_l ||W_l||_F^2;  in squared units of the weights, >= 0, in float64
 
-    Biases are left out. BatchNorm is NOT folded in: its scales and shifts are no part of the value. Published code
+    Biases are left out. BatchNorm is NOT folded in: its scales and shifts do not enter. Published code
     (Dziugaite et al., NeurIPS 2020) leaves biases out too, but first multiplies the scale of every BatchNorm into the
     layer listed before it. Missing for a model with weight matrices of other kinds (attention).
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 42. Claim: larger means a larger gap (of

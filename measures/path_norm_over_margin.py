@@ -25,9 +25,8 @@ def path_norm_over_margin(
 
     The path norm is that of path_norm: BatchNorm is the linear map that it is in eval mode, with its scale squared and
     its shift left out, as biases are. The standard error is that of gamma's interval, carried over.
-    Missing when gamma <= 0; published code (Dziugaite et al., NeurIPS 2020) takes |gamma| and returns a number. Its
-    gamma is the (n // 10)-th smallest margin where we interpolate, and it returns sqrt(value / n): the same
-    ranks at a fixed n. Missing also where path_norm is.
+    Missing where inverse_margin or path_norm is. Published code (Dziugaite et al., NeurIPS 2020) takes the gamma
+    described in inverse_margin, and returns sqrt(value / n): the same ranks at a fixed n.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example (missing for most models).
     Paper: Jiang et al., Fantastic Generalization Measures, ICLR 2020, eq. 43. Claim: larger means a larger gap (of
     clean accuracy), so +1; none for the adversarial variant, which that paper does not have.

@@ -20,9 +20,8 @@ def w_grad_norm(model: nn.Module, batches: list[Batch], context: Context) -> flo
 
     One number for the whole set, so without a standard error: with n images the square of this norm exceeds that of the
     population by gradient_noise / n on average, so near a minimum it is mostly noise. Compare models on the same number
-    of images. Sums of gradients over evaluation batches are added up
-    before the norm is taken: the mean of per-batch norms, as some code has it, depends on the batch size. Every
-    parameter counts, BatchNorm's scales and shifts included.
+    of images. Gradients are summed over evaluation batches before the norm is taken: the mean of per-batch norms, as in
+    some code, depends on the batch size. All parameters count, BatchNorm's scales and shifts included.
     Clean: x_i the image. Adversarial: x_i its PGD-10 example, held fixed.
     Paper: Zhao, Zhang and Hu, Penalizing Gradient Norm for Efficiently Improving Generalization, ICML 2022, about test
     accuracy; used by Kim et al., NeurIPS 2023. Claim about the gap: none.

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from robustgap.measures._context import Context
 from robustgap.measures._weight_ascent import ascend
-from robustgap.measures._weights import normalization_parameters, weights_of
+from robustgap.measures._weights import detached_parameters, normalization_parameters
 from robustgap.measures.core import Batch, measure
 from robustgap.training import attacks
 
@@ -29,7 +29,7 @@ def worst_flat(model: nn.Module, batches: list[Batch], context: Context) -> Tens
 
     20 steps of projected gradient ascent from v = 0: each moves every layer by xi ||w_l|| / 4 along its gradient over
     the whole set, and projects it onto its ball; the iterate with the largest mean loss is kept, so the value is a
-    lower bound of the maximum. A layer is one parameter tensor; scales and shifts of normalisation layers stay.
+    lower bound of the maximum. A layer is one parameter tensor; scales and shifts of normalisation layers do not move.
     Clean: d_i = 0 and L the mean cross-entropy. Adversarial: L(w) is the loss on the PGD-10 examples, where d_i starts
     and moves on by eps/4 in each step, together with v. Costs 61 forward passes of each image.
     Paper: Stutz, Hein and Schiele, Relating Adversarially Robust Generalization to Flat Minima, ICCV 2021. xi = 0.5 is
@@ -37,21 +37,21 @@ def worst_flat(model: nn.Module, batches: list[Batch], context: Context) -> Tens
     0.00075 to compare models, where they find larger ones noisier. They give each batch of 128 images a perturbation of
     its own, which makes the mean larger and dependent on the batch size, start at random points, take the largest of 10
     attempts, and keep the last iterate. Flatness is found to lower the robust gap on average, less clearly in the worst
-    case: no claim about the gap is read into that.
+    case: we take that as no claim about the gap.
     """
-    weights = weights_of(model)
+    weights = detached_parameters(model)
     radii = {name: XI * weights[name].norm() for name in weights.keys() - normalization_parameters(model)}
     before = torch.cat([context.losses(batch) for batch in batches])
 
     def move_weights(step: int, moved: dict[str, Tensor], gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {
-            name: weight + within(moved[name] - weight + radii[name] / 4 * unit(gradient[name]), radii[name])
+            name: weight + clipped(moved[name] - weight + radii[name] / 4 * unit(gradient[name]), radii[name])
             for name, weight in weights.items()
             if name in radii
         }
 
-    def move_images(place: int, images: Tensor, gradient: Tensor) -> Tensor:
-        batch = batches[place]
+    def move_images(number: int, images: Tensor, gradient: Tensor) -> Tensor:
+        batch = batches[number]
         step = batch.eps / 4 * attacks.ascent_direction(gradient, batch.norm)
         return attacks.project(batch.clean, images + step, batch.eps, batch.norm)
 
@@ -71,9 +71,11 @@ def worst_flat(model: nn.Module, batches: list[Batch], context: Context) -> Tens
 
 def unit(tensor: Tensor) -> Tensor:
     """The tensor divided by its L2 norm; 0 where that is 0."""
-    return tensor / tensor.norm().clamp_min(torch.finfo(tensor.dtype).tiny)
+    length: Tensor = tensor.norm()
+    return tensor / length.clamp_min(torch.finfo(tensor.dtype).tiny)
 
 
-def within(tensor: Tensor, radius: Tensor) -> Tensor:
+def clipped(tensor: Tensor, radius: Tensor) -> Tensor:
     """The nearest tensor of L2 norm at most `radius`."""
-    return tensor * (radius / tensor.norm().clamp_min(torch.finfo(tensor.dtype).tiny)).clamp(max=1.0)
+    length: Tensor = tensor.norm()
+    return tensor * (radius / length.clamp_min(torch.finfo(tensor.dtype).tiny)).clamp(max=1.0)

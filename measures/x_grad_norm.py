@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from robustgap.measures._context import Context
-from robustgap.measures._distances import length
+from robustgap.measures._distances import l2_norm
 from robustgap.measures.core import Batch, measure
 
 
@@ -25,4 +25,4 @@ def x_grad_norm(model: nn.Module, batch: Batch, context: Context) -> Tensor:
     Paper: Kim et al., Fantastic Robustness Measures, NeurIPS 2023; before it Ross and Doshi-Velez, AAAI 2018, and
     Simon-Gabriel et al., ICML 2019, about robust accuracy. Claim about the gap: none.
     """
-    return length(context.input_gradient(batch))
+    return l2_norm(context.input_gradient(batch))

@@ -45,7 +45,7 @@ def edit(file: Path, old: str, new: str) -> None:
 def test_code_id_ignores_comments_docstrings_annotations_and_descriptions(project):
     before = {name: code_id(name, project) for name in names(project)}
     file = project / "measures" / "x_grad_norm.py"
-    edit(file, "    return length", "    # a comment\n\n    return length")
+    edit(file, "    return l2_norm", "    # a comment\n\n    return l2_norm")
     edit(file, "Mean L2 norm", "The mean Euclidean norm")
     edit(file, "model: nn.Module, batch: Batch, context: Context) -> Tensor", "model, batch, context)")
     edit(file, 'paper="Kim', 'paper="See Kim')
@@ -56,7 +56,7 @@ def test_code_id_ignores_comments_docstrings_annotations_and_descriptions(projec
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
-        ("measures/x_grad_norm.py", "length(context", "2 * length(context", {"x_grad_norm"}),
+        ("measures/x_grad_norm.py", "l2_norm(context", "2 * l2_norm(context", {"x_grad_norm"}),
         ("measures/_margin.py", "others.amax", "others.mean", {"margin_p10", "inverse_margin", "prob_margin"}),
         ("measures/_margin.py", "q + spread]", "q + 2 * spread]", {"margin_p10", "inverse_margin"}),
         ("measures/_margin.py", "(high - low) / 2 / Z", "(high - low) / 3 / Z", {"margin_p10"}),
@@ -73,7 +73,7 @@ def test_code_id_ignores_comments_docstrings_annotations_and_descriptions(projec
         ("measures/_context.py", "self.model(batch.images))", "-self.model(batch.images))",
          set(SOME) - {"log_prod_of_spec", "num_params", "path_norm", "w_grad_norm", "x_grad_norm"}),
         ("measures/_context.py", "svdvals(m)", "svdvals(m.T)", {"log_prod_of_spec"}),
-        ("measures/_context.py", "self.clean.batches[place])", "self.clean.batches[place - 1])", set()),
+        ("measures/_context.py", "self.clean.batches[k])", "self.clean.batches[k - 1])", set()),
     ],
 )  # fmt: skip
 def test_code_id_changes_with_the_code_a_measure_uses_and_with_no_other(project, file, old, new, changed):

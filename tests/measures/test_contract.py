@@ -13,7 +13,7 @@ from oracles import N
 from torch import nn
 
 from robustgap.measures import evaluate
-from robustgap.measures._cards import entry
+from robustgap.measures._cards import catalogue_entry
 from robustgap.measures._code import names
 from robustgap.measures.core import ALWAYS, groups, load
 
@@ -168,7 +168,7 @@ def test_input_that_is_not_as_said_is_a_clear_error(name, change, message, model
 
 @pytest.mark.parametrize("name", NAMES)
 def test_catalogue_entry_is_complete(name):
-    card = entry(name)
+    card = catalogue_entry(name)
     assert all(card[key] for key in ("family", "needs", "variants", "paper", "formula", "summary", "proof"))
     assert card["expects"].keys() == set(card["variants"])
     assert set(card["variants"]) in ({"none"}, {"clean"}, {"adversarial"}, {"clean", "adversarial"})

@@ -22,7 +22,7 @@ EPS = 0.05
         ({"batch_size": 0}, "batch_size: found 0, wanted a whole number > 0"),
         ({"batch_size": 2.5}, "batch_size: found 2.5, wanted a whole number > 0"),
         ({"log": [{"epoch": 1}]}, "log, line 1: found epoch, wanted train_loss as well"),
-        ({"device": "abacus"}, "device: found 'abacus', which is not to be had here: "),
+        ({"device": "abacus"}, "device: found 'abacus', wanted one that is available here: "),
         ({"target_se": math.nan}, "target_se: found nan, wanted a number > 0"),
     ],
 )

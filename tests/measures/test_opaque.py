@@ -34,7 +34,7 @@ def test_what_needs_no_weights_has_its_value_and_the_rest_a_reason(what, make, d
         if before.measure in FREE:
             assert after.value == pytest.approx(before.value, rel=1e-9)
         else:
-            assert after.reason == f"the model is {what}: it has no weights that can be asked for"
+            assert after.reason == f"the model is {what}: its weights cannot be read"
 
 
 class Quantised(nn.Module):
@@ -56,7 +56,7 @@ def test_of_a_quantised_network_what_is_left_of_its_parameters_is_not_taken_for_
         if name in FREE:
             assert row["value"] == pytest.approx(wanted.loc[(name, variant), "value"], rel=1e-6)
         else:
-            assert row["reason"] == "the model is quantised: it has no weights that can be asked for"
+            assert row["reason"] == "the model is quantised: its weights cannot be read"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

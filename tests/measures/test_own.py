@@ -42,13 +42,13 @@ def test_a_function_of_the_users_own_is_measured_beside_the_catalogue(model, dat
     assert evaluate(model, x, y, own, eps=EPS)["value"].tolist() == [0.0]
     assert evaluate(model, x, y, "average_ce", eps=EPS)["value"].tolist() == table.loc["average_ce", "value"].tolist()
     for both in (["average_ce", own], [own, "output"]):
-        with pytest.raises(ValueError, match="names: found two measures named average_ce, wanted a name of its own"):
+        with pytest.raises(ValueError, match="names: found two measures named average_ce, wanted different names"):
             evaluate(model, x, y, both, eps=EPS)
 
 
 @pytest.mark.parametrize(("given", "found"), [(len, "len"), ([3], "int"), ([lambda model, batch: 0], "<lambda>")])
 def test_a_function_without_the_decorator_is_named(given, found, model, data):
-    with pytest.raises(ValueError, match=f"names: found {found}, wanted a name, or a function decorated by @measure"):
+    with pytest.raises(ValueError, match=f"names: found {found}, wanted a name, or a function decorated with @measure"):
         evaluate(model, *data, given, eps=EPS)
 
 
@@ -66,7 +66,7 @@ def test_arrays_and_loaders_give_the_values_of_tensors(model, data):
     ("given", "message"),
     [
         (lambda x, y: (DataLoader(TensorDataset(x)), None), "images: found batches of list in the DataLoader, wanted"),
-        (lambda x, y: (DataLoader(TensorDataset(x, y)), y), "labels: found Tensor beside a DataLoader, wanted its"),
+        (lambda x, y: (DataLoader(TensorDataset(x, y)), y), "labels: found Tensor beside a DataLoader, wanted only"),
         (lambda x, y: (x, None), r"labels: found nothing, wanted \(n,\) integers, or a DataLoader"),
     ],
 )

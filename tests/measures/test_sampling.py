@@ -68,7 +68,7 @@ def population(request):
     model, x, y = request.param()
     data = attack(model, prepare(model, x, y, eps=0.02, batch_size=500))
     data = replace(data, initial={key: tensor / 2 for key, tensor in model.state_dict().items()})
-    samples = [data.rows(keyed.permutation(seed, STREAM, IMAGES)[:SAMPLE]) for seed in range(SEEDS)]
+    samples = [data.select(keyed.permutation(seed, STREAM, IMAGES)[:SAMPLE]) for seed in range(SEEDS)]
     return model, data, contexts(model, data), [(sample, contexts(model, sample)) for sample in samples]
 
 

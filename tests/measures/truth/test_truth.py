@@ -76,7 +76,7 @@ def test_inverse_margin_is_missing_where_the_percentile_is_negative_and_margin_p
 @pytest.mark.parametrize("q", [0.1, 0.5])
 def test_standard_error_of_a_percentile_is_its_spread_over_samples(q):
     sample = oracles.draw(1000, 400, seed=2)
-    found = np.array([_margin.percentile(row, q) for row in sample])
+    found = np.array([_margin.quantile(row, q) for row in sample])
     assert np.mean(found[:, 1]) == pytest.approx(np.std(found[:, 0]), rel=0.1)
 
 

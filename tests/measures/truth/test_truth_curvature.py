@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from robustgap.measures import evaluate, hessian_top, hessian_trace
-from robustgap.measures._noise import normal, signs
+from robustgap.measures._noise import gaussian_noise, rademacher_noise
 from robustgap.measures.core import Batch
 
 MODELS = [oracles.relu_net, oracles.conv_net]
@@ -36,11 +36,11 @@ def full_hessian(model, x, y):
 def quadratic_forms(hessian_of, model, x, y):
     """(1/16) sum_g (1/3) sum_j v_gj^T H_g v_gj, H_g the Hessian of the mean loss of group g, written out."""
     found = []
-    for group, (images, labels, weight, _) in enumerate(hessian_trace.grouped([batch_of(x, y)])):
+    for group, (images, labels, weight, _) in enumerate(hessian_trace.image_groups([batch_of(x, y)])):
         hessian = weight * len(images) * hessian_of(model, images, labels)
         for draw in range(3 * group, 3 * group + 3):
-            parts = [signs(p, 0, hessian_trace.STREAM + k, draw) for k, p in enumerate(model.parameters())]
-            v = torch.cat([part.flatten() for part in parts])
+            signs = rademacher_noise(dict(model.named_parameters()), 0, hessian_trace.STREAM, draw)
+            v = torch.cat([tensor.flatten() for tensor in signs.values()])
             found.append(v @ hessian @ v)
     assert len(found) == 48
     return float(torch.stack(found).mean())
@@ -114,12 +114,12 @@ def test_hessian_trace_of_a_diagonal_hessian_is_exact_in_every_draw():
 
 
 def test_random_signs_and_normal_numbers():
-    weight = torch.zeros(300, 200, dtype=torch.float64)
-    found = signs(weight, 0, 1, 0)
-    assert set(found.flatten().tolist()) == {-1.0, 1.0}
-    assert abs(float(found.mean())) < 3 / 60_000**0.5
-    assert abs(float((found * signs(weight, 0, 1, 1)).mean())) < 3 / 60_000**0.5
-    assert float(normal(weight, 0, 1, 0).std()) == pytest.approx(1.0, rel=0.01)
+    weights = {name: torch.zeros(300, 200, dtype=torch.float64) for name in ("first", "second")}
+    signs, next_draw = (rademacher_noise(weights, 0, 1, draw) for draw in (0, 1))
+    assert set(signs["first"].flatten().tolist()) == {-1.0, 1.0}
+    for product in (signs["first"], signs["first"] * next_draw["first"], signs["first"] * signs["second"]):
+        assert abs(float(product.mean())) < 3 / 60_000**0.5
+    assert float(gaussian_noise(weights, 0, 1, 0)["first"].std()) == pytest.approx(1.0, rel=0.01)
 
 
 class Attention(nn.Module):

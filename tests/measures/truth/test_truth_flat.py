@@ -81,7 +81,7 @@ def test_worst_flat_spares_normalisation_and_needs_weights_that_can_move():
     nn.init.zeros_(model[2].weight)
     assert measured(model, oracles.images(8), oracles.labels(8), "worst_flat")[0] == {"clean": 0.0, "adversarial": 0.0}
     table = evaluate(model[:2].eval(), oracles.images(8), oracles.labels(8), ["worst_flat"], eps=EPS)
-    assert set(table["reason"]) == {"the model has no weights that could move"}
+    assert set(table["reason"]) == {"the model has no weights to move"}
 
 
 def test_estimate_inv_sharpness_of_a_quadratic_loss():

@@ -147,7 +147,7 @@ def test_pacbayes_says_why_there_is_no_sigma(monkeypatch):
     assert reasons(steady, x, 0 * y) == {"accuracy does not fall by 0.1 for any sigma up to 10"}
     shaky = oracles.linear(1e-9 * torch.eye(2, 16).double())
     assert reasons(shaky, x, (x[:, 0, 0, 0] < x[:, 0, 0, 1]).long()) == {
-        "accuracy falls by more than 0.1 at sigma = 0.0001 already"
+        "accuracy falls by more than 0.1 even at sigma = 0.0001"
     }
     monkeypatch.setattr(_pacbayes, "DRAWS", 2)  # one draw, or its opposite, turns all of these equal images at once
     (reason,) = reasons(model, x[:1].expand(9, -1, -1, -1), y[:1].expand(9), seed=2)

@@ -172,5 +172,5 @@ class Casts(nn.Module):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_path_norm_of_a_network_that_casts_is_missing(first):
-    wanted = "the network computes in torch.float32 whatever it is given, wanted torch.float64"
+    wanted = "the network computes in torch.float32 whatever its input, wanted torch.float64"
     assert reason(Casts(oracles.relu_net().float() if first else oracles.relu_net(), first)) == wanted

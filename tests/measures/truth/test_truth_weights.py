@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustgap.measures import average_flat, evaluate
+from robustgap.measures._noise import sphere_noise
 from robustgap.training import keyed
 
 
@@ -97,8 +98,8 @@ def test_average_flat_of_a_linear_model_redoes_the_attack_on_the_noisy_weights()
 
 
 def test_average_flat_noise_is_uniform_on_the_sphere_and_spares_normalisation():
-    weight = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    noise = torch.stack([average_flat.sphere(weight, 0, 5, draw) for draw in range(500)])
+    weights = {"w": torch.tensor([3.0, 4.0], dtype=torch.float64)}
+    noise = torch.stack([sphere_noise(weights, average_flat.XI, 0, 5, draw)["w"] for draw in range(500)])
     assert noise.norm(dim=1).numpy() == pytest.approx(0.5 * 5.0, rel=1e-12)
     assert noise.mean(dim=0).norm() < 3 * 2.5 / 500**0.5
     assert (noise.T @ noise / 500).numpy() == pytest.approx(2.5**2 / 2 * np.eye(2), abs=0.4)

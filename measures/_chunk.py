@@ -18,6 +18,7 @@ from robustgap.measures._images import prepare
 from robustgap.measures._state import FATAL
 from robustgap.measures.core import Measure, select
 from robustgap.training.checkpoint import FileFault, read_json, write_atomically
+from robustgap.training.jobs import frozen_images
 from robustgap.training.jobs import plan as planned
 from robustgap.training.jobs.damage import made_anew
 from robustgap.training.jobs.provenance import study_device
@@ -74,7 +75,7 @@ def run(
         raise LookupError(f"chunk {chunk!r} is not in the plan (known: {', '.join(plan['chunks'])})")
     tasks = open_tasks(select(asked), str(out or results / OUT.replace("{chunk}", chunk)), target_se)
     device = study_device(plan["study"])
-    planned.frozen_images(plan["study"])  # raises what is wrong with the data set, for which no model is to blame
+    frozen_images.frozen_images(plan["study"])  # raises what is wrong with the data set, for which no model is to blame
     models = finished_models(plan, results, chunk)
     progress = Progress(tasks, len(models))
     tables: dict[str, list[dict]] = {task.measured.name: [] for task in tasks}
@@ -114,7 +115,7 @@ def model_rows(
     try:
         # the name stands for weights, images, attack and version
         made_from = {
-            "inputs": planned.cache_file(plan, results, model).name,
+            "inputs": frozen_images.cache_file(plan, results, model).name,
             "seed": SEED,
             "target_se": target_se,
         }
@@ -129,7 +130,7 @@ def model_rows(
     except FATAL:
         raise
     except Exception as error:  # a foreign model may fail in any way, and must not lose the others
-        if plan["models"][model]["source"] == "grid" or isinstance(error, planned.OutcomesFault):
+        if plan["models"][model]["source"] == "grid" or isinstance(error, frozen_images.OutcomesFault):
             raise
         reason, cached = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", 0
         found = {task.measured.name: found.get(task.measured.name) or missing(task.measured, reason) for task in tasks}
@@ -140,7 +141,7 @@ def measure_model(
     tasks: list[Task], plan: dict, results: Path, model_id: str, target_se: float | None, device: torch.device
 ) -> Iterator[tuple[Task, list[dict]]]:
     """Rows of one model, one per variant, task by task. Raises what loading the model or its images raises."""
-    study, given = plan["study"], planned.measure_batch(plan, results, model_id)
+    study, given = plan["study"], frozen_images.measure_batch(plan, results, model_id)
     model = channels_last(planned.load_planned_model(plan, results, model_id, device))
     data = prepare(
         model,

@@ -6,7 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.jobs.plan import OutcomesFault, entry_of
+from robustgap.training.jobs.frozen_images import OutcomesFault
+from robustgap.training.jobs.plan import entry_of
 from robustgap.training.settings import DAMAGED
 
 

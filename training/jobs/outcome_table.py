@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from robustgap.training.checkpoint import write_atomically
-from robustgap.training.jobs.plan import ATTACKED, frozen_images, index_sha, splits_of
+from robustgap.training.jobs.frozen_images import ATTACKED, frozen_images, index_sha
+from robustgap.training.jobs.plan import splits_of
 from robustgap.training.masking import GRADIENT_MASKING
 from robustgap.training.settings import number
 

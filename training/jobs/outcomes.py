@@ -19,8 +19,9 @@ from robustgap.training import attacks
 from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
 from robustgap.training.data.datasets import Splits
 from robustgap.training.jobs.damage import made_anew
+from robustgap.training.jobs.frozen_images import ATTACKED, cache_file, frozen_images
 from robustgap.training.jobs.outcome_table import failure, lines, summary, write_table
-from robustgap.training.jobs.plan import ATTACKED, cache_file, collapsed, frozen_images, load_planned_model, splits_of
+from robustgap.training.jobs.plan import collapsed, load_planned_model, splits_of
 from robustgap.training.jobs.provenance import made_by
 from robustgap.training.masking import ENOUGH, gradient_masking
 from robustgap.training.modes import frozen, full_precision

@@ -12,7 +12,8 @@ from robustgap.training.__main__ import main
 from robustgap.training.checkpoint import FileFault
 from robustgap.training.jobs import outcomes
 from robustgap.training.jobs import plan as planned
-from robustgap.training.jobs.plan import cache_file, frozen_images, load_planned_model, measure_batch
+from robustgap.training.jobs.frozen_images import cache_file, frozen_images, measure_batch
+from robustgap.training.jobs.plan import load_planned_model
 
 WONG = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
 

@@ -10,8 +10,9 @@ from robustgap.training import attacks
 from robustgap.training.checkpoint import digest, read_json, save_tensors, write_json
 from robustgap.training.data.datasets import load
 from robustgap.training.jobs import outcomes
+from robustgap.training.jobs.frozen_images import frozen_images, index_sha, measure_batch
 from robustgap.training.jobs.outcomes import attacked
-from robustgap.training.jobs.plan import frozen_images, index_sha, load_planned_model, measure_batch
+from robustgap.training.jobs.plan import load_planned_model
 from robustgap.training.modes import frozen
 
 

@@ -11,7 +11,7 @@ from small_runs import interrupted, same_weights, train
 from robustgap.measures.__main__ import main as measures
 from robustgap.training.__main__ import main
 from robustgap.training.checkpoint import digest, load_tensors, load_weights, read_json, save_tensors, write_json
-from robustgap.training.jobs.plan import cache_file
+from robustgap.training.jobs.frozen_images import cache_file
 
 
 @pytest.mark.parametrize("name", ["init", "last", "best"])

@@ -12,7 +12,8 @@ from robustgap.analysis.ledger import Ledger
 from robustgap.measures.__main__ import main as measures
 from robustgap.training import attacks
 from robustgap.training.__main__ import main as training
-from robustgap.training.jobs.plan import frozen_images, load_planned_model, measure_batch, splits_of
+from robustgap.training.jobs.frozen_images import frozen_images, measure_batch
+from robustgap.training.jobs.plan import load_planned_model, splits_of
 from robustgap.training.robustbench import zoo
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.study import read

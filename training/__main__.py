@@ -10,7 +10,7 @@ import torch
 from robustgap.training.checkpoint import read_json, write_json
 from robustgap.training.data.extra_sets import extra_file
 from robustgap.training.data.fetch import fetch
-from robustgap.training.data.published_files import FILES
+from robustgap.training.facts import DATA_SET_FACTS
 from robustgap.training.jobs import outcomes
 from robustgap.training.jobs.lock import take_turns
 from robustgap.training.jobs.plan import data_dir, splits_of
@@ -26,7 +26,7 @@ def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
     study, asked = plan["study"], {run["settings"]["extra_data"] for run in plan["runs"].values()}
     sha256 = study.get("extra_sha256", {})
     published = sorted(asked - {"none", "pool"})
-    wanted = [*FILES.get(study["data"], ())]
+    wanted = [*DATA_SET_FACTS[study["data"]].files]
     wanted += [extra_file(name, study["data"], sha256.get(name, "")) for name in published]
     for file in wanted:
         fetch(data_dir(study), file, study.get("mirrors", ()), study.get("offline", False))

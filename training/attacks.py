@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustgap.training import keyed
+from robustgap.training.facts import NORMS
 from robustgap.training.registry import Registry
 
 ATTACKS = Registry("attack")
-NORMS = ("Linf", "L2")
 START, EVALUATION_START = 1, 2  # streams of keyed noise
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from robustgap.training import keyed
 from robustgap.training.attacks import START, Loss, ascent_direction, climb, cross_entropy
 from robustgap.training.attacks import start as ball
-from robustgap.training.registry import Registry
+from robustgap.training.facts import DEFENSE_FACTS
+from robustgap.training.registry import Plugins
 
-DEFENSES = Registry("defense")
+DEFENSES = Plugins("defense", DEFENSE_FACTS)
 GAUSSIAN_START = 0.001  # of TRADES and MART, in the units of x
 
 
@@ -204,3 +205,6 @@ def adversarial_logit_pairing(settings: dict) -> Defense:
         return (minimised(clean, y) + minimised(adversarial, y)) / 2 + weight * pairing
 
     return Defense(lambda model, x, y, attack: attack(model, x, y), loss)
+
+
+DEFENSES.load()

@@ -7,11 +7,12 @@ import copy
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from robustgap.measures._code import names as python_measures
+from robustgap.training.facts import DATA_SET_FACTS, EXTRA_SET_FACTS, DataSetFacts
 from robustgap.training.paths import expanded, expanded_address
 from robustgap.training.settings import DEFAULTS, exact, number
 from robustgap.workflow.study_faults import SCHEMA, StudyError, nearest, schema, schema_faults
@@ -19,33 +20,6 @@ from robustgap.workflow.study_faults import SCHEMA, StudyError, nearest, schema,
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = SCHEMA.with_name("digits.yaml")
 EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)
-
-
-class Images(NamedTuple):
-    """Sizes of a data set's splits; a test checks them against training.data.datasets."""
-
-    train: int
-    val: int
-    test: int
-    extra: int
-
-
-IMAGES = {
-    "digits": Images(500, 100, 897, 300),
-    "digits32": Images(500, 100, 897, 300),
-    "cifar10": Images(49000, 1000, 10000, 0),
-    "cifar100": Images(49000, 1000, 10000, 0),
-    "svhn": Images(71792, 1465, 26032, 0),
-    "mnist": Images(58800, 1200, 10000, 0),
-    "fashion_mnist": Images(58800, 1200, 10000, 0),
-    "tiny_imagenet": Images(98000, 2000, 10000, 0),
-}
-# Data sets with published extra images; a test checks this against training.data.extra_sets.
-EXTRA_SETS = {
-    "ti500k": ["cifar10"],
-    "ddpm": ["cifar10", "cifar100", "svhn"],
-    "edm1m": ["cifar10", "cifar100"],
-}
 
 
 class _Loader(yaml.SafeLoader):
@@ -169,12 +143,12 @@ def meaning_faults(study: dict) -> Iterator[str]:
         for place, epochs in setting_values(study, "epochs"):
             if epochs < 2:
                 yield f"{place}: found {epochs}, wanted at least 2: `best` is looked for after the first drop of lr"
-    images = IMAGES[study["data"]]
+    images = DATA_SET_FACTS[study["data"]]
     for place, value in setting_values(study, "extra_data"):
         if value == "pool" and not images.extra:
             yield f"{place}: found 'pool', but {study['data']} has no extra images"
-        if study["data"] not in EXTRA_SETS.get(value, [study["data"]]):
-            yield f"{place}: found {value!r}, which has images for {', '.join(EXTRA_SETS[value])} only"
+        if value in EXTRA_SET_FACTS and study["data"] not in EXTRA_SET_FACTS[value].files:
+            yield f"{place}: found {value!r}, which has images for {', '.join(EXTRA_SET_FACTS[value].files)} only"
     yield from outcome_faults(study["outcomes"], study, images)
     if study["train_jobs"] == "run" and study["train_processes"] > 1:
         yield f"train_processes: found {study['train_processes']}, wanted 1 with train_jobs: run, one run a job"
@@ -187,7 +161,7 @@ def meaning_faults(study: dict) -> Iterator[str]:
     yield from measure_faults(study)
 
 
-def outcome_faults(outcomes: dict, study: dict, images: Images) -> Iterator[str]:
+def outcome_faults(outcomes: dict, study: dict, images: DataSetFacts) -> Iterator[str]:
     """Requests for more images than there are, and missing attacks that are needed."""
     train, there = outcomes.get("train_images", images.train), f"all there are in {study['data']}"
     for key, found, most, why in (

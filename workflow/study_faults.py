@@ -3,15 +3,13 @@
 import math
 from collections.abc import Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
+from robustgap.workflow.generated import SCHEMA, schema_text
 from robustgap.workflow.names import nearest
-
-SCHEMA = Path(__file__).with_name("config") / "schema.yaml"
 
 
 class StudyError(ValueError):
@@ -20,8 +18,8 @@ class StudyError(ValueError):
 
 @cache
 def schema() -> dict:
-    """The JSON schema of a study file."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    """The JSON schema of a study file: schema.yaml, names and rules of settings from their facts."""
+    return yaml.safe_load(schema_text(SCHEMA.read_text(encoding="utf-8")))
 
 
 KINDS = {"array": "a list", "object": "keys and values", "string": "text"}  # YAML types in everyday words

@@ -4,11 +4,10 @@ import pytest
 from studies import study
 
 from robustgap.measures._code import names
+from robustgap.training.facts import DATA_SET_FACTS, DEFENSE_FACTS, NETWORK_FACTS
 from robustgap.training.settings import complete
 from robustgap.workflow.estimate import hours
 from robustgap.workflow.grid import open_plan
-from robustgap.workflow.study import IMAGES
-from robustgap.workflow.study_faults import schema
 
 
 def test_the_summary_tells_what_is_planned_and_what_is_left_out():
@@ -61,7 +60,7 @@ def test_measures_cost_what_each_of_them_does_and_share_it_in_one_job():
 
 
 def test_a_batch_that_is_not_full_costs_as_much_before_its_first_image():
-    one = hours.PASSES["digits", "mlp"]
+    one = NETWORK_FACTS["mlp"].passes[8]
     assert hours.seconds("digits", "mlp", 256, 512, 1) == pytest.approx(one.fixed + 256 * one.image)
 
 
@@ -78,8 +77,8 @@ def test_the_estimate_of_a_training_is_near_one_that_was_timed():
 
 
 def test_every_data_set_and_architecture_has_an_estimate():
-    for data in IMAGES:
-        for architecture in schema()["properties"]["settings"]["properties"]["architecture"]["enum"]:
+    for data in DATA_SET_FACTS:
+        for architecture in NETWORK_FACTS:
             assert hours.seconds(data, architecture, 100, 10, 1) > 0
-    for defense in schema()["properties"]["settings"]["properties"]["defense"]["enum"]:
+    for defense in DEFENSE_FACTS:
         assert hours.step_passes(complete({"defense": defense})) >= 1

@@ -11,6 +11,7 @@ import yaml
 from studies import study
 from trees import ROOT
 
+from robustgap.training.facts import EXTRA_SET_FACTS
 from robustgap.workflow import by_hand, grid
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.names import COMMON, plain
@@ -260,7 +261,7 @@ def test_the_plan_tells_which_files_are_to_be_got_by_hand(tmp_path: Path):
         given = study(data="cifar10", data_dir=str(tmp_path), **{"settings.extra_data": "ti500k"}, **changes)
         return [text for _, text in by_hand.told(open_plan(given, "s"))]
 
-    file = tmp_path / by_hand.NO_ADDRESS["ti500k"]
+    file = tmp_path / EXTRA_SET_FACTS["ti500k"].files["cifar10"].path
     gone, checksum = lines()
     assert gone.startswith(f"{file}: extra images ti500k have no address") and checksum.startswith(
         "extra_sha256.ti500k"

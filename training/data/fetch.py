@@ -13,24 +13,13 @@ import sys
 import tarfile
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from robustgap.training.checkpoint import FileFault, write_atomically
+from robustgap.training.facts import DataFile
 
 TIMEOUT = 60  # seconds without an answer
 PAGE = "an HTML page"
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """path below data_dir, as torchvision lays it out; checksum 'md5:...' or 'sha256:...', '' where none is known;
-    urls, tried in their order; archive: the tar file to unpack it from, where it does not come by itself."""
-
-    path: str
-    checksum: str
-    urls: tuple[str, ...] = ()
-    archive: "DataFile | None" = None
 
 
 def checksum(path: Path, algorithm: str) -> str:

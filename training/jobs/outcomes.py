@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from robustgap.training import attacks
 from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
 from robustgap.training.data.datasets import Splits
+from robustgap.training.facts import ATTACK_FACTS
 from robustgap.training.jobs.damage import made_anew
 from robustgap.training.jobs.frozen_images import ATTACKED, cache_file, frozen_images
 from robustgap.training.jobs.outcome_table import failure, lines, summary, write_table
@@ -25,11 +26,11 @@ from robustgap.training.jobs.plan import collapsed, load_planned_model, splits_o
 from robustgap.training.jobs.provenance import made_by
 from robustgap.training.masking import ENOUGH, gradient_masking
 from robustgap.training.modes import frozen, full_precision
-from robustgap.training.registry import Registry
+from robustgap.training.registry import Plugins
 from robustgap.training.settings import number
 
 # f(model, x, y, index, eps, norm) -> x_adv, named as in study.outcomes.attacks
-OUTCOME_ATTACKS = Registry("outcome attack")
+OUTCOME_ATTACKS = Plugins("outcome attack", ATTACK_FACTS)
 SEED = 0  # of the attacks' random starts: the same for all models, whatever their training seed
 
 
@@ -49,7 +50,7 @@ def fgsm(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm
 def pgd10(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
     """10 steps of eps/4 from a uniform start in the ball, keyed by (SEED, image index)."""
     noise = attacks.start(x, index, seed=SEED, eps=eps, norm=norm, stream=attacks.EVALUATION_START)
-    return attacks.pgd(model, x, y, eps=eps, noise=noise, norm=norm, steps=10)
+    return attacks.pgd(model, x, y, eps=eps, noise=noise, norm=norm, steps=ATTACK_FACTS["pgd10"].steps)
 
 
 def attacked(

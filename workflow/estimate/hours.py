@@ -7,62 +7,14 @@ seconds, with a and b measured per architecture and image size on one CPU core.
 import os
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
 
-from robustgap.workflow.study import IMAGES, measure_rules
+from robustgap.training.facts import ATTACK_FACTS, DATA_SET_FACTS, DEFENSE_FACTS, NETWORK_FACTS
+from robustgap.workflow.study import measure_rules
 
-
-class Pass(NamedTuple):
-    """Seconds of one pass: `fixed` per batch plus `image` per image."""
-
-    fixed: float
-    image: float
-
-
-# Measured with torch 2.13, float32, one thread of a 2-core virtual machine (CPU time), November 2026. Convolutions take
-# .4 to .7 times as long with AVX-512 as with AVX2: the values are the geometric mean of both.
-PASSES = {
-    ("digits", "cnn"): Pass(2.3e-3, 4.6e-5),
-    ("digits", "mlp"): Pass(1.2e-3, 4.0e-6),
-    ("digits", "resnet18"): Pass(6.2e-2, 5.1e-3),
-    ("digits32", "cnn"): Pass(1.2e-3, 3.9e-4),
-    ("digits32", "mlp"): Pass(1.5e-3, 3.4e-5),
-    ("digits32", "resnet18"): Pass(5.3e-2, 5.2e-2),
-}
-# Not measured: parameters (cost of a batch) and multiply-adds (cost of an image) as multiples of ResNet-18's.
-LIKE_RESNET18 = {
-    "preactresnet18": Pass(1.0, 1.0),
-    "resnet34": Pass(1.9, 2.1),
-    "resnet50": Pass(2.1, 2.3),
-    "wrn28_10": Pass(3.3, 9.4),
-    "wrn34_10": Pass(4.1, 12.0),
-    "wrn70_16": Pass(23.9, 69.8),
-}
-# Images of a data set cost as many times those of a measured one as they have more pixels.
-SHAPE = {
-    "digits": ("digits", 1.0),
-    "digits32": ("digits32", 1.0),
-    "cifar10": ("digits32", 1.0),
-    "cifar100": ("digits32", 1.0),
-    "svhn": ("digits32", 1.0),
-    "mnist": ("digits32", (28 / 32) ** 2),
-    "fashion_mnist": ("digits32", (28 / 32) ** 2),
-    "tiny_imagenet": ("digits32", (64 / 32) ** 2),
-}
+BASE = NETWORK_FACTS["resnet18"]  # the cost of networks that were not measured is in multiples of its own
 EVALUATION_BATCH = 512
 FORWARD, ATTACK_STEP = 0.4, 0.7  # in passes: an attack step needs no gradients of the weights
-ATTACK_PASSES = {
-    "clean": FORWARD,
-    "fgsm": FORWARD + ATTACK_STEP,
-    "pgd10": FORWARD + 10 * ATTACK_STEP,
-}
 EPOCH = 0.02  # seconds: shuffling and augmenting the images, the log, the training state
-LOSS_PASSES = {"Standard": 1, "AT": 1, "TRADES": 2, "MART": 2, "FGSM-RS": 1, "FreeAT": 1, "ALP": 2}
-ATTACK_STEPS = {
-    "Standard": 0,
-    "FGSM-RS": 1,
-    "FreeAT": 0,
-}  # the others take as many as the settings say
 ALIGN_PASSES = 4  # two input gradients, and backward through them
 # On each measure image, in both variants, with the adversarial examples at hand: between the residual network of
 # benchmarks/measures.md, and a CNN and an MLP, which spend more between their passes. Of any other measure: LIGHT.
@@ -92,30 +44,42 @@ JOB_START = 2.5  # seconds: Python, torch and the data set
 Seconds = Callable[[str, str, float, int, float], float]
 
 
+def pixel_ratio(data: str) -> tuple[int, float]:
+    """The measured size nearest to a data set's images, and how many times as many pixels these have: they cost so many
+    times as much."""
+    side = DATA_SET_FACTS[data].side
+    measured = min(BASE.passes or (), key=lambda other: abs(other - side))
+    return measured, (side / measured) ** 2
+
+
 def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
     """Seconds of `passes` passes over `images` images in batches."""
-    shape, pixels = SHAPE[data]
-    if architecture in LIKE_RESNET18:
-        architecture, (parameters, work) = "resnet18", LIKE_RESNET18[architecture]
-    else:
-        parameters, work = 1.0, 1.0
-    one = PASSES[shape, architecture]
+    side, pixels = pixel_ratio(data)
+    network = NETWORK_FACTS[architecture]
+    measured = (network.passes or BASE.passes or {})[side]
     batches = max(images / batch, 1.0)  # a single batch of few images costs as much
-    return passes * (batches * parameters * one.fixed + images * pixels * work * one.image)
+    parameters, work = network.resnet18s
+    return passes * (batches * parameters * measured.fixed + images * pixels * work * measured.image)
+
+
+def attack_passes(attack: str) -> float:
+    """Passes of an attack of outcomes on one image, and of the forward pass that judges it."""
+    return FORWARD + ATTACK_FACTS[attack].steps * ATTACK_STEP
 
 
 def step_passes(settings: dict) -> float:
     """Passes of one training step: the inner attack, and the loss with its penalty (twice for AWP or SAM)."""
-    steps = ATTACK_STEPS.get(settings["defense"], settings["inner_steps"])
-    loss = LOSS_PASSES[settings["defense"]] + (ALIGN_PASSES if settings["grad_align"] else 0)
+    defense = DEFENSE_FACTS[settings["defense"]]
+    steps = settings["inner_steps"] if defense.attack_steps is None else defense.attack_steps
+    loss = defense.passes + (ALIGN_PASSES if settings["grad_align"] else 0)
     return ATTACK_STEP * steps + loss * (2 if settings["awp"] or settings["sam"] != "none" else 1)
 
 
 def training_seconds(settings: dict, seconds: Seconds, exact: Seconds) -> float:
     """Seconds of one training: its steps, and the accuracies after every epoch."""
-    images = IMAGES[settings["data"]]
+    images = DATA_SET_FACTS[settings["data"]]
     seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra images
-    look = ATTACK_PASSES["clean"] + ATTACK_PASSES["pgd10"] + ATTACK_PASSES["fgsm"] / 2  # FGSM on validation images only
+    look = attack_passes("clean") + attack_passes("pgd10") + attack_passes("fgsm") / 2  # FGSM on validation images only
     data, architecture = settings["data"], settings["architecture"]
     epoch = seconds(data, architecture, seen, settings["batch_size"], step_passes(settings))
     after = exact(data, architecture, 2 * images.val, EVALUATION_BATCH, look)
@@ -130,10 +94,10 @@ def measure_passes(names: list[str], together: bool) -> float:
 
 def run_seconds(plan: dict, settings: dict, seconds: Seconds, exact: Seconds) -> dict[str, float]:
     """Seconds of one run of a plan by stage; `exact`: in float32, which accuracies, outcomes and measures use."""
-    study, images = plan["study"], IMAGES[plan["study"]["data"]]
+    study, images = plan["study"], DATA_SET_FACTS[plan["study"]["data"]]
     outcomes, models = study["outcomes"], len(study["checkpoints"])
     shown = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
-    attacks = sum(ATTACK_PASSES[attack] for attack in outcomes["attacks"])
+    attacks = sum(attack_passes(attack) for attack in outcomes["attacks"])
     measured = measure_passes(study["measures"], together=study["measure_jobs"] == "chunk")
     network = settings["data"], settings["architecture"]
     return {

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from robustgap.training.facts import NETWORK_FACTS
 from robustgap.training.settings import complete
 from robustgap.workflow.estimate import hours
 from robustgap.workflow.study_faults import StudyError
 
 RATES = Path(__file__).parent / "rates.csv"
 COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")
-SHARED = "resnet18"  # the speed of other residual networks is estimated from this one
-LARGE = {SHARED, *hours.LIKE_RESNET18}
+SHARED = "resnet18"  # the speed of networks whose cost is given in multiples of it is estimated from this one
+SCALED = {name for name, network in NETWORK_FACTS.items() if network.passes is None}
 
 
 class Way(NamedTuple):
@@ -66,14 +67,14 @@ def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, 
     way."""
     passes_of_a_step = hours.step_passes(complete({"defense": "AT", "inner_steps": 10}))
     rate, work = rates.get(way), 1.0
-    if rate is None and way.architecture in hours.LIKE_RESNET18:
-        rate, work = rates.get(way._replace(architecture=SHARED)), hours.LIKE_RESNET18[way.architecture].image
+    if rate is None and way.architecture in SCALED:
+        rate, work = rates.get(way._replace(architecture=SHARED)), NETWORK_FACTS[way.architecture].resnet18s.image
     if rate is None:
         return None
     image = work / (rate * passes_of_a_step)
 
     def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
-        return passes * images * hours.SHAPE[data][1] * image
+        return passes * images * hours.pixel_ratio(data)[1] * image
 
     return seconds
 
@@ -111,7 +112,7 @@ def told(plan: dict, path: Path) -> list[tuple[str, str]]:
             text += f"; {', '.join(found.unknown)} not counted: not measured so"
         if total:
             lines.append((f"one {device}", text))
-    if not lines and any(run["settings"]["architecture"] in LARGE for run in plan["runs"].values()):
+    if not lines and any(run["settings"]["architecture"] in {SHARED, *SCALED} for run in plan["runs"].values()):
         lines = [
             ("GPU-hours", "unknown: measure your GPU by `python -m benchmarks.training --device cuda --rates FILE`")
         ]

@@ -8,7 +8,8 @@ import pytest
 from public_files import md5
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.data.fetch import DataFile, checked, fetch
+from robustgap.training.data.fetch import checked, fetch
+from robustgap.training.facts import DataFile
 
 CONTENT = b"pixels and labels" * 100_000  # 1.7 MB: more than one block of a download
 PAGE = b"<!DOCTYPE html><html><body>Quota exceeded</body></html>"

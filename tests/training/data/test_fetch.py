@@ -5,8 +5,8 @@ import pytest
 
 from robustgap.training.checkpoint import FileFault
 from robustgap.training.data import fetch as files
-from robustgap.training.data.fetch import DataFile, checked, fetch
-from robustgap.training.data.published_files import FILES
+from robustgap.training.data.fetch import checked, fetch
+from robustgap.training.facts import DATA_SET_FACTS, DataFile
 
 CONTENT = b"pixels and labels" * 100
 PAGE = b"\n<!DOCTYPE html><html><body>Sign in to continue</body></html>"
@@ -108,13 +108,13 @@ def test_the_published_table_is_torchvisions():
     source = import_torchvision().datasets
     for name, cls in (("cifar10", source.CIFAR10), ("cifar100", source.CIFAR100)):
         listed = [(f"{cls.base_folder}/{batch}", f"md5:{md5}") for batch, md5 in [*cls.train_list, *cls.test_list]]
-        assert [(file.path, file.checksum) for file in FILES[name]] == listed
+        assert [(file.path, file.checksum) for file in DATA_SET_FACTS[name].files] == listed
         archive = DataFile(cls.filename, f"md5:{cls.tgz_md5}", (cls.url,))
-        assert all(file.archive == archive for file in FILES[name])
+        assert all(file.archive == archive for file in DATA_SET_FACTS[name].files)
     for name, cls in (("mnist", source.MNIST), ("fashion_mnist", source.FashionMNIST)):
-        for file, (resource, md5) in zip(FILES[name], cls.resources, strict=True):
+        for file, (resource, md5) in zip(DATA_SET_FACTS[name].files, cls.resources, strict=True):
             assert (file.path, file.checksum) == (f"{cls.__name__}/raw/{resource}", f"md5:{md5}")
             assert file.urls == tuple(mirror + resource for mirror in cls.mirrors)
-    for file, part in zip(FILES["svhn"], ("train", "test"), strict=True):
+    for file, part in zip(DATA_SET_FACTS["svhn"].files, ("train", "test"), strict=True):
         url, name, md5 = source.SVHN.split_list[part]
         assert (file.path, file.checksum, file.urls) == (name, f"md5:{md5}", (url,))

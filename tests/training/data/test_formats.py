@@ -8,7 +8,7 @@ import torch
 from robustgap.training.checkpoint import FileFault
 from robustgap.training.data.datasets import DATASETS
 from robustgap.training.data.formats import folders, idx, mat, npz, pickles
-from robustgap.training.data.published_files import FILES
+from robustgap.training.facts import DATA_SET_FACTS
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def install(tmp_path, monkeypatch):
     """Write files of a data set into a fresh data_dir and put their checksums into the table; its loader's splits."""
 
     def put(name, members):
-        monkeypatch.setitem(FILES, name, made.put(tmp_path, members))
+        made.install(monkeypatch, name, made.put(tmp_path, members))
         return DATASETS[name](tmp_path)
 
     return put
@@ -62,8 +62,8 @@ def test_idx(name, folder, install):
     pixels, test = made.images(100, 28, 28), made.images(6, 28, 28, seed=1)
     labels, test_labels = np.arange(100, dtype=np.uint8) % 10, np.arange(6, dtype=np.uint8)
     contents = (made.idx(pixels), made.idx(labels), made.idx(test), made.idx(test_labels))
-    splits = install(name, dict(zip([file.path for file in FILES[name]], contents, strict=True)))
-    assert FILES[name][0].path.startswith(f"{folder}/raw/train-images-idx3")
+    splits = install(name, dict(zip([file.path for file in DATA_SET_FACTS[name].files], contents, strict=True)))
+    assert DATA_SET_FACTS[name].files[0].path.startswith(f"{folder}/raw/train-images-idx3")
     check(splits, (pixels[:, None], labels), (test[:, None], test_labels), 10)
 
 

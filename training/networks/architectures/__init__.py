@@ -10,26 +10,10 @@ from torch import nn
 from robustgap.training.checkpoint import Shapes, shapes_of
 from robustgap.training.data.datasets import Splits
 from robustgap.training.networks.architectures.common import ACTIVATIONS, ARCHITECTURES, Normalize
-from robustgap.training.networks.architectures.preact import preactresnet18, wrn28_10, wrn34_10, wrn70_16
-from robustgap.training.networks.architectures.resnet import resnet18, resnet34, resnet50
-from robustgap.training.networks.architectures.small import cnn, mlp
 
-__all__ = [
-    "ACTIVATIONS",
-    "ARCHITECTURES",
-    "Normalize",
-    "build",
-    "cnn",
-    "mlp",
-    "preactresnet18",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "shapes",
-    "wrn28_10",
-    "wrn34_10",
-    "wrn70_16",
-]
+__all__ = ["ACTIVATIONS", "ARCHITECTURES", "Normalize", "build", "shapes"]
+
+ARCHITECTURES.load()
 
 
 def build(settings: dict, splits: Splits) -> nn.Module:

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from robustgap.training.registry import Registry
+from robustgap.training.facts import NETWORK_FACTS
+from robustgap.training.registry import Plugins, Registry
 
-ARCHITECTURES = Registry("architecture")
+ARCHITECTURES = Plugins("architecture", NETWORK_FACTS)
 ACTIVATIONS = Registry("activation")
 ACTIVATIONS.update(
     relu=nn.ReLU,  # max(0, x)

@@ -18,9 +18,10 @@ from robustgap.training.jobs.processes import Job, side_by_side, trainer
 from robustgap.training.jobs.provenance import study_device
 from robustgap.training.jobs.pseudo_labels import extra_images, pseudo_label, save_extra
 from robustgap.training.paths import given_path
+from robustgap.training.settings import Plan, Record
 
 
-def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
+def prepare_data(plan: Plan, out: Path, device: torch.device) -> None:
     """Fetch the files that the study's runs need, read them once, and record the splits; pseudo-label the extra pool
     when a run asks for it. No other job fetches anything: nodes of a cluster have no network."""
     study, asked = plan["study"], {run["settings"]["extra_data"] for run in plan["runs"].values()}
@@ -39,13 +40,13 @@ def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
     write_json(out, splits.record())
 
 
-def train_batch(plan: dict, batch: str, results: Path, out: Path, device: torch.device, processes: int = 1) -> None:
+def train_batch(plan: Plan, batch: str, results: Path, out: Path, device: torch.device, processes: int = 1) -> None:
     """Train the runs of one job, one after another or `processes` at a time, those that another job is at last; the
     manifest says what became of each."""
     if batch not in plan["batches"]:
         raise LookupError(f"batch {batch!r} is not in the plan of study {plan['study']['study']}")
     settings = {run: plan["runs"][run]["settings"] for run in plan["batches"][batch]}
-    job, manifest = Job(plan["study"], settings, results, device), dict[str, dict]()
+    job, manifest = Job(plan["study"], settings, results, device), dict[str, Record]()
     if min(processes, len(settings)) > 1:
         side_by_side(job, min(processes, len(settings)), manifest.__setitem__)
     else:

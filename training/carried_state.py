@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from robustgap.training.data.datasets import Splits
 from robustgap.training.defenses import DEFENSES
 from robustgap.training.ema import decay_after, update
+from robustgap.training.settings import Settings
 
 
 @dataclass
@@ -28,13 +29,13 @@ class Carried:
             found |= {f"average.{name}": value for name, value in self.average.items()}
         return found
 
-    def after_step(self, model: nn.Module, settings: dict, before: int) -> None:
+    def after_step(self, model: nn.Module, settings: Settings, before: int) -> None:
         """Take the weights of a step into the average, where there is one; before: how many steps came earlier."""
         if self.average is not None:
             update(self.average, model, decay_after(float(settings["ema_decay"]), before))
 
 
-def begin(settings: dict, model: nn.Module, splits: Splits) -> Carried:
+def begin(settings: Settings, model: nn.Module, splits: Splits) -> Carried:
     """What a training starts with: perturbations of 0, and as average the model as it is."""
     found = Carried()
     if DEFENSES[settings["defense"]](settings).carry is not None:

@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from robustgap.training.settings import Record, Row
+
 Shapes = dict[str, tuple[int, ...]]  # of tensors, by name
 ABOUT, CONTENT = "about", "sha256"  # metadata of our safetensors files: strings as JSON; among them the digest
 
@@ -57,7 +59,7 @@ def read_json(path: Path) -> Any:
         raise FileFault(f"{path}: not valid JSON ({error})") from error
 
 
-def read_record(path: Path) -> dict:
+def read_record(path: Path) -> Record:
     """The content of run.json. Raises FileFault naming the file when it is missing, or no record of a run."""
     record = read_json(path)
     if not isinstance(record, dict):
@@ -168,7 +170,7 @@ def require_digest(path: Path, sha256: str) -> None:
         raise FileFault(f"{path}: SHA-256 found {found[:12]}..., wanted {sha256[:12]}...")
 
 
-def write_log(path: Path, rows: list[dict]) -> None:
+def write_log(path: Path, rows: list[Row]) -> None:
     """The training log as CSV, one line per epoch; rewritten whole, so a resumed run never repeats a line. What an
     earlier version, which began the run, did not note, is nan."""
     text = io.StringIO()

@@ -19,6 +19,7 @@ from robustgap.training.ema import holding
 from robustgap.training.epoch_scores import epoch_scores
 from robustgap.training.overfitting import catastrophic
 from robustgap.training.schedules import first_drop, learning_rate
+from robustgap.training.settings import Record, Row, Settings
 from robustgap.training.step import inner_attack, train_step
 
 __all__ = [
@@ -47,8 +48,10 @@ class Progress:
     best_epoch: int = -1
     best_score: float = -1.0
     seconds: float = 0.0
-    log: list[dict] = field(default_factory=list)
-    made_by: list[dict] = field(default_factory=list)  # distinct `provenance.made_by` of the processes that trained it
+    log: list[Row] = field(default_factory=list)
+    made_by: list[Record] = field(
+        default_factory=list
+    )  # distinct `provenance.made_by` of the processes that trained it
 
 
 def train(
@@ -56,7 +59,7 @@ def train(
     optimizer: torch.optim.Optimizer,
     splits: Splits,
     extra: Split | None,
-    settings: dict,
+    settings: Settings,
     progress: Progress,
     best: dict[str, Tensor] | None,
     after_epoch: Callable[[dict[str, Tensor] | None], None],

@@ -53,7 +53,7 @@ def gradient_masking(
     """
     shares, outputs = [], []
     with frozen(model), full_precision(), torch.no_grad():
-        for rows in torch.arange(min(len(x), ENOUGH)).split(batch):
+        for rows in torch.split(torch.arange(min(len(x), ENOUGH)), batch):
             attacked = None if adversarial is None or eps == 0 else adversarial[rows]
             noise = attacks.start(x[rows], index[rows], seed=seed, eps=eps, norm=norm, stream=attacks.EVALUATION_START)
             start = attacks.project(x[rows], x[rows] + noise, eps, norm)

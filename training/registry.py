@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Protocol
 
+Function = Callable[..., Any]
+
 
 class Registry(dict[str, Any]):
     """Functions by name. `Registry("attack")["pdg"]` raises a LookupError that names the nearest known attack."""
@@ -13,10 +15,10 @@ class Registry(dict[str, Any]):
         super().__init__()
         self.kind = kind
 
-    def register(self, name: str | None = None) -> Callable:
+    def register(self, name: str | None = None) -> Callable[[Function], Function]:
         """Decorator: file the function under `name` (default: its own). Raises ValueError if the name is taken."""
 
-        def file(function: Callable) -> Callable:
+        def file(function: Function) -> Function:
             key = name or function.__name__
             if key in self:
                 raise ValueError(f"{self.kind} {key!r} is registered twice")
@@ -46,10 +48,10 @@ class Plugins(Registry):
         super().__init__(kind)
         self.facts = facts
 
-    def register(self, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(self, name: str | None = None) -> Callable[[Function], Function]:
         """As `Registry.register`. Raises LookupError for a function without an entry of facts."""
 
-        def file(function: Callable[..., Any]) -> Callable[..., Any]:
+        def file(function: Function) -> Function:
             key = name or function.__name__
             if key not in self.facts:
                 found = f"{function.__module__}: {self.kind} {key!r}: found no entry of facts"

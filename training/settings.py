@@ -24,6 +24,14 @@ DAMAGED = 1  # time of a table, in seconds since 1970, that marks it as made fro
 
 NA = "NA"  # a setting that does not apply (inner steps of Standard); it matches only itself
 
+# What is read from files has keys of fixed meaning, by these names.
+Settings = dict[str, Any]  # of one training: a value for each of SETTINGS
+Study = dict[str, Any]  # a study file; resolved, with every default
+Plan = dict[str, Any]  # plan.json
+Entry = dict[str, Any]  # of a run or a model in a plan
+Record = dict[str, Any]  # run.json
+Row = dict[str, Any]  # a line of a log or table, by column
+
 
 class Setting(NamedTuple):
     """default: frozen, see above. rule: the values it may have, as JSON Schema. meaning: its description there."""
@@ -121,7 +129,7 @@ def number(fraction: str) -> float:
     return float(Fraction(fraction))
 
 
-def complete(settings: dict) -> dict:
+def complete(settings: Settings) -> Settings:
     """All settings of a run: the given ones over the defaults, eps exact, NA where a setting does not apply.
 
     Raises ValueError for a key that is not a setting, and for an unknown defense.
@@ -139,7 +147,7 @@ def complete(settings: dict) -> dict:
     return full | {key: NA for key, does in applies.items() if not does}
 
 
-def run_id(settings: dict) -> str:
+def run_id(settings: Settings) -> str:
     """First 10 hex digits of SHA-256 of the canonical JSON of the settings, keys at their default omitted.
 
     Keys that do not apply are omitted too: whether they do follows from the others.

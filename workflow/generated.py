@@ -50,7 +50,7 @@ def described(setting: Setting) -> dict[str, Any]:
 
 def flow(content: Any) -> str:
     """A value as YAML on one line."""
-    return yaml.safe_dump(content, default_flow_style=True, sort_keys=False, width=1e9).strip()
+    return str(yaml.safe_dump(content, default_flow_style=True, sort_keys=False, width=1e9)).strip()
 
 
 def readme_text(text: str) -> str:

@@ -11,21 +11,34 @@ import os
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 from robustgap.training.paths import given_path
-from robustgap.training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
+from robustgap.training.settings import (
+    OUTCOMES_VERSION,
+    TRAINING_VERSION,
+    Entry,
+    Plan,
+    Settings,
+    Study,
+    chunk_of,
+    complete,
+    model_id,
+    run_id,
+)
 from robustgap.workflow import by_hand
 from robustgap.workflow.estimate import disk, hours, rates
+from robustgap.workflow.names import nearest
 from robustgap.workflow.study import read, resolve
-from robustgap.workflow.study_faults import StudyError, nearest
+from robustgap.workflow.study_faults import StudyError
 
 
-def configurations(study: dict) -> tuple[dict[str, dict], int]:
+def configurations(study: Study) -> tuple[dict[str, Settings], int]:
     """Complete settings (without seed) of every cell of the grid, by their id, and how many cells coincide with an
     earlier one because a setting does not apply to them."""
     fixed = {"data": study["data"], "norm": study["norm"], "eps": study["eps"], **study["settings"]}
     cells = list(itertools.product(*study["axes"].values())) if study["axes"] else []
-    found: dict[str, dict] = {}
+    found: dict[str, Settings] = {}
     for cell in cells:
         settings = complete({**fixed, **dict(zip(study["axes"], cell, strict=True))})
         del settings["seed"]
@@ -33,12 +46,12 @@ def configurations(study: dict) -> tuple[dict[str, dict], int]:
     return found, len(cells) - len(found)
 
 
-def matches(settings: dict, where: dict) -> bool:
+def matches(settings: Settings, where: dict[str, Any]) -> bool:
     """Whether a configuration has, for each setting in `where`, that value (or one of those in a list)."""
     return all(settings[key] in (value if isinstance(value, list) else [value]) for key, value in where.items())
 
 
-def exclusions(study: dict, cells: dict[str, dict]) -> dict[str, int]:
+def exclusions(study: Study, cells: dict[str, Settings]) -> dict[str, int]:
     """{configuration: number of the first exclusion that names it}.
 
     Raises StudyError for an exclusion that names an unknown setting, or a value that the grid does not have: it would
@@ -61,7 +74,7 @@ def exclusions(study: dict, cells: dict[str, dict]) -> dict[str, int]:
     return found
 
 
-def make_plan(study: dict) -> dict:
+def make_plan(study: Study) -> Plan:
     """All runs, models, jobs and exclusions of a resolved study. Raises StudyError when nothing is left to do."""
     cells, _ = configurations(study)
     excluded = exclusions(study, cells)
@@ -71,7 +84,7 @@ def make_plan(study: dict) -> dict:
             raise StudyError(
                 f"sam: found {settings['sam']!r} with awp, wanted one of the two a training; see `exclude`"
             )
-    runs: dict[str, dict] = {}
+    runs: dict[str, Entry] = {}
     for settings, seed in itertools.product(kept, study["seeds"]):
         run = run_id({**settings, "seed": seed})
         chunk = chunk_of(run, study["chunks"])
@@ -109,7 +122,7 @@ def make_plan(study: dict) -> dict:
     }
 
 
-def open_plan(config: dict, origin: str | Path) -> dict:
+def open_plan(config: Study, origin: str | Path) -> Plan:
     """The plan of a configuration. Raises StudyError, each line starting with `origin`."""
     study = resolve(config, origin)
     try:
@@ -118,7 +131,7 @@ def open_plan(config: dict, origin: str | Path) -> dict:
         raise StudyError(f"{origin}: {error}") from error
 
 
-def plan_or_exit(config: dict, files: list) -> dict:
+def plan_or_exit(config: Study, files: list[str | Path]) -> Plan:
     """`open_plan` for the Snakefile: ends the process with the faults alone, without Snakemake's frame around them."""
     try:
         for file in files:
@@ -128,7 +141,7 @@ def plan_or_exit(config: dict, files: list) -> dict:
         raise SystemExit(str(error)) from error
 
 
-def write_plan(plan: dict, out: Path) -> None:
+def write_plan(plan: Plan, out: Path) -> None:
     """Write plan.json through a temporary file, so that no reader ever sees half of it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.{os.getpid()}")

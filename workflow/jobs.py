@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from robustgap.measures._code import code_id
-from robustgap.training.settings import DAMAGED, REPRODUCIBLE
+from robustgap.training.settings import DAMAGED, REPRODUCIBLE, Plan
 from robustgap.workflow.grid import write_plan
 from robustgap.workflow.study import ROOT, measure_rules, rule_file
 from robustgap.workflow.unlock import locks_of, record_owner
@@ -103,7 +103,7 @@ def figure_names() -> list[str]:
 class Jobs:
     """The jobs of a plan. Methods that take Snakemake's wildcards serve as input functions and parameters."""
 
-    def __init__(self, plan: dict):
+    def __init__(self, plan: Plan):
         self.plan, self.study = plan, plan["study"]
         self.measures, self.chunks = self.study["measures"], plan["chunks"]
         self.results = f"results/{self.study['study']}"

@@ -14,18 +14,20 @@ import yaml
 from robustgap.measures._code import names as python_measures
 from robustgap.training.facts import DATA_SET_FACTS, EXTRA_SET_FACTS, DataSetFacts
 from robustgap.training.paths import expanded, expanded_address
-from robustgap.training.settings import DEFAULTS, exact, number
-from robustgap.workflow.study_faults import SCHEMA, StudyError, nearest, schema, schema_faults
+from robustgap.training.settings import DEFAULTS, Study, exact, number
+from robustgap.workflow.generated import SCHEMA
+from robustgap.workflow.names import nearest
+from robustgap.workflow.study_faults import StudyError, schema, schema_faults
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = SCHEMA.with_name("digits.yaml")
 EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML loader for which a duplicate key is an error instead of overriding the first."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
@@ -33,10 +35,11 @@ class _Loader(yaml.SafeLoader):
                 if key.value in lines:
                     raise StudyError(f"line {line}: found key {key.value!r} twice (first in line {lines[key.value]})")
                 lines[key.value] = line
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
-def read(path: str | Path) -> dict:
+def read(path: str | Path) -> Study:
     """Content of a study file. Raises StudyError if it is missing, not YAML, not a mapping, or has a duplicate key."""
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
@@ -54,7 +57,7 @@ def read(path: str | Path) -> dict:
     return content
 
 
-def filled(config: dict) -> dict:
+def filled(config: Study) -> Study:
     """A copy with the schema's defaults filled in, and eps and the settings in canonical spelling."""
     study = copy.deepcopy(dict(config))
     for key, rule in schema()["properties"].items():
@@ -73,7 +76,7 @@ def filled(config: dict) -> dict:
     return with_integers(study, schema())
 
 
-def with_integers(content: dict, rule: dict) -> dict:
+def with_integers(content: Study, rule: dict[str, Any]) -> Study:
     """The content with integers where the schema requires them: JSON Schema and YAML also accept 3.0."""
     found = dict(content)
     for key, inner in rule["properties"].items():
@@ -97,7 +100,7 @@ def rule_file(path: str) -> Path:
     return here if here.is_file() else ROOT / path
 
 
-def extra_measures(study: dict) -> dict[str, str]:
+def extra_measures(study: Study) -> dict[str, str]:
     """Measures computed by users' rule files, from the names of their rules `compute_NAME`: {NAME: file}."""
     return {
         name: path
@@ -107,7 +110,7 @@ def extra_measures(study: dict) -> dict[str, str]:
     }
 
 
-def budget_fault(config: dict) -> str | None:
+def budget_fault(config: Study) -> str | None:
     """What is wrong with eps, if anything: not a number, negative, or (Linf) wider than the images' range."""
     try:
         eps = number(exact(config["eps"]))
@@ -117,7 +120,7 @@ def budget_fault(config: dict) -> str | None:
     return f"eps: found {config['eps']!r}, wanted at most 1, the range of an image" if too_wide else None
 
 
-def path_faults(study: dict) -> list[str]:
+def path_faults(study: Study) -> list[str]:
     """Resolve every path of a study, in place; one 'KEY: fault' for each that cannot be resolved."""
     places: list[tuple[str, Any, str | int, Callable[[str], str]]] = [
         *((key, study, key, expanded) for key in ("data_dir", "model_dir")),
@@ -134,7 +137,7 @@ def path_faults(study: dict) -> list[str]:
     return faults
 
 
-def meaning_faults(study: dict) -> Iterator[str]:
+def meaning_faults(study: Study) -> Iterator[str]:
     """One 'KEY: fault' for everything that a schema cannot check."""
     for key in study["settings"]:
         if key in study["axes"]:
@@ -161,7 +164,7 @@ def meaning_faults(study: dict) -> Iterator[str]:
     yield from measure_faults(study)
 
 
-def outcome_faults(outcomes: dict, study: dict, images: DataSetFacts) -> Iterator[str]:
+def outcome_faults(outcomes: dict[str, Any], study: Study, images: DataSetFacts) -> Iterator[str]:
     """Requests for more images than there are, and missing attacks that are needed."""
     train, there = outcomes.get("train_images", images.train), f"all there are in {study['data']}"
     for key, found, most, why in (
@@ -180,14 +183,14 @@ def outcome_faults(outcomes: dict, study: dict, images: DataSetFacts) -> Iterato
             yield f"outcomes.attacks: {attack!r} is missing; {needs} it"
 
 
-def setting_values(study: dict, key: str) -> list[tuple[str, Any]]:
+def setting_values(study: Study, key: str) -> list[tuple[str, Any]]:
     """(place in the file, value) of a setting: the values of its axis, else the fixed value, else its default."""
     if key in study["axes"]:
         return [(f"axes.{key}[{place}]", value) for place, value in enumerate(study["axes"][key])]
     return [(f"settings.{key}", study["settings"].get(key, DEFAULTS[key]))]
 
 
-def measure_faults(study: dict) -> Iterator[str]:
+def measure_faults(study: Study) -> Iterator[str]:
     """Missing extra rule files, and measures that nothing computes."""
     for place, path in enumerate(study["extra_rules"]):
         if not rule_file(path).is_file():
@@ -205,7 +208,7 @@ def measure_faults(study: dict) -> Iterator[str]:
             yield f"measures[{place}]: nothing makes {name!r}{hint}"
 
 
-def measure_rules(study: dict) -> dict[str, list[str]]:
+def measure_rules(study: Study) -> dict[str, list[str]]:
     """{NAME of a rule compute_NAME: the Python measures that its jobs compute}."""
     names = [name for name in python_measures() if name in study["measures"]]
     if study["measure_jobs"] == "chunk":
@@ -213,7 +216,7 @@ def measure_rules(study: dict) -> dict[str, list[str]]:
     return {name: [name] for name in names}
 
 
-def resolve(config: dict, origin: str | Path) -> dict:
+def resolve(config: Study, origin: str | Path) -> Study:
     """The complete study described by `config`: defaults filled in, eps exact, paths resolved, measures by name.
 
     Raises StudyError with one line for each fault, each starting with `origin`.

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from robustgap.training.settings import Study
 from robustgap.workflow.generated import SCHEMA, schema_text
 from robustgap.workflow.names import nearest
 
@@ -17,9 +18,10 @@ class StudyError(ValueError):
 
 
 @cache
-def schema() -> dict:
+def schema() -> dict[str, Any]:
     """The JSON schema of a study file: schema.yaml, names and rules of settings from their facts."""
-    return yaml.safe_load(schema_text(SCHEMA.read_text(encoding="utf-8")))
+    content: dict[str, Any] = yaml.safe_load(schema_text(SCHEMA.read_text(encoding="utf-8")))
+    return content
 
 
 KINDS = {"array": "a list", "object": "keys and values", "string": "text"}  # YAML types in everyday words
@@ -42,7 +44,7 @@ def where(path: Iterable[str | int]) -> str:
     return place
 
 
-def schema_faults(config: dict) -> list[str]:
+def schema_faults(config: Study) -> list[str]:
     """One 'KEY: fault' for everything the schema forbids."""
     # jsonschema repeats itself if several keys are missing, and lets NaN pass every bound
     return list(dict.fromkeys([*_schema_faults(config), *_number_faults(config, ())]))
@@ -56,7 +58,7 @@ def _number_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[str]:
             yield from _number_faults(inner, (*path, part))
 
 
-def _schema_faults(config: dict) -> Iterator[str]:
+def _schema_faults(config: Study) -> Iterator[str]:
     validator = jsonschema.Draft202012Validator(schema())
     for error in sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]):
         place, found, wanted = where(error.absolute_path), error.instance, error.validator_value

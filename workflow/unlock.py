@@ -17,7 +17,7 @@ import platform
 import sys
 from pathlib import Path
 
-from robustgap.training.jobs.lock import describe, machine, own_content, read_content, surely_dead
+from robustgap.training.jobs.lock import Owner, describe, machine, own_content, read_content, surely_dead
 from robustgap.training.paths import given_path
 from robustgap.workflow.study import read, resolve
 from robustgap.workflow.study_faults import StudyError
@@ -51,7 +51,7 @@ def record_owner(study: str) -> None:
     (LOCKS / f"owner.{os.getpid()}").write_text(json.dumps(said) + "\n", encoding="utf-8")
 
 
-def rebooted(said: dict) -> bool:
+def rebooted(said: Owner) -> bool:
     """Whether the owner ran on this machine before its last boot."""
     here = {"host": platform.node(), "system": system()}
     before, now = (text.partition(" ")[0] for text in (str(said.get("machine", "")), machine()))  # boot ids
@@ -59,7 +59,7 @@ def rebooted(said: dict) -> bool:
     return bool(same and before and now and before != now)
 
 
-def gone(said: dict) -> bool:
+def gone(said: Owner) -> bool:
     return surely_dead(said) or rebooted(said)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from robustgap.training import keyed
 from robustgap.training.data.augment import AUGMENTATIONS
 from robustgap.training.data.datasets import Split, Splits
-from robustgap.training.settings import NA
+from robustgap.training.settings import NA, Settings
 
 ORDER, EXTRA_ORDER, AUGMENT = 100, 200, 300  # keyed streams; each epoch adds 1000
 
@@ -24,17 +24,19 @@ class Batch:
     index: Tensor
 
 
-def labelled_share(settings: dict, extra: Split | None) -> int:
+def labelled_share(settings: Settings, extra: Split | None) -> int:
     """How many images of a full batch are labelled ones: all, or with extra data half (rounded down)."""
     return int(settings["batch_size"]) // (1 if extra is None else 2)
 
 
-def steps_per_epoch(settings: dict, splits: Splits, extra: Split | None) -> int:
+def steps_per_epoch(settings: Settings, splits: Splits, extra: Split | None) -> int:
     """Batches in an epoch, the shorter last one included."""
     return math.ceil(len(splits.train) / labelled_share(settings, extra))
 
 
-def batches(settings: dict, splits: Splits, extra: Split | None, epoch: int, device: torch.device) -> Iterator[Batch]:
+def batches(
+    settings: Settings, splits: Splits, extra: Split | None, epoch: int, device: torch.device
+) -> Iterator[Batch]:
     """One pass over the labelled training images. With extra data each batch, the shorter last one too, is half
     labelled, half pseudo-labelled, and the extra pool is cycled through in its own order.
 
@@ -45,14 +47,17 @@ def batches(settings: dict, splits: Splits, extra: Split | None, epoch: int, dev
     sweep, part = divmod(epoch, replays)
     seed, size, base = int(settings["seed"]), int(settings["batch_size"]), 1000 * (sweep + 1)
     share = labelled_share(settings, extra)
-    labelled = keyed.permutation(seed, base + ORDER, len(splits.train), device).split(share)
+    labelled = torch.split(keyed.permutation(seed, base + ORDER, len(splits.train), device), share)
     pools = [(splits.train, labelled)]
     if extra is not None:
         repeats = math.ceil(len(labelled) * (size - share) / len(extra))
         orders = [keyed.permutation(seed, base + EXTRA_ORDER + r, len(extra), device) for r in range(repeats)]
-        added = torch.cat(orders).split(size - share)
+        added = torch.split(torch.cat(orders), size - share)
         pools.append(
-            (extra, [some[: len(own) * (size - share) // share] for some, own in zip(added, labelled, strict=False)])
+            (
+                extra,
+                tuple(some[: len(own) * (size - share) // share] for some, own in zip(added, labelled, strict=False)),
+            )
         )
     augment = AUGMENTATIONS[settings["augmentation"]]
     for number in range(part * len(labelled), (part + 1) * len(labelled)):

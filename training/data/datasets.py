@@ -126,7 +126,8 @@ def tiny_imagenet(root: Path | None = None) -> Splits:
 def load(name: str, root: Path | None = None) -> Splits:
     """The data set filed under `name`. Raises LookupError for an unknown name, FileFault (a ValueError) naming a file
     that is missing or not the published one."""
-    return DATASETS[name](root)
+    splits: Splits = DATASETS[name](root)
+    return splits
 
 
 DATASETS.load()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robustgap.training import keyed
+from robustgap.training.settings import Record
 
 SPLIT_STREAM = 7  # of the keyed order that decides the splits; fixed for ever
 COUNTED = 2**24  # pixels from which means are taken from counts of grey levels instead of from floats
@@ -64,7 +65,7 @@ class Splits:
         """Per-channel standard deviation of the training images in [0, 1], (c,)."""
         return moments(self.train, self.levels)[1]
 
-    def record(self) -> dict:
+    def record(self) -> Record:
         """What identifies the splits: sizes, indices and a SHA-256 of the bytes of each."""
         parts = {"train": self.train, "val": self.val, "test": self.test, "extra": self.extra}
         return {
@@ -108,7 +109,7 @@ def stratified_order(labels: Tensor, stream: int = SPLIT_STREAM) -> Tensor:
     Each class is shuffled; image number r of a class of n_c gets the position (r + 1/2) / n_c; all are sorted by it.
     """
     position = torch.empty(len(labels), dtype=torch.float64)
-    for label in labels.unique().tolist():
+    for label in torch.unique(labels).tolist():
         members = torch.nonzero(labels == label)[:, 0]
         members = members[keyed.permutation(label, stream, len(members))]
         position[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)

@@ -8,7 +8,7 @@ from pathlib import Path
 from robustgap.training.checkpoint import FileFault
 from robustgap.training.jobs.frozen_images import OutcomesFault
 from robustgap.training.jobs.plan import entry_of
-from robustgap.training.settings import DAMAGED
+from robustgap.training.settings import DAMAGED, Plan
 
 
 def mark(made: Path) -> None:
@@ -19,7 +19,7 @@ def mark(made: Path) -> None:
 
 
 @contextmanager
-def made_anew(plan: dict, results: Path, model_id: str) -> Iterator[None]:
+def made_anew(plan: Plan, results: Path, model_id: str) -> Iterator[None]:
     """Context in which a model is used. A FileFault about it is raised again with advice, after removing what depends
     on the damaged file, so that the workflow reruns the job that made it; that job keeps all intact results.
 

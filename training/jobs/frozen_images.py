@@ -15,7 +15,7 @@ from robustgap.training.checkpoint import FileFault, digest, load_tensors
 from robustgap.training.data.datasets import Split, stratified_order
 from robustgap.training.jobs.plan import entry_of, model_dir, run_record, splits_of
 from robustgap.training.robustbench import zoo
-from robustgap.training.settings import OUTCOMES_VERSION
+from robustgap.training.settings import OUTCOMES_VERSION, Plan, Study
 
 FROZEN_STREAM = 8  # stream of the order that selects the frozen images; never to change
 ATTACKED = "pgd10"  # the attack whose adversarial examples of the measure images are kept
@@ -33,7 +33,7 @@ def _frozen(split: Split, count: int | None, where: str) -> Split:
     return Split(split.images[rows], split.labels[rows], split.index[rows])
 
 
-def frozen_images(study: dict) -> tuple[Split, Split, int]:
+def frozen_images(study: Study) -> tuple[Split, Split, int]:
     """(train, test, m): frozen images in order; the first m training images are the measure images."""
     splits, wanted = splits_of(study), study["outcomes"]
     train = _frozen(splits.train, wanted.get("train_images"), "outcomes.train_images")
@@ -49,7 +49,7 @@ def index_sha(index: Tensor) -> str:
     return hashlib.sha256(index.numpy().astype("<i8").tobytes()).hexdigest()[:10]
 
 
-def cache_file(plan: dict, results: Path, model_id: str) -> Path:
+def cache_file(plan: Plan, results: Path, model_id: str) -> Path:
     """Where a model's outcomes are stored: outcomes/models/MODEL.CODE.safetensors.
 
     CODE is a hash of everything outcomes depend on: their version, threat model, attacks, frozen images and the bytes
@@ -77,7 +77,7 @@ def cache_file(plan: dict, results: Path, model_id: str) -> Path:
     return results / "outcomes" / "models" / f"{model_id}.{code}.safetensors"
 
 
-def measure_batch(plan: dict, results: Path, model_id: str) -> dict[str, Tensor]:
+def measure_batch(plan: Plan, results: Path, model_id: str) -> dict[str, Tensor]:
     """A model's measure images: images float32 (m, c, h, w) in [0, 1], labels and index int64 (m,), and adversarial (m,
     c, h, w), its own PGD-10 examples from the outcomes stage.
 

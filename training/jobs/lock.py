@@ -24,9 +24,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 BEAT, SILENCE, POLL = 15.0, 180.0, 5.0  # seconds: between heartbeats; until takeover; between two checks
 LOOK = 3 * POLL  # maximum seconds of silence counted per check
+Owner = dict[str, Any]  # what a lock says of the process that made it
 JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")  # environment variables set by schedulers
 
 
@@ -54,7 +56,7 @@ def started(pid: int) -> str:
     return "" if state in "ZX" else rest[18]
 
 
-def surely_dead(said: dict) -> bool:
+def surely_dead(said: Owner) -> bool:
     """Whether the holder's process is known to be gone; also False if that cannot be determined from here."""
     if not (said.get("machine") and said["machine"] == machine()):
         return False
@@ -64,7 +66,7 @@ def surely_dead(said: dict) -> bool:
         return True
     except PermissionError:  # another user's process, which /proc may hide
         return False
-    return started(said["pid"]) != said["started"]
+    return started(said["pid"]) != str(said["started"])
 
 
 def own_content() -> bytes:
@@ -75,7 +77,7 @@ def own_content() -> bytes:
     return (json.dumps(said) + "\n").encode()
 
 
-def read_content(content: bytes) -> dict:
+def read_content(content: bytes) -> Owner:
     """Parsed content of a lock; {} if it was only just created, or is damaged."""
     try:
         said = json.loads(content)
@@ -84,7 +86,7 @@ def read_content(content: bytes) -> dict:
     return said if isinstance(said, dict) else {}
 
 
-def describe(said: dict) -> str:
+def describe(said: Owner) -> str:
     job = f", job {said['job']}" if said.get("job") else ""
     return f"{said.get('host', 'unknown host')}, process {said.get('pid', '?')}{job}, since {said.get('since', '?')}"
 

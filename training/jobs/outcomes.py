@@ -27,7 +27,7 @@ from robustgap.training.jobs.provenance import made_by
 from robustgap.training.masking import ENOUGH, gradient_masking
 from robustgap.training.modes import frozen, full_precision
 from robustgap.training.registry import Plugins
-from robustgap.training.settings import number
+from robustgap.training.settings import Plan, Study, number
 
 # f(model, x, y, index, eps, norm) -> x_adv, named as in study.outcomes.attacks
 OUTCOME_ATTACKS = Plugins("outcome attack", ATTACK_FACTS)
@@ -37,20 +37,23 @@ SEED = 0  # of the attacks' random starts: the same for all models, whatever the
 @OUTCOME_ATTACKS.register()
 def clean(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
     """No attack."""
-    return attacks.clean(model, x, y, eps=eps)
+    x_adv: Tensor = attacks.clean(model, x, y, eps=eps)
+    return x_adv
 
 
 @OUTCOME_ATTACKS.register()
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
     """One step of size eps from the image itself."""
-    return attacks.fgsm(model, x, y, eps=eps, norm=norm)
+    x_adv: Tensor = attacks.fgsm(model, x, y, eps=eps, norm=norm)
+    return x_adv
 
 
 @OUTCOME_ATTACKS.register()
 def pgd10(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
     """10 steps of eps/4 from a uniform start in the ball, keyed by (SEED, image index)."""
     noise = attacks.start(x, index, seed=SEED, eps=eps, norm=norm, stream=attacks.EVALUATION_START)
-    return attacks.pgd(model, x, y, eps=eps, noise=noise, norm=norm, steps=ATTACK_FACTS["pgd10"].steps)
+    x_adv: Tensor = attacks.pgd(model, x, y, eps=eps, noise=noise, norm=norm, steps=ATTACK_FACTS["pgd10"].steps)
+    return x_adv
 
 
 def attacked(
@@ -66,7 +69,7 @@ def attacked(
     device = next((p.device for p in model.parameters()), images.device)
     right, adversarial = [], []
     with frozen(model), full_precision():
-        for rows in torch.arange(len(labels)).split(batch):
+        for rows in torch.split(torch.arange(len(labels)), batch):
             x, y, ids = (part[rows].to(device) for part in (images, labels, index))
             x_adv = OUTCOME_ATTACKS[attack](model, x, y, ids, eps, norm)
             with torch.no_grad():
@@ -76,7 +79,7 @@ def attacked(
     return torch.cat(right), torch.cat(adversarial)
 
 
-def evaluate(model: nn.Module, splits: Splits, study: dict) -> tuple[dict[str, Tensor], dict[str, float]]:
+def evaluate(model: nn.Module, splits: Splits, study: Study) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Packed bits `SPLIT.ATTACK` (uint8) and `adversarial` (m, c, h, w) of a model; seconds by `SPLIT.ATTACK`."""
     train, test, m = frozen_images(study)
     options = {"eps": number(study["eps"]), "norm": study["norm"], "batch": int(study["outcomes"]["batch_size"])}
@@ -93,7 +96,7 @@ def evaluate(model: nn.Module, splits: Splits, study: dict) -> tuple[dict[str, T
     return tensors, seconds
 
 
-def masking(model: nn.Module, study: dict, adversarial: Tensor) -> str:
+def masking(model: nn.Module, study: Study, adversarial: Tensor) -> str:
     """Evidence for gradient masking of a model, from training images and their adversarial examples; '' if there is
     none."""
     train, _, m = frozen_images(study)
@@ -106,7 +109,7 @@ def masking(model: nn.Module, study: dict, adversarial: Tensor) -> str:
 
 
 def model_outcomes(
-    plan: dict, results: Path, model_id: str, device: torch.device | str
+    plan: Plan, results: Path, model_id: str, device: torch.device | str
 ) -> tuple[dict[str, Tensor], dict[str, float], str]:
     """`evaluate` and `masking` of a planned model, from its cache if intact; a damaged cache is reported on stderr and
     made again. Raises what `load_planned_model` raises."""
@@ -134,7 +137,7 @@ def model_outcomes(
     return tensors, seconds, masked
 
 
-def run(plan: dict, chunk: str, results: Path, out: Path, device: torch.device | str) -> None:
+def run(plan: Plan, chunk: str, results: Path, out: Path, device: torch.device | str) -> None:
     """Evaluate the models of a chunk and write `out`. Models of collapsed runs are left out; a foreign model that does
     not load gets a row with the reason. Results are cached per model, so a killed job resumes.
 

@@ -16,26 +16,28 @@ from robustgap.training.data.datasets import DATA_DIR, Splits, load
 from robustgap.training.networks.architectures import build
 from robustgap.training.networks.architectures.layouts import load_public
 from robustgap.training.robustbench import zoo
+from robustgap.training.settings import Entry, Plan, Record, Study
 
 
-def data_dir(study: dict) -> Path:
+def data_dir(study: Study) -> Path:
     """Folder with the files of the study's data sets."""
     return Path(study.get("data_dir") or DATA_DIR)
 
 
-def splits_of(study: dict) -> Splits:
+def splits_of(study: Study) -> Splits:
     """The study's data set. Raises what `training.data.datasets.load` raises."""
     return load(study["data"], data_dir(study))
 
 
-def entry_of(plan: dict, model_id: str) -> dict:
+def entry_of(plan: Plan, model_id: str) -> Entry:
     """The plan's entry for a model. Raises LookupError if there is none."""
     if model_id not in plan["models"]:
         raise LookupError(f"model {model_id!r} is not in the plan of study {plan['study']['study']}")
-    return plan["models"][model_id]
+    entry: Entry = plan["models"][model_id]
+    return entry
 
 
-def run_record(plan: dict, results: Path, model_id: str) -> dict:
+def run_record(plan: Plan, results: Path, model_id: str) -> Record:
     """run.json of a grid model's run. Raises FileFault if it is missing or damaged."""
     entry = entry_of(plan, model_id)
     path, file = results / "runs" / entry["run"] / "run.json", f"{entry['checkpoint']}.safetensors"
@@ -45,13 +47,13 @@ def run_record(plan: dict, results: Path, model_id: str) -> dict:
     return record
 
 
-def collapsed(plan: dict, results: Path, model_id: str) -> bool:
+def collapsed(plan: Plan, results: Path, model_id: str) -> bool:
     """Whether a model's run collapsed. Raises what `run_record` raises."""
     foreign = entry_of(plan, model_id)["source"] != "grid"
     return not foreign and run_record(plan, results, model_id)["status"] == "collapsed"
 
 
-def load_planned_model(plan: dict, results: Path, model_id: str, device: torch.device | str = "cpu") -> nn.Module:
+def load_planned_model(plan: Plan, results: Path, model_id: str, device: torch.device | str = "cpu") -> nn.Module:
     """A model of the plan in eval mode: a run's checkpoint, a RobustBench model, or a public model from a file.
 
     Raises LookupError for an unknown model; FileFault (a ValueError) naming the file if weights or record are missing,
@@ -80,7 +82,7 @@ def load_planned_model(plan: dict, results: Path, model_id: str, device: torch.d
     return model.to(device).eval()
 
 
-def initial_weights(plan: dict, results: Path, model_id: str) -> dict[str, Tensor] | None:
+def initial_weights(plan: Plan, results: Path, model_id: str) -> dict[str, Tensor] | None:
     """Weights of a grid model before its first training step; None for a model not trained here.
 
     Raises FileFault if the file is missing or differs from what training wrote.
@@ -92,7 +94,7 @@ def initial_weights(plan: dict, results: Path, model_id: str) -> dict[str, Tenso
     return load_weights(results / "runs" / entry["run"] / "init.safetensors", sha256)
 
 
-def training_log(plan: dict, results: Path, model_id: str) -> list[dict[str, float]] | None:
+def training_log(plan: Plan, results: Path, model_id: str) -> list[dict[str, float]] | None:
     """The epochs of training behind a grid model, one dictionary each: all of them, or for the best checkpoint those up
     to it. None for a model not trained here. Raises FileFault if the log is missing or damaged."""
     entry = entry_of(plan, model_id)
@@ -104,7 +106,7 @@ def training_log(plan: dict, results: Path, model_id: str) -> list[dict[str, flo
     return read_log(results / "runs" / entry["run"] / "log.csv", last, sha256)[:last]
 
 
-def model_dir(plan: dict) -> Path:
+def model_dir(plan: Plan) -> Path:
     return Path(plan["study"].get("model_dir") or "models")
 
 

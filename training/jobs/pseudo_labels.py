@@ -17,7 +17,7 @@ from robustgap.training.jobs.plan import data_dir
 from robustgap.training.jobs.run import make_optimizer, on_device
 from robustgap.training.modes import evaluating
 from robustgap.training.networks.architectures import build
-from robustgap.training.settings import complete
+from robustgap.training.settings import Study, complete
 
 # The teacher is part of the meaning of `extra_data: pool`, so it is frozen like the defaults.
 TEACHER = {"defense": "Standard", "architecture": "cnn", "epochs": 30, "augmentation": "crop", "eps": 0, "seed": 0}
@@ -33,11 +33,11 @@ def pseudo_label(splits: Splits, device: torch.device) -> Split:
     loop.train(teacher, optimizer, on_device(splits, device), None, settings, progress, None, lambda _: None)
     images = splits.floats(splits.extra.images).to(device)
     with evaluating(teacher), torch.no_grad():
-        labels = torch.cat([teacher(part).argmax(1) for part in images.split(512)])
+        labels = torch.cat([teacher(part).argmax(1) for part in torch.split(images, 512)])
     return Split(splits.extra.images, labels.cpu(), splits.extra.index)
 
 
-def extra_images(name: str, splits: Splits, study: dict, results: Path) -> Split | None:
+def extra_images(name: str, splits: Splits, study: Study, results: Path) -> Split | None:
     """The images selected by the setting extra_data: nothing, the pseudo-labelled pool, or a published set.
 
     Raises what `load_extra` and `load_extra_set` raise; damaged pseudo-labels also mark the data job to run again.

@@ -1,6 +1,7 @@
 """Estimates a study's disk usage from the sizes of its networks and images. Imports no torch."""
 
 from robustgap.training.facts import DATA_SET_FACTS, NETWORK_FACTS
+from robustgap.training.settings import Plan
 
 FLOAT = 4  # bytes
 # Besides tensors: small files, each of which takes whole blocks, and the pages, figures and tables.
@@ -17,7 +18,7 @@ def parameters(architecture: str, width: int, data: str) -> float:
     return network.parameters(width or network.width, DATA_SET_FACTS[data])
 
 
-def disk(plan: dict) -> dict[str, float]:
+def disk(plan: Plan) -> dict[str, float]:
     """Bytes of the finished study (`weights`; `images`: adversarial examples shared by measures, and one bit per image
     and attack; `rest`: records, caches of measures, figures, report), and the additional bytes of one run in training
     (`training`, the largest)."""
@@ -36,7 +37,7 @@ def disk(plan: dict) -> dict[str, float]:
     }
 
 
-def told(plan: dict) -> str:
+def told(plan: Plan) -> str:
     """One line for the plan's summary."""
     found = disk(plan)
     weights, images, rest, training = (amount(found[key]) for key in ("weights", "images", "rest", "training"))

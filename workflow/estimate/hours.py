@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from robustgap.training.facts import ATTACK_FACTS, DATA_SET_FACTS, DEFENSE_FACTS, NETWORK_FACTS
+from robustgap.training.settings import Plan, Settings
 from robustgap.workflow.study import measure_rules
 
 BASE = NETWORK_FACTS["resnet18"]  # the cost of networks that were not measured is in multiples of its own
@@ -67,7 +68,7 @@ def attack_passes(attack: str) -> float:
     return FORWARD + ATTACK_FACTS[attack].steps * ATTACK_STEP
 
 
-def step_passes(settings: dict) -> float:
+def step_passes(settings: Settings) -> float:
     """Passes of one training step: the inner attack, and the loss with its penalty (twice for AWP or SAM)."""
     defense = DEFENSE_FACTS[settings["defense"]]
     steps = settings["inner_steps"] if defense.attack_steps is None else defense.attack_steps
@@ -75,7 +76,7 @@ def step_passes(settings: dict) -> float:
     return ATTACK_STEP * steps + loss * (2 if settings["awp"] or settings["sam"] != "none" else 1)
 
 
-def training_seconds(settings: dict, seconds: Seconds, exact: Seconds) -> float:
+def training_seconds(settings: Settings, seconds: Seconds, exact: Seconds) -> float:
     """Seconds of one training: its steps, and the accuracies after every epoch."""
     images = DATA_SET_FACTS[settings["data"]]
     seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra images
@@ -83,7 +84,7 @@ def training_seconds(settings: dict, seconds: Seconds, exact: Seconds) -> float:
     data, architecture = settings["data"], settings["architecture"]
     epoch = seconds(data, architecture, seen, settings["batch_size"], step_passes(settings))
     after = exact(data, architecture, 2 * images.val, EVALUATION_BATCH, look)
-    return settings["epochs"] * (epoch + after + EPOCH)
+    return int(settings["epochs"]) * (epoch + after + EPOCH)
 
 
 def measure_passes(names: list[str], together: bool) -> float:
@@ -92,7 +93,7 @@ def measure_passes(names: list[str], together: bool) -> float:
     return sum(MEASURE_PASSES.get(name, LIGHT) for name in apart)
 
 
-def run_seconds(plan: dict, settings: dict, seconds: Seconds, exact: Seconds) -> dict[str, float]:
+def run_seconds(plan: Plan, settings: Settings, seconds: Seconds, exact: Seconds) -> dict[str, float]:
     """Seconds of one run of a plan by stage; `exact`: in float32, which accuracies, outcomes and measures use."""
     study, images = plan["study"], DATA_SET_FACTS[plan["study"]["data"]]
     outcomes, models = study["outcomes"], len(study["checkpoints"])
@@ -107,7 +108,7 @@ def run_seconds(plan: dict, settings: dict, seconds: Seconds, exact: Seconds) ->
     }
 
 
-def hours(plan: dict) -> dict[str, float]:
+def hours(plan: Plan) -> dict[str, float]:
     """Hours of one CPU core by stage, for the models of the grid."""
     total = {"training": 0.0, "outcomes": 0.0, "measures": 0.0}
     for run in plan["runs"].values():
@@ -121,7 +122,7 @@ def hours(plan: dict) -> dict[str, float]:
     return {stage: amount / 3600 for stage, amount in total.items()}
 
 
-def job_counts(plan: dict) -> dict[str, int]:
+def job_counts(plan: Plan) -> dict[str, int]:
     """Number of jobs by rule; `measures` stands for all rules compute_... together."""
     chunks = len(plan["chunks"])
     counts = {"data": 1, "train": len(plan["batches"]), "outcomes": chunks}
@@ -131,7 +132,7 @@ def job_counts(plan: dict) -> dict[str, int]:
     return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "tables": 1, "figures": 1, "report": 1}
 
 
-def summary(plan: dict, more: list[tuple[str, str]]) -> str:
+def summary(plan: Plan, more: list[tuple[str, str]]) -> str:
     """A page for the terminal: what will be trained and measured, what is excluded and why, and the cost; `more`:
     further lines (name, text) at its end."""
     study, runs, counts = plan["study"], plan["runs"], job_counts(plan)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustgap.training.facts import NETWORK_FACTS
-from robustgap.training.settings import complete
+from robustgap.training.settings import Plan, complete
 from robustgap.workflow.estimate import hours
 from robustgap.workflow.study_faults import StudyError
 
@@ -79,7 +79,7 @@ def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, 
     return seconds
 
 
-def device_hours(plan: dict, device: str, rates: dict[Way, float]) -> DeviceHours:
+def device_hours(plan: Plan, device: str, rates: dict[Way, float]) -> DeviceHours:
     """Hours of a plan on one device, from its rates; runs of unknown speed are left out, and their networks listed."""
     total, scaled, unknown = dict.fromkeys(("training", "outcomes", "measures"), 0.0), set(), set()
     for run in plan["runs"].values():
@@ -98,7 +98,7 @@ def device_hours(plan: dict, device: str, rates: dict[Way, float]) -> DeviceHour
     return DeviceHours(device, total, sorted(scaled), sorted(unknown))
 
 
-def told(plan: dict, path: Path) -> list[tuple[str, str]]:
+def told(plan: Plan, path: Path) -> list[tuple[str, str]]:
     """Lines for the plan's summary: the hours on each device of the table; none for small networks, which need no GPU,
     unless they were measured."""
     lines = []

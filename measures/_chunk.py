@@ -20,7 +20,7 @@ from robustgap.measures.core import Measure, select
 from robustgap.training.checkpoint import FileFault, read_json, write_atomically
 from robustgap.training.jobs import frozen_images
 from robustgap.training.jobs import plan as planned
-from robustgap.training.jobs.damage import made_anew
+from robustgap.training.jobs.damage import rerun_if_damaged
 from robustgap.training.jobs.provenance import study_device
 from robustgap.training.networks.memory_format import channels_last
 from robustgap.training.settings import number
@@ -80,7 +80,7 @@ def run(
     progress = Progress(tasks, len(models))
     tables: dict[str, list[dict]] = {task.measured.name: [] for task in tasks}
     for model in models:
-        with made_anew(plan, results, model):
+        with rerun_if_damaged(plan, results, model):
             found, cached = model_rows(tasks, plan, results, model, target_se, device)
         progress.report(model, [row for rows in found.values() for row in rows], cached)
         for task in tasks:
@@ -101,7 +101,7 @@ def finished_models(plan: dict, results: Path, chunk: str) -> list[str]:
     models = []
     for model, entry in plan["models"].items():
         if entry["chunk"] == chunk:
-            with made_anew(plan, results, model):
+            with rerun_if_damaged(plan, results, model):
                 models += [] if planned.collapsed(plan, results, model) else [model]
     return models
 

@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.stage == "train":
             train_batch(plan, given.batch, results, given.out, device, given.processes)
         else:
-            outcomes.run(plan, given.chunk, results, given.out, device)
+            outcomes.evaluate_chunk(plan, given.chunk, results, given.out, device)
     except (ValueError, LookupError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

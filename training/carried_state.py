@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustgap.training.data.datasets import Splits
+from robustgap.training.data.splits import Splits
 from robustgap.training.defenses import DEFENSES
 from robustgap.training.ema import decay_after, update
 from robustgap.training.settings import Settings

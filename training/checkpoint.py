@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from robustgap.training.settings import Record, Row
+from robustgap.training.settings import Record, TableRow
 
 Shapes = dict[str, tuple[int, ...]]  # of tensors, by name
 ABOUT, CONTENT = "about", "sha256"  # metadata of our safetensors files: strings as JSON; among them the digest
@@ -160,17 +160,17 @@ def load_model(path: Path, model: nn.Module, sha256: str | None = None) -> None:
     model.load_state_dict(state)
 
 
-def digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require_digest(path: Path, sha256: str) -> None:
     """Raises FileFault naming the file when its SHA-256 is another."""
-    if (found := digest(path)) != sha256:
+    if (found := file_digest(path)) != sha256:
         raise FileFault(f"{path}: SHA-256 found {found[:12]}..., wanted {sha256[:12]}...")
 
 
-def write_log(path: Path, rows: list[Row]) -> None:
+def write_log(path: Path, rows: list[TableRow]) -> None:
     """The training log as CSV, one line per epoch; rewritten whole, so a resumed run never repeats a line. What an
     earlier version, which began the run, did not note, is nan."""
     text = io.StringIO()

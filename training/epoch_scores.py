@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from robustgap.training.attacks import EVALUATION_START, fgsm, pgd, start
-from robustgap.training.data.datasets import Splits
+from robustgap.training.data.splits import Splits
 from robustgap.training.modes import evaluating, frozen, full_precision
 from robustgap.training.settings import Settings, number
 

@@ -133,8 +133,8 @@ def _download(path: str, address: str, remote: str = "") -> DataFile:
     return DataFile(path, "", (address + (remote or path),))
 
 
-DEEPMIND = "https://storage.googleapis.com/dm-adversarial-robustness/"
-WANG = "https://huggingface.co/datasets/P2333/DM-Improves-AT/resolve/main/"
+DDPM_ADDRESS = "https://storage.googleapis.com/dm-adversarial-robustness/"
+EDM_ADDRESS = "https://huggingface.co/datasets/P2333/DM-Improves-AT/resolve/main/"
 EXTRA_SET_FACTS = {
     "ti500k": ExtraSetFacts(
         "500,000 images near CIFAR-10 with pseudo-labels, a pickle (Carmon et al., 2019)",
@@ -142,11 +142,11 @@ EXTRA_SET_FACTS = {
     ),
     "ddpm": ExtraSetFacts(
         "1,000,000 images made by a diffusion model, as labelled there (Rebuffi et al., 2021)",
-        {data: _download(f"{data}_ddpm.npz", DEEPMIND) for data in ("cifar10", "cifar100", "svhn")},
+        {data: _download(f"{data}_ddpm.npz", DDPM_ADDRESS) for data in ("cifar10", "cifar100", "svhn")},
     ),
     "edm1m": ExtraSetFacts(
         "1,000,000 images made by a class-conditional diffusion model (Wang et al., 2023)",
-        {data: _download(f"edm_data/{data}/1m.npz", WANG, f"{data}/1m.npz") for data in ("cifar10", "cifar100")},
+        {data: _download(f"edm_data/{data}/1m.npz", EDM_ADDRESS, f"{data}/1m.npz") for data in ("cifar10", "cifar100")},
     ),
 }
 

@@ -26,11 +26,11 @@ NA = "NA"  # a setting that does not apply (inner steps of Standard); it matches
 
 # What is read from files has keys of fixed meaning, by these names.
 Settings = dict[str, Any]  # of one training: a value for each of SETTINGS
-Study = dict[str, Any]  # a study file; resolved, with every default
+StudyFile = dict[str, Any]  # a study file; resolved, with every default
 Plan = dict[str, Any]  # plan.json
 Entry = dict[str, Any]  # of a run or a model in a plan
 Record = dict[str, Any]  # run.json
-Row = dict[str, Any]  # a line of a log or table, by column
+TableRow = dict[str, Any]  # a line of a log or table, by column
 
 
 class Setting(NamedTuple):
@@ -46,7 +46,7 @@ def _names(names: Iterable[str]) -> dict[str, Any]:
 
 
 SWITCH: dict[str, Any] = {"type": "boolean"}
-COUNT: dict[str, Any] = {"type": "integer", "minimum": 1}
+AT_LEAST_ONE: dict[str, Any] = {"type": "integer", "minimum": 1}
 POSITIVE: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0}
 NOT_NEGATIVE: dict[str, Any] = {"type": "number", "minimum": 0}
 BELOW_ONE: dict[str, Any] = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
@@ -60,7 +60,7 @@ SETTINGS = {
     ),
     "activation": Setting("relu", _names(["relu", "silu", "softplus"])),
     "defense": Setting("AT", _names(DEFENSE_FACTS)),
-    "inner_steps": Setting(10, COUNT, "PGD steps during training; NA for defenses without"),
+    "inner_steps": Setting(10, AT_LEAST_ONE, "PGD steps during training; NA for defenses without"),
     "awp": Setting(False, SWITCH, "adversarial weight perturbation"),
     "awp_gamma": Setting(0.005, POSITIVE),
     "batch_size": Setting(128, {"type": "integer", "minimum": 2}),
@@ -78,7 +78,7 @@ SETTINGS = {
     ),
     "trades_beta": Setting(6.0, NOT_NEGATIVE),
     "mart_beta": Setting(5.0, NOT_NEGATIVE),
-    "epochs": Setting(200, COUNT),
+    "epochs": Setting(200, AT_LEAST_ONE),
     "lr": Setting(0.1, POSITIVE),
     "momentum": Setting(0.9, BELOW_ONE),
     "weight_decay": Setting(0.0005, NOT_NEGATIVE, "of all parameters: biases and BatchNorm too"),
@@ -88,7 +88,7 @@ SETTINGS = {
     ),
     "fgsm_alpha": Setting(1.25, POSITIVE, "length of the step of FGSM-RS, in eps"),
     "alp_weight": Setting(0.5, NOT_NEGATIVE, "of the pairing term of ALP"),
-    "free_replays": Setting(8, COUNT, "training steps on each batch of FreeAT, which count as epochs"),
+    "free_replays": Setting(8, AT_LEAST_ONE, "training steps on each batch of FreeAT, which count as epochs"),
     "grad_align": Setting(0.0, NOT_NEGATIVE, "weight of the gradient alignment penalty (GradAlign); 0 = none"),
     "sam": Setting("none", _names(["none", "SAM", "ASAM"]), "sharpness-aware minimization of the training loss"),
     "sam_rho": Setting(0.05, POSITIVE, "radius of SAM"),

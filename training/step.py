@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robustgap.training.alignment import misalignment
 from robustgap.training.awp import shifted, worst_direction
-from robustgap.training.data.batches import Batch
+from robustgap.training.data.batches import TrainingBatch
 from robustgap.training.defenses import DEFENSES, InnerAttack
 from robustgap.training.modes import evaluating, frozen
 from robustgap.training.networks.precision import in_precision
@@ -36,7 +36,7 @@ def inner_attack(settings: Settings, index: Tensor, epoch: int, carried: Tensor 
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
+    batch: TrainingBatch,
     settings: Settings,
     epoch: int,
     perturbation: Tensor | None = None,

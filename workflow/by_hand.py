@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from robustgap.training.facts import EXTRA_SET_FACTS
-from robustgap.training.settings import Entry, Plan, Study
+from robustgap.training.settings import Entry, Plan, StudyFile
 
 
-def told(plan: Plan) -> list[tuple[str, str]]:
+def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     """Lines for the plan's summary: which files are missing or unreadable, and what to do."""
     study = plan["study"]
     names = {run["settings"]["extra_data"] for run in plan["runs"].values()}
@@ -28,7 +28,7 @@ def told(plan: Plan) -> list[tuple[str, str]]:
     return [("by hand", line) for line in lines]
 
 
-def checkpoint(entry: Entry, study: Study) -> Path:
+def checkpoint(entry: Entry, study: StudyFile) -> Path:
     """Path to the weights of a model trained elsewhere."""
     if entry["source"] == "file":
         return Path(entry["file"])

@@ -33,18 +33,20 @@ def schema_lines() -> Iterator[str]:
     """Definitions, each with an anchor of its name; `settings` and `axes` are the properties of these two keys."""
     gaps = [f"gap_{attack}" for attack in reversed(ATTACK_FACTS)]
     names = {"checkpoint": list(CHECKPOINTS), "attack": list(ATTACK_FACTS), "gap": gaps}
-    definitions = {key: described(SETTINGS[key]) for key in THREAT_MODEL} | {k: {"enum": v} for k, v in names.items()}
+    definitions = {key: with_description(SETTINGS[key]) for key in THREAT_MODEL} | {
+        k: {"enum": v} for k, v in names.items()
+    }
     yield from (f"{key}: &{key} {flow(rule)}" for key, rule in definitions.items())
     yield "checksums: &checksums"
     yield from (f"  {name}: *sha256" for name in EXTRA_SET_FACTS)
-    settings = {key: described(setting) for key, setting in SETTINGS.items() if key not in THREAT_MODEL}
+    settings = {key: with_description(setting) for key, setting in SETTINGS.items() if key not in THREAT_MODEL}
     yield "settings: &settings"
     yield from (f"  {key}: &{key} {flow(rule)}" for key, rule in settings.items())
     yield "axes: &axes"
     yield from (f"  {key}: {{<<: *values, items: *{key}}}" for key in settings)
 
 
-def described(setting: Setting) -> dict[str, Any]:
+def with_description(setting: Setting) -> dict[str, Any]:
     return setting.rule | ({"description": setting.meaning} if setting.meaning else {})
 
 
@@ -69,7 +71,13 @@ def tables() -> dict[str, str]:
         "data sets": markdown(
             ["`data:`", "images", "size", "classes", "training, validation, test"],
             (
-                [f"`{name}`", d.about, f"{d.channels} × {d.side} × {d.side}", d.classes, counts(d.train, d.val, d.test)]
+                [
+                    f"`{name}`",
+                    d.about,
+                    f"{d.channels} × {d.side} × {d.side}",
+                    d.classes,
+                    thousands(d.train, d.val, d.test),
+                ]
                 for name, d in DATA_SET_FACTS.items()
             ),
         ),
@@ -83,7 +91,7 @@ def tables() -> dict[str, str]:
         "networks": markdown(
             ["`architecture:`", "network", "`width: 0` is", "parameters (CIFAR-10)"],
             (
-                [f"`{name}`", n.about, n.width, counts(int(n.parameters(n.width, DATA_SET_FACTS["cifar10"])))]
+                [f"`{name}`", n.about, n.width, thousands(int(n.parameters(n.width, DATA_SET_FACTS["cifar10"])))]
                 for name, n in NETWORK_FACTS.items()
             ),
         ),
@@ -94,7 +102,7 @@ def tables() -> dict[str, str]:
     }
 
 
-def counts(*numbers: int) -> str:
+def thousands(*numbers: int) -> str:
     return ", ".join(f"{number:,}" for number in numbers)
 
 

@@ -20,7 +20,7 @@ from robustgap.training.settings import (
     Entry,
     Plan,
     Settings,
-    Study,
+    StudyFile,
     chunk_of,
     complete,
     model_id,
@@ -29,11 +29,11 @@ from robustgap.training.settings import (
 from robustgap.workflow import by_hand
 from robustgap.workflow.estimate import disk, hours, rates
 from robustgap.workflow.names import nearest
-from robustgap.workflow.study import read, resolve
+from robustgap.workflow.study import read_study, resolve
 from robustgap.workflow.study_faults import StudyError
 
 
-def configurations(study: Study) -> tuple[dict[str, Settings], int]:
+def grid_cells(study: StudyFile) -> tuple[dict[str, Settings], int]:
     """Complete settings (without seed) of every cell of the grid, by their id, and how many cells coincide with an
     earlier one because a setting does not apply to them."""
     fixed = {"data": study["data"], "norm": study["norm"], "eps": study["eps"], **study["settings"]}
@@ -51,7 +51,7 @@ def matches(settings: Settings, where: dict[str, Any]) -> bool:
     return all(settings[key] in (value if isinstance(value, list) else [value]) for key, value in where.items())
 
 
-def exclusions(study: Study, cells: dict[str, Settings]) -> dict[str, int]:
+def exclusions(study: StudyFile, cells: dict[str, Settings]) -> dict[str, int]:
     """{configuration: number of the first exclusion that names it}.
 
     Raises StudyError for an exclusion that names an unknown setting, or a value that the grid does not have: it would
@@ -74,9 +74,9 @@ def exclusions(study: Study, cells: dict[str, Settings]) -> dict[str, int]:
     return found
 
 
-def make_plan(study: Study) -> Plan:
+def make_plan(study: StudyFile) -> Plan:
     """All runs, models, jobs and exclusions of a resolved study. Raises StudyError when nothing is left to do."""
-    cells, _ = configurations(study)
+    cells, _ = grid_cells(study)
     excluded = exclusions(study, cells)
     kept = [settings for name, settings in cells.items() if name not in excluded]
     for settings in kept:
@@ -122,7 +122,7 @@ def make_plan(study: Study) -> Plan:
     }
 
 
-def open_plan(config: Study, origin: str | Path) -> Plan:
+def open_plan(config: StudyFile, origin: str | Path) -> Plan:
     """The plan of a configuration. Raises StudyError, each line starting with `origin`."""
     study = resolve(config, origin)
     try:
@@ -131,11 +131,11 @@ def open_plan(config: Study, origin: str | Path) -> Plan:
         raise StudyError(f"{origin}: {error}") from error
 
 
-def plan_or_exit(config: Study, files: list[str | Path]) -> Plan:
+def plan_or_exit(config: StudyFile, files: list[str | Path]) -> Plan:
     """`open_plan` for the Snakefile: ends the process with the faults alone, without Snakemake's frame around them."""
     try:
         for file in files:
-            read(file)  # as strictly as `python -m robustgap.workflow.grid`: Snakemake takes a key twice
+            read_study(file)  # as strictly as `python -m robustgap.workflow.grid`: Snakemake takes a key twice
         return open_plan(config, ", ".join(os.path.relpath(file) for file in files) or "config of the module")
     except StudyError as error:
         raise SystemExit(str(error)) from error
@@ -160,8 +160,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.grid") -> int:
     given = parser(prog).parse_args(arguments)
     try:
-        plan = open_plan(read(given.file), given.file)
-        print(hours.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan)), *by_hand.told(plan)]))
+        plan = open_plan(read_study(given.file), given.file)
+        costs = [*rates.summary_lines(plan, given.rates), ("disk", disk.summary_line(plan))]
+        print(hours.plan_summary(plan, [*costs, *by_hand.summary_lines(plan)]))
         if given.out:
             write_plan(plan, given.out)
         sys.stdout.flush()

@@ -14,7 +14,7 @@ import yaml
 from robustgap.measures._code import names as python_measures
 from robustgap.training.facts import DATA_SET_FACTS, EXTRA_SET_FACTS, DataSetFacts
 from robustgap.training.paths import expanded, expanded_address
-from robustgap.training.settings import DEFAULTS, Study, exact, number
+from robustgap.training.settings import DEFAULTS, StudyFile, exact, number
 from robustgap.workflow.generated import SCHEMA
 from robustgap.workflow.names import nearest
 from robustgap.workflow.study_faults import StudyError, schema, schema_faults
@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         return mapping
 
 
-def read(path: str | Path) -> Study:
+def read_study(path: str | Path) -> StudyFile:
     """Content of a study file. Raises StudyError if it is missing, not YAML, not a mapping, or has a duplicate key."""
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
@@ -57,7 +57,7 @@ def read(path: str | Path) -> Study:
     return content
 
 
-def filled(config: Study) -> Study:
+def with_defaults(config: StudyFile) -> StudyFile:
     """A copy with the schema's defaults filled in, and eps and the settings in canonical spelling."""
     study = copy.deepcopy(dict(config))
     for key, rule in schema()["properties"].items():
@@ -68,15 +68,15 @@ def filled(config: Study) -> Study:
                 study[key].setdefault(inner, inner_rule["default"])
     study["eps"] = exact(study["eps"])
     # 1 and 1.0 are the same learning rate and must give the same run id
-    study["settings"] = {key: spelled(key, value) for key, value in study["settings"].items()}
-    study["axes"] = {key: [spelled(key, value) for value in values] for key, values in study["axes"].items()}
+    study["settings"] = {key: typed_value(key, value) for key, value in study["settings"].items()}
+    study["axes"] = {key: [typed_value(key, value) for value in values] for key, values in study["axes"].items()}
     study["seeds"] = [int(seed) for seed in study["seeds"]]
     for entry in study["models"]:
         entry |= {"width": int(entry["width"])} if "width" in entry else {}
     return with_integers(study, schema())
 
 
-def with_integers(content: Study, rule: dict[str, Any]) -> Study:
+def with_integers(content: StudyFile, rule: dict[str, Any]) -> StudyFile:
     """The content with integers where the schema requires them: JSON Schema and YAML also accept 3.0."""
     found = dict(content)
     for key, inner in rule["properties"].items():
@@ -87,7 +87,7 @@ def with_integers(content: Study, rule: dict[str, Any]) -> Study:
     return found
 
 
-def spelled(key: str, value: object) -> object:
+def typed_value(key: str, value: object) -> object:
     """A setting's value converted to the type of its default."""
     if isinstance(DEFAULTS[key], float) and isinstance(value, int):
         return float(value)
@@ -100,7 +100,7 @@ def rule_file(path: str) -> Path:
     return here if here.is_file() else ROOT / path
 
 
-def extra_measures(study: Study) -> dict[str, str]:
+def extra_measures(study: StudyFile) -> dict[str, str]:
     """Measures computed by users' rule files, from the names of their rules `compute_NAME`: {NAME: file}."""
     return {
         name: path
@@ -110,7 +110,7 @@ def extra_measures(study: Study) -> dict[str, str]:
     }
 
 
-def budget_fault(config: Study) -> str | None:
+def budget_fault(config: StudyFile) -> str | None:
     """What is wrong with eps, if anything: not a number, negative, or (Linf) wider than the images' range."""
     try:
         eps = number(exact(config["eps"]))
@@ -120,7 +120,7 @@ def budget_fault(config: Study) -> str | None:
     return f"eps: found {config['eps']!r}, wanted at most 1, the range of an image" if too_wide else None
 
 
-def path_faults(study: Study) -> list[str]:
+def path_faults(study: StudyFile) -> list[str]:
     """Resolve every path of a study, in place; one 'KEY: fault' for each that cannot be resolved."""
     places: list[tuple[str, Any, str | int, Callable[[str], str]]] = [
         *((key, study, key, expanded) for key in ("data_dir", "model_dir")),
@@ -137,7 +137,7 @@ def path_faults(study: Study) -> list[str]:
     return faults
 
 
-def meaning_faults(study: Study) -> Iterator[str]:
+def meaning_faults(study: StudyFile) -> Iterator[str]:
     """One 'KEY: fault' for everything that a schema cannot check."""
     for key in study["settings"]:
         if key in study["axes"]:
@@ -164,7 +164,7 @@ def meaning_faults(study: Study) -> Iterator[str]:
     yield from measure_faults(study)
 
 
-def outcome_faults(outcomes: dict[str, Any], study: Study, images: DataSetFacts) -> Iterator[str]:
+def outcome_faults(outcomes: dict[str, Any], study: StudyFile, images: DataSetFacts) -> Iterator[str]:
     """Requests for more images than there are, and missing attacks that are needed."""
     train, there = outcomes.get("train_images", images.train), f"all there are in {study['data']}"
     for key, found, most, why in (
@@ -183,14 +183,14 @@ def outcome_faults(outcomes: dict[str, Any], study: Study, images: DataSetFacts)
             yield f"outcomes.attacks: {attack!r} is missing; {needs} it"
 
 
-def setting_values(study: Study, key: str) -> list[tuple[str, Any]]:
+def setting_values(study: StudyFile, key: str) -> list[tuple[str, Any]]:
     """(place in the file, value) of a setting: the values of its axis, else the fixed value, else its default."""
     if key in study["axes"]:
         return [(f"axes.{key}[{place}]", value) for place, value in enumerate(study["axes"][key])]
     return [(f"settings.{key}", study["settings"].get(key, DEFAULTS[key]))]
 
 
-def measure_faults(study: Study) -> Iterator[str]:
+def measure_faults(study: StudyFile) -> Iterator[str]:
     """Missing extra rule files, and measures that nothing computes."""
     for place, path in enumerate(study["extra_rules"]):
         if not rule_file(path).is_file():
@@ -208,7 +208,7 @@ def measure_faults(study: Study) -> Iterator[str]:
             yield f"measures[{place}]: nothing makes {name!r}{hint}"
 
 
-def measure_rules(study: Study) -> dict[str, list[str]]:
+def measure_rules(study: StudyFile) -> dict[str, list[str]]:
     """{NAME of a rule compute_NAME: the Python measures that its jobs compute}."""
     names = [name for name in python_measures() if name in study["measures"]]
     if study["measure_jobs"] == "chunk":
@@ -216,7 +216,7 @@ def measure_rules(study: Study) -> dict[str, list[str]]:
     return {name: [name] for name in names}
 
 
-def resolve(config: Study, origin: str | Path) -> Study:
+def resolve(config: StudyFile, origin: str | Path) -> StudyFile:
     """The complete study described by `config`: defaults filled in, eps exact, paths resolved, measures by name.
 
     Raises StudyError with one line for each fault, each starting with `origin`.
@@ -224,7 +224,7 @@ def resolve(config: Study, origin: str | Path) -> Study:
     faults = schema_faults(config)
     if not faults and (fault := budget_fault(config)):
         faults = [fault]
-    study = filled(config) if not faults else {}
+    study = with_defaults(config) if not faults else {}
     faults = faults or path_faults(study) or list(meaning_faults(study))
     if faults:
         raise StudyError("\n".join(f"{origin}: {fault}" for fault in faults))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from robustgap.training.jobs.lock import Owner, describe, machine, own_content, read_content, surely_dead
 from robustgap.training.paths import given_path
-from robustgap.workflow.study import read, resolve
+from robustgap.workflow.study import read_study, resolve
 from robustgap.workflow.study_faults import StudyError
 
 LOCKS = Path(".snakemake/locks")
@@ -97,7 +97,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.unlock") -> int:
     given = parser(prog).parse_args(arguments)
     try:
-        for line in release(resolve(read(given.file), given.file)["study"]):
+        for line in release(resolve(read_study(given.file), given.file)["study"]):
             print(line, file=sys.stderr)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -19,7 +19,7 @@ Snakemake runs, with --cores all and the profile of one machine where nothing el
 PROFILES = ("--profile", "--workflow-profile")
 
 
-def names() -> list[str]:
+def study_names() -> list[str]:
     """Names of the shipped studies."""
     return sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 
@@ -30,7 +30,7 @@ def study_file(name: str) -> Path:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"{name}: found no study of that name or path, wanted a file or one of {', '.join(names())}"
+            f"{name}: found no study of that name or path, wanted a file or one of {', '.join(study_names())}"
         )
     return found
 
@@ -58,7 +58,7 @@ def command(file: Path, options: list[str]) -> list[str]:
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.whole") -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0].startswith("-"):
-        print(USAGE.format(prog=prog, studies=", ".join(names())))
+        print(USAGE.format(prog=prog, studies=", ".join(study_names())))
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
     try:
         if not (ROOT / "Snakefile").is_file():

@@ -103,7 +103,7 @@ study = {"study": "s", "data": "squares", "eps": "1/10", "axes": {key: [value] f
          "outcomes": {"attacks": ["clean", "pgd10"]}, "measures": ["average_ce"], "measure_images": 8}
 plan = open_plan(study, "s")
 assert hours.step_passes(next(iter(plan["runs"].values()))["settings"]) == 3 + hours.ATTACK_STEP
-assert disk.disk(plan)["training"] == 4 * 3 * (16 * 2 + 2) and "squares, Linf" in hours.summary(plan, [])
+assert disk.bytes_by_kind(plan)["training"] == 4 * 3 * (16 * 2 + 2) and "squares, Linf" in hours.plan_summary(plan, [])
 text = readme_text(README.read_text(encoding="utf-8"))
 assert all(f"| `{name}` |" in text for name in ("squares", "mine", "Mine"))
 assert "torch" not in sys.modules
@@ -135,13 +135,14 @@ def mine(num_classes, in_channels, *, width=0, image_size=4, activation="relu"):
 """,
     "my_data": """
 import torch
-from robustgap.training.data.datasets import DATASETS, Splits, cut
+from robustgap.training.data.datasets import DATASETS
+from robustgap.training.data.splits import Splits, stratified_cut
 @DATASETS.register()
 def squares(root=None):
     labels = torch.arange(80) % 2
     images = torch.full((80, 1, 4, 4), 100, dtype=torch.uint8) + 50 * labels.to(torch.uint8)[:, None, None, None]
     images[:, 0, 0] = torch.arange(80, dtype=torch.uint8)[:, None]
-    parts = cut(images, labels, {"train": 40, "val": 20, "test": 20})
+    parts = stratified_cut(images, labels, {"train": 40, "val": 20, "test": 20})
     return Splits(name="squares", extra=None, levels=255, num_classes=2, **parts)
 """,
 }

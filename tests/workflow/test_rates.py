@@ -11,10 +11,10 @@ from robustgap.training.settings import complete
 from robustgap.workflow import grid
 from robustgap.workflow.estimate import disk, hours, rates
 from robustgap.workflow.grid import open_plan
-from robustgap.workflow.study import read
+from robustgap.workflow.study import read_study
 from robustgap.workflow.study_faults import StudyError
 
-HEAD = ",".join(rates.COLUMNS)
+HEAD = ",".join(rates.RATE_COLUMNS)
 STUDY = {
     "study": "s",
     "data": "cifar10",
@@ -144,8 +144,8 @@ def test_sizes_of_small_networks_are_exact_and_of_resnets_nearly_for_every_data_
 
 def test_disk_of_the_papers_grid():
     """672 runs of three networks, three checkpoints each; 1,344 models' images of 3,072 values; four bytes a number."""
-    study = read(ROOT / "workflow/config/cifar10.yaml")
-    found = disk.disk(open_plan(study, "cifar10"))
+    study = read_study(ROOT / "workflow/config/cifar10.yaml")
+    found = disk.bytes_by_kind(open_plan(study, "cifar10"))
     sizes = [disk.parameters(name, 0, "cifar10") for name in study["axes"]["architecture"]]
     assert found["weights"] == 12 * 224 * sum(sizes)
     bits = 20_000 * 3  # images shown and attacks

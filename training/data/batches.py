@@ -9,14 +9,14 @@ from torch import Tensor
 
 from robustgap.training import keyed
 from robustgap.training.data.augment import AUGMENTATIONS
-from robustgap.training.data.datasets import Split, Splits
+from robustgap.training.data.splits import Split, Splits
 from robustgap.training.settings import NA, Settings
 
 ORDER, EXTRA_ORDER, AUGMENT = 100, 200, 300  # keyed streams; each epoch adds 1000
 
 
 @dataclass
-class Batch:
+class TrainingBatch:
     """x (n, c, h, w) in [0, 1], augmented; y (n,); index (n,), image ids that key the noise."""
 
     x: Tensor
@@ -36,7 +36,7 @@ def steps_per_epoch(settings: Settings, splits: Splits, extra: Split | None) -> 
 
 def batches(
     settings: Settings, splits: Splits, extra: Split | None, epoch: int, device: torch.device
-) -> Iterator[Batch]:
+) -> Iterator[TrainingBatch]:
     """One pass over the labelled training images. With extra data each batch, the shorter last one too, is half
     labelled, half pseudo-labelled, and the extra pool is cycled through in its own order.
 
@@ -67,4 +67,4 @@ def batches(
         y = torch.cat([pool.labels[r] for pool, r in rows])
         index = torch.cat([pool.index[r] for pool, r in rows])
         if len(y) > 1:  # BatchNorm has no variance on one image
-            yield Batch(augment(x, index, seed, base + AUGMENT), y, index)
+            yield TrainingBatch(augment(x, index, seed, base + AUGMENT), y, index)

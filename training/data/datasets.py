@@ -13,13 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustgap.training.data.fetch import checked
+from robustgap.training.data.fetch import verified
 from robustgap.training.data.formats import folders, idx, mat, pickles
-from robustgap.training.data.splits import Split, Splits, cut, stratified_order
+from robustgap.training.data.splits import Split, Splits, stratified_cut
 from robustgap.training.facts import DATA_SET_FACTS, VALIDATION
 from robustgap.training.registry import Plugins
-
-__all__ = ["DATASETS", "Split", "Splits", "cut", "load", "stratified_order"]
 
 DATASETS = Plugins("data set", DATA_SET_FACTS)
 DATA_DIR = Path("data")
@@ -41,7 +39,7 @@ def digits(root: Path | None = None) -> Splits:
     images = rows[:, :-1].to(torch.uint8).reshape(-1, 1, 8, 8)
     facts = DATA_SET_FACTS["digits"]
     sizes = {"train": facts.train, "val": facts.val, "extra": facts.extra, "test": facts.test}  # fixed for ever
-    parts = cut(images, rows[:, -1], sizes)
+    parts = stratified_cut(images, rows[:, -1], sizes)
     extra = parts["extra"]
     parts["extra"] = Split(extra.images, torch.full_like(extra.labels, -1), extra.index)
     return Splits(name="digits", levels=16, num_classes=facts.classes, **parts)
@@ -62,15 +60,15 @@ def digits32(root: Path | None = None) -> Splits:
 
 
 def _paths(name: str, root: Path | None) -> list[Path]:
-    """The files of a data set, each compared with its checksum. Raises what `checked` raises."""
-    return [checked(root or DATA_DIR, file) for file in DATA_SET_FACTS[name].files]
+    """The files of a data set, each compared with its checksum. Raises what `verified` raises."""
+    return [verified(root or DATA_DIR, file) for file in DATA_SET_FACTS[name].files]
 
 
 def _splits(name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Splits:
     """Splits of a public data set: its test images, and one in VALIDATION of its training images for validation."""
     images, labels = train
     val = len(labels) // VALIDATION
-    parts = cut(images, labels, {"val": val, "train": len(labels) - val})
+    parts = stratified_cut(images, labels, {"val": val, "train": len(labels) - val})
     whole = Split(*test, torch.arange(len(test[1])))
     return Splits(name=name, test=whole, extra=None, levels=255, num_classes=DATA_SET_FACTS[name].classes, **parts)
 
@@ -94,7 +92,7 @@ def svhn(root: Path | None = None) -> Splits:
     """Street View House Numbers, cropped digits (Netzer et al., NeurIPS workshop 2011): 71,792 training, 1,465
     validation and 26,032 test images of 10 classes; the class is the digit."""
     train, test = _paths("svhn", root)
-    return _splits("svhn", mat.svhn(train), mat.svhn(test))
+    return _splits("svhn", mat.read_mat(train), mat.read_mat(test))
 
 
 @DATASETS.register()
@@ -117,7 +115,7 @@ def tiny_imagenet(root: Path | None = None) -> Splits:
     """Tiny-ImageNet-200 (Stanford CS231n, 2015): 98,000 training and 2,000 validation images, 64 x 64, of 200 classes;
     the 10,000 images of its validation folder are the test images, for the labels of its test folder are not public."""
     (path,) = _paths("tiny_imagenet", root)
-    read = folders.tiny_imagenet(path, DATA_SET_FACTS["tiny_imagenet"].files[0].checksum)
+    read = folders.read_cached(path, DATA_SET_FACTS["tiny_imagenet"].files[0].checksum)
     train, test = (read["train_images"], read["train_labels"]), (read["test_images"], read["test_labels"])
     return _splits("tiny_imagenet", train, test)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.data.fetch import checked, checksum
+from robustgap.training.data.fetch import checksum, verified
 from robustgap.training.data.formats import npz, pickles
 from robustgap.training.data.splits import Split, Splits
 from robustgap.training.facts import EXTRA_SET_FACTS, DataFile
@@ -45,7 +45,7 @@ def load_extra_set(name: str, splits: Splits, root: Path, sha256: str = "") -> S
     Raises FileFault naming the file when it is missing, not the one of that SHA-256, a pickle without one, or holds
     other than images uint8 (n, h, w, 3) of the data set's size with labels 0 .. K-1; LookupError as `extra_file`.
     """
-    path = checked(root, extra_file(name, splits.name, sha256))
+    path = verified(root, extra_file(name, splits.name, sha256))
     if not sha256 and READERS[name] is pickles.pseudo_labelled:
         raise FileFault(
             f"{path}: SHA-256 found {checksum(path, 'sha256')}, wanted one named as extra_sha256.{name} in the study: "

@@ -46,7 +46,7 @@ def fault(path: Path, wanted: str) -> str:
     return "" if found == digest else f"{algorithm.upper()} found {found}, wanted {digest} ({looks_like(path)})"
 
 
-def checked(root: Path, file: DataFile) -> Path:
+def verified(root: Path, file: DataFile) -> Path:
     """The path of a file that is there and whole.
 
     Raises FileFault naming it when it is missing, or truncated, altered or an HTML page, with both checksums.
@@ -69,7 +69,7 @@ def fetch(root: Path, file: DataFile, mirrors: Sequence[str] = (), offline: bool
         return
     if file.archive is not None:
         fetch(root, file.archive, mirrors, offline)
-        unpack(checked(root, file.archive), root, file)
+        unpack(verified(root, file.archive), root, file)
     elif offline:
         known = ", ".join(filter(None, (file.checksum, *file.urls)))
         raise FileFault(f"{root / file.path}: not found, and the study says offline; put the file there ({known})")
@@ -99,7 +99,7 @@ def download(root: Path, file: DataFile, mirrors: Sequence[str]) -> None:
         for url in [*(f"{mirror.rstrip('/')}/{file.path}" for mirror in mirrors), *file.urls]:
             print(f"downloading {url}", file=sys.stderr)
             try:
-                wrong = copied(url, temporary) or fault(temporary, file.checksum)
+                wrong = copy_url(url, temporary) or fault(temporary, file.checksum)
             # URLError is an OSError; ValueError: not an address; HTTPException: cut off, or not HTTP
             except (OSError, ValueError, http.client.HTTPException) as error:
                 wrong = " ".join(str(error).split()) or type(error).__name__
@@ -112,7 +112,7 @@ def download(root: Path, file: DataFile, mirrors: Sequence[str]) -> None:
     raise FileFault(f"{path}: could not be downloaded ({'; '.join(told) or 'no address is known'}); put the file there")
 
 
-def copied(url: str, target: Path) -> str:
+def copy_url(url: str, target: Path) -> str:
     """Write what an address serves to `target`; '' when it is as long as was announced, else both lengths. Raises
     OSError, ValueError or HTTPException when it cannot be had, or breaks off."""
     request = urllib.request.Request(url, headers={"User-Agent": "robustgap"})

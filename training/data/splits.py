@@ -58,12 +58,12 @@ class Splits:
     @property
     def mean(self) -> Tensor:
         """Per-channel mean of the training images in [0, 1], (c,)."""
-        return moments(self.train, self.levels)[0]
+        return channel_moments(self.train, self.levels)[0]
 
     @property
     def std(self) -> Tensor:
         """Per-channel standard deviation of the training images in [0, 1], (c,)."""
-        return moments(self.train, self.levels)[1]
+        return channel_moments(self.train, self.levels)[1]
 
     def record(self) -> Record:
         """What identifies the splits: sizes, indices and a SHA-256 of the bytes of each."""
@@ -72,7 +72,7 @@ class Splits:
             "data": self.name,
             "levels": self.levels,
             "splits": {
-                name: {"n": len(part), "sha256": digest(part), "index": part.index.tolist()}
+                name: {"n": len(part), "sha256": split_digest(part), "index": part.index.tolist()}
                 for name, part in parts.items()
                 if part is not None
             },
@@ -80,7 +80,7 @@ class Splits:
 
 
 @lru_cache(maxsize=4)
-def moments(split: Split, levels: int) -> tuple[Tensor, Tensor]:
+def channel_moments(split: Split, levels: int) -> tuple[Tensor, Tensor]:
     """Per-channel mean and standard deviation of images / levels, float32 (c,) each."""
     images = split.images
     if images.numel() < COUNTED:
@@ -95,7 +95,7 @@ def moments(split: Split, levels: int) -> tuple[Tensor, Tensor]:
     return mean.float(), variance.sqrt().float()
 
 
-def digest(split: Split) -> str:
+def split_digest(split: Split) -> str:
     """SHA-256 of the bytes of images, labels and index."""
     content = hashlib.sha256()
     for tensor in (split.images, split.labels, split.index):
@@ -116,7 +116,7 @@ def stratified_order(labels: Tensor, stream: int = SPLIT_STREAM) -> Tensor:
     return torch.argsort(position, stable=True)
 
 
-def cut(images: Tensor, labels: Tensor, sizes: dict[str, int]) -> dict[str, Split]:
+def stratified_cut(images: Tensor, labels: Tensor, sizes: dict[str, int]) -> dict[str, Split]:
     """Consecutive slices of the stratified order, by name; index is the position in `labels`. Each slice is sorted."""
     order = stratified_order(labels)
     parts, first = {}, 0

@@ -19,7 +19,7 @@ def mark(made: Path) -> None:
 
 
 @contextmanager
-def made_anew(plan: Plan, results: Path, model_id: str) -> Iterator[None]:
+def rerun_if_damaged(plan: Plan, results: Path, model_id: str) -> Iterator[None]:
     """Context in which a model is used. A FileFault about it is raised again with advice, after removing what depends
     on the damaged file, so that the workflow reruns the job that made it; that job keeps all intact results.
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from robustgap.training.checkpoint import FileFault, digest, load_tensors
-from robustgap.training.data.datasets import Split, stratified_order
+from robustgap.training.checkpoint import FileFault, file_digest, load_tensors
+from robustgap.training.data.splits import Split, stratified_order
 from robustgap.training.jobs.plan import entry_of, model_dir, run_record, splits_of
 from robustgap.training.robustbench import zoo
-from robustgap.training.settings import OUTCOMES_VERSION, Plan, Study
+from robustgap.training.settings import OUTCOMES_VERSION, Plan, StudyFile
 
 FROZEN_STREAM = 8  # stream of the order that selects the frozen images; never to change
 ATTACKED = "pgd10"  # the attack whose adversarial examples of the measure images are kept
@@ -33,7 +33,7 @@ def _frozen(split: Split, count: int | None, where: str) -> Split:
     return Split(split.images[rows], split.labels[rows], split.index[rows])
 
 
-def frozen_images(study: Study) -> tuple[Split, Split, int]:
+def frozen_images(study: StudyFile) -> tuple[Split, Split, int]:
     """(train, test, m): frozen images in order; the first m training images are the measure images."""
     splits, wanted = splits_of(study), study["outcomes"]
     train = _frozen(splits.train, wanted.get("train_images"), "outcomes.train_images")
@@ -58,12 +58,12 @@ def cache_file(plan: Plan, results: Path, model_id: str) -> Path:
     study, entry = plan["study"], entry_of(plan, model_id)
     train, test, m = frozen_images(study)
     if entry["source"] == "robustbench":
-        weights = [digest(path) for path in zoo.checkpoint_files(entry, model_dir(plan))]
+        weights = [file_digest(path) for path in zoo.checkpoint_files(entry, model_dir(plan))]
     elif entry["source"] == "file":
         if not Path(entry["file"]).is_file():
             raise FileFault(f"{entry['file']}: not found; wanted the checkpoint of {model_id}")
         loaded_as = {key: value for key, value in sorted(entry.items()) if key not in ("file", "name", "chunk")}
-        weights = [digest(Path(entry["file"])), json.dumps(loaded_as)]
+        weights = [file_digest(Path(entry["file"])), json.dumps(loaded_as)]
     else:
         weights = [run_record(plan, results, model_id)["files"][f"{entry['checkpoint']}.safetensors"]]
     made_of = {

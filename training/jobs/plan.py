@@ -12,19 +12,20 @@ from robustgap.training.checkpoint import (
     read_log,
     read_record,
 )
-from robustgap.training.data.datasets import DATA_DIR, Splits, load
+from robustgap.training.data.datasets import DATA_DIR, load
+from robustgap.training.data.splits import Splits
 from robustgap.training.networks.architectures import build
 from robustgap.training.networks.architectures.layouts import load_public
 from robustgap.training.robustbench import zoo
-from robustgap.training.settings import Entry, Plan, Record, Study
+from robustgap.training.settings import Entry, Plan, Record, StudyFile
 
 
-def data_dir(study: Study) -> Path:
+def data_dir(study: StudyFile) -> Path:
     """Folder with the files of the study's data sets."""
     return Path(study.get("data_dir") or DATA_DIR)
 
 
-def splits_of(study: Study) -> Splits:
+def splits_of(study: StudyFile) -> Splits:
     """The study's data set. Raises what `training.data.datasets.load` raises."""
     return load(study["data"], data_dir(study))
 
@@ -57,12 +58,12 @@ def load_planned_model(plan: Plan, results: Path, model_id: str, device: torch.d
     """A model of the plan in eval mode: a run's checkpoint, a RobustBench model, or a public model from a file.
 
     Raises LookupError for an unknown model; FileFault (a ValueError) naming the file if weights or record are missing,
-    differ from what training wrote, or belong to another network; what `zoo.load_model` and `load_public` raise;
+    differ from what training wrote, or belong to another network; what `zoo.load_robustbench` and `load_public` raise;
     ValueError if a foreign model does not accept the study's images or has another number of classes.
     """
     entry, splits = entry_of(plan, model_id), splits_of(plan["study"])
     if entry["source"] == "robustbench":
-        model = zoo.load_model(entry, model_dir(plan)).to(device)
+        model = zoo.load_robustbench(entry, model_dir(plan)).to(device)
         _check_fit(model, splits, model_id, device)
     elif entry["source"] == "file":
         given = {key: entry[key] for key in ("width", "activation", "mean", "std") if key in entry}

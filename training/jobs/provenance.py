@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 
 from robustgap.training.jobs.device import pick_device
-from robustgap.training.settings import REPRODUCIBLE, Record, Study
+from robustgap.training.settings import REPRODUCIBLE, Record, StudyFile
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("torch", "numpy", "safetensors")
+RECORDED_PACKAGES = ("torch", "numpy", "safetensors")
 
 
 @cache
@@ -56,7 +56,7 @@ def unpinned() -> str:
     return "" if torch.get_num_threads() == 1 else f"found {torch.get_num_threads()} threads"
 
 
-def require_reproducible(study: Study) -> None:
+def require_reproducible(study: StudyFile) -> None:
     """Raise ValueError if the study must be reproducible and this process is not."""
     if study.get("reproducible") and (found := unpinned()):
         wanted = " ".join(f"{name}={value}" for name, value in REPRODUCIBLE.items())
@@ -65,7 +65,7 @@ def require_reproducible(study: Study) -> None:
         )
 
 
-def study_device(study: Study, name: str = "auto") -> torch.device:
+def study_device(study: StudyFile, name: str = "auto") -> torch.device:
     """Device for a job of the study: the one named, or as `pick_device` chooses for 'auto', but the CPU for a
     reproducible study. Raises ValueError if the study is reproducible and another device is named, or this process is
     not reproducible."""
@@ -86,6 +86,6 @@ def made_by(device: torch.device) -> Record:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "reproducible": not on_gpu and not unpinned(),
         "threads": torch.get_num_threads(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
         "commit": commit(),
     }

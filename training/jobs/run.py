@@ -24,7 +24,7 @@ from robustgap.training.checkpoint import (
     write_json,
     write_log,
 )
-from robustgap.training.data.datasets import Split, Splits
+from robustgap.training.data.splits import Split, Splits
 from robustgap.training.ema import holding
 from robustgap.training.jobs.lock import RunLock
 from robustgap.training.jobs.provenance import made_by
@@ -46,7 +46,7 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
     )
 
 
-def judge(model: nn.Module, splits: Splits) -> tuple[float, str]:
+def check_collapse(model: nn.Module, splits: Splits) -> tuple[float, str]:
     """Clean accuracy on all training images, and why the run counts as collapsed ('' if it does not): accuracy not
     above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
     x, y = splits.train.images, splits.train.labels
@@ -61,13 +61,13 @@ def judge(model: nn.Module, splits: Splits) -> tuple[float, str]:
     return accuracy, reason
 
 
-def to(split: Split, device: torch.device) -> Split:
+def split_to(split: Split, device: torch.device) -> Split:
     return Split(split.images.to(device), split.labels.to(device), split.index.to(device))
 
 
-def on_device(splits: Splits, device: torch.device) -> Splits:
+def splits_on_device(splits: Splits, device: torch.device) -> Splits:
     """The data set with the images used in training moved to `device`."""
-    return replace(splits, train=to(splits.train, device), val=to(splits.val, device))
+    return replace(splits, train=split_to(splits.train, device), val=split_to(splits.val, device))
 
 
 def train_run(
@@ -101,8 +101,8 @@ def train_alone(
         half_written.unlink()
     model = build(settings, splits).to(device)
     model = channels_last(model) if settings["channels_last"] else model
-    splits = on_device(splits, device)
-    extra = to(extra, device) if extra is not None else None
+    splits = splits_on_device(splits, device)
+    extra = split_to(extra, device) if extra is not None else None
     optimizer = make_optimizer(model, settings)
     save_model(folder / "init.safetensors", model, run=run)
     progress, best, carried = loop.Progress(), None, begin(settings, model, splits)
@@ -128,7 +128,7 @@ def train_alone(
     except loop.Collapse as collapse:
         reason = str(collapse)
     with holding(model, carried.average):  # both checkpoints hold the weight average if there is one
-        accuracy, chance_reason = judge(model, splits)
+        accuracy, chance_reason = check_collapse(model, splits)
         reason = reason or chance_reason
         lock.check()
         save_model(folder / "last.safetensors", model, run=run)

@@ -9,7 +9,7 @@ from robustgap.training.checkpoint import (
     FileFault,
     check_shapes,
     content_digest,
-    digest,
+    file_digest,
     load_shapes,
     load_tensors,
     read_log,
@@ -20,7 +20,7 @@ from robustgap.training.divergence import DIVERGED, diverged
 from robustgap.training.loop import Progress
 from robustgap.training.networks.architectures import shapes
 from robustgap.training.overfitting import FLAG
-from robustgap.training.settings import CHECKPOINTS, TRAINING_VERSION, Record, Settings, Study, run_id
+from robustgap.training.settings import CHECKPOINTS, TRAINING_VERSION, Record, Settings, StudyFile, run_id
 
 LOG = "log.csv"
 
@@ -40,7 +40,7 @@ def finished(folder: Path, settings: Settings, splits: Splits) -> Record | None:
             )
         wanted = shapes(settings, splits)
         for name, sha256 in record["files"].items():
-            if not (folder / name).exists() or digest(folder / name) != sha256:
+            if not (folder / name).exists() or file_digest(folder / name) != sha256:
                 raise FileFault(f"{folder / name}: missing or not the file that training wrote")
             if name != LOG:
                 check_shapes(folder / name, load_shapes(folder / name), wanted)
@@ -52,7 +52,7 @@ def finished(folder: Path, settings: Settings, splits: Splits) -> Record | None:
         return None
 
 
-def require_same_arithmetic(study: Study, folder: Path) -> None:
+def require_same_arithmetic(study: StudyFile, folder: Path) -> None:
     """Raise ValueError if the study must be reproducible and the folder's run was trained, or started, in other
     arithmetic: its weights differ, and are not overwritten. (Damaged files are reported by the code that reads
     them.)"""
@@ -107,6 +107,6 @@ def make_record(
         "device": last["device"],
         "packages": last["packages"],
         "made_by": progress.made_by,
-        "files": {name: digest(folder / name) for name in files},
+        "files": {name: file_digest(folder / name) for name in files},
         "weights_sha256": {c: content_digest(load_tensors(folder / f"{c}.safetensors")[0], {}) for c in CHECKPOINTS},
     }

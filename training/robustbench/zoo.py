@@ -17,10 +17,8 @@ import torch
 from torch import nn
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.robustbench._compat import import_robustbench, import_torchvision
+from robustgap.training.robustbench._compat import import_robustbench
 from robustgap.training.settings import Entry
-
-__all__ = ["checkpoint_files", "import_torchvision", "load_model", "names"]
 
 
 def _registry(dataset: str, threat: str) -> dict[str, Entry]:
@@ -39,7 +37,7 @@ def _registry(dataset: str, threat: str) -> dict[str, Entry]:
     return known[dataset, threat]
 
 
-def names(dataset: str, threat: str) -> list[str]:
+def model_names(dataset: str, threat: str) -> list[str]:
     """Names of all registered models: names("cifar10", "Linf") -> ["Addepalli2021Towards_RN18", ...]."""
     return sorted(_registry(dataset, threat))
 
@@ -94,7 +92,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()).split(". ")[0].rstrip(".")[:200]
 
 
-def load_model(entry: Entry, model_dir: Path | str = "models") -> nn.Module:
+def load_robustbench(entry: Entry, model_dir: Path | str = "models") -> nn.Module:
     """The model of an entry {"name", "dataset", "threat"} in eval mode: images in [0, 1] in, logits out.
 
     Raises LookupError for an unknown entry, FileNotFoundError naming the missing checkpoint, and FileFault (a

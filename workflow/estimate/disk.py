@@ -8,7 +8,7 @@ FLOAT = 4  # bytes
 BLOCK = 4096
 RUN_FILES = 5  # run.json, log.csv, and the last blocks of three weight files
 PAGES, PAGE_VALUE = 4e6, 1500  # bytes of figures, report, tables and statistics; and per value of a measure
-CHECKPOINTS = 3  # init, last, best
+WEIGHT_FILES = 3  # init, last, best
 SIDECAR = 3  # during training: weights, momentum, best weights
 
 
@@ -18,7 +18,7 @@ def parameters(architecture: str, width: int, data: str) -> float:
     return network.parameters(width or network.width, DATA_SET_FACTS[data])
 
 
-def disk(plan: Plan) -> dict[str, float]:
+def bytes_by_kind(plan: Plan) -> dict[str, float]:
     """Bytes of the finished study (`weights`; `images`: adversarial examples shared by measures, and one bit per image
     and attack; `rest`: records, caches of measures, figures, report), and the additional bytes of one run in training
     (`training`, the largest)."""
@@ -30,16 +30,16 @@ def disk(plan: Plan) -> dict[str, float]:
     values = len(plan["models"]) * len(study["measures"])
     bits = shown * len(outcomes["attacks"]) / 8
     return {
-        "weights": FLOAT * CHECKPOINTS * sum(sizes),
+        "weights": FLOAT * WEIGHT_FILES * sum(sizes),
         "images": len(plan["models"]) * (FLOAT * study["measure_images"] * images.values + bits),
         "rest": BLOCK * RUN_FILES * len(sizes) + values * (BLOCK + PAGE_VALUE) + PAGES,
         "training": FLOAT * SIDECAR * max(sizes, default=0.0),
     }
 
 
-def told(plan: Plan) -> str:
+def summary_line(plan: Plan) -> str:
     """One line for the plan's summary."""
-    found = disk(plan)
+    found = bytes_by_kind(plan)
     weights, images, rest, training = (amount(found[key]) for key in ("weights", "images", "rest", "training"))
     whole = amount(sum(found.values()) - found["training"])
     kept = f"weights {weights}, adversarial images {images}, figures, caches and logs {rest}"

@@ -12,7 +12,8 @@ from robustgap.training.facts import ATTACK_FACTS, DATA_SET_FACTS, DEFENSE_FACTS
 from robustgap.training.settings import Plan, Settings
 from robustgap.workflow.study import measure_rules
 
-BASE = NETWORK_FACTS["resnet18"]  # the cost of networks that were not measured is in multiples of its own
+REFERENCE = "resnet18"  # the cost of networks that were not measured is given in multiples of its cost
+MEASURED = NETWORK_FACTS[REFERENCE].passes or {}  # by the side of the images
 EVALUATION_BATCH = 512
 FORWARD, ATTACK_STEP = 0.4, 0.7  # in passes: an attack step needs no gradients of the weights
 EPOCH = 0.02  # seconds: shuffling and augmenting the images, the log, the training state
@@ -34,7 +35,7 @@ MEASURE_PASSES = {
 }
 LIGHT = 5
 # With `measure_jobs: chunk`: passes already made for another measure, if that is requested too.
-SHARED = {
+SHARED_PASSES = {
     "boundary_unreached": "boundary_thickness",
     **dict.fromkeys(("pacbayes_init", "pacbayes_orig"), "pacbayes_flat"),
     **dict.fromkeys(("pacbayes_mag_init", "pacbayes_mag_orig"), "pacbayes_mag_flat"),
@@ -49,15 +50,15 @@ def pixel_ratio(data: str) -> tuple[int, float]:
     """The measured size nearest to a data set's images, and how many times as many pixels these have: they cost so many
     times as much."""
     side = DATA_SET_FACTS[data].side
-    measured = min(BASE.passes or (), key=lambda other: abs(other - side))
+    measured = min(MEASURED, key=lambda other: abs(other - side))
     return measured, (side / measured) ** 2
 
 
-def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
+def cpu_seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
     """Seconds of `passes` passes over `images` images in batches."""
     side, pixels = pixel_ratio(data)
     network = NETWORK_FACTS[architecture]
-    measured = (network.passes or BASE.passes or {})[side]
+    measured = (network.passes or MEASURED)[side]
     batches = max(images / batch, 1.0)  # a single batch of few images costs as much
     parameters, work = network.resnet18s
     return passes * (batches * parameters * measured.fixed + images * pixels * work * measured.image)
@@ -89,7 +90,7 @@ def training_seconds(settings: Settings, seconds: Seconds, exact: Seconds) -> fl
 
 def measure_passes(names: list[str], together: bool) -> float:
     """Passes of these measures on each image; if `together`, common work is counted once."""
-    apart = [name for name in names if not (together and SHARED.get(name) in names)]
+    apart = [name for name in names if not (together and SHARED_PASSES.get(name) in names)]
     return sum(MEASURE_PASSES.get(name, LIGHT) for name in apart)
 
 
@@ -108,11 +109,11 @@ def run_seconds(plan: Plan, settings: Settings, seconds: Seconds, exact: Seconds
     }
 
 
-def hours(plan: Plan) -> dict[str, float]:
+def hours_by_stage(plan: Plan) -> dict[str, float]:
     """Hours of one CPU core by stage, for the models of the grid."""
     total = {"training": 0.0, "outcomes": 0.0, "measures": 0.0}
     for run in plan["runs"].values():
-        for stage, amount in run_seconds(plan, run["settings"], seconds, seconds).items():
+        for stage, amount in run_seconds(plan, run["settings"], cpu_seconds, cpu_seconds).items():
             total[stage] += amount
     counts, together = job_counts(plan), plan["study"]["train_processes"]
     started = {"training": sum(min(together, len(batch)) for batch in plan["batches"].values())}
@@ -132,7 +133,7 @@ def job_counts(plan: Plan) -> dict[str, int]:
     return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "tables": 1, "figures": 1, "report": 1}
 
 
-def summary(plan: Plan, more: list[tuple[str, str]]) -> str:
+def plan_summary(plan: Plan, more: list[tuple[str, str]]) -> str:
     """A page for the terminal: what will be trained and measured, what is excluded and why, and the cost; `more`:
     further lines (name, text) at its end."""
     study, runs, counts = plan["study"], plan["runs"], job_counts(plan)
@@ -155,7 +156,7 @@ def summary(plan: Plan, more: list[tuple[str, str]]) -> str:
         ("jobs", f"{sum(counts.values())}: " + ", ".join(f"{rule} {count}" for rule, count in counts.items())),
     ]
     rows += [("excluded", f"{rule['count']} trainings, {rule['where']}: {rule['reason']}") for rule in plan["excluded"]]
-    by_stage, cores = hours(plan), os.cpu_count() or 1
+    by_stage, cores = hours_by_stage(plan), os.cpu_count() or 1
     stages = ", ".join(f"{stage} {clock(amount)}" for stage, amount in by_stage.items())
     foreign = "; models trained elsewhere not counted" * (grid < len(plan["models"]))
     total = sum(by_stage.values())

@@ -2,7 +2,7 @@
 
 The table has a line for each device, network and way of training: images per second of PGD-10 adversarial training on
 32 x 32 images, as written by `python -m benchmarks.training --rates FILE`. The shipped rates.csv lists no device: only
-CPUs have been available, and their times are in workflow/estimate/hours.py.
+CPUs have been available, and their times are in training/facts.py.
 """
 
 import csv
@@ -16,8 +16,7 @@ from robustgap.workflow.estimate import hours
 from robustgap.workflow.study_faults import StudyError
 
 RATES = Path(__file__).parent / "rates.csv"
-COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")
-SHARED = "resnet18"  # the speed of networks whose cost is given in multiples of it is estimated from this one
+RATE_COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")
 SCALED = {name for name, network in NETWORK_FACTS.items() if network.passes is None}
 
 
@@ -48,8 +47,8 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
         raise StudyError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     found: dict[str, dict[Way, float]] = {}
     for number, line in enumerate(lines, start=2):
-        if absent := [column for column in COLUMNS if not line.get(column)]:
-            raise StudyError(f"{path}: line {number}: found no {absent[0]}, wanted {', '.join(COLUMNS)}")
+        if absent := [column for column in RATE_COLUMNS if not line.get(column)]:
+            raise StudyError(f"{path}: line {number}: found no {absent[0]}, wanted {', '.join(RATE_COLUMNS)}")
         try:
             rate = float(line["images_per_second"])
         except ValueError:
@@ -63,12 +62,15 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
 
 
 def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, int, float], float] | None:
-    """Like `hours.seconds`, for a device; None if neither this network nor one it can be scaled from was measured that
-    way."""
+    """Like `hours.cpu_seconds`, for a device; None if neither this network nor one it can be scaled from was measured
+    that way."""
     passes_of_a_step = hours.step_passes(complete({"defense": "AT", "inner_steps": 10}))
     rate, work = rates.get(way), 1.0
     if rate is None and way.architecture in SCALED:
-        rate, work = rates.get(way._replace(architecture=SHARED)), NETWORK_FACTS[way.architecture].resnet18s.image
+        rate, work = (
+            rates.get(way._replace(architecture=hours.REFERENCE)),
+            NETWORK_FACTS[way.architecture].resnet18s.image,
+        )
     if rate is None:
         return None
     image = work / (rate * passes_of_a_step)
@@ -98,7 +100,7 @@ def device_hours(plan: Plan, device: str, rates: dict[Way, float]) -> DeviceHour
     return DeviceHours(device, total, sorted(scaled), sorted(unknown))
 
 
-def told(plan: Plan, path: Path) -> list[tuple[str, str]]:
+def summary_lines(plan: Plan, path: Path) -> list[tuple[str, str]]:
     """Lines for the plan's summary: the hours on each device of the table; none for small networks, which need no GPU,
     unless they were measured."""
     lines = []
@@ -112,7 +114,9 @@ def told(plan: Plan, path: Path) -> list[tuple[str, str]]:
             text += f"; {', '.join(found.unknown)} not counted: not measured so"
         if total:
             lines.append((f"one {device}", text))
-    if not lines and any(run["settings"]["architecture"] in {SHARED, *SCALED} for run in plan["runs"].values()):
+    if not lines and any(
+        run["settings"]["architecture"] in {hours.REFERENCE, *SCALED} for run in plan["runs"].values()
+    ):
         lines = [
             ("GPU-hours", "unknown: measure your GPU by `python -m benchmarks.training --device cuda --rates FILE`")
         ]

@@ -12,11 +12,11 @@ import torch
 from studies import study
 
 from robustgap.training import __main__ as training
-from robustgap.training import loop
 from robustgap.training.checkpoint import FileFault, read_json
 from robustgap.training.data import extra_sets
-from robustgap.training.data.datasets import Split, Splits
+from robustgap.training.data.batches import batches
 from robustgap.training.data.extra_sets import FIRST_INDEX, extra_file, load_extra_set
+from robustgap.training.data.splits import Split, Splits
 from robustgap.training.facts import DATA_SET_FACTS, EXTRA_SET_FACTS, DataFile
 from robustgap.training.settings import complete
 from robustgap.workflow.grid import open_plan
@@ -56,7 +56,7 @@ def test_half_of_each_batch_is_extra(size, labelled, tmp_path):
     digest = written(tmp_path, "ddpm", made.npz(pixels, np.arange(50) % 10))
     extra = load_extra_set("ddpm", splits, tmp_path, digest)
     settings = complete({"batch_size": size, "augmentation": "none", "extra_data": "ddpm"})
-    seen = list(loop.batches(settings, splits, extra, 0, torch.device("cpu")))
+    seen = list(batches(settings, splits, extra, 0, torch.device("cpu")))
     assert all(len(batch.y) == size and int((batch.index < FIRST_INDEX).sum()) == labelled for batch in seen)
     own = torch.cat([batch.index[batch.index < FIRST_INDEX] for batch in seen])
     assert own.sort().values.tolist() == list(range(20))  # an epoch is one pass over the labelled images
@@ -88,7 +88,7 @@ def test_batches_are_laid_out_as_from_a_copy_in_order(augmentation, tmp_path):
     extra = load_extra_set("ddpm", splits, tmp_path, digest)
     settings = complete({"batch_size": 8, "augmentation": augmentation, "extra_data": "ddpm"})
     copied = replace(extra, images=extra.images.contiguous())
-    both = [loop.batches(settings, splits, part, 0, torch.device("cpu")) for part in (extra, copied)]
+    both = [batches(settings, splits, part, 0, torch.device("cpu")) for part in (extra, copied)]
     for one, other in zip(*both, strict=True):
         assert torch.equal(one.x, other.x) and one.x.stride() == other.x.stride()
 

@@ -5,7 +5,7 @@ import pytest
 
 from robustgap.training.checkpoint import FileFault
 from robustgap.training.data import fetch as files
-from robustgap.training.data.fetch import checked, fetch
+from robustgap.training.data.fetch import fetch, verified
 from robustgap.training.facts import DATA_SET_FACTS, DataFile
 
 CONTENT = b"pixels and labels" * 100
@@ -26,7 +26,7 @@ def wanted(*urls):
 def test_a_mirror_of_the_study_is_asked_before_the_published_addresses(tmp_path):
     mirror, root = served(tmp_path / "mirror"), tmp_path / "data"
     fetch(root, wanted("file:///nowhere/images.bin"), [f"{mirror}/"])
-    assert checked(root, wanted()) == root / "set/images.bin"
+    assert verified(root, wanted()) == root / "set/images.bin"
     assert [file.name for file in (root / "set").iterdir()] == ["images.bin"]
 
 
@@ -68,7 +68,7 @@ def test_a_wrong_file_is_named_with_both_checksums_and_left_alone(content, told,
     (tmp_path / "set/images.bin").write_bytes(content)
     fetch(tmp_path, wanted(), [served(tmp_path / "mirror")])  # never overwrites what somebody put there
     with pytest.raises(FileFault) as caught:
-        checked(tmp_path, wanted())
+        verified(tmp_path, wanted())
     found, right = (made.md5(some).removeprefix("md5:") for some in (content, CONTENT))
     place = tmp_path / "set/images.bin"
     assert str(caught.value) == f"{place}: MD5 found {found}, wanted {right} {told}; delete it to fetch it again"
@@ -76,7 +76,7 @@ def test_a_wrong_file_is_named_with_both_checksums_and_left_alone(content, told,
 
 def test_a_missing_file_says_who_fetches_it(tmp_path):
     with pytest.raises(FileFault, match=r"images\.bin: not found; `python -m robustgap.training data` fetches it"):
-        checked(tmp_path, wanted())
+        verified(tmp_path, wanted())
 
 
 def test_members_are_unpacked_from_an_archive_after_its_checksum(tmp_path):
@@ -86,7 +86,7 @@ def test_members_are_unpacked_from_an_archive_after_its_checksum(tmp_path):
     mirror = served(tmp_path / "mirror", "set.tar.gz", whole)
     root = tmp_path / "data"
     fetch(root, file, [mirror])
-    assert checked(root, file).read_bytes() == CONTENT
+    assert verified(root, file).read_bytes() == CONTENT
     assert sorted(path.name for path in root.rglob("*")) == ["images.bin", "set", "set.tar.gz"]
     with pytest.raises(FileFault, match=r"set\.tar\.gz: holds no file set/labels"):
         fetch(root, DataFile("set/labels", made.md5(b""), archive=archive), offline=True)
@@ -99,7 +99,7 @@ def test_members_are_unpacked_from_an_archive_after_its_checksum(tmp_path):
 def test_a_file_without_a_known_checksum_is_taken_as_it_is(tmp_path):
     file = DataFile("set/images.bin", "")
     fetch(tmp_path, file, [served(tmp_path / "mirror")])
-    assert checked(tmp_path, file).read_bytes() == CONTENT
+    assert verified(tmp_path, file).read_bytes() == CONTENT
 
 
 def test_the_published_table_is_torchvisions():

@@ -98,15 +98,15 @@ def test_tiny_imagenet(install):
 def test_tiny_imagenet_is_decoded_once(tmp_path, capsys, monkeypatch):
     archive, cache = tmp_path / "tiny-imagenet-200.zip", tmp_path / "tiny-imagenet-200.safetensors"
     archive.write_bytes(tiny())
-    first = folders.tiny_imagenet(archive, "md5:1")
+    first = folders.read_cached(archive, "md5:1")
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "read", None)  # nothing is decoded now
-        again = folders.tiny_imagenet(archive, "md5:1")
+        patch.setattr(folders, "read_folders", None)  # nothing is decoded now
+        again = folders.read_cached(archive, "md5:1")
     assert all(torch.equal(first[key], again[key]) for key in first) and capsys.readouterr().err == ""
     cache.write_bytes(cache.read_bytes()[:-100])
-    assert torch.equal(folders.tiny_imagenet(archive, "md5:1")["train_images"], first["train_images"])
+    assert torch.equal(folders.read_cached(archive, "md5:1")["train_images"], first["train_images"])
     assert "not a complete safetensors file" in capsys.readouterr().err
-    folders.tiny_imagenet(archive, "md5:2")
+    folders.read_cached(archive, "md5:2")
     assert "made of another zip file: decoding" in capsys.readouterr().err
 
 
@@ -141,13 +141,13 @@ def test_the_unpickler_admits_arrays_alone(content, told, tmp_path):
 @pytest.mark.parametrize(
     ("read", "content", "told"),
     [
-        (idx.read, b"<html>", "not an IDX file compressed with gzip"),
-        (idx.read, made.idx(made.images(4, 3))[:-9], "not an IDX file compressed with gzip"),
-        (idx.read, made.gzipped(b"\0\0\x08\x01\0\0\0\x05abc"), "found 3 values of type 8, wanted (5,) of type 8"),
-        (idx.read, made.gzipped(b"\0\0\x0d\x01\0\0\0\x01abcd"), "found 4 values of type 13, wanted (1,)"),
-        (mat.svhn, b"<html>" * 100, "not a MATLAB file with X and y"),
-        (folders.read, b"<html>", "not the zip file of tiny-imagenet-200"),
-        (folders.read, made.npz(1, 2), "not the zip file of tiny-imagenet-200"),
+        (idx.read_idx, b"<html>", "not an IDX file compressed with gzip"),
+        (idx.read_idx, made.idx(made.images(4, 3))[:-9], "not an IDX file compressed with gzip"),
+        (idx.read_idx, made.gzipped(b"\0\0\x08\x01\0\0\0\x05abc"), "found 3 values of type 8, wanted (5,) of type 8"),
+        (idx.read_idx, made.gzipped(b"\0\0\x0d\x01\0\0\0\x01abcd"), "found 4 values of type 13, wanted (1,)"),
+        (mat.read_mat, b"<html>" * 100, "not a MATLAB file with X and y"),
+        (folders.read_folders, b"<html>", "not the zip file of tiny-imagenet-200"),
+        (folders.read_folders, made.npz(1, 2), "not the zip file of tiny-imagenet-200"),
         (npz.generated, b"<html>", "not a whole .npz file with arrays image and label"),
         (npz.generated, made.npz(made.images(4, 3), np.arange(4))[:-30], "not a whole .npz file"),
         (npz.generated, made.npz(np.array([{}]), 2), "not a whole .npz file"),  # a pickled object

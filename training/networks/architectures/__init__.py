@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from robustgap.training.checkpoint import Shapes, shapes_of
-from robustgap.training.data.datasets import Splits
+from robustgap.training.data.splits import Splits
 from robustgap.training.networks.architectures.common import ACTIVATIONS, ARCHITECTURES, Normalize
 from robustgap.training.settings import Settings
 

@@ -24,7 +24,7 @@ PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "0.", "1.")  # 1.: the ne
 MEANS, STDS = ("mean", "mu"), ("std", "sigma")
 UNUSED = ("sub_block1.",)  # TRADES' code builds this stage and never calls it
 RENAMED = {"convShortcut.": "shortcut.0.", "downsample.": "shortcut."}
-DEEPMIND = {  # part of a name by part of a name
+DEEPMIND_NAMES = {  # part of a name by part of a name
     "init_conv": "conv1",
     "batchnorm_0": "bn1",
     "conv_0": "conv1",
@@ -105,7 +105,7 @@ def _from_deepmind(state: dict[str, Tensor]) -> dict[str, Tensor]:
     found = {}
     for key, value in state.items():
         key = re.sub(r"^layer\.(\d)\.block\.", lambda stage: f"block{int(stage[1]) + 1}.layer.", key)
-        found[".".join(DEEPMIND.get(part, part) for part in key.split("."))] = value
+        found[".".join(DEEPMIND_NAMES.get(part, part) for part in key.split("."))] = value
     return found
 
 

@@ -72,12 +72,12 @@ def read_record(path: Path) -> Record:
 
 def content_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """SHA-256 of strings, and of names, dtypes, shapes and bytes of tensors on the CPU."""
-    found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
-        found.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-        found.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], **metadata: str) -> None:
@@ -133,11 +133,11 @@ def check_shapes(path: Path, found: Shapes, wanted: Shapes) -> None:
     """Raises FileFault naming the file and what is found and wanted, where names or shapes of tensors differ: a file
     of another version, in which layers had other names, is whole and does not fit."""
     if found != wanted:
-        told = []
+        differences = []
         for some, others in ((found, wanted), (wanted, found)):
             other = [f"{name} {shape}" for name, shape in some.items() if others.get(name) != shape]
-            told.append(", ".join(other[:3]) + ", ..." * (len(other) > 3) or "none of them")
-        raise FileFault(f"{path}: found {told[0]}, wanted {told[1]}: not of this network")
+            differences.append(", ".join(other[:3]) + ", ..." * (len(other) > 3) or "none of them")
+        raise FileFault(f"{path}: found {differences[0]}, wanted {differences[1]}: not of this network")
 
 
 def save_model(path: Path, model: nn.Module, **metadata: str) -> None:

@@ -32,13 +32,13 @@ class Masking:
     @property
     def evidence(self) -> str:
         """'' for an honest model; else what speaks against its gradients, for a table or a note."""
-        told = [
+        signs = [
             (self.zero >= ZERO, f"the input gradient of {self.zero:.0%} of images is 0"),
             (self.sums == 1, "outputs are probabilities, not logits"),
             (self.idle >= IDLE, f"PGD raises the loss of only {1 - self.idle:.0%} of images"),
             (self.random > 0, f"the output for {self.random:.0%} of images changes from call to call"),
         ]
-        return "; ".join(text for holds, text in told if holds)
+        return "; ".join(text for holds, text in signs if holds)
 
 
 def gradient_masking(

@@ -38,12 +38,12 @@ def grid_cells(study: StudyFile) -> tuple[dict[str, Settings], int]:
     earlier one because a setting does not apply to them."""
     fixed = {"data": study["data"], "norm": study["norm"], "eps": study["eps"], **study["settings"]}
     cells = list(itertools.product(*study["axes"].values())) if study["axes"] else []
-    found: dict[str, Settings] = {}
+    cells_by_id: dict[str, Settings] = {}
     for cell in cells:
         settings = complete({**fixed, **dict(zip(study["axes"], cell, strict=True))})
         del settings["seed"]
-        found.setdefault(run_id(settings), settings)
-    return found, len(cells) - len(found)
+        cells_by_id.setdefault(run_id(settings), settings)
+    return cells_by_id, len(cells) - len(cells_by_id)
 
 
 def matches(settings: Settings, where: dict[str, Any]) -> bool:
@@ -57,35 +57,35 @@ def exclusions(study: StudyFile, cells: dict[str, Settings]) -> dict[str, int]:
     Raises StudyError for an exclusion that names an unknown setting, or a value that the grid does not have: it would
     exclude nothing, and nobody would notice.
     """
-    found: dict[str, int] = {}
+    excluded_by: dict[str, int] = {}
     for number, rule in enumerate(study["exclude"]):
         for key, value in rule["where"].items():
             place, known = f"exclude[{number}].where.{key}", next(iter(cells.values()), {})
             if key not in known:
                 raise StudyError(f"{place}: unknown setting{nearest(key, known) or '; known: ' + ', '.join(known)}")
-            there = list(dict.fromkeys(settings[key] for settings in cells.values()))
+            values = list(dict.fromkeys(settings[key] for settings in cells.values()))
             for wanted in value if isinstance(value, list) else [value]:
-                if wanted not in there:
-                    listed = ", ".join(str(one) for one in there)
-                    raise StudyError(f"{place}: found {wanted!r}, the grid has {listed}{nearest(wanted, there)}")
+                if wanted not in values:
+                    listed = ", ".join(str(one) for one in values)
+                    raise StudyError(f"{place}: found {wanted!r}, the grid has {listed}{nearest(wanted, values)}")
         for name, settings in cells.items():
             if matches(settings, rule["where"]):
-                found.setdefault(name, number)
-    return found
+                excluded_by.setdefault(name, number)
+    return excluded_by
 
 
 def make_plan(study: StudyFile) -> Plan:
     """All runs, models, jobs and exclusions of a resolved study. Raises StudyError when nothing is left to do."""
     cells, _ = grid_cells(study)
     excluded = exclusions(study, cells)
-    kept = [settings for name, settings in cells.items() if name not in excluded]
-    for settings in kept:
+    trained = [settings for name, settings in cells.items() if name not in excluded]
+    for settings in trained:
         if settings["awp"] and settings["sam"] != "none":
             raise StudyError(
                 f"sam: found {settings['sam']!r} with awp, wanted one of the two a training; see `exclude`"
             )
     runs: dict[str, Entry] = {}
-    for settings, seed in itertools.product(kept, study["seeds"]):
+    for settings, seed in itertools.product(trained, study["seeds"]):
         run = run_id({**settings, "seed": seed})
         chunk = chunk_of(run, study["chunks"])
         batch = run if study["train_jobs"] == "run" else chunk
@@ -112,7 +112,7 @@ def make_plan(study: StudyFile) -> Plan:
     counts = Counter(excluded.values())
     return {
         "study": study,
-        "axes": [axis for axis in study["axes"] if len({str(settings[axis]) for settings in kept}) > 1],
+        "axes": [axis for axis in study["axes"] if len({str(settings[axis]) for settings in trained}) > 1],
         "code": {"training": TRAINING_VERSION, "outcomes": OUTCOMES_VERSION},
         "runs": runs,
         "models": models,
@@ -150,21 +150,21 @@ def write_plan(plan: Plan, out: Path) -> None:
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
-    found.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
-    found.add_argument("--out", type=given_path, help="write the plan there")
-    found.add_argument("--rates", type=given_path, default=rates.RATES, help="measured images per second of devices")
-    return found
+    command = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
+    command.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    command.add_argument("--out", type=given_path, help="write the plan there")
+    command.add_argument("--rates", type=given_path, default=rates.RATES, help="measured images per second of devices")
+    return command
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.grid") -> int:
-    given = parser(prog).parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     try:
-        plan = open_plan(read_study(given.file), given.file)
-        costs = [*rates.summary_lines(plan, given.rates), ("disk", disk.summary_line(plan))]
+        plan = open_plan(read_study(options.file), options.file)
+        costs = [*rates.summary_lines(plan, options.rates), ("disk", disk.summary_line(plan))]
         print(hours.plan_summary(plan, [*costs, *by_hand.summary_lines(plan)]))
-        if given.out:
-            write_plan(plan, given.out)
+        if options.out:
+            write_plan(plan, options.out)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

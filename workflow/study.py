@@ -78,13 +78,13 @@ def with_defaults(config: StudyFile) -> StudyFile:
 
 def with_integers(content: StudyFile, rule: dict[str, Any]) -> StudyFile:
     """The content with integers where the schema requires them: JSON Schema and YAML also accept 3.0."""
-    found = dict(content)
+    converted = dict(content)
     for key, inner in rule["properties"].items():
         if inner.get("type") == "integer" and key in content:
-            found[key] = int(content[key])
+            converted[key] = int(content[key])
         elif "properties" in inner and key in content:
-            found[key] = with_integers(content[key], inner)
-    return found
+            converted[key] = with_integers(content[key], inner)
+    return converted
 
 
 def typed_value(key: str, value: object) -> object:

@@ -27,17 +27,17 @@ def study_names() -> list[str]:
 def study_file(name: str) -> Path:
     """A study file, by path or name. Raises FileNotFoundError if there is none."""
     places = [given_path(name), ROOT / "workflow" / "config" / f"{name}.yaml"]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
         raise FileNotFoundError(
             f"{name}: found no study of that name or path, wanted a file or one of {', '.join(study_names())}"
         )
-    return found
+    return file
 
 
 def command(file: Path, options: list[str]) -> list[str]:
     """Snakemake's command line."""
-    given = {option.partition("=")[0] for option in options}
+    named = {option.partition("=")[0] for option in options}
     line = [
         sys.executable,
         "-m",
@@ -48,9 +48,9 @@ def command(file: Path, options: list[str]) -> list[str]:
         "--configfile",
         str(file),
     ]
-    if not given & {"--cores", "-c", "--jobs", "-j", *PROFILES}:
+    if not named & {"--cores", "-c", "--jobs", "-j", *PROFILES}:
         line += ["--cores", "all"]
-    if not given & set(PROFILES):
+    if not named & set(PROFILES):
         line += ["--workflow-profile", str(ROOT / "workflow" / "profiles" / "local")]
     return line
 

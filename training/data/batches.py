@@ -56,7 +56,10 @@ def batches(
         pools.append(
             (
                 extra,
-                tuple(some[: len(own) * (size - share) // share] for some, own in zip(added, labelled, strict=False)),
+                tuple(
+                    some[: len(labelled_rows) * (size - share) // share]
+                    for some, labelled_rows in zip(added, labelled, strict=False)
+                ),
             )
         )
     augment = AUGMENTATIONS[settings["augmentation"]]

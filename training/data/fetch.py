@@ -94,7 +94,7 @@ def download(root: Path, file: DataFile, mirrors: Sequence[str]) -> None:
     path, name = root / file.path, Path(file.path).name
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{name}.{os.getpid()}.part")
-    told = []
+    reasons = []
     try:
         for url in [*(f"{mirror.rstrip('/')}/{file.path}" for mirror in mirrors), *file.urls]:
             print(f"downloading {url}", file=sys.stderr)
@@ -106,10 +106,12 @@ def download(root: Path, file: DataFile, mirrors: Sequence[str]) -> None:
             if not wrong:
                 os.replace(temporary, path)
                 return
-            told.append(f"{url}: {wrong}")
+            reasons.append(f"{url}: {wrong}")
     finally:
         temporary.unlink(missing_ok=True)
-    raise FileFault(f"{path}: could not be downloaded ({'; '.join(told) or 'no address is known'}); put the file there")
+    raise FileFault(
+        f"{path}: could not be downloaded ({'; '.join(reasons) or 'no address is known'}); put the file there"
+    )
 
 
 def copy_url(url: str, target: Path) -> str:

@@ -92,12 +92,12 @@ def measure_batch(plan: Plan, results: Path, model_id: str) -> dict[str, Tensor]
             f"{file}: not found; wanted the outcomes of {model_id}, made by `python -m robustgap.training outcomes`"
         )
     try:
-        kept = load_tensors(file)[0]
+        outcomes = load_tensors(file)[0]
     except FileFault as error:
         raise OutcomesFault(str(error)) from error
     return {
         "images": splits_of(plan["study"]).floats(train.images[:m]),
         "labels": train.labels[:m],
         "index": train.index[:m],
-        "adversarial": kept["adversarial"],
+        "adversarial": outcomes["adversarial"],
     }

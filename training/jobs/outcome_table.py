@@ -87,8 +87,8 @@ def write_outcomes(path: Path, table: list[TableRow]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def accuracies_text(found: list[TableRow]) -> str:
+def accuracies_text(rows: list[TableRow]) -> str:
     """'clean 0.981/0.957 pgd10 0.812/0.690': accuracy on train / test under each attack."""
-    accuracy = {(line["split"], line["attack"]): line["accuracy"] for line in found}
-    attacks = dict.fromkeys(line["attack"] for line in found)
+    accuracy = {(line["split"], line["attack"]): line["accuracy"] for line in rows}
+    attacks = dict.fromkeys(line["attack"] for line in rows)
     return " ".join(f"{a} {accuracy['train', a]:.3f}/{accuracy['test', a]:.3f}" for a in attacks)

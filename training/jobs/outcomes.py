@@ -153,18 +153,19 @@ def evaluate_chunk(plan: Plan, chunk: str, results: Path, out: Path, device: tor
         try:
             with rerun_if_damaged(plan, results, model_id):
                 if collapsed(plan, results, model_id):
-                    found, said = [], "its run collapsed, no outcomes"
+                    rows, result = [], "its run collapsed, no outcomes"
                 else:
-                    found = list(outcome_rows(plan, model_id, *model_outcomes(plan, results, model_id, device)))
-                    said = accuracies_text(found)
+                    rows = list(outcome_rows(plan, model_id, *model_outcomes(plan, results, model_id, device)))
+                    result = accuracies_text(rows)
         except (ValueError, LookupError, OSError) as error:
             if entry["source"] == "grid":
                 raise
-            found, said = [failed_row(model_id, str(error))], f"not judged: {error}"
-        table += found
+            rows, result = [failed_row(model_id, str(error))], f"not judged: {error}"
+        table += rows
         spent = time.perf_counter() - began
         left = spent / done * (len(models) - done)
         print(
-            f"model {done} of {len(models)}: {model_id} {said}; {spent:.1f} s, about {left:.0f} s left", file=sys.stderr
+            f"model {done} of {len(models)}: {model_id} {result}; {spent:.1f} s, about {left:.0f} s left",
+            file=sys.stderr,
         )
     write_outcomes(out, table)

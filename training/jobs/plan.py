@@ -66,14 +66,14 @@ def load_planned_model(plan: Plan, results: Path, model_id: str, device: torch.d
         model = zoo.load_robustbench(entry, model_dir(plan)).to(device)
         _check_fit(model, splits, model_id, device)
     elif entry["source"] == "file":
-        given = {key: entry[key] for key in ("width", "activation", "mean", "std") if key in entry}
+        options = {key: entry[key] for key in ("width", "activation", "mean", "std") if key in entry}
         model = load_public(
             Path(entry["file"]),
             entry["architecture"],
             num_classes=splits.num_classes,
             in_channels=splits.channels,
             image_size=splits.size,
-            **given,
+            **options,
         )
     else:
         file = f"{entry['checkpoint']}.safetensors"

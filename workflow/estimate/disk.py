@@ -39,11 +39,11 @@ def bytes_by_kind(plan: Plan) -> dict[str, float]:
 
 def summary_line(plan: Plan) -> str:
     """One line for the plan's summary."""
-    found = bytes_by_kind(plan)
-    weights, images, rest, training = (amount(found[key]) for key in ("weights", "images", "rest", "training"))
-    whole = amount(sum(found.values()) - found["training"])
-    kept = f"weights {weights}, adversarial images {images}, figures, caches and logs {rest}"
-    return f"{whole} ({kept}), and up to {training} for each run in training"
+    sizes = bytes_by_kind(plan)
+    weights, images, rest, training = (amount(sizes[key]) for key in ("weights", "images", "rest", "training"))
+    whole = amount(sum(sizes.values()) - sizes["training"])
+    parts = f"weights {weights}, adversarial images {images}, figures, caches and logs {rest}"
+    return f"{whole} ({parts}), and up to {training} for each run in training"
 
 
 def amount(size: float) -> str:

@@ -45,7 +45,7 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    found: dict[str, dict[Way, float]] = {}
+    rates_by_device: dict[str, dict[Way, float]] = {}
     for number, line in enumerate(lines, start=2):
         if absent := [column for column in RATE_COLUMNS if not line.get(column)]:
             raise StudyError(f"{path}: line {number}: found no {absent[0]}, wanted {', '.join(RATE_COLUMNS)}")
@@ -54,11 +54,11 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
         except ValueError:
             rate = 0.0
         if not 0 < rate < float("inf"):
-            given = line["images_per_second"]
-            raise StudyError(f"{path}: line {number}: images_per_second: found {given!r}, wanted a number > 0")
+            spelled = line["images_per_second"]
+            raise StudyError(f"{path}: line {number}: images_per_second: found {spelled!r}, wanted a number > 0")
         way = Way(line["architecture"], line["precision"], line["channels_last"] == "True")
-        found.setdefault(line["device"], {})[way] = rate
-    return found
+        rates_by_device.setdefault(line["device"], {})[way] = rate
+    return rates_by_device
 
 
 def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, int, float], float] | None:
@@ -105,13 +105,15 @@ def summary_lines(plan: Plan, path: Path) -> list[tuple[str, str]]:
     unless they were measured."""
     lines = []
     for device, rates in read_rates(path).items():
-        found = device_hours(plan, device, rates)
-        total = sum(found.stages.values())
-        text = f"{hours.clock(total)} ({', '.join(f'{stage} {hours.clock(h)}' for stage, h in found.stages.items())})"
-        if found.scaled:
-            text += f"; {', '.join(found.scaled)} estimated from the multiply-adds, not measured"
-        if found.unknown:
-            text += f"; {', '.join(found.unknown)} not counted: not measured so"
+        estimate = device_hours(plan, device, rates)
+        total = sum(estimate.stages.values())
+        text = (
+            f"{hours.clock(total)} ({', '.join(f'{stage} {hours.clock(h)}' for stage, h in estimate.stages.items())})"
+        )
+        if estimate.scaled:
+            text += f"; {', '.join(estimate.scaled)} estimated from the multiply-adds, not measured"
+        if estimate.unknown:
+            text += f"; {', '.join(estimate.unknown)} not counted: not measured so"
         if total:
             lines.append((f"one {device}", text))
     if not lines and any(

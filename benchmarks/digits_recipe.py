@@ -31,11 +31,11 @@ from robustgap.training.data.splits import Splits
 from robustgap.training.divergence import DIVERGED, diverged
 from robustgap.training.jobs.outcomes import attacked
 from robustgap.training.jobs.provenance import cpu_name
-from robustgap.training.jobs.run import judge, make_optimizer
+from robustgap.training.jobs.run import check_collapse, make_optimizer
 from robustgap.training.networks.architectures import build
 from robustgap.training.settings import REPRODUCIBLE, number, run_id
-from robustgap.workflow.grid import configurations
-from robustgap.workflow.study import read, resolve
+from robustgap.workflow.grid import grid_cells
+from robustgap.workflow.study import read_study, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 ARITHMETIC = {
@@ -79,7 +79,7 @@ def train(settings: dict, splits: Splits, with_gap: bool) -> dict:
     except loop.Collapse as collapse:
         reason = str(collapse)
     spent = time.process_time() - began
-    accuracy, chance = judge(model, splits)
+    accuracy, chance = check_collapse(model, splits)
     row = {"clean": accuracy, "seconds": round(spent, 2), **ended(progress.log, splits, bool(reason or chance))}
     return row | (gap(model.eval(), settings, splits) if with_gap else {})
 
@@ -261,8 +261,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--worker", choices=ARITHMETIC, help=argparse.SUPPRESS)
     parser.add_argument("--share", type=share, default=(0, 1), help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    study = resolve(read(given.config), given.config)
-    cells = configurations(study)[0]
+    study = resolve(read_study(given.config), given.config)
+    cells = grid_cells(study)[0]
     given.runs.parent.mkdir(parents=True, exist_ok=True)
     if given.worker:
         work(given, cells)

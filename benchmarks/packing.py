@@ -28,7 +28,7 @@ from torch import nn
 
 from benchmarks.stacked import CHECKED, Stacked, compare
 from benchmarks.training import synchronise
-from robustgap.training.data.batches import Batch, batches
+from robustgap.training.data.batches import TrainingBatch, batches
 from robustgap.training.data.splits import Split, Splits
 from robustgap.training.jobs.run import make_optimizer
 from robustgap.training.networks.architectures import build
@@ -57,7 +57,7 @@ class Case(NamedTuple):
         size = {"width": WIDTHS[self.network], "batch_size": self.batch_size}
         return complete({**given, "architecture": self.network, **size, "seed": seed})
 
-    def run(self, seed: int, dtype: torch.dtype = torch.float32) -> tuple[dict, nn.Module, Batch]:
+    def run(self, seed: int, dtype: torch.dtype = torch.float32) -> tuple[dict, nn.Module, TrainingBatch]:
         """Settings, network and first batch of a run."""
         settings, device, n = self.settings(seed), torch.device(self.device), 2 * self.batch_size
         generator = torch.Generator().manual_seed(0)
@@ -67,7 +67,7 @@ class Case(NamedTuple):
         splits = Splits("random", split, split, split, None, 255, 10)
         batch = next(batches(settings, splits, None, 0, device))
         model = build(settings, splits).to(device, dtype).train()
-        return settings, model, Batch(batch.x.to(dtype), batch.y, batch.index)
+        return settings, model, TrainingBatch(batch.x.to(dtype), batch.y, batch.index)
 
 
 def separate(case: Case, threads: int = 1) -> Chunk:

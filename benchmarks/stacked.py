@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from robustgap.training.attacks import START, ascent_direction, cross_entropy, project
-from robustgap.training.data.batches import Batch
+from robustgap.training.data.batches import TrainingBatch
 from robustgap.training.jobs.run import make_optimizer
 from robustgap.training.settings import number
 from robustgap.training.step import inner_attack, train_step
@@ -43,7 +43,7 @@ class Stacked:
         logits = functional_call(self.network, (parameters, buffers), (x,))
         return cross_entropy(logits, y).mean(), buffers
 
-    def step(self, batches: list[Batch], epoch: int) -> None:
+    def step(self, batches: list[TrainingBatch], epoch: int) -> None:
         """One step of every run, on its own batch."""
         x, y = torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches])
         attacks = [inner_attack(one, batch.index, epoch) for one, batch in zip(self.settings, batches, strict=True)]
@@ -65,7 +65,7 @@ class Stacked:
         return {name: value[run].detach() for name, value in {**self.parameters, **self.buffers}.items()}
 
 
-def compare(runs: list[tuple[dict, nn.Module, Batch]]) -> float:
+def compare(runs: list[tuple[dict, nn.Module, TrainingBatch]]) -> float:
     """The largest relative difference of a stacked run from the same run by itself, both trained here on its batch:
     |a - b| / |a| of all parameters, or of all buffers. Raises ArithmeticError where that is above TOLERANCE."""
     together, worst = Stacked([model for _, model, _ in runs], [settings for settings, _, _ in runs]), 0.0

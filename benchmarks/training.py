@@ -36,7 +36,7 @@ from robustgap.training.networks.memory_format import channels_last as in_channe
 from robustgap.training.paths import given_path
 from robustgap.training.settings import complete, number
 from robustgap.training.step import train_step
-from robustgap.workflow.estimate.rates import COLUMNS
+from robustgap.workflow.estimate.rates import RATE_COLUMNS
 
 EPS, STEPS, PAD = number("8/255"), 10, 4
 WIDE_ON_CPU = 16  # batch size of a wide network there
@@ -234,7 +234,7 @@ def add_rates(path: Path, device: str, found: list[Speed]) -> None:
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
-            writer.writerow(COLUMNS)
+            writer.writerow(RATE_COLUMNS)
         for one in [one for one in found if one.way != "plain"]:
             precision = str(one.dtype).removeprefix("torch.")
             rate = f"{one.images / one.seconds:.5g}"

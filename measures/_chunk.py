@@ -19,8 +19,9 @@ from robustgap.measures._images import prepare
 from robustgap.measures._state import FATAL, one_line
 from robustgap.measures.core import Measure, select
 from robustgap.training.checkpoint import FileFault, read_json, write_atomically
+from robustgap.training.jobs import frozen_images
 from robustgap.training.jobs import plan as planned
-from robustgap.training.jobs.damage import made_anew
+from robustgap.training.jobs.damage import rerun_if_damaged
 from robustgap.training.jobs.provenance import study_device
 from robustgap.training.networks.memory_format import channels_last
 from robustgap.training.settings import number
@@ -77,12 +78,12 @@ def run(
         raise LookupError(f"chunk {chunk!r} is not in the plan (known: {', '.join(plan['chunks'])})")
     tasks = open_tasks(select(words), str(out or results / OUT.replace("{chunk}", chunk)), target_se)
     device = study_device(plan["study"])
-    planned.frozen_images(plan["study"])  # a fault of the data set is raised here, before any model
+    frozen_images.frozen_images(plan["study"])  # a fault of the data set is raised here, before any model
     models = finished_models(plan, results, chunk)
     progress = Progress(tasks, len(models))
     tables: dict[str, list[Json]] = {task.measure.name: [] for task in tasks}
     for model in models:
-        with made_anew(plan, results, model):
+        with rerun_if_damaged(plan, results, model):
             rows, cached = model_rows(tasks, plan, results, model, target_se, device)
         progress.report(model, [row for measure_rows in rows.values() for row in measure_rows], cached)
         for task in tasks:
@@ -103,7 +104,7 @@ def finished_models(plan: Json, results: Path, chunk: str) -> list[str]:
     models = []
     for model, entry in plan["models"].items():
         if entry["chunk"] == chunk:
-            with made_anew(plan, results, model):
+            with rerun_if_damaged(plan, results, model):
                 models += [] if planned.collapsed(plan, results, model) else [model]
     return models
 
@@ -118,7 +119,7 @@ def model_rows(
     """
     rows: dict[str, list[Json]] = {}
     try:
-        inputs = planned.cache_file(plan, results, model).name  # stands for weights, images, attack and version
+        inputs = frozen_images.cache_file(plan, results, model).name  # stands for weights, images, attack and version
         made_from = {"inputs": inputs, "seed": SEED, "target_se": target_se}
         for task in tasks:
             if (cached_rows := read_cache(task.cache(model), made_from)) is not None:
@@ -132,7 +133,7 @@ def model_rows(
     except FATAL:
         raise
     except Exception as error:  # a foreign model may fail in any way; the other models are still measured
-        if plan["models"][model]["source"] == "grid" or isinstance(error, planned.OutcomesFault):
+        if plan["models"][model]["source"] == "grid" or isinstance(error, frozen_images.OutcomesFault):
             raise
         reason, cached = one_line(error), 0
         rows = {task.measure.name: rows.get(task.measure.name) or missing(task.measure, reason) for task in tasks}
@@ -143,7 +144,7 @@ def measure_model(
     tasks: list[Task], plan: Json, results: Path, model_id: str, target_se: float | None, device: torch.device
 ) -> Iterator[tuple[Task, list[Json]]]:
     """Rows of one model, one per variant, task by task. Raises what loading the model or its images raises."""
-    study, tensors = plan["study"], planned.measure_batch(plan, results, model_id)
+    study, tensors = plan["study"], frozen_images.measure_batch(plan, results, model_id)
     model = channels_last(planned.load_planned_model(plan, results, model_id, device))
     data = prepare(
         model,

@@ -13,7 +13,8 @@ from robustgap.measures._attack import pgd10
 from robustgap.measures._model_checks import check_model, require_eval
 from robustgap.measures._state import fixed_state, untouched
 from robustgap.measures.core import Batch, Missing
-from robustgap.training import attacks, keyed
+from robustgap.training import keyed
+from robustgap.training.facts import NORMS
 
 LOOK = 64  # images between two looks at the standard error, where it has a target
 FIRST = 256  # images before the first look that counts: the spread of fewer may be small by chance
@@ -101,8 +102,8 @@ def prepare(
         raise ValueError("labels: found nothing, wanted (n,) integers, or a DataLoader of (images, labels) as images")
     check_tensors(images=images, labels=labels, index=index, adversarial=adversarial)
     check_images(images)
-    if norm not in attacks.NORMS:
-        raise ValueError(f"norm: found {norm!r}, wanted one of {', '.join(attacks.NORMS)}")
+    if norm not in NORMS:
+        raise ValueError(f"norm: found {norm!r}, wanted one of {', '.join(NORMS)}")
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps: found {eps}, wanted a number >= 0")
     if norm == "Linf" and eps > 1:  # 8 for 8/255

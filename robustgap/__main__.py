@@ -19,7 +19,8 @@ class Verb(NamedTuple):
 
     def run(self, name: str, arguments: list[str]) -> int:
         prog = "robustgap" if self.leading else f"robustgap {name}"
-        return import_module(self.module).main([*self.leading, *arguments], prog)
+        status: int = import_module(self.module).main([*self.leading, *arguments], prog)
+        return status
 
 
 VERBS = {
@@ -82,8 +83,8 @@ def completion(shell: str) -> str:
     add_commands(commands)
     for name, verb in VERBS.items():
         if verb.module in COMPLETED:
-            own = import_module(verb.module).parser(f"robustgap {name}")
-            commands.add_parser(name, parents=[own], add_help=False, help=verb.help)
+            options = import_module(verb.module).parser(f"robustgap {name}")
+            commands.add_parser(name, parents=[options], add_help=False, help=verb.help)
     return shtab.complete(top, shell)
 
 

@@ -10,7 +10,7 @@ import torch
 from robustgap.training.checkpoint import read_json, write_json
 from robustgap.training.data.extra_sets import extra_file
 from robustgap.training.data.fetch import fetch
-from robustgap.training.data.published_files import FILES
+from robustgap.training.facts import DATA_SET_FACTS
 from robustgap.training.jobs import outcomes
 from robustgap.training.jobs.lock import take_turns
 from robustgap.training.jobs.plan import data_dir, splits_of
@@ -18,20 +18,21 @@ from robustgap.training.jobs.processes import Job, side_by_side, trainer
 from robustgap.training.jobs.provenance import study_device
 from robustgap.training.jobs.pseudo_labels import extra_images, pseudo_label, save_extra
 from robustgap.training.paths import given_path
+from robustgap.training.settings import Plan, Record
 
 
-def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
+def prepare_data(plan: Plan, out: Path, device: torch.device) -> None:
     """Fetch the files that the study's runs need, read them once, and record the splits; pseudo-label the extra pool
     when a run asks for it. No other job fetches anything: nodes of a cluster have no network."""
-    study, asked = plan["study"], {run["settings"]["extra_data"] for run in plan["runs"].values()}
+    study, extra_data = plan["study"], {run["settings"]["extra_data"] for run in plan["runs"].values()}
     sha256 = study.get("extra_sha256", {})
-    published = sorted(asked - {"none", "pool"})
-    wanted = [*FILES.get(study["data"], ())]
+    published = sorted(extra_data - {"none", "pool"})
+    wanted = [*DATA_SET_FACTS[study["data"]].files]
     wanted += [extra_file(name, study["data"], sha256.get(name, "")) for name in published]
     for file in wanted:
         fetch(data_dir(study), file, study.get("mirrors", ()), study.get("offline", False))
     splits = splits_of(study)
-    if "pool" in asked:
+    if "pool" in extra_data:
         save_extra(out.parent / "extra.safetensors", pseudo_label(splits, device))
     for name in published:
         extra = extra_images(name, splits, study, out.parents[1])
@@ -39,13 +40,13 @@ def prepare_data(plan: dict, out: Path, device: torch.device) -> None:
     write_json(out, splits.record())
 
 
-def train_batch(plan: dict, batch: str, results: Path, out: Path, device: torch.device, processes: int = 1) -> None:
+def train_batch(plan: Plan, batch: str, results: Path, out: Path, device: torch.device, processes: int = 1) -> None:
     """Train the runs of one job, one after another or `processes` at a time, those that another job is at last; the
     manifest says what became of each."""
     if batch not in plan["batches"]:
         raise LookupError(f"batch {batch!r} is not in the plan of study {plan['study']['study']}")
     settings = {run: plan["runs"][run]["settings"] for run in plan["batches"][batch]}
-    job, manifest = Job(plan["study"], settings, results, device), dict[str, dict]()
+    job, manifest = Job(plan["study"], settings, results, device), dict[str, Record]()
     if min(processes, len(settings)) > 1:
         side_by_side(job, min(processes, len(settings)), manifest.__setitem__)
     else:
@@ -80,17 +81,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=given_path, required=True)
     parser.add_argument("--processes", type=at_least_one, default=1, help="train: how many runs at a time; default: 1")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; default: a GPU where there is one")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        plan = read_json(given.plan)
-        device = study_device(plan["study"], given.device)
-        results = given.results or given.plan.parent
-        if given.stage == "data":
-            prepare_data(plan, given.out, device)
-        elif given.stage == "train":
-            train_batch(plan, given.batch, results, given.out, device, given.processes)
+        plan = read_json(options.plan)
+        device = study_device(plan["study"], options.device)
+        results = options.results or options.plan.parent
+        if options.stage == "data":
+            prepare_data(plan, options.out, device)
+        elif options.stage == "train":
+            train_batch(plan, options.batch, results, options.out, device, options.processes)
         else:
-            outcomes.run(plan, given.chunk, results, given.out, device)
+            outcomes.evaluate_chunk(plan, options.chunk, results, options.out, device)
     except (ValueError, LookupError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustgap.training import keyed
+from robustgap.training.facts import NORMS
 from robustgap.training.registry import Registry
 
 ATTACKS = Registry("attack")
-NORMS = ("Linf", "L2")
 START, EVALUATION_START = 1, 2  # streams of keyed noise
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -39,7 +39,7 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 def flat_norm(x: Tensor) -> Tensor:
     """L2 norm of each example, broadcastable to x: (n, ...) -> (n, 1, ...)."""
-    return x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.dim() - 1))
+    return x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.dim() - 1))  # type: ignore[no-any-return]
 
 
 def project(x: Tensor, x_adv: Tensor, eps: float, norm: str) -> Tensor:
@@ -138,7 +138,7 @@ def climb(
 @ATTACKS.register()
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, noise: Tensor | None = None, **options: Any) -> Tensor:
     """One step of size eps from x (from x + noise where given) (Goodfellow et al., ICLR 2015; L2: its dual)."""
-    return pgd(model, x, y, eps=eps, noise=noise, steps=1, step=eps, **options)
+    return pgd(model, x, y, eps=eps, noise=noise, steps=1, step=eps, **options)  # type: ignore[no-any-return]
 
 
 @ATTACKS.register()

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustgap.training.data.datasets import Splits
+from robustgap.training.data.splits import Splits
 from robustgap.training.defenses import DEFENSES
 from robustgap.training.ema import decay_after, update
+from robustgap.training.settings import Settings
 
 
 @dataclass
@@ -23,23 +24,23 @@ class Carried:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name, not copied."""
-        found = {} if self.perturbation is None else {"carried.perturbation": self.perturbation}
+        tensors_by_name = {} if self.perturbation is None else {"carried.perturbation": self.perturbation}
         if self.average is not None:
-            found |= {f"average.{name}": value for name, value in self.average.items()}
-        return found
+            tensors_by_name |= {f"average.{name}": value for name, value in self.average.items()}
+        return tensors_by_name
 
-    def after_step(self, model: nn.Module, settings: dict, before: int) -> None:
+    def after_step(self, model: nn.Module, settings: Settings, before: int) -> None:
         """Take the weights of a step into the average, where there is one; before: how many steps came earlier."""
         if self.average is not None:
             update(self.average, model, decay_after(float(settings["ema_decay"]), before))
 
 
-def begin(settings: dict, model: nn.Module, splits: Splits) -> Carried:
+def begin(settings: Settings, model: nn.Module, splits: Splits) -> Carried:
     """What a training starts with: perturbations of 0, and as average the model as it is."""
-    found = Carried()
+    carried = Carried()
     if DEFENSES[settings["defense"]](settings).carry is not None:
         shape = (int(settings["batch_size"]), splits.channels, splits.size, splits.size)
-        found.perturbation = torch.zeros(shape, device=next(model.parameters()).device)
+        carried.perturbation = torch.zeros(shape, device=next(model.parameters()).device)
     if settings["ema_decay"]:
-        found.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    return found
+        carried.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    return carried

@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from robustgap.training.settings import Record, TableRow
+
 Shapes = dict[str, tuple[int, ...]]  # of tensors, by name
 ABOUT, CONTENT = "about", "sha256"  # metadata of our safetensors files: strings as JSON; among them the digest
 
@@ -57,7 +59,7 @@ def read_json(path: Path) -> Any:
         raise FileFault(f"{path}: not valid JSON ({error})") from error
 
 
-def read_record(path: Path) -> dict:
+def read_record(path: Path) -> Record:
     """The content of run.json. Raises FileFault naming the file when it is missing, or no record of a run."""
     record = read_json(path)
     if not isinstance(record, dict):
@@ -70,12 +72,12 @@ def read_record(path: Path) -> dict:
 
 def content_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """SHA-256 of strings, and of names, dtypes, shapes and bytes of tensors on the CPU."""
-    found = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
-        found.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-        found.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], **metadata: str) -> None:
@@ -131,11 +133,11 @@ def check_shapes(path: Path, found: Shapes, wanted: Shapes) -> None:
     """Raises FileFault naming the file and what is found and wanted, where names or shapes of tensors differ: a file
     of another version, in which layers had other names, is whole and does not fit."""
     if found != wanted:
-        told = []
+        differences = []
         for some, others in ((found, wanted), (wanted, found)):
             other = [f"{name} {shape}" for name, shape in some.items() if others.get(name) != shape]
-            told.append(", ".join(other[:3]) + ", ..." * (len(other) > 3) or "none of them")
-        raise FileFault(f"{path}: found {told[0]}, wanted {told[1]}: not of this network")
+            differences.append(", ".join(other[:3]) + ", ..." * (len(other) > 3) or "none of them")
+        raise FileFault(f"{path}: found {differences[0]}, wanted {differences[1]}: not of this network")
 
 
 def save_model(path: Path, model: nn.Module, **metadata: str) -> None:
@@ -158,17 +160,17 @@ def load_model(path: Path, model: nn.Module, sha256: str | None = None) -> None:
     model.load_state_dict(state)
 
 
-def digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require_digest(path: Path, sha256: str) -> None:
     """Raises FileFault naming the file when its SHA-256 is another."""
-    if (found := digest(path)) != sha256:
+    if (found := file_digest(path)) != sha256:
         raise FileFault(f"{path}: SHA-256 found {found[:12]}..., wanted {sha256[:12]}...")
 
 
-def write_log(path: Path, rows: list[dict]) -> None:
+def write_log(path: Path, rows: list[TableRow]) -> None:
     """The training log as CSV, one line per epoch; rewritten whole, so a resumed run never repeats a line. What an
     earlier version, which began the run, did not note, is nan."""
     text = io.StringIO()

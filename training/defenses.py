@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from robustgap.training import keyed
 from robustgap.training.attacks import START, Loss, ascent_direction, climb, cross_entropy
 from robustgap.training.attacks import start as ball
-from robustgap.training.registry import Registry
+from robustgap.training.facts import DEFENSE_FACTS
+from robustgap.training.registry import Plugins
+from robustgap.training.settings import Settings
 
-DEFENSES = Registry("defense")
+DEFENSES = Plugins("defense", DEFENSE_FACTS)
 GAUSSIAN_START = 0.001  # of TRADES and MART, in the units of x
 
 
@@ -76,7 +78,7 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 
-def label_loss(settings: dict) -> Loss:
+def label_loss(settings: Settings) -> Loss:
     """The loss that is minimised where a defense says cross-entropy: with s = label_smoothing (Szegedy et al., CVPR
     2016)
 
@@ -94,14 +96,14 @@ def label_loss(settings: dict) -> Loss:
 
 
 @DEFENSES.register("Standard")
-def standard(settings: dict) -> Defense:
+def standard(settings: Settings) -> Defense:
     """Cross-entropy on clean images."""
     minimised = label_loss(settings)
     return Defense(lambda model, x, y, attack: x, lambda model, x, x_adv, y: minimised(model(x_adv), y))
 
 
 @DEFENSES.register("AT")
-def adversarial_training(settings: dict) -> Defense:
+def adversarial_training(settings: Settings) -> Defense:
     """Cross-entropy on PGD examples that start uniformly in the ball (Madry et al., ICLR 2018)."""
     minimised = label_loss(settings)
     return Defense(
@@ -110,7 +112,7 @@ def adversarial_training(settings: dict) -> Defense:
 
 
 @DEFENSES.register("FGSM-RS")
-def fgsm_random_start(settings: dict) -> Defense:
+def fgsm_random_start(settings: Settings) -> Defense:
     """Cross-entropy on examples of one step of alpha eps (alpha = fgsm_alpha) from a uniform start in the ball,
     projected back on it: fast adversarial training (Wong, Rice, Kolter, ICLR 2020)."""
     alpha, minimised = float(settings["fgsm_alpha"]), label_loss(settings)
@@ -122,7 +124,7 @@ def fgsm_random_start(settings: dict) -> Defense:
 
 
 @DEFENSES.register("FreeAT")
-def free_adversarial_training(settings: dict) -> Defense:
+def free_adversarial_training(settings: Settings) -> Defense:
     """Free adversarial training (Shafahi et al., NeurIPS 2019): one backward pass serves weights and perturbation,
 
         w <- w - lr grad_w CE(f(x + delta), y),    delta <- P(delta + eps direction(grad_x CE(f(x + delta), y))),
@@ -147,7 +149,7 @@ def free_adversarial_training(settings: dict) -> Defense:
 
 
 @DEFENSES.register("TRADES")
-def trades(settings: dict) -> Defense:
+def trades(settings: Settings) -> Defense:
     """CE(f(x), y) + beta KL(f(x) || f(x_adv)), x_adv maximising that KL (Zhang et al., ICML 2019).
 
     Gradients flow through both arguments of the KL, as in the authors' code. Clean and adversarial images are
@@ -173,7 +175,7 @@ def trades(settings: dict) -> Defense:
 
 
 @DEFENSES.register("MART")
-def mart(settings: dict) -> Defense:
+def mart(settings: Settings) -> Defense:
     """BCE(p(x_adv), y) + beta KL(p(x) || p(x_adv)) (1 - p_y(x)) (Wang et al., ICLR 2020), where
     BCE = -log p_y - log(1 - max_{k != y} p_k). The 1e-4 inside the last logarithm is the authors'."""
     beta = float(settings["mart_beta"])
@@ -190,7 +192,7 @@ def mart(settings: dict) -> Defense:
 
 
 @DEFENSES.register("ALP")
-def adversarial_logit_pairing(settings: dict) -> Defense:
+def adversarial_logit_pairing(settings: Settings) -> Defense:
     """(CE(f(x), y) + CE(f(x_adv), y)) / 2 + alp_weight ||f(x) - f(x_adv)||_2^2 / K, x_adv as in AT (Kannan, Kurakin,
     Goodfellow, 2018: half of each batch clean, half adversarial, and the mean square of the K logits' differences).
 
@@ -201,6 +203,10 @@ def adversarial_logit_pairing(settings: dict) -> Defense:
     def loss(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
         clean, adversarial = model(x), model(x_adv)
         pairing = (clean - adversarial).square().mean(dim=1)
-        return (minimised(clean, y) + minimised(adversarial, y)) / 2 + weight * pairing
+        losses: Tensor = (minimised(clean, y) + minimised(adversarial, y)) / 2 + weight * pairing
+        return losses
 
     return Defense(lambda model, x, y, attack: attack(model, x, y), loss)
+
+
+DEFENSES.load()

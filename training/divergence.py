@@ -1,12 +1,13 @@
 """Divergence: a training that had learned breaks down, as at a high learning rate, and ends far below what it was."""
 
 from robustgap.training.overfitting import above_chance, fallen
+from robustgap.training.settings import TableRow
 
 DIVERGED = "diverged"  # flag of a run
 LEFT = 0.75
 
 
-def diverged(log: list[dict], images: int, classes: int) -> bool:
+def diverged(log: list[TableRow], images: int, classes: int) -> bool:
     """Whether a training log shows it: with c the clean accuracy of its last line on `images` training images, and c*
     the highest of any line,
 

@@ -4,17 +4,17 @@ import torch
 from torch import Tensor, nn
 
 from robustgap.training.attacks import EVALUATION_START, fgsm, pgd, start
-from robustgap.training.data.datasets import Splits
+from robustgap.training.data.splits import Splits
 from robustgap.training.modes import evaluating, frozen, full_precision
-from robustgap.training.settings import number
+from robustgap.training.settings import Settings, number
 
 
-def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: dict) -> tuple[Tensor, Tensor]:
+def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
     """Correctness (n,) on clean and on PGD-10 images of the run's threat model, in eval mode, 512 images at a time."""
     eps, norm = number(settings["eps"]), settings["norm"]
     clean, robust = [], []
     with evaluating(model), frozen(model), full_precision():
-        for rows in torch.arange(len(y), device=x.device).split(512):
+        for rows in torch.split(torch.arange(len(y), device=x.device), 512):
             part, label = x[rows], y[rows]
             noise = start(part, index[rows], seed=0, eps=eps, norm=norm, stream=EVALUATION_START)
             x_adv = pgd(model, part, label, eps=eps, noise=noise, norm=norm)
@@ -24,18 +24,18 @@ def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: 
     return torch.cat(clean), torch.cat(robust)
 
 
-def fgsm_accuracy(model: nn.Module, x: Tensor, y: Tensor, settings: dict) -> float:
+def fgsm_accuracy(model: nn.Module, x: Tensor, y: Tensor, settings: Settings) -> float:
     """Accuracy after one step of size eps from the images themselves, in eval mode, 512 images at a time."""
     right = 0
     with evaluating(model), frozen(model), full_precision():
-        for part, label in zip(x.split(512), y.split(512), strict=True):
+        for part, label in zip(torch.split(x, 512), torch.split(y, 512), strict=True):
             x_adv = fgsm(model, part, label, eps=number(settings["eps"]), norm=settings["norm"])
             with torch.no_grad():
                 right += int((model(x_adv).argmax(1) == label).sum())
     return right / len(y)
 
 
-def epoch_scores(model: nn.Module, splits: Splits, settings: dict) -> dict[str, float]:
+def epoch_scores(model: nn.Module, splits: Splits, settings: Settings) -> dict[str, float]:
     """Clean and PGD-10 accuracy on the validation images and on as many of the (un-augmented) training images; and
     FGSM accuracy on the validation images, beside which PGD's shows catastrophic overfitting."""
     n = len(splits.val)

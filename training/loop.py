@@ -13,26 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from robustgap.training.carried_state import Carried, begin
-from robustgap.training.data.batches import Batch, batches, steps_per_epoch
-from robustgap.training.data.datasets import Split, Splits
+from robustgap.training.data.batches import batches, steps_per_epoch
+from robustgap.training.data.splits import Split, Splits
 from robustgap.training.ema import holding
 from robustgap.training.epoch_scores import epoch_scores
 from robustgap.training.overfitting import catastrophic
 from robustgap.training.schedules import first_drop, learning_rate
-from robustgap.training.step import inner_attack, train_step
-
-__all__ = [
-    "Batch",
-    "Collapse",
-    "Progress",
-    "batches",
-    "epoch_scores",
-    "first_drop",
-    "inner_attack",
-    "learning_rate",
-    "train",
-    "train_step",
-]
+from robustgap.training.settings import Record, Settings, TableRow
+from robustgap.training.step import train_step
 
 
 class Collapse(Exception):
@@ -47,8 +35,10 @@ class Progress:
     best_epoch: int = -1
     best_score: float = -1.0
     seconds: float = 0.0
-    log: list[dict] = field(default_factory=list)
-    made_by: list[dict] = field(default_factory=list)  # distinct `provenance.made_by` of the processes that trained it
+    log: list[TableRow] = field(default_factory=list)
+    made_by: list[Record] = field(
+        default_factory=list
+    )  # distinct `provenance.made_by` of the processes that trained it
 
 
 def train(
@@ -56,7 +46,7 @@ def train(
     optimizer: torch.optim.Optimizer,
     splits: Splits,
     extra: Split | None,
-    settings: dict,
+    settings: Settings,
     progress: Progress,
     best: dict[str, Tensor] | None,
     after_epoch: Callable[[dict[str, Tensor] | None], None],

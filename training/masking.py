@@ -32,13 +32,13 @@ class Masking:
     @property
     def evidence(self) -> str:
         """'' for an honest model; else what speaks against its gradients, for a table or a note."""
-        told = [
+        signs = [
             (self.zero >= ZERO, f"the input gradient of {self.zero:.0%} of images is 0"),
             (self.sums == 1, "outputs are probabilities, not logits"),
             (self.idle >= IDLE, f"PGD raises the loss of only {1 - self.idle:.0%} of images"),
             (self.random > 0, f"the output for {self.random:.0%} of images changes from call to call"),
         ]
-        return "; ".join(text for holds, text in told if holds)
+        return "; ".join(text for holds, text in signs if holds)
 
 
 def gradient_masking(
@@ -53,7 +53,7 @@ def gradient_masking(
     """
     shares, outputs = [], []
     with frozen(model), full_precision(), torch.no_grad():
-        for rows in torch.arange(min(len(x), ENOUGH)).split(batch):
+        for rows in torch.split(torch.arange(min(len(x), ENOUGH)), batch):
             attacked = None if adversarial is None or eps == 0 else adversarial[rows]
             noise = attacks.start(x[rows], index[rows], seed=seed, eps=eps, norm=norm, stream=attacks.EVALUATION_START)
             start = attacks.project(x[rows], x[rows] + noise, eps, norm)

@@ -3,10 +3,12 @@ under many, within an epoch or two (Wong, Rice, Kolter, ICLR 2020; Andriushchenk
 
 import math
 
+from robustgap.training.settings import TableRow
+
 FLAG = "catastrophic_overfitting"
 
 
-def catastrophic(log: list[dict], images: int, classes: int) -> bool:
+def catastrophic(log: list[TableRow], images: int, classes: int) -> bool:
     """Whether the last line of a log shows it: with p PGD-10 accuracy and f FGSM accuracy on `images` validation
     images, and * the earlier epoch of the highest p (the first of them),
 

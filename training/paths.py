@@ -15,10 +15,10 @@ LOCAL = "file://"  # of an address: what follows is a path
 def at_home(path: str) -> str:
     """A path with `~` written out. Raises ValueError for a user whose home is not known: a folder of that very name
     would be made."""
-    found = os.path.expanduser(path)
-    if found.startswith("~"):
-        raise ValueError(f"found {path!r}, wanted a path: no home of {found.partition('/')[0]} is known")
-    return found
+    written_out = os.path.expanduser(path)
+    if written_out.startswith("~"):
+        raise ValueError(f"found {path!r}, wanted a path: no home of {written_out.partition('/')[0]} is known")
+    return written_out
 
 
 def expanded(path: str) -> str:

@@ -1,8 +1,11 @@
 """One way to find plugins by name: a decorator that files a function under its own (or a given) name."""
 
 import difflib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, Protocol
+
+Function = Callable[..., Any]
 
 
 class Registry(dict[str, Any]):
@@ -12,10 +15,10 @@ class Registry(dict[str, Any]):
         super().__init__()
         self.kind = kind
 
-    def register(self, name: str | None = None) -> Callable:
+    def register(self, name: str | None = None) -> Callable[[Function], Function]:
         """Decorator: file the function under `name` (default: its own). Raises ValueError if the name is taken."""
 
-        def file(function: Callable) -> Callable:
+        def file(function: Function) -> Function:
             key = name or function.__name__
             if key in self:
                 raise ValueError(f"{self.kind} {key!r} is registered twice")
@@ -28,3 +31,44 @@ class Registry(dict[str, Any]):
         near = difflib.get_close_matches(str(key), self, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise LookupError(f"{self.kind} {key!r} is unknown{hint} (known: {', '.join(sorted(self))})")
+
+
+class HasModule(Protocol):
+    """An entry of facts: which module registers the function of that name."""
+
+    @property
+    def module(self) -> str: ...
+
+
+class Plugins(Registry):
+    """A registry whose names are those of a table of facts: both have the same entries, or an error says which lacks
+    what."""
+
+    def __init__(self, kind: str, facts: Mapping[str, HasModule]):
+        super().__init__(kind)
+        self.facts = facts
+
+    def register(self, name: str | None = None) -> Callable[[Function], Function]:
+        """As `Registry.register`. Raises LookupError for a function without an entry of facts."""
+
+        def file(function: Function) -> Function:
+            key = name or function.__name__
+            if key not in self.facts:
+                found = f"{function.__module__}: {self.kind} {key!r}: found no entry of facts"
+                raise LookupError(f"{found}, wanted one in training/facts.py")
+            return Registry.register(self, name)(function)
+
+        return file
+
+    def load(self) -> None:
+        """Import every module that the facts name; each registers its functions."""
+        for module in dict.fromkeys(entry.module for entry in self.facts.values()):
+            import_module(module)
+
+    def __missing__(self, key: str) -> Any:
+        if key in self.facts:
+            where = self.facts[key].module
+            raise LookupError(
+                f"{self.kind} {key!r}: found an entry in training/facts.py alone, wanted its function in {where}"
+            )
+        return super().__missing__(key)

@@ -6,6 +6,7 @@ Contract: `f(t, epochs) -> factor` of the setting `lr`; t in [0, epochs] counts 
 import math
 
 from robustgap.training.registry import Registry
+from robustgap.training.settings import Settings
 
 SCHEDULES = Registry("schedule")
 DROPS = (1 / 2, 3 / 4)  # of the epochs; the learning rate falls to a tenth at each
@@ -31,13 +32,14 @@ def onecycle(t: float, epochs: int) -> float:
     return min(t / (PEAK * epochs), (epochs - t) / ((1 - PEAK) * epochs))
 
 
-def learning_rate(settings: dict, epoch: int, share: float = 0.0) -> float:
+def learning_rate(settings: Settings, epoch: int, share: float = 0.0) -> float:
     """lr times the factor of the schedule when `share` of an epoch (from 0) is behind."""
     epochs = int(settings["epochs"])
-    return float(settings["lr"]) * SCHEDULES[settings["schedule"]](epoch + share, epochs)
+    factor: float = SCHEDULES[settings["schedule"]](epoch + share, epochs)
+    return float(settings["lr"]) * factor
 
 
-def first_drop(settings: dict) -> int:
+def first_drop(settings: Settings) -> int:
     """The first epoch (from 0) of those whose best is kept as `best`: at half of the epochs, where `piecewise` drops
     the learning rate for the first time. The other schedules have no drop; the same half is looked at."""
-    return math.ceil(DROPS[0] * settings["epochs"])
+    return math.ceil(DROPS[0] * int(settings["epochs"]))

@@ -8,18 +8,18 @@ from torch import Tensor, nn
 
 from robustgap.training.alignment import misalignment
 from robustgap.training.awp import shifted, worst_direction
-from robustgap.training.data.batches import Batch
+from robustgap.training.data.batches import TrainingBatch
 from robustgap.training.defenses import DEFENSES, InnerAttack
 from robustgap.training.modes import evaluating, frozen
 from robustgap.training.networks.precision import in_precision
 from robustgap.training.sam import highest_nearby, moved
-from robustgap.training.settings import NA, number
+from robustgap.training.settings import NA, Settings, number
 
 ATTACK = 400  # keyed stream; each epoch adds 1000
 ALIGN = 50  # added to it: the noise of the gradient alignment penalty
 
 
-def inner_attack(settings: dict, index: Tensor, epoch: int, carried: Tensor | None = None) -> InnerAttack:
+def inner_attack(settings: Settings, index: Tensor, epoch: int, carried: Tensor | None = None) -> InnerAttack:
     """The attack of this batch, as the settings ask; its starts change with the epoch."""
     steps = 0 if settings["inner_steps"] == NA else int(settings["inner_steps"])
     return InnerAttack(
@@ -36,8 +36,8 @@ def inner_attack(settings: dict, index: Tensor, epoch: int, carried: Tensor | No
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    settings: dict,
+    batch: TrainingBatch,
+    settings: Settings,
     epoch: int,
     perturbation: Tensor | None = None,
 ) -> Tensor:
@@ -57,7 +57,7 @@ def train_step(
         x_adv.requires_grad_()
 
     def batch_loss() -> Tensor:
-        losses = defense.loss(model, batch.x, x_adv, batch.y)
+        losses: Tensor = defense.loss(model, batch.x, x_adv, batch.y)
         if settings["grad_align"]:
             penalty = misalignment(model, batch.x, batch.y, attack.uniform(batch.x, ALIGN))
             losses = losses + float(settings["grad_align"]) * penalty
@@ -66,7 +66,7 @@ def train_step(
     def differentiate() -> Tensor:
         loss = batch_loss()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         return loss.detach()
 
     if settings["sam"] == "none":

@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
-# {value of extra_data: file below data_dir} of the sets without a download address; a test checks it against training.
-NO_ADDRESS = {"ti500k": "ti_500K_pseudo_labeled.pickle"}
+from robustgap.training.facts import EXTRA_SET_FACTS
+from robustgap.training.settings import Entry, Plan, StudyFile
 
 
-def told(plan: dict) -> list[tuple[str, str]]:
+def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     """Lines for the plan's summary: which files are missing or unreadable, and what to do."""
     study = plan["study"]
-    asked = {run["settings"]["extra_data"] for run in plan["runs"].values()}
+    names = {run["settings"]["extra_data"] for run in plan["runs"].values()}
     lines = []
-    for name in sorted(asked & set(NO_ADDRESS)):
-        file = Path(study["data_dir"], NO_ADDRESS[name])
+    for name in sorted(names & set(EXTRA_SET_FACTS)):
+        published = EXTRA_SET_FACTS[name].files[study["data"]]
+        if published.urls:
+            continue
+        file = Path(study["data_dir"], published.path)
         if not file.is_file() and not study["mirrors"]:
             lines.append(f"{file}: extra images {name} have no address: get the file, and put it there")
         if name not in study["extra_sha256"]:
@@ -25,7 +28,7 @@ def told(plan: dict) -> list[tuple[str, str]]:
     return [("by hand", line) for line in lines]
 
 
-def checkpoint(entry: dict, study: dict) -> Path:
+def checkpoint(entry: Entry, study: StudyFile) -> Path:
     """Path to the weights of a model trained elsewhere."""
     if entry["source"] == "file":
         return Path(entry["file"])

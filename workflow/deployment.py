@@ -27,8 +27,13 @@ def version_or_exit(file: str | Path, origin: object = None) -> None:
 
 
 def study_files_or_exit(
-    config: Mapping, loaded: Iterable, given: Iterable, *, replaced: bool = False, main: bool = True
-) -> list:
+    config: Mapping[str, Any],
+    loaded: Iterable[str | Path],
+    given: Iterable[str | Path],
+    *,
+    replaced: bool = False,
+    main: bool = True,
+) -> list[str | Path]:
     """The files that a study was read from.
 
     loaded: all files that Snakemake has read; given: those of `--configfile`; replaced: whether these replace the files

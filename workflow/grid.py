@@ -11,68 +11,81 @@ import os
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 from robustgap.training.paths import given_path
-from robustgap.training.settings import OUTCOMES_VERSION, TRAINING_VERSION, chunk_of, complete, model_id, run_id
+from robustgap.training.settings import (
+    OUTCOMES_VERSION,
+    TRAINING_VERSION,
+    Entry,
+    Plan,
+    Settings,
+    StudyFile,
+    chunk_of,
+    complete,
+    model_id,
+    run_id,
+)
 from robustgap.workflow import by_hand
 from robustgap.workflow.estimate import disk, hours, rates
-from robustgap.workflow.study import read, resolve
-from robustgap.workflow.study_faults import StudyError, nearest
+from robustgap.workflow.names import nearest
+from robustgap.workflow.study import read_study, resolve
+from robustgap.workflow.study_faults import StudyError
 
 
-def configurations(study: dict) -> tuple[dict[str, dict], int]:
+def grid_cells(study: StudyFile) -> tuple[dict[str, Settings], int]:
     """Complete settings (without seed) of every cell of the grid, by their id, and how many cells coincide with an
     earlier one because a setting does not apply to them."""
     fixed = {"data": study["data"], "norm": study["norm"], "eps": study["eps"], **study["settings"]}
     cells = list(itertools.product(*study["axes"].values())) if study["axes"] else []
-    found: dict[str, dict] = {}
+    cells_by_id: dict[str, Settings] = {}
     for cell in cells:
         settings = complete({**fixed, **dict(zip(study["axes"], cell, strict=True))})
         del settings["seed"]
-        found.setdefault(run_id(settings), settings)
-    return found, len(cells) - len(found)
+        cells_by_id.setdefault(run_id(settings), settings)
+    return cells_by_id, len(cells) - len(cells_by_id)
 
 
-def matches(settings: dict, where: dict) -> bool:
+def matches(settings: Settings, where: dict[str, Any]) -> bool:
     """Whether a configuration has, for each setting in `where`, that value (or one of those in a list)."""
     return all(settings[key] in (value if isinstance(value, list) else [value]) for key, value in where.items())
 
 
-def exclusions(study: dict, cells: dict[str, dict]) -> dict[str, int]:
+def exclusions(study: StudyFile, cells: dict[str, Settings]) -> dict[str, int]:
     """{configuration: number of the first exclusion that names it}.
 
     Raises StudyError for an exclusion that names an unknown setting, or a value that the grid does not have: it would
     exclude nothing, and nobody would notice.
     """
-    found: dict[str, int] = {}
+    excluded_by: dict[str, int] = {}
     for number, rule in enumerate(study["exclude"]):
         for key, value in rule["where"].items():
             place, known = f"exclude[{number}].where.{key}", next(iter(cells.values()), {})
             if key not in known:
                 raise StudyError(f"{place}: unknown setting{nearest(key, known) or '; known: ' + ', '.join(known)}")
-            there = list(dict.fromkeys(settings[key] for settings in cells.values()))
+            values = list(dict.fromkeys(settings[key] for settings in cells.values()))
             for wanted in value if isinstance(value, list) else [value]:
-                if wanted not in there:
-                    listed = ", ".join(str(one) for one in there)
-                    raise StudyError(f"{place}: found {wanted!r}, the grid has {listed}{nearest(wanted, there)}")
+                if wanted not in values:
+                    listed = ", ".join(str(one) for one in values)
+                    raise StudyError(f"{place}: found {wanted!r}, the grid has {listed}{nearest(wanted, values)}")
         for name, settings in cells.items():
             if matches(settings, rule["where"]):
-                found.setdefault(name, number)
-    return found
+                excluded_by.setdefault(name, number)
+    return excluded_by
 
 
-def make_plan(study: dict) -> dict:
+def make_plan(study: StudyFile) -> Plan:
     """All runs, models, jobs and exclusions of a resolved study. Raises StudyError when nothing is left to do."""
-    cells, _ = configurations(study)
+    cells, _ = grid_cells(study)
     excluded = exclusions(study, cells)
-    kept = [settings for name, settings in cells.items() if name not in excluded]
-    for settings in kept:
+    trained = [settings for name, settings in cells.items() if name not in excluded]
+    for settings in trained:
         if settings["awp"] and settings["sam"] != "none":
             raise StudyError(
                 f"sam: found {settings['sam']!r} with awp, wanted one of the two a training; see `exclude`"
             )
-    runs: dict[str, dict] = {}
-    for settings, seed in itertools.product(kept, study["seeds"]):
+    runs: dict[str, Entry] = {}
+    for settings, seed in itertools.product(trained, study["seeds"]):
         run = run_id({**settings, "seed": seed})
         chunk = chunk_of(run, study["chunks"])
         batch = run if study["train_jobs"] == "run" else chunk
@@ -99,7 +112,7 @@ def make_plan(study: dict) -> dict:
     counts = Counter(excluded.values())
     return {
         "study": study,
-        "axes": [axis for axis in study["axes"] if len({str(settings[axis]) for settings in kept}) > 1],
+        "axes": [axis for axis in study["axes"] if len({str(settings[axis]) for settings in trained}) > 1],
         "code": {"training": TRAINING_VERSION, "outcomes": OUTCOMES_VERSION},
         "runs": runs,
         "models": models,
@@ -109,7 +122,7 @@ def make_plan(study: dict) -> dict:
     }
 
 
-def open_plan(config: dict, origin: str | Path) -> dict:
+def open_plan(config: StudyFile, origin: str | Path) -> Plan:
     """The plan of a configuration. Raises StudyError, each line starting with `origin`."""
     study = resolve(config, origin)
     try:
@@ -118,17 +131,17 @@ def open_plan(config: dict, origin: str | Path) -> dict:
         raise StudyError(f"{origin}: {error}") from error
 
 
-def plan_or_exit(config: dict, files: list) -> dict:
+def plan_or_exit(config: StudyFile, files: list[str | Path]) -> Plan:
     """`open_plan` for the Snakefile: ends the process with the faults alone, without Snakemake's frame around them."""
     try:
         for file in files:
-            read(file)  # as strictly as `python -m robustgap.workflow.grid`: Snakemake takes a key twice
+            read_study(file)  # as strictly as `python -m robustgap.workflow.grid`: Snakemake takes a key twice
         return open_plan(config, ", ".join(os.path.relpath(file) for file in files) or "config of the module")
     except StudyError as error:
         raise SystemExit(str(error)) from error
 
 
-def write_plan(plan: dict, out: Path) -> None:
+def write_plan(plan: Plan, out: Path) -> None:
     """Write plan.json through a temporary file, so that no reader ever sees half of it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.{os.getpid()}")
@@ -137,20 +150,21 @@ def write_plan(plan: dict, out: Path) -> None:
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
-    found.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
-    found.add_argument("--out", type=given_path, help="write the plan there")
-    found.add_argument("--rates", type=given_path, default=rates.RATES, help="measured images per second of devices")
-    return found
+    command = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
+    command.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    command.add_argument("--out", type=given_path, help="write the plan there")
+    command.add_argument("--rates", type=given_path, default=rates.RATES, help="measured images per second of devices")
+    return command
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.grid") -> int:
-    given = parser(prog).parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     try:
-        plan = open_plan(read(given.file), given.file)
-        print(hours.summary(plan, [*rates.told(plan, given.rates), ("disk", disk.told(plan)), *by_hand.told(plan)]))
-        if given.out:
-            write_plan(plan, given.out)
+        plan = open_plan(read_study(options.file), options.file)
+        costs = [*rates.summary_lines(plan, options.rates), ("disk", disk.summary_line(plan))]
+        print(hours.plan_summary(plan, [*costs, *by_hand.summary_lines(plan)]))
+        if options.out:
+            write_plan(plan, options.out)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from robustgap.measures._code import code_id
-from robustgap.training.settings import DAMAGED, REPRODUCIBLE
+from robustgap.training.settings import DAMAGED, REPRODUCIBLE, Plan
 from robustgap.workflow.grid import write_plan
 from robustgap.workflow.study import ROOT, measure_rules, rule_file
 from robustgap.workflow.unlock import locks_of, record_owner
@@ -66,7 +66,7 @@ def checkout() -> bool:
     return (ROOT / "Snakefile").is_file()
 
 
-def digest(*parts: object) -> str:
+def json_digest(*parts: object) -> str:
     """First 10 hex digits of the SHA-256 of the parts as JSON."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
 
@@ -80,7 +80,7 @@ def source_digest(folder: str) -> str:
         python.append((file.name, ast.dump(ast.parse(file.read_text(encoding="utf-8")))))
     for kind in BESIDE:
         other += [(file.name, file.read_text(encoding="utf-8")) for file in sorted((ROOT / folder).rglob(f"*.{kind}"))]
-    return digest(python, other)
+    return json_digest(python, other)
 
 
 def find_scripts(executor: Any) -> None:
@@ -103,7 +103,7 @@ def figure_names() -> list[str]:
 class Jobs:
     """The jobs of a plan. Methods that take Snakemake's wildcards serve as input functions and parameters."""
 
-    def __init__(self, plan: dict):
+    def __init__(self, plan: Plan):
         self.plan, self.study = plan, plan["study"]
         self.measures, self.chunks = self.study["measures"], plan["chunks"]
         self.results = f"results/{self.study['study']}"
@@ -164,7 +164,7 @@ class Jobs:
     def plan_digest(self) -> str:
         """Changes with anything in the plan that can affect a result; the ledger passes it on."""
         study = {key: value for key, value in self.study.items() if key != "train_processes"}
-        return digest({**self.plan, "study": study})
+        return json_digest({**self.plan, "study": study})
 
     def figures_ledger(self, targets: Iterable[str]) -> str:
         """The ledger behind the figures: the study's own; the shipped one if `figures` is the only target and the study
@@ -208,7 +208,7 @@ class Jobs:
     def data_digest(self) -> str:
         """Changes with the data set, and with the extra images used by the grid."""
         named = [self.study["data_dir"], self.study["extra_sha256"]]
-        return digest(self.study["data"], named, self.extra_data(), self.plan["code"]["training"])
+        return json_digest(self.study["data"], named, self.extra_data(), self.plan["code"]["training"])
 
     def arithmetic(self) -> list[str]:
         """Part of the digests of computed results: empty except in a reproducible study."""
@@ -217,7 +217,9 @@ class Jobs:
     def batch_digest(self, wildcards: Any) -> str:
         """Changes with the runs of a training job (a run's id stands for its settings), the training's version, and
         `reproducible`."""
-        return digest(sorted(self.plan["batches"][wildcards.batch]), self.plan["code"]["training"], *self.arithmetic())
+        return json_digest(
+            sorted(self.plan["batches"][wildcards.batch]), self.plan["code"]["training"], *self.arithmetic()
+        )
 
     def chunk_digest(self, wildcards: Any) -> str:
         """Changes with a chunk's models, the threat model, the requested images, the version of outcomes, and
@@ -228,7 +230,7 @@ class Jobs:
         models = sorted(self._models[wildcards.chunk])
         # for other models, the id determines how they are loaded
         files = [self.plan["models"][model] for model in models if self.plan["models"][model]["source"] == "file"]
-        return digest(models, threat, asked, images, version, *files, *self.arithmetic())
+        return json_digest(models, threat, asked, images, version, *files, *self.arithmetic())
 
 
 __all__ = ["Jobs", "code_id", "figure_names", "source_digest"]

@@ -46,7 +46,7 @@ COMMON = {
 }
 
 
-def plain(name: object) -> str:
+def letters_and_digits(name: object) -> str:
     """Lower case, letters and digits only: 'ResNet-18' -> 'resnet18'."""
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
@@ -54,10 +54,10 @@ def plain(name: object) -> str:
 def nearest(found: object, known: Iterable[object]) -> str:
     """', did you mean 'batch_size'?' if a known name is meant or close, else ''."""
     names = [str(name) for name in known]
-    same = [name for name in names if plain(name) == plain(found)]
-    others = [name for name in names if plain(found) in COMMON.get(name, "").split()]
-    by_plain = {plain(name): name for name in reversed(names)}
+    same = [name for name in names if letters_and_digits(name) == letters_and_digits(found)]
+    others = [name for name in names if letters_and_digits(found) in COMMON.get(name, "").split()]
+    by_plain = {letters_and_digits(name): name for name in reversed(names)}
     close = difflib.get_close_matches(str(found), names, n=1)
-    close += [by_plain[name] for name in difflib.get_close_matches(plain(found), by_plain, n=1)]
+    close += [by_plain[name] for name in difflib.get_close_matches(letters_and_digits(found), by_plain, n=1)]
     meant = [*same, *others, *close]
     return f", did you mean {meant[0]!r}?" if meant else ""

@@ -7,51 +7,27 @@ import copy
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from robustgap.measures._code import names as python_measures
+from robustgap.training.facts import DATA_SET_FACTS, EXTRA_SET_FACTS, DataSetFacts
 from robustgap.training.paths import expanded, expanded_address
-from robustgap.training.settings import DEFAULTS, exact, number
-from robustgap.workflow.study_faults import SCHEMA, StudyError, nearest, schema, schema_faults
+from robustgap.training.settings import DEFAULTS, StudyFile, exact, number
+from robustgap.workflow.generated import SCHEMA
+from robustgap.workflow.names import nearest
+from robustgap.workflow.study_faults import StudyError, schema, schema_faults
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = SCHEMA.with_name("digits.yaml")
 EXTRA_RULE = re.compile(r"^rule +compute_(\w+) *:", re.MULTILINE)
 
 
-class Images(NamedTuple):
-    """Sizes of a data set's splits; a test checks them against training.data.datasets."""
-
-    train: int
-    val: int
-    test: int
-    extra: int
-
-
-IMAGES = {
-    "digits": Images(500, 100, 897, 300),
-    "digits32": Images(500, 100, 897, 300),
-    "cifar10": Images(49000, 1000, 10000, 0),
-    "cifar100": Images(49000, 1000, 10000, 0),
-    "svhn": Images(71792, 1465, 26032, 0),
-    "mnist": Images(58800, 1200, 10000, 0),
-    "fashion_mnist": Images(58800, 1200, 10000, 0),
-    "tiny_imagenet": Images(98000, 2000, 10000, 0),
-}
-# Data sets with published extra images; a test checks this against training.data.extra_sets.
-EXTRA_SETS = {
-    "ti500k": ["cifar10"],
-    "ddpm": ["cifar10", "cifar100", "svhn"],
-    "edm1m": ["cifar10", "cifar100"],
-}
-
-
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML loader for which a duplicate key is an error instead of overriding the first."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
@@ -59,10 +35,11 @@ class _Loader(yaml.SafeLoader):
                 if key.value in lines:
                     raise StudyError(f"line {line}: found key {key.value!r} twice (first in line {lines[key.value]})")
                 lines[key.value] = line
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
-def read(path: str | Path) -> dict:
+def read_study(path: str | Path) -> StudyFile:
     """Content of a study file. Raises StudyError if it is missing, not YAML, not a mapping, or has a duplicate key."""
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
@@ -80,7 +57,7 @@ def read(path: str | Path) -> dict:
     return content
 
 
-def filled(config: dict) -> dict:
+def with_defaults(config: StudyFile) -> StudyFile:
     """A copy with the schema's defaults filled in, and eps and the settings in canonical spelling."""
     study = copy.deepcopy(dict(config))
     for key, rule in schema()["properties"].items():
@@ -91,26 +68,26 @@ def filled(config: dict) -> dict:
                 study[key].setdefault(inner, inner_rule["default"])
     study["eps"] = exact(study["eps"])
     # 1 and 1.0 are the same learning rate and must give the same run id
-    study["settings"] = {key: spelled(key, value) for key, value in study["settings"].items()}
-    study["axes"] = {key: [spelled(key, value) for value in values] for key, values in study["axes"].items()}
+    study["settings"] = {key: typed_value(key, value) for key, value in study["settings"].items()}
+    study["axes"] = {key: [typed_value(key, value) for value in values] for key, values in study["axes"].items()}
     study["seeds"] = [int(seed) for seed in study["seeds"]]
     for entry in study["models"]:
         entry |= {"width": int(entry["width"])} if "width" in entry else {}
     return with_integers(study, schema())
 
 
-def with_integers(content: dict, rule: dict) -> dict:
+def with_integers(content: StudyFile, rule: dict[str, Any]) -> StudyFile:
     """The content with integers where the schema requires them: JSON Schema and YAML also accept 3.0."""
-    found = dict(content)
+    converted = dict(content)
     for key, inner in rule["properties"].items():
         if inner.get("type") == "integer" and key in content:
-            found[key] = int(content[key])
+            converted[key] = int(content[key])
         elif "properties" in inner and key in content:
-            found[key] = with_integers(content[key], inner)
-    return found
+            converted[key] = with_integers(content[key], inner)
+    return converted
 
 
-def spelled(key: str, value: object) -> object:
+def typed_value(key: str, value: object) -> object:
     """A setting's value converted to the type of its default."""
     if isinstance(DEFAULTS[key], float) and isinstance(value, int):
         return float(value)
@@ -123,7 +100,7 @@ def rule_file(path: str) -> Path:
     return here if here.is_file() else ROOT / path
 
 
-def extra_measures(study: dict) -> dict[str, str]:
+def extra_measures(study: StudyFile) -> dict[str, str]:
     """Measures computed by users' rule files, from the names of their rules `compute_NAME`: {NAME: file}."""
     return {
         name: path
@@ -133,7 +110,7 @@ def extra_measures(study: dict) -> dict[str, str]:
     }
 
 
-def budget_fault(config: dict) -> str | None:
+def budget_fault(config: StudyFile) -> str | None:
     """What is wrong with eps, if anything: not a number, negative, or (Linf) wider than the images' range."""
     try:
         eps = number(exact(config["eps"]))
@@ -143,7 +120,7 @@ def budget_fault(config: dict) -> str | None:
     return f"eps: found {config['eps']!r}, wanted at most 1, the range of an image" if too_wide else None
 
 
-def path_faults(study: dict) -> list[str]:
+def path_faults(study: StudyFile) -> list[str]:
     """Resolve every path of a study, in place; one 'KEY: fault' for each that cannot be resolved."""
     places: list[tuple[str, Any, str | int, Callable[[str], str]]] = [
         *((key, study, key, expanded) for key in ("data_dir", "model_dir")),
@@ -160,7 +137,7 @@ def path_faults(study: dict) -> list[str]:
     return faults
 
 
-def meaning_faults(study: dict) -> Iterator[str]:
+def meaning_faults(study: StudyFile) -> Iterator[str]:
     """One 'KEY: fault' for everything that a schema cannot check."""
     for key in study["settings"]:
         if key in study["axes"]:
@@ -169,12 +146,12 @@ def meaning_faults(study: dict) -> Iterator[str]:
         for place, epochs in setting_values(study, "epochs"):
             if epochs < 2:
                 yield f"{place}: found {epochs}, wanted at least 2: `best` is looked for after the first drop of lr"
-    images = IMAGES[study["data"]]
+    images = DATA_SET_FACTS[study["data"]]
     for place, value in setting_values(study, "extra_data"):
         if value == "pool" and not images.extra:
             yield f"{place}: found 'pool', but {study['data']} has no extra images"
-        if study["data"] not in EXTRA_SETS.get(value, [study["data"]]):
-            yield f"{place}: found {value!r}, which has images for {', '.join(EXTRA_SETS[value])} only"
+        if value in EXTRA_SET_FACTS and study["data"] not in EXTRA_SET_FACTS[value].files:
+            yield f"{place}: found {value!r}, which has images for {', '.join(EXTRA_SET_FACTS[value].files)} only"
     yield from outcome_faults(study["outcomes"], study, images)
     if study["train_jobs"] == "run" and study["train_processes"] > 1:
         yield f"train_processes: found {study['train_processes']}, wanted 1 with train_jobs: run, one run a job"
@@ -187,7 +164,7 @@ def meaning_faults(study: dict) -> Iterator[str]:
     yield from measure_faults(study)
 
 
-def outcome_faults(outcomes: dict, study: dict, images: Images) -> Iterator[str]:
+def outcome_faults(outcomes: dict[str, Any], study: StudyFile, images: DataSetFacts) -> Iterator[str]:
     """Requests for more images than there are, and missing attacks that are needed."""
     train, there = outcomes.get("train_images", images.train), f"all there are in {study['data']}"
     for key, found, most, why in (
@@ -206,14 +183,14 @@ def outcome_faults(outcomes: dict, study: dict, images: Images) -> Iterator[str]
             yield f"outcomes.attacks: {attack!r} is missing; {needs} it"
 
 
-def setting_values(study: dict, key: str) -> list[tuple[str, Any]]:
+def setting_values(study: StudyFile, key: str) -> list[tuple[str, Any]]:
     """(place in the file, value) of a setting: the values of its axis, else the fixed value, else its default."""
     if key in study["axes"]:
         return [(f"axes.{key}[{place}]", value) for place, value in enumerate(study["axes"][key])]
     return [(f"settings.{key}", study["settings"].get(key, DEFAULTS[key]))]
 
 
-def measure_faults(study: dict) -> Iterator[str]:
+def measure_faults(study: StudyFile) -> Iterator[str]:
     """Missing extra rule files, and measures that nothing computes."""
     for place, path in enumerate(study["extra_rules"]):
         if not rule_file(path).is_file():
@@ -231,7 +208,7 @@ def measure_faults(study: dict) -> Iterator[str]:
             yield f"measures[{place}]: nothing makes {name!r}{hint}"
 
 
-def measure_rules(study: dict) -> dict[str, list[str]]:
+def measure_rules(study: StudyFile) -> dict[str, list[str]]:
     """{NAME of a rule compute_NAME: the Python measures that its jobs compute}."""
     names = [name for name in python_measures() if name in study["measures"]]
     if study["measure_jobs"] == "chunk":
@@ -239,7 +216,7 @@ def measure_rules(study: dict) -> dict[str, list[str]]:
     return {name: [name] for name in names}
 
 
-def resolve(config: dict, origin: str | Path) -> dict:
+def resolve(config: StudyFile, origin: str | Path) -> StudyFile:
     """The complete study described by `config`: defaults filled in, eps exact, paths resolved, measures by name.
 
     Raises StudyError with one line for each fault, each starting with `origin`.
@@ -247,7 +224,7 @@ def resolve(config: dict, origin: str | Path) -> dict:
     faults = schema_faults(config)
     if not faults and (fault := budget_fault(config)):
         faults = [fault]
-    study = filled(config) if not faults else {}
+    study = with_defaults(config) if not faults else {}
     faults = faults or path_faults(study) or list(meaning_faults(study))
     if faults:
         raise StudyError("\n".join(f"{origin}: {fault}" for fault in faults))

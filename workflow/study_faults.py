@@ -3,15 +3,14 @@
 import math
 from collections.abc import Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
+from robustgap.training.settings import StudyFile
+from robustgap.workflow.generated import SCHEMA, schema_text
 from robustgap.workflow.names import nearest
-
-SCHEMA = Path(__file__).with_name("config") / "schema.yaml"
 
 
 class StudyError(ValueError):
@@ -19,15 +18,16 @@ class StudyError(ValueError):
 
 
 @cache
-def schema() -> dict:
-    """The JSON schema of a study file."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+def schema() -> dict[str, Any]:
+    """The JSON schema of a study file: schema.yaml, names and rules of settings from their facts."""
+    content: dict[str, Any] = yaml.safe_load(schema_text(SCHEMA.read_text(encoding="utf-8")))
+    return content
 
 
-KINDS = {"array": "a list", "object": "keys and values", "string": "text"}  # YAML types in everyday words
+YAML_TYPES = {"array": "a list", "object": "keys and values", "string": "text"}  # YAML types in everyday words
 
 
-def shown(value: Any) -> str:
+def as_yaml(value: Any) -> str:
     """A value as written in YAML, if that differs from Python."""
     if value is None:
         return "nothing"
@@ -36,7 +36,7 @@ def shown(value: Any) -> str:
     return repr(value)
 
 
-def where(path: Iterable[str | int]) -> str:
+def place_in_file(path: Iterable[str | int]) -> str:
     """Place of a value in the file: ('seeds', 1) -> 'seeds[1]'."""
     place = ""
     for part in path:
@@ -44,7 +44,7 @@ def where(path: Iterable[str | int]) -> str:
     return place
 
 
-def schema_faults(config: dict) -> list[str]:
+def schema_faults(config: StudyFile) -> list[str]:
     """One 'KEY: fault' for everything the schema forbids."""
     # jsonschema repeats itself if several keys are missing, and lets NaN pass every bound
     return list(dict.fromkeys([*_schema_faults(config), *_number_faults(config, ())]))
@@ -52,33 +52,34 @@ def schema_faults(config: dict) -> list[str]:
 
 def _number_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
-        yield f"{where(path)}: found {value}, wanted a finite number"
+        yield f"{place_in_file(path)}: found {value}, wanted a finite number"
     if isinstance(value, dict | list):
         for part, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _number_faults(inner, (*path, part))
 
 
-def _schema_faults(config: dict) -> Iterator[str]:
+def _schema_faults(config: StudyFile) -> Iterator[str]:
     validator = jsonschema.Draft202012Validator(schema())
     for error in sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]):
-        place, found, wanted = where(error.absolute_path), error.instance, error.validator_value
+        place, found, wanted = place_in_file(error.absolute_path), error.instance, error.validator_value
         if error.validator == "additionalProperties":
             known = list(error.schema["properties"])
             for key in [key for key in found if key not in known]:
                 hint = nearest(key, known) or f"; known keys: {', '.join(known)}"
-                yield f"{where([*error.absolute_path, key])}: unknown key{hint}"
+                yield f"{place_in_file([*error.absolute_path, key])}: unknown key{hint}"
         elif error.validator == "required":
             for key in [key for key in wanted if key not in found]:
-                yield f"{where([*error.absolute_path, key])}: missing"
+                yield f"{place_in_file([*error.absolute_path, key])}: missing"
         elif error.validator == "enum":
-            yield f"{place}: found {shown(found)}, wanted one of {', '.join(map(str, wanted))}{nearest(found, wanted)}"
+            listed = ", ".join(map(str, wanted))
+            yield f"{place}: found {as_yaml(found)}, wanted one of {listed}{nearest(found, wanted)}"
         elif error.validator == "uniqueItems":
             twice = next(value for place, value in enumerate(found) if value in found[:place])
-            yield f"{place}: found {shown(twice)} twice, wanted distinct values"
+            yield f"{place}: found {as_yaml(twice)} twice, wanted distinct values"
         elif error.validator in ("minItems", "minProperties", "minLength"):
             yield f"{place}: found nothing, wanted at least one value"
         else:
-            yield f"{place}: found {shown(found)}, wanted {wish(error.validator, wanted)}{spelling(found, wanted)}"
+            yield f"{place}: found {as_yaml(found)}, wanted {wish(error.validator, wanted)}{spelling(found, wanted)}"
 
 
 def wish(validator: str, wanted: Any) -> str:
@@ -88,7 +89,7 @@ def wish(validator: str, wanted: Any) -> str:
         return f"a value {relation[validator]} {wanted}"
     if validator == "type":
         kinds = [wanted] if isinstance(wanted, str) else wanted
-        return " or ".join(KINDS.get(kind) or f"{'an' if kind[0] in 'aio' else 'a'} {kind}" for kind in kinds)
+        return " or ".join(YAML_TYPES.get(kind) or f"{'an' if kind[0] in 'aio' else 'a'} {kind}" for kind in kinds)
     return f"text of the form {wanted}" if validator == "pattern" else f"{validator} {wanted}"
 
 

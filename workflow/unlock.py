@@ -17,9 +17,9 @@ import platform
 import sys
 from pathlib import Path
 
-from robustgap.training.jobs.lock import describe, machine, own_content, read_content, surely_dead
+from robustgap.training.jobs.lock import Owner, describe, machine, own_content, read_content, surely_dead
 from robustgap.training.paths import given_path
-from robustgap.workflow.study import read, resolve
+from robustgap.workflow.study import read_study, resolve
 from robustgap.workflow.study_faults import StudyError
 
 LOCKS = Path(".snakemake/locks")
@@ -36,31 +36,31 @@ def system() -> str:
 
 def locks_of(study: str) -> dict[str, int]:
     """{file: modification time} of the locks on a study's results."""
-    found = {}
+    locks = {}
     for file in sorted(LOCKS.glob("*.lock")):
-        listed = file.read_text(encoding="utf-8", errors="replace").splitlines()
-        if any(line.startswith(f"results/{study}/") for line in listed):
-            found[file.name] = file.stat().st_mtime_ns
-    return found
+        paths = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        if any(line.startswith(f"results/{study}/") for line in paths):
+            locks[file.name] = file.stat().st_mtime_ns
+    return locks
 
 
 def record_owner(study: str) -> None:
     """Record next to the existing locks that this process made them: both are removed together."""
-    said = json.loads(own_content()) | {"system": system(), "locks": locks_of(study)}
+    owner = json.loads(own_content()) | {"system": system(), "locks": locks_of(study)}
     LOCKS.mkdir(parents=True, exist_ok=True)
-    (LOCKS / f"owner.{os.getpid()}").write_text(json.dumps(said) + "\n", encoding="utf-8")
+    (LOCKS / f"owner.{os.getpid()}").write_text(json.dumps(owner) + "\n", encoding="utf-8")
 
 
-def rebooted(said: dict) -> bool:
+def rebooted(owner: Owner) -> bool:
     """Whether the owner ran on this machine before its last boot."""
     here = {"host": platform.node(), "system": system()}
-    before, now = (text.partition(" ")[0] for text in (str(said.get("machine", "")), machine()))  # boot ids
-    same = here["system"] != "" and all(said.get(key) == here[key] for key in here)
+    before, now = (text.partition(" ")[0] for text in (str(owner.get("machine", "")), machine()))  # boot ids
+    same = here["system"] != "" and all(owner.get(key) == here[key] for key in here)
     return bool(same and before and now and before != now)
 
 
-def gone(said: dict) -> bool:
-    return surely_dead(said) or rebooted(said)
+def gone(owner: Owner) -> bool:
+    return surely_dead(owner) or rebooted(owner)
 
 
 def release(study: str) -> list[str]:
@@ -70,34 +70,34 @@ def release(study: str) -> list[str]:
         return []
     with (LOCKS.parent / "release").open("w", encoding="utf-8") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # otherwise another process could remove a lock made since it checked
-        found = locks_of(study)
+        locks = locks_of(study)
         owners = {file: read_content(file.read_bytes()) for file in sorted(LOCKS.glob("owner.*"))}
-        theirs = {file: found.items() & said.get("locks", {}).items() for file, said in owners.items()}
-        owners = {file: said for file, said in owners.items() if theirs[file]}
-        unknown = found.items() - set().union(*theirs.values())
+        made_by_owner = {file: locks.items() & owner.get("locks", {}).items() for file, owner in owners.items()}
+        owners = {file: owner for file, owner in owners.items() if made_by_owner[file]}
+        unknown = locks.items() - set().union(*made_by_owner.values())
         by_hand = f"if it does not run any more: snakemake --unlock (in {Path.cwd()})"
-        for said in owners.values():
-            if not gone(said):
-                raise StudyError(f"results/{study}: locked by a Snakemake: {describe(said)}; {by_hand}")
+        for owner in owners.values():
+            if not gone(owner):
+                raise StudyError(f"results/{study}: locked by a Snakemake: {describe(owner)}; {by_hand}")
         if unknown:
             raise StudyError(f"results/{study}: locked by a Snakemake, nobody knows which; {by_hand}")
-        for name in found:
+        for name in locks:
             (LOCKS / name).unlink()
         for file in owners:
             file.unlink()
-        return [f"results/{study}: lock released: {describe(said)}: its process is gone" for said in owners.values()]
+        return [f"results/{study}: lock released: {describe(owner)}: its process is gone" for owner in owners.values()]
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
-    found.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
-    return found
+    command = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
+    command.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    return command
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.unlock") -> int:
-    given = parser(prog).parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     try:
-        for line in release(resolve(read(given.file), given.file)["study"]):
+        for line in release(resolve(read_study(options.file), options.file)["study"]):
             print(line, file=sys.stderr)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

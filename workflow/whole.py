@@ -19,7 +19,7 @@ Snakemake runs, with --cores all and the profile of one machine where nothing el
 PROFILES = ("--profile", "--workflow-profile")
 
 
-def names() -> list[str]:
+def study_names() -> list[str]:
     """Names of the shipped studies."""
     return sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 
@@ -27,17 +27,17 @@ def names() -> list[str]:
 def study_file(name: str) -> Path:
     """A study file, by path or name. Raises FileNotFoundError if there is none."""
     places = [given_path(name), ROOT / "workflow" / "config" / f"{name}.yaml"]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
         raise FileNotFoundError(
-            f"{name}: found no study of that name or path, wanted a file or one of {', '.join(names())}"
+            f"{name}: found no study of that name or path, wanted a file or one of {', '.join(study_names())}"
         )
-    return found
+    return file
 
 
 def command(file: Path, options: list[str]) -> list[str]:
     """Snakemake's command line."""
-    given = {option.partition("=")[0] for option in options}
+    named = {option.partition("=")[0] for option in options}
     line = [
         sys.executable,
         "-m",
@@ -48,9 +48,9 @@ def command(file: Path, options: list[str]) -> list[str]:
         "--configfile",
         str(file),
     ]
-    if not given & {"--cores", "-c", "--jobs", "-j", *PROFILES}:
+    if not named & {"--cores", "-c", "--jobs", "-j", *PROFILES}:
         line += ["--cores", "all"]
-    if not given & set(PROFILES):
+    if not named & set(PROFILES):
         line += ["--workflow-profile", str(ROOT / "workflow" / "profiles" / "local")]
     return line
 
@@ -58,7 +58,7 @@ def command(file: Path, options: list[str]) -> list[str]:
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.whole") -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0].startswith("-"):
-        print(USAGE.format(prog=prog, studies=", ".join(names())))
+        print(USAGE.format(prog=prog, studies=", ".join(study_names())))
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
     try:
         if not (ROOT / "Snakefile").is_file():

@@ -11,7 +11,7 @@ from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.statistics.files import HOLDS
 from robustgap.measures._code import names
 from robustgap.workflow.grid import open_plan
-from robustgap.workflow.study import read
+from robustgap.workflow.study import read_study
 
 PUBLISHED = sorted(folder for folder in (ROOT / "analysis" / "published").iterdir() if folder.is_dir())
 
@@ -24,7 +24,7 @@ def test_the_default_study_ships(tmp_path, monkeypatch):
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
 def test_a_shipped_ledger_is_that_of_todays_study(folder):
     ledger = Ledger.load(folder)
-    plan = open_plan(read(ROOT / "workflow" / "config" / f"{folder.name}.yaml"), folder.name)
+    plan = open_plan(read_study(ROOT / "workflow" / "config" / f"{folder.name}.yaml"), folder.name)
     assert ledger.name == folder.name
     assert set(ledger.runs["model"]) == set(plan["models"])  # ids stand for all settings
     assert ledger.study["axes"] == plan["axes"]

@@ -38,7 +38,7 @@ def make_study(results: Path) -> dict:
     plan["models"]["c011a95ed0-last"] = {"source": "grid", "run": "c011a95ed0", "checkpoint": "last", "chunk": "000"}
     (results / "runs" / "c011a95ed0").mkdir()
     (results / "runs" / "c011a95ed0" / "run.json").write_text('{"status": "collapsed", "files": {}}')
-    outcomes.run(plan, "000", results, results / "outcomes" / "000.parquet", device)
+    outcomes.evaluate_chunk(plan, "000", results, results / "outcomes" / "000.parquet", device)
     (results / "plan.json").write_text(json.dumps(plan))
     return plan
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from robustgap.training import settings as identity
-from robustgap.training.checkpoint import digest, save_model, write_json
+from robustgap.training.checkpoint import file_digest, save_model, write_json
 from robustgap.training.data.datasets import load
 from robustgap.training.jobs import outcomes
 from robustgap.training.networks.architectures import build
@@ -64,7 +64,7 @@ def plant(plan: dict, results: Path, run: str, status: str = "finished") -> dict
     record = {"run": run, "settings": settings, "version": identity.TRAINING_VERSION, "status": status}
     record |= {"reason": "planted" if status == "collapsed" else "", "flags": [], "epochs": 2, "best_epoch": 2}
     record |= {"seconds": 1.0, "device": "cpu", "packages": {}, "accuracy": {}}
-    record["files"] = {f"{c}.safetensors": digest(folder / f"{c}.safetensors") for c in identity.CHECKPOINTS}
+    record["files"] = {f"{c}.safetensors": file_digest(folder / f"{c}.safetensors") for c in identity.CHECKPOINTS}
     write_json(folder / "run.json", record)
     return models
 
@@ -72,7 +72,7 @@ def plant(plan: dict, results: Path, run: str, status: str = "finished") -> dict
 def judge(plan: dict, results: Path, out: Path | None = None) -> pd.DataFrame:
     """Run the outcomes stage on the only chunk; the table it wrote."""
     out = out or results / "outcomes" / "000.parquet"
-    outcomes.run(plan, "000", results, out, "cpu")
+    outcomes.evaluate_chunk(plan, "000", results, out, "cpu")
     return pd.read_parquet(out)
 
 

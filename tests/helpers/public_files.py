@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from robustgap.training.data.fetch import DataFile
+from robustgap.training.facts import DATA_SET_FACTS, DataFile
 
 
 def md5(content):
@@ -104,6 +104,11 @@ def put(root, members, **urls):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
     return tuple(DataFile(path, md5(content)) for path, content in members.items())
+
+
+def install(monkeypatch, name, files):
+    """Put a table of files in the place of those of a published data set."""
+    monkeypatch.setitem(DATA_SET_FACTS, name, DATA_SET_FACTS[name]._replace(files=files))
 
 
 def pseudo_labels(pixels, labels, protocol):

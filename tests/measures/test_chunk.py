@@ -13,6 +13,7 @@ from robustgap.measures import __main__ as cli
 from robustgap.measures import core
 from robustgap.measures._chunk import COLUMNS
 from robustgap.measures._code import code_id, names
+from robustgap.training.jobs import frozen_images
 from robustgap.training.jobs import plan as planned
 from robustgap.training.settings import DAMAGED
 
@@ -158,9 +159,9 @@ def test_a_foreign_model_says_why_it_has_neither_log_nor_initial_weights(study, 
     results, plan = study
     foreign = "rb-cifar10-Linf-Wong2020Fast"
     grid = next(model for model, entry in plan["models"].items() if entry["source"] == "grid")
-    cache_file, batch, model = planned.cache_file, planned.measure_batch, planned.load_planned_model
+    cache_file, batch, model = frozen_images.cache_file, frozen_images.measure_batch, planned.load_planned_model
     for name, function in (("cache_file", cache_file), ("measure_batch", batch)):
-        monkeypatch.setattr(planned, name, lambda p, r, m, f=function: f(p, r, grid if m == foreign else m))
+        monkeypatch.setattr(frozen_images, name, lambda p, r, m, f=function: f(p, r, grid if m == foreign else m))
     monkeypatch.setattr(planned, "load_planned_model", lambda p, r, m, d: model(p, r, grid if m == foreign else m, d))
     assert command(results, "sotl,l2_dist") == 0
     reasons = {name: table(results, name)[-1]["reason"] for name in ("sotl", "l2_dist")}
@@ -236,8 +237,8 @@ def test_the_kept_outcomes_of_a_foreign_model_are_made_again_too(study, capsys, 
     foreign = "rb-cifar10-Linf-Wong2020Fast"
     kept = results / "outcomes" / "models" / "foreign.safetensors"
     kept.write_bytes(b"half")
-    cache_file = planned.cache_file
-    monkeypatch.setattr(planned, "cache_file", lambda p, r, m: kept if m == foreign else cache_file(p, r, m))
+    cache_file = frozen_images.cache_file
+    monkeypatch.setattr(frozen_images, "cache_file", lambda p, r, m: kept if m == foreign else cache_file(p, r, m))
     assert command(results, "brier_score") == 1
     assert f"error: {kept}: not a complete safetensors file" in capsys.readouterr().err
     kept.unlink()

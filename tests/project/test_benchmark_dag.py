@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import dag
 from robustgap.workflow.grid import open_plan
-from robustgap.workflow.study import read
+from robustgap.workflow.study import read_study
 
 STUDY = dag.ROOT / "workflow" / "config" / "digits-tiny.yaml"
 
@@ -18,7 +18,7 @@ def test_a_finished_study_plans_nothing_and_a_new_measure_only_its_own_jobs(tmp_
     fresh, many = jobs["fresh, one seed"], jobs["fresh, 5 seeds"]
     assert many > fresh > 10
     assert jobs["finished, one seed"] == 0
-    chunks = len(open_plan(read(STUDY), "tiny")["chunks"])
+    chunks = len(open_plan(read_study(STUDY), "tiny")["chunks"])
     # one job for each chunk, then ledger, analysis, tables, figures, report, and `all`
     assert jobs["finished, and one measure more"] == chunks + 6
     assert "missed" in dag.verdict(dag.Planned("fresh, one seed", 31, 100, 1))

@@ -11,7 +11,7 @@ from benchmarks import digits_recipe
 from benchmarks.digits_recipe import ARITHMETIC, by_configuration, report
 from robustgap.training.data.datasets import load
 from robustgap.training.settings import REPRODUCIBLE
-from robustgap.workflow.grid import configurations
+from robustgap.workflow.grid import grid_cells
 from robustgap.workflow.study import resolve
 
 SETTINGS = {"architecture": "mlp", "width": 4, "epochs": 2, "augmentation": "none", "inner_steps": 1}
@@ -30,7 +30,7 @@ def test_every_run_is_trained_once_in_the_arithmetic_it_is_listed_under(config, 
     def here(given, kind):  # in this process, not in others
         started.append(kind)
         given.worker = kind
-        digits_recipe.work(given, configurations(resolve(digits_recipe.read(given.config), given.config))[0])
+        digits_recipe.work(given, grid_cells(resolve(digits_recipe.read(given.config), given.config))[0])
 
     monkeypatch.setattr(digits_recipe, "started", here)
     given = ["--config", str(config), "--runs", str(runs), "--seeds", "2", "--out", str(tmp_path / "out.md")]
@@ -75,7 +75,7 @@ def test_workers_are_started_in_the_arithmetic(monkeypatch):
 
 
 def test_the_report_counts_and_names_what_broke_down():
-    cells = configurations(resolve(study(settings=SETTINGS, axes={"defense": ["Standard", "AT"]}), "x"))[0]
+    cells = grid_cells(resolve(study(settings=SETTINGS, axes={"defense": ["Standard", "AT"]}), "x"))[0]
     runs = [digits_recipe.run_id({**cell, "seed": seed}) for cell in cells.values() for seed in (0, 1)]
     base = {"arithmetic": "native", "clean": "0.9", "highest": "1", "loss": "0.1", "flag": "", "seconds": "2"}
     rows = [{**base, "run": run, "seed": place % 2, "gap": "", "se": ""} for place, run in enumerate(runs)]

@@ -27,6 +27,7 @@ ARROWS = {
     "analysis": set(),
     "workflow": {
         "robustgap.__version__",
+        "robustgap.training.facts",
         "robustgap.training.settings",
         "robustgap.training.paths",
         "robustgap.training.jobs.lock",
@@ -166,6 +167,7 @@ def test_imports_make_no_circle(package: str, graph: Callable[[str], dict[str, s
     [
         "robustgap",
         "robustgap.training.settings",
+        "robustgap.workflow.grid",
         "robustgap.measures._code",
         "robustgap.analysis",
         "robustgap.__main__",

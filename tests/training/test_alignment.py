@@ -8,12 +8,12 @@ from oracles import SHAPE, conv_net, draw, images, labels, linear, relu_net
 from small_runs import interrupted, same_weights, settings_of, train, without_seconds
 from torch import nn
 
-from robustgap.training import loop
 from robustgap.training.alignment import misalignment
 from robustgap.training.attacks import cross_entropy, input_gradient
+from robustgap.training.data.batches import TrainingBatch
 from robustgap.training.defenses import DEFENSES
 from robustgap.training.modes import evaluating
-from robustgap.training.step import ALIGN
+from robustgap.training.step import ALIGN, inner_attack, train_step
 
 
 def test_two_linear_classes_are_aligned():
@@ -78,15 +78,15 @@ def test_a_step_minimises_loss_and_penalty_together(awp):
     given = {"eps": "1/5", "inner_steps": 2, "grad_align": 0.7, "momentum": 0.0, "weight_decay": 0.0}
     settings, manual = settings_of(**given), copy.deepcopy(model)
     with evaluating(manual):
-        attack = loop.inner_attack(settings, index, 0)
+        attack = inner_attack(settings, index, 0)
         x_adv = DEFENSES["AT"](settings).adversary(manual, x, y, attack)
     loss = cross_entropy(manual(x_adv), y).mean()
     loss = loss + 0.7 * misalignment(manual, x, y, attack.uniform(x, ALIGN)).mean()
     gradients = torch.autograd.grad(loss, list(manual.parameters()))
-    found = loop.train_step(
+    found = train_step(
         model,
         torch.optim.SGD(model.parameters(), lr=0.1),
-        loop.Batch(x, y, index),
+        TrainingBatch(x, y, index),
         settings_of(**given, awp=awp, **({"awp_gamma": 0.0} if awp else {})),
         epoch=0,
     )

@@ -11,6 +11,7 @@ from torch import nn
 
 from robustgap.training import attacks
 from robustgap.training.attacks import ATTACKS, check_range, fgsm, flat_norm, input_gradient, pgd, project, start
+from robustgap.training.facts import NORMS
 
 SHAPE = (1, 4, 4)
 EPS = {"Linf": 0.1, "L2": 0.5}
@@ -96,7 +97,7 @@ def test_any_loss_can_be_attacked():
     torch.testing.assert_close(found, x - 0.1 * w.sign(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("norm", attacks.NORMS)
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("steps, length", [(1, 1.0), (2, 0.5), (3, 0.75)])
 def test_step_is_a_quarter_of_eps_and_eps_for_a_single_step(norm, steps, length):
     model = Linear()
@@ -146,7 +147,7 @@ def test_unknown_names():
         pgd(Linear(), x, y, eps=0.1, noise=None, norm="L1")
 
 
-@pytest.mark.parametrize("norm", attacks.NORMS)
+@pytest.mark.parametrize("norm", NORMS)
 def test_batch_size_and_order_do_not_matter(norm):
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 4)).double()
     generator = torch.Generator().manual_seed(3)
@@ -203,7 +204,7 @@ def test_vanishing_gradient_leaves_the_start():
     model = Linear()
     nn.init.zeros_(model.linear.weight)
     x, y = images()
-    for norm in attacks.NORMS:
+    for norm in NORMS:
         assert torch.equal(pgd(model, x, y, eps=0.1, noise=None, norm=norm), x)
 
 
@@ -212,7 +213,7 @@ anywhere = st.lists(st.floats(-3, 3), min_size=6, max_size=6)
 
 
 @settings(derandomize=True, deadline=None)
-@given(points, anywhere, st.floats(1e-3, 2), st.sampled_from(attacks.NORMS), points)
+@given(points, anywhere, st.floats(1e-3, 2), st.sampled_from(NORMS), points)
 def test_projection(x, z, eps, norm, inside):
     x, z, inside = (torch.tensor(v, dtype=torch.float64).reshape(1, 1, 2, 3) for v in (x, z, inside))
     p = project(x, z, eps, norm)
@@ -226,7 +227,7 @@ def test_projection(x, z, eps, norm, inside):
         assert float(((z - p) * (feasible - p)).sum()) <= 1e-9
 
 
-@pytest.mark.parametrize("norm", attacks.NORMS)
+@pytest.mark.parametrize("norm", NORMS)
 def test_start_is_uniform_in_the_ball(norm):
     """Linf: each coordinate U(-eps, eps). L2: (r / eps)^d is U(0, 1) and directions are even."""
     x = torch.zeros(4_000, 1, 2, 2, dtype=torch.float64)

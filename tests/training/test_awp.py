@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from robustgap.training import awp as perturbation
-from robustgap.training import loop
 from robustgap.training.attacks import cross_entropy
+from robustgap.training.data.batches import TrainingBatch
 from robustgap.training.defenses import DEFENSES
 from robustgap.training.modes import evaluating
 from robustgap.training.settings import complete
+from robustgap.training.step import inner_attack, train_step
 
 LR, MOMENTUM, DECAY, GAMMA = 0.1, 0.9, 5e-4, 0.01
 
@@ -29,7 +30,7 @@ def batches(count):
     generator = torch.Generator().manual_seed(1)
     for number in range(count):
         x = torch.rand(12, 1, 4, 4, generator=generator, dtype=torch.float64)
-        yield loop.Batch(x, torch.randint(3, (12,), generator=generator), torch.arange(12) + 12 * number)
+        yield TrainingBatch(x, torch.randint(3, (12,), generator=generator), torch.arange(12) + 12 * number)
 
 
 def settings_of(defense, awp=True, gamma=GAMMA):
@@ -75,7 +76,7 @@ def by_hand(model, momentum, batch, settings):
     """x_adv on w; v on a copy; gradient at w + v; SGD with momentum and decay there; then v is taken off."""
     defense = DEFENSES[settings["defense"]](settings)
     with evaluating(model):
-        x_adv = defense.adversary(model, batch.x, batch.y, loop.inner_attack(settings, batch.index, 0))
+        x_adv = defense.adversary(model, batch.x, batch.y, inner_attack(settings, batch.index, 0))
     proxy = copy.deepcopy(model)
     defense.loss(proxy, batch.x, x_adv, batch.y).mean().backward()
     moved, v = copy.deepcopy(model), {}
@@ -103,7 +104,7 @@ def test_two_steps_equal_the_authors_order_written_out(defense):
     model, manual, momentum = network(), network(), {}
     optimizer = sgd(model)
     for batch in batches(2):
-        loop.train_step(model, optimizer, batch, settings, epoch=0)
+        train_step(model, optimizer, batch, settings, epoch=0)
         manual = by_hand(manual, momentum, batch, settings)
         expected = manual.state_dict()
         for key, value in model.state_dict().items():
@@ -118,7 +119,7 @@ def test_without_budget_it_is_plain_training(defense):
         model = network()
         optimizer = sgd(model)
         for batch in batches(2):
-            loop.train_step(model, optimizer, batch, settings, epoch=0)
+            train_step(model, optimizer, batch, settings, epoch=0)
         models.append(model.state_dict())
     for key, value in models[0].items():
         torch.testing.assert_close(value, models[1][key], rtol=1e-12, atol=1e-14, msg=key)
@@ -131,7 +132,7 @@ def test_batchnorm_statistics_move_once_per_training_pass(defense, passes, awp):
     inner attack adds none."""
     model = network()
     (batch,) = batches(1)
-    loop.train_step(model, sgd(model), batch, settings_of(defense, awp=awp), epoch=0)
+    train_step(model, sgd(model), batch, settings_of(defense, awp=awp), epoch=0)
     assert int(model[2].num_batches_tracked) == passes
 
 
@@ -141,5 +142,5 @@ def test_the_step_is_taken_at_a_higher_loss():
     losses = []
     for awp in (True, False):
         model = network()
-        losses.append(loop.train_step(model, sgd(model), batch, settings_of("Standard", awp=awp), epoch=0))
+        losses.append(train_step(model, sgd(model), batch, settings_of("Standard", awp=awp), epoch=0))
     assert losses[0] > losses[1]

@@ -8,10 +8,11 @@ from linear_attacks import Linear, batch, inner
 from scipy import stats
 from torch import nn
 
-from robustgap.training import loop
 from robustgap.training.attacks import start
+from robustgap.training.data.batches import TrainingBatch
 from robustgap.training.defenses import DEFENSES
 from robustgap.training.settings import NA, complete
+from robustgap.training.step import train_step
 
 
 def test_the_attack_knows_nothing_of_label_smoothing():
@@ -149,7 +150,7 @@ def test_inner_attacks_run_in_eval_mode_and_leave_the_model_as_it_was(name, step
     x, y, index = batch(20)
     settings = complete({"defense": name, "inner_steps": steps, "awp": awp, "eps": "1/10", "lr": 0.01})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    loop.train_step(model, optimizer, loop.Batch(x, y, index), settings, epoch=0)
+    train_step(model, optimizer, TrainingBatch(x, y, index), settings, epoch=0)
     assert model.calls == expected
     assert model.training and model.net[2].training and not model.net[3].training
     assert all(p.requires_grad for p in model.parameters())

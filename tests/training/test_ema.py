@@ -8,12 +8,15 @@ from safetensors.torch import load_file
 from small_runs import CPU, interrupted, read_log, same_weights, settings_of, train, without_seconds
 from torch import nn
 
-from robustgap.training import loop
 from robustgap.training.carried_state import begin
+from robustgap.training.data.batches import batches
 from robustgap.training.data.datasets import load
 from robustgap.training.ema import decay_after, holding, update
-from robustgap.training.jobs.run import judge, make_optimizer
+from robustgap.training.epoch_scores import epoch_scores
+from robustgap.training.jobs.run import check_collapse, make_optimizer
 from robustgap.training.networks.architectures import build
+from robustgap.training.schedules import learning_rate
+from robustgap.training.step import train_step
 
 
 class Scalar(nn.Module):
@@ -75,9 +78,9 @@ def replayed(tmp_path, decay):
     for epoch in range(3):
         model.train()
         for group in optimizer.param_groups:
-            group["lr"] = loop.learning_rate(settings, epoch)
-        for batch in loop.batches(settings, splits, None, epoch, CPU):
-            loop.train_step(model, optimizer, batch, settings, epoch)
+            group["lr"] = learning_rate(settings, epoch)
+        for batch in batches(settings, splits, None, epoch, CPU):
+            train_step(model, optimizer, batch, settings, epoch)
             d = min(decay, (1 + steps) / (10 + steps))
             average = {k: d * a + (1 - d) * model.state_dict()[k] for k, a in average.items()}
             steps += 1
@@ -93,8 +96,8 @@ def test_both_checkpoints_and_the_log_are_of_the_average_and_the_steps_are_not(t
             torch.testing.assert_close(value, epochs[-1][name], rtol=1e-4, atol=1e-6)
             torch.testing.assert_close(best[name], epochs[record["best_epoch"] - 1][name], rtol=1e-4, atol=1e-6)
     model.load_state_dict(last)
-    assert judge(model, splits)[0] == record["accuracy"]["train_clean"]
-    scores = loop.epoch_scores(model, splits, record["settings"])
+    assert check_collapse(model, splits)[0] == record["accuracy"]["train_clean"]
+    scores = epoch_scores(model, splits, record["settings"])
     assert {key: str(value) for key, value in scores.items()}.items() <= read_log(folder)[-1].items()
     plain, _ = train(tmp_path)
     assert not same_weights(plain, folder)

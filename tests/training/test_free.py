@@ -7,7 +7,10 @@ from small_runs import CPU, interrupted, same_weights, settings_of, train, witho
 
 from robustgap.training import loop
 from robustgap.training.carried_state import begin
-from robustgap.training.data.datasets import Split, load
+from robustgap.training.data.batches import TrainingBatch, batches
+from robustgap.training.data.datasets import load
+from robustgap.training.data.splits import Split
+from robustgap.training.step import train_step
 
 EPS = 0.1
 
@@ -19,7 +22,7 @@ def free(**given):
 def step_on(model, x, y, perturbation, lr=0.0, **given):
     """One training step; the perturbations are left in `perturbation`."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    loop.train_step(model, optimizer, loop.Batch(x, y, torch.arange(len(y))), free(**given), 0, perturbation)
+    train_step(model, optimizer, TrainingBatch(x, y, torch.arange(len(y))), free(**given), 0, perturbation)
 
 
 def two_batches(n=6):
@@ -66,8 +69,8 @@ def test_each_batch_comes_so_many_times_in_a_row_and_replays_count_as_epochs(rep
     """m epochs are one pass in which each image comes m times; an epoch has the steps of any other defense."""
     splits, plain, settings = load("digits"), settings_of(), free(free_replays=replays)
     extra = Split(splits.extra.images, torch.zeros(300, dtype=torch.int64), splits.extra.index) if pool else None
-    epochs = [list(loop.batches(settings, splits, extra, epoch, CPU)) for epoch in range(2 * replays)]
-    once = list(loop.batches(plain, splits, extra, 0, CPU))
+    epochs = [list(batches(settings, splits, extra, epoch, CPU)) for epoch in range(2 * replays)]
+    once = list(batches(plain, splits, extra, 0, CPU))
     assert {len(epoch) for epoch in epochs} == {len(once)}
     shown = [batch for epoch in epochs[:replays] for batch in epoch]
     for step, batch in enumerate(shown):

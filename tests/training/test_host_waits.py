@@ -9,12 +9,13 @@ import torch
 from small_runs import settings_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from robustgap.training import loop
 from robustgap.training.carried_state import begin
+from robustgap.training.data.batches import batches
 from robustgap.training.data.datasets import load
 from robustgap.training.defenses import DEFENSES
 from robustgap.training.jobs.run import make_optimizer
 from robustgap.training.networks.architectures import build
+from robustgap.training.step import train_step
 
 WAIT = ("_local_scalar_dense", "nonzero", "masked_select", "masked_scatter", "is_nonzero", "equal", "lift_fresh")
 INDEXING = ("index", "index_put", "index_put_")  # with a mask: by way of nonzero
@@ -52,8 +53,8 @@ def steps(settings: dict) -> list[str]:
     model = build(settings, splits).train()
     optimizer, carried = make_optimizer(model, settings), begin(settings, model, splits)
     with Waits() as waits:
-        for number, batch in enumerate(loop.batches(settings, splits, None, 0, device)):
-            loop.train_step(model, optimizer, batch, settings, 0, carried.perturbation)
+        for number, batch in enumerate(batches(settings, splits, None, 0, device)):
+            train_step(model, optimizer, batch, settings, 0, carried.perturbation)
             carried.after_step(model, settings, number)
             if number == 2:
                 break

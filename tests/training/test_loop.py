@@ -5,25 +5,28 @@ import torch
 from small_runs import CPU, settings_of
 
 from robustgap.training import loop
-from robustgap.training.data.datasets import Split, load
+from robustgap.training.data.batches import batches
+from robustgap.training.data.datasets import load
+from robustgap.training.data.splits import Split
 from robustgap.training.jobs.run import make_optimizer
 from robustgap.training.networks.architectures import build
+from robustgap.training.schedules import first_drop, learning_rate
 
 
 def test_learning_rate_falls_at_a_half_and_three_quarters():
-    rates = [loop.learning_rate(settings_of(epochs=200, lr=0.1), epoch) for epoch in range(200)]
+    rates = [learning_rate(settings_of(epochs=200, lr=0.1), epoch) for epoch in range(200)]
     assert rates == pytest.approx([0.1] * 100 + [0.01] * 50 + [0.001] * 50)
-    odd = [loop.learning_rate(settings_of(epochs=5, lr=1.0), epoch) for epoch in range(5)]
+    odd = [learning_rate(settings_of(epochs=5, lr=1.0), epoch) for epoch in range(5)]
     assert odd == pytest.approx([1.0, 1.0, 1.0, 0.1, 0.01])
     for epochs in range(2, 40):  # the first epoch trained with the dropped rate is the first that can be `best`
         settings = settings_of(epochs=epochs, lr=1.0)
-        assert loop.learning_rate(settings, loop.first_drop(settings)) < 1.0
-        assert loop.learning_rate(settings, loop.first_drop(settings) - 1) == 1.0
+        assert learning_rate(settings, first_drop(settings)) < 1.0
+        assert learning_rate(settings, first_drop(settings) - 1) == 1.0
 
 
 def test_an_epoch_shows_every_labelled_image_once_in_an_order_of_its_own():
     splits, settings = load("digits"), settings_of(batch_size=64)
-    first, second = (list(loop.batches(settings, splits, None, epoch, CPU)) for epoch in (0, 1))
+    first, second = (list(batches(settings, splits, None, epoch, CPU)) for epoch in (0, 1))
     assert [len(batch.y) for batch in first] == [64] * 7 + [52]
     seen = torch.cat([batch.index for batch in first])
     assert torch.equal(seen.sort().values, splits.train.index.sort().values)
@@ -33,7 +36,7 @@ def test_an_epoch_shows_every_labelled_image_once_in_an_order_of_its_own():
         rows = torch.tensor([where[int(i)] for i in batch.index])
         assert torch.equal(batch.y, splits.train.labels[rows])
         assert torch.equal(batch.x, splits.floats(splits.train.images[rows]))
-    other = next(loop.batches(settings_of(batch_size=64, seed=1), splits, None, 0, CPU))
+    other = next(batches(settings_of(batch_size=64, seed=1), splits, None, 0, CPU))
     assert not torch.equal(other.index, first[0].index)
 
 
@@ -41,7 +44,7 @@ def test_extra_images_are_half_of_each_batch():
     splits, settings = load("digits"), settings_of(batch_size=32, extra_data="pool")
     extra = Split(splits.extra.images, torch.arange(300) % 10, splits.extra.index)
     seen, shown = [], []
-    for batch in loop.batches(settings, splits, extra, 0, CPU):
+    for batch in batches(settings, splits, extra, 0, CPU):
         labelled = torch.isin(batch.index, splits.train.index)
         assert torch.isin(batch.index[~labelled], splits.extra.index).all()
         assert 2 * labelled.sum() == len(batch.y)  # the shorter last one too

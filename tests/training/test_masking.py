@@ -9,7 +9,7 @@ from robustgap.analysis.words import FLAGS
 from robustgap.measures import evaluate
 from robustgap.training import attacks
 from robustgap.training.data.datasets import load
-from robustgap.training.jobs.outcome_table import lines
+from robustgap.training.jobs.outcome_table import outcome_rows
 from robustgap.training.jobs.outcomes import model_outcomes
 from robustgap.training.masking import GRADIENT_MASKING, gradient_masking
 from robustgap.training.modes import frozen
@@ -134,7 +134,7 @@ def test_outcomes_store_it_and_the_report_has_words_for_it(tmp_path, monkeypatch
     made = model_outcomes(plan, results, name, "cpu")
     kept = model_outcomes(plan, results, name, "cpu")  # from the cache
     assert made[1:] == kept[1:] and told in made[2]
-    rows = {(row["split"], row["attack"]): row for row in lines(plan, name, *kept)}
+    rows = {(row["split"], row["attack"]): row for row in outcome_rows(plan, name, *kept)}
     assert GRADIENT_MASKING in rows["train", "pgd10"]["flags"].split(";")
     assert rows["train", "pgd10"]["reason"] == made[2]
     assert [row["reason"] for key, row in rows.items() if key != ("train", "pgd10")] == [""] * (len(rows) - 1)

@@ -8,11 +8,12 @@ from oracles import QuadraticLoss, conv_net, draw, images, labels
 from small_runs import interrupted, same_weights, settings_of, train, without_seconds
 from torch import nn
 
-from robustgap.training import loop
 from robustgap.training.attacks import cross_entropy
+from robustgap.training.data.batches import TrainingBatch
 from robustgap.training.defenses import DEFENSES
 from robustgap.training.modes import evaluating
 from robustgap.training.sam import highest_nearby, moved
+from robustgap.training.step import inner_attack, train_step
 
 HESSIAN = torch.tensor([[3.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
 WEIGHT = torch.tensor([0.4, -0.5], dtype=torch.float64)
@@ -108,7 +109,7 @@ def test_a_step_takes_the_gradient_at_the_highest_point_and_moves_from_where_it_
     settings = settings_of(defense=defense, sam=name, eps="1/5", inner_steps=2, **rho)
     manual, made = copy.deepcopy(model), DEFENSES[defense](settings)
     with evaluating(manual):
-        x_adv = made.adversary(manual, x, y, loop.inner_attack(settings, index, 0))
+        x_adv = made.adversary(manual, x, y, inner_attack(settings, index, 0))
     names, parameters = zip(*manual.named_parameters(), strict=True)
     first = torch.autograd.grad(made.loss(manual, x, x_adv, y).mean(), parameters)
     scale = [
@@ -121,10 +122,10 @@ def test_a_step_takes_the_gradient_at_the_highest_point_and_moves_from_where_it_
             p += next(iter(rho.values())) * s * s * g / norm
     loss = made.loss(away, x, x_adv, y).mean()
     second = torch.autograd.grad(loss, list(away.parameters()))
-    found = loop.train_step(
+    found = train_step(
         model,
         torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01),
-        loop.Batch(x, y, index),
+        TrainingBatch(x, y, index),
         settings,
         epoch=0,
     )

@@ -7,8 +7,9 @@ import torch
 from small_runs import interrupted, read_log, same_weights, settings_of, train
 
 from robustgap.training import loop
-from robustgap.training.data.batches import steps_per_epoch
-from robustgap.training.data.datasets import Split, load
+from robustgap.training.data.batches import batches, steps_per_epoch
+from robustgap.training.data.datasets import load
+from robustgap.training.data.splits import Split
 from robustgap.training.jobs.run import make_optimizer
 from robustgap.training.schedules import SCHEDULES, first_drop, learning_rate
 
@@ -51,7 +52,7 @@ def test_steps_of_an_epoch_are_counted_as_they_come():
     extra = Split(splits.extra.images, torch.zeros(300, dtype=torch.int64), splits.extra.index)
     for size, pool in ((32, None), (33, extra), (128, extra), (500, None)):
         settings = settings_of(batch_size=size)
-        there = len(list(loop.batches(settings, splits, pool, 0, torch.device("cpu"))))
+        there = len(list(batches(settings, splits, pool, 0, torch.device("cpu"))))
         assert steps_per_epoch(settings, splits, pool) == there
 
 

@@ -14,14 +14,14 @@ from robustgap.training.settings import run_id
 from robustgap.workflow import grid
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.jobs import Jobs
-from robustgap.workflow.study import read
+from robustgap.workflow.study import read_study
 from robustgap.workflow.study_faults import StudyError
 
 CONFIGS = sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 
 
 def config(name: str) -> dict:
-    return read(ROOT / "workflow" / "config" / f"{name}.yaml")
+    return read_study(ROOT / "workflow" / "config" / f"{name}.yaml")
 
 
 def planned(name: str) -> dict:

@@ -92,8 +92,8 @@ def test_digests_of_code_do_not_depend_on_the_locale():
     """Sources hold letters beyond ASCII; in a locale without UTF-8 they were read as others, or not at all."""
     code = (
         "from robustgap.workflow.study_faults import schema;"
-        "from robustgap.workflow.jobs import code_id, digest, source_digest;"
-        "print(source_digest('analysis'), source_digest('measures'), code_id('average_ce'), digest(schema()))"
+        "from robustgap.workflow.jobs import code_id, json_digest, source_digest;"
+        "print(source_digest('analysis'), source_digest('measures'), code_id('average_ce'), json_digest(schema()))"
     )
     told = {
         subprocess.run(

@@ -4,16 +4,15 @@ import pytest
 from studies import study
 
 from robustgap.measures._code import names
+from robustgap.training.facts import DATA_SET_FACTS, DEFENSE_FACTS, NETWORK_FACTS
 from robustgap.training.settings import complete
 from robustgap.workflow.estimate import hours
 from robustgap.workflow.grid import open_plan
-from robustgap.workflow.study import IMAGES
-from robustgap.workflow.study_faults import schema
 
 
 def test_the_summary_tells_what_is_planned_and_what_is_left_out():
     rules = [{"where": {"batch_size": 128}, "reason": "memory"}]
-    text = hours.summary(open_plan(study(exclude=rules), "small"), [("disk", "1 MB")])
+    text = hours.plan_summary(open_plan(study(exclude=rules), "small"), [("disk", "1 MB")])
     assert "trainings       10 (2 seeds)" in text
     assert "models          20 (20 of the grid, 0 trained elsewhere)" in text
     assert "5 (2 more cells coincide with these)" in text
@@ -24,7 +23,7 @@ def test_the_summary_tells_what_is_planned_and_what_is_left_out():
 
 def test_the_estimate_grows_with_the_work():
     def total(**changes: object) -> float:
-        return sum(hours.hours(open_plan(study(**changes), "s")).values())
+        return sum(hours.hours_by_stage(open_plan(study(**changes), "s")).values())
 
     assert total(**{"settings.epochs": 8}) > total()
     assert total(**{"settings.awp": True}) > total()
@@ -57,12 +56,12 @@ def test_measures_cost_what_each_of_them_does_and_share_it_in_one_job():
     twins = ["pacbayes_flat", "pacbayes_init", "pacbayes_orig"]
     assert hours.measure_passes(twins, together=False) == 3 * hours.measure_passes(twins, together=True) == 3 * 90
     assert hours.measure_passes(twins[1:], together=True) == 2 * 90  # nothing is there to share
-    assert set(hours.MEASURE_PASSES) | set(hours.SHARED) <= set(names())
+    assert set(hours.MEASURE_PASSES) | set(hours.SHARED_PASSES) <= set(names())
 
 
 def test_a_batch_that_is_not_full_costs_as_much_before_its_first_image():
-    one = hours.PASSES["digits", "mlp"]
-    assert hours.seconds("digits", "mlp", 256, 512, 1) == pytest.approx(one.fixed + 256 * one.image)
+    one = NETWORK_FACTS["mlp"].passes[8]
+    assert hours.cpu_seconds("digits", "mlp", 256, 512, 1) == pytest.approx(one.fixed + 256 * one.image)
 
 
 def test_the_estimate_of_a_training_is_near_one_that_was_timed():
@@ -74,12 +73,14 @@ def test_the_estimate_of_a_training_is_near_one_that_was_timed():
         ("resnet18", 0, 16.2),
     ):
         settings = complete({"data": "digits", "architecture": architecture, "width": width, "epochs": 1})
-        assert timed / 2 <= hours.training_seconds(settings, hours.seconds, hours.seconds) <= timed * 2, architecture
+        assert timed / 2 <= hours.training_seconds(settings, hours.cpu_seconds, hours.cpu_seconds) <= timed * 2, (
+            architecture
+        )
 
 
 def test_every_data_set_and_architecture_has_an_estimate():
-    for data in IMAGES:
-        for architecture in schema()["properties"]["settings"]["properties"]["architecture"]["enum"]:
-            assert hours.seconds(data, architecture, 100, 10, 1) > 0
-    for defense in schema()["properties"]["settings"]["properties"]["defense"]["enum"]:
+    for data in DATA_SET_FACTS:
+        for architecture in NETWORK_FACTS:
+            assert hours.cpu_seconds(data, architecture, 100, 10, 1) > 0
+    for defense in DEFENSE_FACTS:
         assert hours.step_passes(complete({"defense": defense})) >= 1

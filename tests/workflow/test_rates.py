@@ -5,16 +5,16 @@ import torch
 from trees import ROOT
 
 from benchmarks import training as benchmark
-from robustgap.training.data.datasets import load
+from robustgap.training.facts import NETWORK_FACTS
 from robustgap.training.networks.architectures import ARCHITECTURES
 from robustgap.training.settings import complete
 from robustgap.workflow import grid
 from robustgap.workflow.estimate import disk, hours, rates
 from robustgap.workflow.grid import open_plan
-from robustgap.workflow.study import read
+from robustgap.workflow.study import read_study
 from robustgap.workflow.study_faults import StudyError
 
-HEAD = ",".join(rates.COLUMNS)
+HEAD = ",".join(rates.RATE_COLUMNS)
 STUDY = {
     "study": "s",
     "data": "cifar10",
@@ -72,7 +72,7 @@ def test_other_residual_networks_are_estimated_and_said_to_be(tmp_path):
     assert found.scaled == ["wrn28_10"] and found.unknown == ["cnn"]
     alone = hours_of(tmp_path, plan_of(), "G,resnet18,float32,False,1000")
     assert found.stages["measures"] / alone.stages["measures"] == pytest.approx(
-        1 + hours.LIKE_RESNET18["wrn28_10"].image
+        1 + NETWORK_FACTS["wrn28_10"].resnet18s.image
     )
     measured = hours_of(tmp_path, wide, "G,resnet18,float32,False,1000", "G,wrn28_10,float32,False,500")
     assert measured.scaled == [] and measured.stages["measures"] / alone.stages["measures"] == pytest.approx(3)
@@ -119,14 +119,13 @@ def test_grid_reads_what_the_benchmark_writes(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_sizes_of_networks_are_those_of_the_networks(name):
-    assert set(disk.PARAMETERS) == set(ARCHITECTURES)
     with torch.device("meta"):
-        assert disk.parameters(name, 0) == sum(
+        assert disk.parameters(name, 0, "cifar10") == sum(
             p.numel() for p in ARCHITECTURES[name](10, 3, image_size=32).parameters()
         )
-        half = disk.PARAMETERS[name][1] // 2
+        half = NETWORK_FACTS[name].width // 2
         own = sum(p.numel() for p in ARCHITECTURES[name](10, 3, image_size=32, width=half).parameters())
-    assert disk.parameters(name, half) == pytest.approx(own, rel=0.5)
+    assert disk.parameters(name, half, "cifar10") == pytest.approx(own, rel=0.5)
 
 
 SHAPES = {"digits": (10, 1, 8), "mnist": (10, 1, 28), "tiny_imagenet": (200, 3, 64)}  # classes, channels, side
@@ -143,16 +142,11 @@ def test_sizes_of_small_networks_are_exact_and_of_resnets_nearly_for_every_data_
         assert disk.parameters(name, width, data) == (own if name != "resnet18" else pytest.approx(own, rel=0.25))
 
 
-@pytest.mark.parametrize("name", ["digits", "digits32"])
-def test_values_of_an_image_are_those_of_the_data(name):
-    assert load(name).train.images[0].numel() == disk.VALUES[name]
-
-
 def test_disk_of_the_papers_grid():
     """672 runs of three networks, three checkpoints each; 1,344 models' images of 3,072 values; four bytes a number."""
-    study = read(ROOT / "workflow/config/cifar10.yaml")
-    found = disk.disk(open_plan(study, "cifar10"))
-    sizes = [disk.PARAMETERS[name][0] for name in study["axes"]["architecture"]]
+    study = read_study(ROOT / "workflow/config/cifar10.yaml")
+    found = disk.bytes_by_kind(open_plan(study, "cifar10"))
+    sizes = [disk.parameters(name, 0, "cifar10") for name in study["axes"]["architecture"]]
     assert found["weights"] == 12 * 224 * sum(sizes)
     bits = 20_000 * 3  # images shown and attacks
     assert found["images"] == 1344 * (4 * 1000 * 3072 + bits / 8)

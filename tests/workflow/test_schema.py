@@ -11,10 +11,11 @@ import yaml
 from studies import study
 from trees import ROOT
 
+from robustgap.training.facts import EXTRA_SET_FACTS
 from robustgap.workflow import by_hand, grid
 from robustgap.workflow.grid import open_plan
-from robustgap.workflow.names import COMMON, plain
-from robustgap.workflow.study import read, resolve
+from robustgap.workflow.names import COMMON, letters_and_digits
+from robustgap.workflow.study import read_study, resolve
 from robustgap.workflow.study_faults import StudyError, schema
 
 ROBUSTBENCH = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
@@ -236,7 +237,7 @@ def test_a_missing_file_that_is_near_to_nothing_lists_the_studies(capsys):
 
 def test_merged_keys_are_not_keys_that_stand_twice(tmp_path: Path):
     (tmp_path / "f.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
-    assert read(tmp_path / "f.yaml")["b"] == {"x": 3, "y": 2}
+    assert read_study(tmp_path / "f.yaml")["b"] == {"x": 3, "y": 2}
 
 
 def test_snakemake_takes_no_key_twice_either(tmp_path: Path):
@@ -252,15 +253,15 @@ def test_every_name_of_others_leads_to_a_name_of_ours():
     known |= {value for key in ("norm", "data") for value in schema()["properties"][key]["enum"]}
     known |= set(schema()["properties"]["checkpoints"]["items"]["enum"]) | {"pgd10"}
     assert set(COMMON) <= known
-    assert all(plain(name) == name for names in COMMON.values() for name in names.split())
+    assert all(letters_and_digits(name) == name for names in COMMON.values() for name in names.split())
 
 
 def test_the_plan_tells_which_files_are_to_be_got_by_hand(tmp_path: Path):
     def lines(**changes: object) -> list[str]:
         given = study(data="cifar10", data_dir=str(tmp_path), **{"settings.extra_data": "ti500k"}, **changes)
-        return [text for _, text in by_hand.told(open_plan(given, "s"))]
+        return [text for _, text in by_hand.summary_lines(open_plan(given, "s"))]
 
-    file = tmp_path / by_hand.NO_ADDRESS["ti500k"]
+    file = tmp_path / EXTRA_SET_FACTS["ti500k"].files["cifar10"].path
     gone, checksum = lines()
     assert gone.startswith(f"{file}: extra images ti500k have no address") and checksum.startswith(
         "extra_sha256.ti500k"
@@ -271,10 +272,10 @@ def test_the_plan_tells_which_files_are_to_be_got_by_hand(tmp_path: Path):
     assert lines(extra_sha256={"ti500k": "0" * 64}) == []
     models = [ROBUSTBENCH, {"source": "file", "name": "m", "file": str(tmp_path / "m.pt"), "architecture": "mlp"}]
     both = study(models=models, model_dir=str(tmp_path))
-    (line,) = [text for _, text in by_hand.told(open_plan(both, "s"))]
+    (line,) = [text for _, text in by_hand.summary_lines(open_plan(both, "s"))]
     assert line == f"2 of 2 checkpoints are not there: {tmp_path}/cifar10/Linf/Wong2020Fast.pt, and 1 more"
     (tmp_path / "m.pt").touch()
-    assert "1 of 2 checkpoints" in by_hand.told(open_plan(both, "s"))[0][1]
+    assert "1 of 2 checkpoints" in by_hand.summary_lines(open_plan(both, "s"))[0][1]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_study_takes_as_much_disk_as_its_plan_says(finished: Tree):
     """Within a factor of two, in the blocks that its files take."""
     results = finished.path / RESULTS
     taken = sum(file.stat().st_blocks * 512 for file in results.rglob("*") if file.is_file())
-    told = disk.disk(json.loads((results / "plan.json").read_text()))
+    told = disk.bytes_by_kind(json.loads((results / "plan.json").read_text()))
     assert taken / 2 <= sum(told.values()) - told["training"] <= taken * 2
 
 

@@ -11,7 +11,7 @@ from trees import ROOT, snakemake
 
 from robustgap.workflow.estimate.hours import job_counts
 from robustgap.workflow.grid import open_plan
-from robustgap.workflow.study import read
+from robustgap.workflow.study import read_study
 
 CONFIGS = sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
 PROFILES = sorted(folder.name for folder in (ROOT / "workflow" / "profiles").iterdir())
@@ -25,7 +25,7 @@ def test_every_study_plans_the_jobs_that_grid_announces(name: str, tmp_path: Pat
     assert ran.returncode == 0, ran.stdout + ran.stderr
     rows = [line.split() for line in ran.stdout.splitlines()]
     jobs = Counter({row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()})
-    announced = job_counts(open_plan(read(file), name))
+    announced = job_counts(open_plan(read_study(file), name))
     measures = sum(count for rule, count in jobs.items() if rule.startswith("compute_"))
     assert measures == announced.pop("measures")
     assert {rule: count for rule, count in announced.items() if count} == {

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from robustgap.training import keyed
 from robustgap.training.data.augment import AUGMENTATIONS
-from robustgap.training.data.datasets import Split, Splits
-from robustgap.training.settings import NA
+from robustgap.training.data.splits import Split, Splits
+from robustgap.training.settings import NA, Settings
 
 ORDER, EXTRA_ORDER, AUGMENT = 100, 200, 300  # keyed streams; each epoch adds 1000
 
 
 @dataclass
-class Batch:
+class TrainingBatch:
     """x (n, c, h, w) in [0, 1], augmented; y (n,); index (n,), image ids that key the noise."""
 
     x: Tensor
@@ -24,17 +24,19 @@ class Batch:
     index: Tensor
 
 
-def labelled_share(settings: dict, extra: Split | None) -> int:
+def labelled_share(settings: Settings, extra: Split | None) -> int:
     """How many images of a full batch are labelled ones: all, or with extra data half (rounded down)."""
     return int(settings["batch_size"]) // (1 if extra is None else 2)
 
 
-def steps_per_epoch(settings: dict, splits: Splits, extra: Split | None) -> int:
+def steps_per_epoch(settings: Settings, splits: Splits, extra: Split | None) -> int:
     """Batches in an epoch, the shorter last one included."""
     return math.ceil(len(splits.train) / labelled_share(settings, extra))
 
 
-def batches(settings: dict, splits: Splits, extra: Split | None, epoch: int, device: torch.device) -> Iterator[Batch]:
+def batches(
+    settings: Settings, splits: Splits, extra: Split | None, epoch: int, device: torch.device
+) -> Iterator[TrainingBatch]:
     """One pass over the labelled training images. With extra data each batch, the shorter last one too, is half
     labelled, half pseudo-labelled, and the extra pool is cycled through in its own order.
 
@@ -45,14 +47,20 @@ def batches(settings: dict, splits: Splits, extra: Split | None, epoch: int, dev
     sweep, part = divmod(epoch, replays)
     seed, size, base = int(settings["seed"]), int(settings["batch_size"]), 1000 * (sweep + 1)
     share = labelled_share(settings, extra)
-    labelled = keyed.permutation(seed, base + ORDER, len(splits.train), device).split(share)
+    labelled = torch.split(keyed.permutation(seed, base + ORDER, len(splits.train), device), share)
     pools = [(splits.train, labelled)]
     if extra is not None:
         repeats = math.ceil(len(labelled) * (size - share) / len(extra))
         orders = [keyed.permutation(seed, base + EXTRA_ORDER + r, len(extra), device) for r in range(repeats)]
-        added = torch.cat(orders).split(size - share)
+        added = torch.split(torch.cat(orders), size - share)
         pools.append(
-            (extra, [some[: len(own) * (size - share) // share] for some, own in zip(added, labelled, strict=False)])
+            (
+                extra,
+                tuple(
+                    some[: len(labelled_rows) * (size - share) // share]
+                    for some, labelled_rows in zip(added, labelled, strict=False)
+                ),
+            )
         )
     augment = AUGMENTATIONS[settings["augmentation"]]
     for number in range(part * len(labelled), (part + 1) * len(labelled)):
@@ -62,4 +70,4 @@ def batches(settings: dict, splits: Splits, extra: Split | None, epoch: int, dev
         y = torch.cat([pool.labels[r] for pool, r in rows])
         index = torch.cat([pool.index[r] for pool, r in rows])
         if len(y) > 1:  # BatchNorm has no variance on one image
-            yield Batch(augment(x, index, seed, base + AUGMENT), y, index)
+            yield TrainingBatch(augment(x, index, seed, base + AUGMENT), y, index)

@@ -1,9 +1,5 @@
 """Extra training images that others published, by the name that the setting extra_data gives them.
 
-ti500k  500,000 images near CIFAR-10 with pseudo-labels (Carmon et al., NeurIPS 2019): a pickle
-ddpm    1,000,000 images made by a diffusion model, as labelled there (Rebuffi et al., arXiv:2103.01946): .npz
-edm1m   1,000,000 images made by a class-conditional one (Wang et al., ICML 2023): .npz
-
 Their authors publish no checksums. A study names the SHA-256 of the file it uses under extra_sha256; no pickle is
 opened without.
 """
@@ -17,26 +13,13 @@ import numpy as np
 import torch
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.data.fetch import DataFile, checked, checksum
+from robustgap.training.data.fetch import checksum, verified
 from robustgap.training.data.formats import npz, pickles
 from robustgap.training.data.splits import Split, Splits
+from robustgap.training.facts import EXTRA_SET_FACTS, DataFile
 
 # Image ids key the noise: no extra image may share one with an image of the data set. Fixed for ever.
 FIRST_INDEX = 10_000_000
-DEEPMIND = "https://storage.googleapis.com/dm-adversarial-robustness/"
-WANG = "https://huggingface.co/datasets/P2333/DM-Improves-AT/resolve/main/"
-
-# {name: {data set: file}}
-EXTRA_SETS = {
-    "ti500k": {"cifar10": DataFile("ti_500K_pseudo_labeled.pickle", "")},
-    "ddpm": {
-        data: DataFile(f"{data}_ddpm.npz", "", (f"{DEEPMIND}{data}_ddpm.npz",))
-        for data in ("cifar10", "cifar100", "svhn")
-    },
-    "edm1m": {
-        data: DataFile(f"edm_data/{data}/1m.npz", "", (f"{WANG}{data}/1m.npz",)) for data in ("cifar10", "cifar100")
-    },
-}
 READERS: dict[str, Callable[[Path], tuple[np.ndarray, np.ndarray]]] = {
     "ti500k": pickles.pseudo_labelled,
     "ddpm": npz.generated,
@@ -49,9 +32,9 @@ def extra_file(name: str, data: str, sha256: str = "") -> DataFile:
 
     Raises LookupError when there is none for that data set.
     """
-    if data not in EXTRA_SETS.get(name, {}):
+    if name not in EXTRA_SET_FACTS or data not in EXTRA_SET_FACTS[name].files:
         raise LookupError(f"extra_data: found {name!r}, which has no images for {data}")
-    return replace(EXTRA_SETS[name][data], checksum=f"sha256:{sha256}" if sha256 else "")
+    return replace(EXTRA_SET_FACTS[name].files[data], checksum=f"sha256:{sha256}" if sha256 else "")
 
 
 @lru_cache(maxsize=1)
@@ -62,7 +45,7 @@ def load_extra_set(name: str, splits: Splits, root: Path, sha256: str = "") -> S
     Raises FileFault naming the file when it is missing, not the one of that SHA-256, a pickle without one, or holds
     other than images uint8 (n, h, w, 3) of the data set's size with labels 0 .. K-1; LookupError as `extra_file`.
     """
-    path = checked(root, extra_file(name, splits.name, sha256))
+    path = verified(root, extra_file(name, splits.name, sha256))
     if not sha256 and READERS[name] is pickles.pseudo_labelled:
         raise FileFault(
             f"{path}: SHA-256 found {checksum(path, 'sha256')}, wanted one named as extra_sha256.{name} in the study: "

@@ -13,24 +13,13 @@ import sys
 import tarfile
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from robustgap.training.checkpoint import FileFault, write_atomically
+from robustgap.training.facts import DataFile
 
 TIMEOUT = 60  # seconds without an answer
 PAGE = "an HTML page"
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """path below data_dir, as torchvision lays it out; checksum 'md5:...' or 'sha256:...', '' where none is known;
-    urls, tried in their order; archive: the tar file to unpack it from, where it does not come by itself."""
-
-    path: str
-    checksum: str
-    urls: tuple[str, ...] = ()
-    archive: "DataFile | None" = None
 
 
 def checksum(path: Path, algorithm: str) -> str:
@@ -57,7 +46,7 @@ def fault(path: Path, wanted: str) -> str:
     return "" if found == digest else f"{algorithm.upper()} found {found}, wanted {digest} ({looks_like(path)})"
 
 
-def checked(root: Path, file: DataFile) -> Path:
+def verified(root: Path, file: DataFile) -> Path:
     """The path of a file that is there and whole.
 
     Raises FileFault naming it when it is missing, or truncated, altered or an HTML page, with both checksums.
@@ -80,7 +69,7 @@ def fetch(root: Path, file: DataFile, mirrors: Sequence[str] = (), offline: bool
         return
     if file.archive is not None:
         fetch(root, file.archive, mirrors, offline)
-        unpack(checked(root, file.archive), root, file)
+        unpack(verified(root, file.archive), root, file)
     elif offline:
         known = ", ".join(filter(None, (file.checksum, *file.urls)))
         raise FileFault(f"{root / file.path}: not found, and the study says offline; put the file there ({known})")
@@ -105,25 +94,27 @@ def download(root: Path, file: DataFile, mirrors: Sequence[str]) -> None:
     path, name = root / file.path, Path(file.path).name
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{name}.{os.getpid()}.part")
-    told = []
+    reasons = []
     try:
         for url in [*(f"{mirror.rstrip('/')}/{file.path}" for mirror in mirrors), *file.urls]:
             print(f"downloading {url}", file=sys.stderr)
             try:
-                wrong = copied(url, temporary) or fault(temporary, file.checksum)
+                wrong = copy_url(url, temporary) or fault(temporary, file.checksum)
             # URLError is an OSError; ValueError: not an address; HTTPException: cut off, or not HTTP
             except (OSError, ValueError, http.client.HTTPException) as error:
                 wrong = " ".join(str(error).split()) or type(error).__name__
             if not wrong:
                 os.replace(temporary, path)
                 return
-            told.append(f"{url}: {wrong}")
+            reasons.append(f"{url}: {wrong}")
     finally:
         temporary.unlink(missing_ok=True)
-    raise FileFault(f"{path}: could not be downloaded ({'; '.join(told) or 'no address is known'}); put the file there")
+    raise FileFault(
+        f"{path}: could not be downloaded ({'; '.join(reasons) or 'no address is known'}); put the file there"
+    )
 
 
-def copied(url: str, target: Path) -> str:
+def copy_url(url: str, target: Path) -> str:
     """Write what an address serves to `target`; '' when it is as long as was announced, else both lengths. Raises
     OSError, ValueError or HTTPException when it cannot be had, or breaks off."""
     request = urllib.request.Request(url, headers={"User-Agent": "robustgap"})

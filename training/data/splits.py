@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robustgap.training import keyed
+from robustgap.training.settings import Record
 
 SPLIT_STREAM = 7  # of the keyed order that decides the splits; fixed for ever
 COUNTED = 2**24  # pixels from which means are taken from counts of grey levels instead of from floats
@@ -57,21 +58,21 @@ class Splits:
     @property
     def mean(self) -> Tensor:
         """Per-channel mean of the training images in [0, 1], (c,)."""
-        return moments(self.train, self.levels)[0]
+        return channel_moments(self.train, self.levels)[0]
 
     @property
     def std(self) -> Tensor:
         """Per-channel standard deviation of the training images in [0, 1], (c,)."""
-        return moments(self.train, self.levels)[1]
+        return channel_moments(self.train, self.levels)[1]
 
-    def record(self) -> dict:
+    def record(self) -> Record:
         """What identifies the splits: sizes, indices and a SHA-256 of the bytes of each."""
         parts = {"train": self.train, "val": self.val, "test": self.test, "extra": self.extra}
         return {
             "data": self.name,
             "levels": self.levels,
             "splits": {
-                name: {"n": len(part), "sha256": digest(part), "index": part.index.tolist()}
+                name: {"n": len(part), "sha256": split_digest(part), "index": part.index.tolist()}
                 for name, part in parts.items()
                 if part is not None
             },
@@ -79,7 +80,7 @@ class Splits:
 
 
 @lru_cache(maxsize=4)
-def moments(split: Split, levels: int) -> tuple[Tensor, Tensor]:
+def channel_moments(split: Split, levels: int) -> tuple[Tensor, Tensor]:
     """Per-channel mean and standard deviation of images / levels, float32 (c,) each."""
     images = split.images
     if images.numel() < COUNTED:
@@ -94,7 +95,7 @@ def moments(split: Split, levels: int) -> tuple[Tensor, Tensor]:
     return mean.float(), variance.sqrt().float()
 
 
-def digest(split: Split) -> str:
+def split_digest(split: Split) -> str:
     """SHA-256 of the bytes of images, labels and index."""
     content = hashlib.sha256()
     for tensor in (split.images, split.labels, split.index):
@@ -108,14 +109,14 @@ def stratified_order(labels: Tensor, stream: int = SPLIT_STREAM) -> Tensor:
     Each class is shuffled; image number r of a class of n_c gets the position (r + 1/2) / n_c; all are sorted by it.
     """
     position = torch.empty(len(labels), dtype=torch.float64)
-    for label in labels.unique().tolist():
+    for label in torch.unique(labels).tolist():
         members = torch.nonzero(labels == label)[:, 0]
         members = members[keyed.permutation(label, stream, len(members))]
         position[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
     return torch.argsort(position, stable=True)
 
 
-def cut(images: Tensor, labels: Tensor, sizes: dict[str, int]) -> dict[str, Split]:
+def stratified_cut(images: Tensor, labels: Tensor, sizes: dict[str, int]) -> dict[str, Split]:
     """Consecutive slices of the stratified order, by name; index is the position in `labels`. Each slice is sorted."""
     order = stratified_order(labels)
     parts, first = {}, 0

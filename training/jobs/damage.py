@@ -6,8 +6,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.jobs.plan import OutcomesFault, entry_of
-from robustgap.training.settings import DAMAGED
+from robustgap.training.jobs.frozen_images import OutcomesFault
+from robustgap.training.jobs.plan import entry_of
+from robustgap.training.settings import DAMAGED, Plan
 
 
 def mark(made: Path) -> None:
@@ -18,7 +19,7 @@ def mark(made: Path) -> None:
 
 
 @contextmanager
-def made_anew(plan: dict, results: Path, model_id: str) -> Iterator[None]:
+def rerun_if_damaged(plan: Plan, results: Path, model_id: str) -> Iterator[None]:
     """Context in which a model is used. A FileFault about it is raised again with advice, after removing what depends
     on the damaged file, so that the workflow reruns the job that made it; that job keeps all intact results.
 

@@ -24,9 +24,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 BEAT, SILENCE, POLL = 15.0, 180.0, 5.0  # seconds: between heartbeats; until takeover; between two checks
 LOOK = 3 * POLL  # maximum seconds of silence counted per check
+Owner = dict[str, Any]  # what a lock says of the process that made it
 JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")  # environment variables set by schedulers
 
 
@@ -47,46 +49,46 @@ def machine() -> str:
 def started(pid: int) -> str:
     """Start time of a process, in clock ticks since boot: together with its id, a unique name. '' if it has ended."""
     try:
-        said = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]  # before it: a name of any bytes
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]  # before it: a name of any bytes
     except OSError:
         return ""
-    state, *rest = said.decode("ascii").split()
+    state, *rest = fields.decode("ascii").split()
     return "" if state in "ZX" else rest[18]
 
 
-def surely_dead(said: dict) -> bool:
+def surely_dead(owner: Owner) -> bool:
     """Whether the holder's process is known to be gone; also False if that cannot be determined from here."""
-    if not (said.get("machine") and said["machine"] == machine()):
+    if not (owner.get("machine") and owner["machine"] == machine()):
         return False
     try:
-        os.kill(said["pid"], 0)
+        os.kill(owner["pid"], 0)
     except ProcessLookupError:
         return True
     except PermissionError:  # another user's process, which /proc may hide
         return False
-    return started(said["pid"]) != said["started"]
+    return started(owner["pid"]) != str(owner["started"])
 
 
 def own_content() -> bytes:
     """Content for a lock of this process; unique."""
     job = next((os.environ[name] for name in JOB_IDS if os.environ.get(name)), "")
-    said = {"host": platform.node(), "pid": os.getpid(), "job": job, "since": time.strftime("%F %T %z")}
-    said |= {"machine": machine(), "started": started(os.getpid()), "token": uuid.uuid4().hex}
-    return (json.dumps(said) + "\n").encode()
+    owner = {"host": platform.node(), "pid": os.getpid(), "job": job, "since": time.strftime("%F %T %z")}
+    owner |= {"machine": machine(), "started": started(os.getpid()), "token": uuid.uuid4().hex}
+    return (json.dumps(owner) + "\n").encode()
 
 
-def read_content(content: bytes) -> dict:
+def read_content(content: bytes) -> Owner:
     """Parsed content of a lock; {} if it was only just created, or is damaged."""
     try:
-        said = json.loads(content)
+        owner = json.loads(content)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return owner if isinstance(owner, dict) else {}
 
 
-def describe(said: dict) -> str:
-    job = f", job {said['job']}" if said.get("job") else ""
-    return f"{said.get('host', 'unknown host')}, process {said.get('pid', '?')}{job}, since {said.get('since', '?')}"
+def describe(owner: Owner) -> str:
+    job = f", job {owner['job']}" if owner.get("job") else ""
+    return f"{owner.get('host', 'unknown host')}, process {owner.get('pid', '?')}{job}, since {owner.get('since', '?')}"
 
 
 class RunLock:
@@ -123,17 +125,17 @@ class RunLock:
 
     def _reason_to_take(self, number: int) -> str:
         """Why another process's lock may be taken; raises Held if it may not."""
-        found = self._look(number)
-        if found is None:
+        lock = self._look(number)
+        if lock is None:
             return "released"
-        said, now, seen = read_content(found[0]), self.clock(), (number, *found)
-        if surely_dead(said):
-            return f"{describe(said)}: its process is gone"
+        owner, now, seen = read_content(lock[0]), self.clock(), (number, *lock)
+        if surely_dead(owner):
+            return f"{describe(owner)}: its process is gone"
         self._silent = self._silent + min(now - self._looked, LOOK) if seen == self._seen else 0.0
         self._seen, self._looked = seen, now
         if self._silent < SILENCE:
-            raise Held(f"{self.folder}: is being trained by {describe(said)}")
-        return f"{describe(said)}: silent for {self._silent:.0f} s"
+            raise Held(f"{self.folder}: is being trained by {describe(owner)}")
+        return f"{describe(owner)}: silent for {self._silent:.0f} s"
 
     def acquire(self) -> None:
         """Take the lock, or raise Held. The folder must exist. Raises OSError naming the file, for instance on a full
@@ -205,7 +207,7 @@ def take_turns(runs: Iterable[str], work: Callable[[str], None], sleep: Callable
     """Call work(run) for every run, each taken from `runs` when its turn comes. If it raises Held, another job is
     training the run; it is retried after the others, every POLL seconds, and the result picked up then. The process
     waited for is reported once, on stderr."""
-    left, said = runs, dict[str, str]()
+    left, reported = runs, dict[str, str]()
     while True:
         tried, held = 0, []
         for run in left:
@@ -214,8 +216,8 @@ def take_turns(runs: Iterable[str], work: Callable[[str], None], sleep: Callable
                 work(run)
             except Held as reason:
                 held.append(run)
-                if said.get(run) != str(reason):
-                    said[run] = str(reason)
+                if reported.get(run) != str(reason):
+                    reported[run] = str(reason)
                     print(f"{reason}: others first, then waiting for it", file=sys.stderr)
         if not held:
             return

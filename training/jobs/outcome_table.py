@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from robustgap.training.checkpoint import write_atomically
-from robustgap.training.jobs.plan import ATTACKED, frozen_images, index_sha, splits_of
+from robustgap.training.jobs.frozen_images import ATTACKED, frozen_images, index_sha
+from robustgap.training.jobs.plan import splits_of
 from robustgap.training.masking import GRADIENT_MASKING
-from robustgap.training.settings import number
+from robustgap.training.settings import Plan, TableRow, number
 
 ROBUST_FLOOR = "robust_floor"
 STRING, REAL = pa.string(), pa.float64()
-COLUMNS = {
+OUTCOME_COLUMNS = {
     "model": STRING,
     "split": STRING,  # train | train_rest | test
     "attack": STRING,
@@ -34,9 +35,9 @@ COLUMNS = {
 }
 
 
-def lines(
-    plan: dict, model_id: str, tensors: dict[str, Tensor], seconds: dict[str, float], masked: str = ""
-) -> Iterator[dict]:
+def outcome_rows(
+    plan: Plan, model_id: str, tensors: dict[str, Tensor], seconds: dict[str, float], masked: str = ""
+) -> Iterator[TableRow]:
     """A model's rows of the table, by attack: splits train, train_rest (if not empty) and test.
 
     Flag robust_floor: PGD-10 accuracy on train or test at or below chance, 1/K. Flag gradient_masking, on the PGD-10
@@ -73,21 +74,21 @@ def lines(
             }
 
 
-def failure(model_id: str, reason: str) -> dict:
+def failed_row(model_id: str, reason: str) -> TableRow:
     """The single row of a foreign model that could not be evaluated: no split, n = 0, and the reason."""
-    empty: dict = {column: "" for column, kind in COLUMNS.items() if kind == STRING}
+    empty: TableRow = {column: "" for column, kind in OUTCOME_COLUMNS.items() if kind == STRING}
     return empty | {"model": model_id, "n": 0, "bits": b"", "reason": reason}
 
 
-def write_table(path: Path, table: list[dict]) -> None:
+def write_outcomes(path: Path, table: list[TableRow]) -> None:
     """Write the rows as parquet, even if there are none; missing numbers are null."""
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(table, schema=pa.schema(COLUMNS)), buffer)
+    pq.write_table(pa.Table.from_pylist(table, schema=pa.schema(OUTCOME_COLUMNS)), buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def summary(found: list[dict]) -> str:
+def accuracies_text(rows: list[TableRow]) -> str:
     """'clean 0.981/0.957 pgd10 0.812/0.690': accuracy on train / test under each attack."""
-    accuracy = {(line["split"], line["attack"]): line["accuracy"] for line in found}
-    attacks = dict.fromkeys(line["attack"] for line in found)
+    accuracy = {(line["split"], line["attack"]): line["accuracy"] for line in rows}
+    attacks = dict.fromkeys(line["attack"] for line in rows)
     return " ".join(f"{a} {accuracy['train', a]:.3f}/{accuracy['test', a]:.3f}" for a in attacks)

@@ -17,38 +17,43 @@ from torch import Tensor, nn
 
 from robustgap.training import attacks
 from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
-from robustgap.training.data.datasets import Splits
-from robustgap.training.jobs.damage import made_anew
-from robustgap.training.jobs.outcome_table import failure, lines, summary, write_table
-from robustgap.training.jobs.plan import ATTACKED, cache_file, collapsed, frozen_images, load_planned_model, splits_of
+from robustgap.training.data.splits import Splits
+from robustgap.training.facts import ATTACK_FACTS
+from robustgap.training.jobs.damage import rerun_if_damaged
+from robustgap.training.jobs.frozen_images import ATTACKED, cache_file, frozen_images
+from robustgap.training.jobs.outcome_table import accuracies_text, failed_row, outcome_rows, write_outcomes
+from robustgap.training.jobs.plan import collapsed, load_planned_model, splits_of
 from robustgap.training.jobs.provenance import made_by
 from robustgap.training.masking import ENOUGH, gradient_masking
 from robustgap.training.modes import frozen, full_precision
-from robustgap.training.registry import Registry
-from robustgap.training.settings import number
+from robustgap.training.registry import Plugins
+from robustgap.training.settings import Plan, StudyFile, number
 
 # f(model, x, y, index, eps, norm) -> x_adv, named as in study.outcomes.attacks
-OUTCOME_ATTACKS = Registry("outcome attack")
+OUTCOME_ATTACKS = Plugins("outcome attack", ATTACK_FACTS)
 SEED = 0  # of the attacks' random starts: the same for all models, whatever their training seed
 
 
-@OUTCOME_ATTACKS.register()
-def clean(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
+@OUTCOME_ATTACKS.register("clean")
+def no_attack(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
     """No attack."""
-    return attacks.clean(model, x, y, eps=eps)
+    x_adv: Tensor = attacks.clean(model, x, y, eps=eps)
+    return x_adv
 
 
-@OUTCOME_ATTACKS.register()
-def fgsm(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
+@OUTCOME_ATTACKS.register("fgsm")
+def one_step(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
     """One step of size eps from the image itself."""
-    return attacks.fgsm(model, x, y, eps=eps, norm=norm)
+    x_adv: Tensor = attacks.fgsm(model, x, y, eps=eps, norm=norm)
+    return x_adv
 
 
-@OUTCOME_ATTACKS.register()
-def pgd10(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
+@OUTCOME_ATTACKS.register("pgd10")
+def ten_steps(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
     """10 steps of eps/4 from a uniform start in the ball, keyed by (SEED, image index)."""
     noise = attacks.start(x, index, seed=SEED, eps=eps, norm=norm, stream=attacks.EVALUATION_START)
-    return attacks.pgd(model, x, y, eps=eps, noise=noise, norm=norm, steps=10)
+    x_adv: Tensor = attacks.pgd(model, x, y, eps=eps, noise=noise, norm=norm, steps=ATTACK_FACTS["pgd10"].steps)
+    return x_adv
 
 
 def attacked(
@@ -64,7 +69,7 @@ def attacked(
     device = next((p.device for p in model.parameters()), images.device)
     right, adversarial = [], []
     with frozen(model), full_precision():
-        for rows in torch.arange(len(labels)).split(batch):
+        for rows in torch.split(torch.arange(len(labels)), batch):
             x, y, ids = (part[rows].to(device) for part in (images, labels, index))
             x_adv = OUTCOME_ATTACKS[attack](model, x, y, ids, eps, norm)
             with torch.no_grad():
@@ -74,7 +79,7 @@ def attacked(
     return torch.cat(right), torch.cat(adversarial)
 
 
-def evaluate(model: nn.Module, splits: Splits, study: dict) -> tuple[dict[str, Tensor], dict[str, float]]:
+def evaluate_model(model: nn.Module, splits: Splits, study: StudyFile) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Packed bits `SPLIT.ATTACK` (uint8) and `adversarial` (m, c, h, w) of a model; seconds by `SPLIT.ATTACK`."""
     train, test, m = frozen_images(study)
     options = {"eps": number(study["eps"]), "norm": study["norm"], "batch": int(study["outcomes"]["batch_size"])}
@@ -91,7 +96,7 @@ def evaluate(model: nn.Module, splits: Splits, study: dict) -> tuple[dict[str, T
     return tensors, seconds
 
 
-def masking(model: nn.Module, study: dict, adversarial: Tensor) -> str:
+def masking_evidence(model: nn.Module, study: StudyFile, adversarial: Tensor) -> str:
     """Evidence for gradient masking of a model, from training images and their adversarial examples; '' if there is
     none."""
     train, _, m = frozen_images(study)
@@ -104,10 +109,10 @@ def masking(model: nn.Module, study: dict, adversarial: Tensor) -> str:
 
 
 def model_outcomes(
-    plan: dict, results: Path, model_id: str, device: torch.device | str
+    plan: Plan, results: Path, model_id: str, device: torch.device | str
 ) -> tuple[dict[str, Tensor], dict[str, float], str]:
-    """`evaluate` and `masking` of a planned model, from its cache if intact; a damaged cache is reported on stderr and
-    made again. Raises what `load_planned_model` raises."""
+    """`evaluate_model` and `masking_evidence` of a planned model, from its cache if intact; a damaged cache is reported
+    on stderr and made again. Raises what `load_planned_model` raises."""
     file = cache_file(plan, results, model_id)
     if file.exists():
         try:
@@ -117,8 +122,8 @@ def model_outcomes(
         except FileFault as error:
             print(f"{error}: outcomes of {model_id} are made again", file=sys.stderr)
     model = load_planned_model(plan, results, model_id, device)
-    tensors, seconds = evaluate(model, splits_of(plan["study"]), plan["study"])
-    masked = masking(model, plan["study"], tensors["adversarial"])
+    tensors, seconds = evaluate_model(model, splits_of(plan["study"]), plan["study"])
+    masked = masking_evidence(model, plan["study"], tensors["adversarial"])
     save_tensors(
         file,
         tensors,
@@ -132,7 +137,7 @@ def model_outcomes(
     return tensors, seconds, masked
 
 
-def run(plan: dict, chunk: str, results: Path, out: Path, device: torch.device | str) -> None:
+def evaluate_chunk(plan: Plan, chunk: str, results: Path, out: Path, device: torch.device | str) -> None:
     """Evaluate the models of a chunk and write `out`. Models of collapsed runs are left out; a foreign model that does
     not load gets a row with the reason. Results are cached per model, so a killed job resumes.
 
@@ -146,20 +151,21 @@ def run(plan: dict, chunk: str, results: Path, out: Path, device: torch.device |
     table, began = [], time.perf_counter()
     for done, (model_id, entry) in enumerate(models.items(), start=1):
         try:
-            with made_anew(plan, results, model_id):
+            with rerun_if_damaged(plan, results, model_id):
                 if collapsed(plan, results, model_id):
-                    found, said = [], "its run collapsed, no outcomes"
+                    rows, result = [], "its run collapsed, no outcomes"
                 else:
-                    found = list(lines(plan, model_id, *model_outcomes(plan, results, model_id, device)))
-                    said = summary(found)
+                    rows = list(outcome_rows(plan, model_id, *model_outcomes(plan, results, model_id, device)))
+                    result = accuracies_text(rows)
         except (ValueError, LookupError, OSError) as error:
             if entry["source"] == "grid":
                 raise
-            found, said = [failure(model_id, str(error))], f"not judged: {error}"
-        table += found
+            rows, result = [failed_row(model_id, str(error))], f"not judged: {error}"
+        table += rows
         spent = time.perf_counter() - began
         left = spent / done * (len(models) - done)
         print(
-            f"model {done} of {len(models)}: {model_id} {said}; {spent:.1f} s, about {left:.0f} s left", file=sys.stderr
+            f"model {done} of {len(models)}: {model_id} {result}; {spent:.1f} s, about {left:.0f} s left",
+            file=sys.stderr,
         )
-    write_table(out, table)
+    write_outcomes(out, table)

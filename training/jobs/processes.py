@@ -28,19 +28,20 @@ from robustgap.training.jobs.provenance import require_reproducible
 from robustgap.training.jobs.pseudo_labels import extra_images
 from robustgap.training.jobs.run import train_run
 from robustgap.training.jobs.run_record import require_same_arithmetic
+from robustgap.training.settings import Record, Settings, StudyFile
 
 GRACE = 20.0  # seconds for children to shut down cleanly before they are killed
 ASK, DONE, FAULT = "ask", "done", "fault"  # messages from a child ...
 STOP = "stop"  # ... and to a child, besides runs, and None when there are no more
 
-Report = Callable[[str, dict], None]
+Report = Callable[[str, Record], None]
 
 
 class Job(NamedTuple):
     """A training job: the study, the settings of each run, the study's folder, and the device."""
 
-    study: dict
-    settings: dict[str, dict]
+    study: StudyFile
+    settings: dict[str, Settings]
     results: Path
     device: torch.device
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 
 from robustgap.training.jobs.device import pick_device
-from robustgap.training.settings import REPRODUCIBLE
+from robustgap.training.settings import REPRODUCIBLE, Record, StudyFile
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("torch", "numpy", "safetensors")
+RECORDED_PACKAGES = ("torch", "numpy", "safetensors")
 
 
 @cache
@@ -56,7 +56,7 @@ def unpinned() -> str:
     return "" if torch.get_num_threads() == 1 else f"found {torch.get_num_threads()} threads"
 
 
-def require_reproducible(study: dict) -> None:
+def require_reproducible(study: StudyFile) -> None:
     """Raise ValueError if the study must be reproducible and this process is not."""
     if study.get("reproducible") and (found := unpinned()):
         wanted = " ".join(f"{name}={value}" for name, value in REPRODUCIBLE.items())
@@ -65,7 +65,7 @@ def require_reproducible(study: dict) -> None:
         )
 
 
-def study_device(study: dict, name: str = "auto") -> torch.device:
+def study_device(study: StudyFile, name: str = "auto") -> torch.device:
     """Device for a job of the study: the one named, or as `pick_device` chooses for 'auto', but the CPU for a
     reproducible study. Raises ValueError if the study is reproducible and another device is named, or this process is
     not reproducible."""
@@ -77,7 +77,7 @@ def study_device(study: dict, name: str = "auto") -> torch.device:
     return torch.device("cpu")
 
 
-def made_by(device: torch.device) -> dict:
+def made_by(device: torch.device) -> Record:
     """What computes on `device` in this process, to be stored with its results."""
     on_gpu = device.type == "cuda"
     return {
@@ -86,6 +86,6 @@ def made_by(device: torch.device) -> dict:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "reproducible": not on_gpu and not unpinned(),
         "threads": torch.get_num_threads(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
         "commit": commit(),
     }

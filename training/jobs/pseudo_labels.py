@@ -10,14 +10,14 @@ import torch
 
 from robustgap.training import loop
 from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
-from robustgap.training.data.datasets import Split, Splits
 from robustgap.training.data.extra_sets import load_extra_set
+from robustgap.training.data.splits import Split, Splits
 from robustgap.training.jobs.damage import mark
 from robustgap.training.jobs.plan import data_dir
-from robustgap.training.jobs.run import make_optimizer, on_device
+from robustgap.training.jobs.run import make_optimizer, splits_on_device
 from robustgap.training.modes import evaluating
 from robustgap.training.networks.architectures import build
-from robustgap.training.settings import complete
+from robustgap.training.settings import StudyFile, complete
 
 # The teacher is part of the meaning of `extra_data: pool`, so it is frozen like the defaults.
 TEACHER = {"defense": "Standard", "architecture": "cnn", "epochs": 30, "augmentation": "crop", "eps": 0, "seed": 0}
@@ -30,14 +30,14 @@ def pseudo_label(splits: Splits, device: torch.device) -> Split:
     settings = complete({**TEACHER, "data": splits.name})
     teacher = build(settings, splits).to(device)
     optimizer, progress = make_optimizer(teacher, settings), loop.Progress()
-    loop.train(teacher, optimizer, on_device(splits, device), None, settings, progress, None, lambda _: None)
+    loop.train(teacher, optimizer, splits_on_device(splits, device), None, settings, progress, None, lambda _: None)
     images = splits.floats(splits.extra.images).to(device)
     with evaluating(teacher), torch.no_grad():
-        labels = torch.cat([teacher(part).argmax(1) for part in images.split(512)])
+        labels = torch.cat([teacher(part).argmax(1) for part in torch.split(images, 512)])
     return Split(splits.extra.images, labels.cpu(), splits.extra.index)
 
 
-def extra_images(name: str, splits: Splits, study: dict, results: Path) -> Split | None:
+def extra_images(name: str, splits: Splits, study: StudyFile, results: Path) -> Split | None:
     """The images selected by the setting extra_data: nothing, the pseudo-labelled pool, or a published set.
 
     Raises what `load_extra` and `load_extra_set` raise; damaged pseudo-labels also mark the data job to run again.

@@ -4,6 +4,7 @@ resumes."""
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ def save_resume(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     best: dict[str, Tensor] | None,
-    progress: dict,
+    progress: dict[str, Any],
     carried: dict[str, Tensor],
 ) -> None:
     """Save everything the next epoch needs; `carried` is stored by name, unchanged. No random state: all draws are
@@ -36,7 +37,7 @@ def save_resume(
 
 def load_resume(
     path: Path, run: str, version: int, model: nn.Module, optimizer: torch.optim.Optimizer, carried: dict[str, Tensor]
-) -> tuple[dict[str, Tensor] | None, dict]:
+) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
     """Load model, optimizer and the tensors `carried` from the file; returns (best weights or None, progress).
 
     Raises FileFault if the file is truncated or altered, belongs to another run or another version of training, or

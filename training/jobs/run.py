@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustgap.training import loop
 from robustgap.training.carried_state import begin
@@ -24,7 +24,7 @@ from robustgap.training.checkpoint import (
     write_json,
     write_log,
 )
-from robustgap.training.data.datasets import Split, Splits
+from robustgap.training.data.splits import Split, Splits
 from robustgap.training.ema import holding
 from robustgap.training.jobs.lock import RunLock
 from robustgap.training.jobs.provenance import made_by
@@ -33,10 +33,10 @@ from robustgap.training.jobs.run_record import LOG, finished, make_record
 from robustgap.training.modes import evaluating, full_precision
 from robustgap.training.networks.architectures import build
 from robustgap.training.networks.memory_format import channels_last
-from robustgap.training.settings import TRAINING_VERSION, run_id
+from robustgap.training.settings import TRAINING_VERSION, Record, Settings, run_id
 
 
-def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """SGD with momentum and weight decay; the loop sets the learning rate of each epoch."""
     return torch.optim.SGD(
         model.parameters(),
@@ -46,14 +46,13 @@ def make_optimizer(model: nn.Module, settings: dict) -> torch.optim.Optimizer:
     )
 
 
-def judge(model: nn.Module, splits: Splits) -> tuple[float, str]:
+def check_collapse(model: nn.Module, splits: Splits) -> tuple[float, str]:
     """Clean accuracy on all training images, and why the run counts as collapsed ('' if it does not): accuracy not
     above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
     x, y = splits.train.images, splits.train.labels
     with evaluating(model), full_precision(), torch.no_grad():
-        right = sum(
-            int((model(splits.floats(a)).argmax(1) == b).sum()) for a, b in zip(x.split(512), y.split(512), strict=True)
-        )
+        batches = zip(torch.split(x, 512), torch.split(y, 512), strict=True)
+        right = sum(int((model(splits.floats(a)).argmax(1) == b).sum()) for a, b in batches)
     accuracy, chance, n = right / len(y), 1 / splits.num_classes, len(y)
     bound = chance + 3 * math.sqrt(chance * (1 - chance) / n)
     reason = (
@@ -62,23 +61,23 @@ def judge(model: nn.Module, splits: Splits) -> tuple[float, str]:
     return accuracy, reason
 
 
-def to(split: Split, device: torch.device) -> Split:
+def split_to(split: Split, device: torch.device) -> Split:
     return Split(split.images.to(device), split.labels.to(device), split.index.to(device))
 
 
-def on_device(splits: Splits, device: torch.device) -> Splits:
+def splits_on_device(splits: Splits, device: torch.device) -> Splits:
     """The data set with the images used in training moved to `device`."""
-    return replace(splits, train=to(splits.train, device), val=to(splits.val, device))
+    return replace(splits, train=split_to(splits.train, device), val=split_to(splits.val, device))
 
 
 def train_run(
-    settings: dict,
+    settings: Settings,
     splits: Splits,
     extra: Split | None,
     folder: Path,
     device: torch.device,
     lock: RunLock | None = None,
-) -> dict:
+) -> Record:
     """Train one run (or pick up an existing one) and return its record, the content of run.json.
 
     lock: the folder's lock, if the caller has tried it before. Raises Held if another process is training the run.
@@ -92,8 +91,8 @@ def train_run(
 
 
 def train_alone(
-    settings: dict, splits: Splits, extra: Split | None, folder: Path, device: torch.device, lock: RunLock
-) -> dict:
+    settings: Settings, splits: Splits, extra: Split | None, folder: Path, device: torch.device, lock: RunLock
+) -> Record:
     """The part of `train_run` that runs while holding the folder's lock."""
     run, sidecar = run_id(settings), folder / "resume.safetensors"
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
@@ -102,8 +101,8 @@ def train_alone(
         half_written.unlink()
     model = build(settings, splits).to(device)
     model = channels_last(model) if settings["channels_last"] else model
-    splits = on_device(splits, device)
-    extra = to(extra, device) if extra is not None else None
+    splits = splits_on_device(splits, device)
+    extra = split_to(extra, device) if extra is not None else None
     optimizer = make_optimizer(model, settings)
     save_model(folder / "init.safetensors", model, run=run)
     progress, best, carried = loop.Progress(), None, begin(settings, model, splits)
@@ -117,7 +116,7 @@ def train_alone(
     if (this := made_by(device)) not in progress.made_by:
         progress.made_by.append(this)
 
-    def after_epoch(weights: dict | None) -> None:
+    def after_epoch(weights: dict[str, Tensor] | None) -> None:
         lock.check()
         write_log(folder / LOG, progress.log)
         save_resume(sidecar, run, TRAINING_VERSION, model, optimizer, weights, asdict(progress), carried.tensors())
@@ -129,7 +128,7 @@ def train_alone(
     except loop.Collapse as collapse:
         reason = str(collapse)
     with holding(model, carried.average):  # both checkpoints hold the weight average if there is one
-        accuracy, chance_reason = judge(model, splits)
+        accuracy, chance_reason = check_collapse(model, splits)
         reason = reason or chance_reason
         lock.check()
         save_model(folder / "last.safetensors", model, run=run)
@@ -144,7 +143,7 @@ def train_alone(
     return record
 
 
-def progress_line(run: str, progress: loop.Progress, settings: dict) -> str:
+def progress_line(run: str, progress: loop.Progress, settings: Settings) -> str:
     row, left = progress.log[-1], int(settings["epochs"]) - progress.epoch
     return (
         f"{run} epoch {progress.epoch}/{settings['epochs']} loss {row['train_loss']:.4g} "
@@ -152,5 +151,5 @@ def progress_line(run: str, progress: loop.Progress, settings: dict) -> str:
         f"val {row['val_clean']:.3f}/{row['val_robust']:.3f} "
         f"{row['seconds']:.2f} s, about {left * progress.seconds / progress.epoch:.0f} s left"
         + ", catastrophic overfitting"
-        * row["catastrophic"]
+        * int(row["catastrophic"])
     )

@@ -9,7 +9,7 @@ from robustgap.training.checkpoint import (
     FileFault,
     check_shapes,
     content_digest,
-    digest,
+    file_digest,
     load_shapes,
     load_tensors,
     read_log,
@@ -20,12 +20,12 @@ from robustgap.training.divergence import DIVERGED, diverged
 from robustgap.training.loop import Progress
 from robustgap.training.networks.architectures import shapes
 from robustgap.training.overfitting import FLAG
-from robustgap.training.settings import CHECKPOINTS, TRAINING_VERSION, run_id
+from robustgap.training.settings import CHECKPOINTS, TRAINING_VERSION, Record, Settings, StudyFile, run_id
 
 LOG = "log.csv"
 
 
-def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
+def finished(folder: Path, settings: Settings, splits: Splits) -> Record | None:
     """The record of a finished run that need not be trained again, else None; a file that is damaged, or does not fit
     the run's network, is reported on stderr."""
     run = run_id(settings)
@@ -40,7 +40,7 @@ def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
             )
         wanted = shapes(settings, splits)
         for name, sha256 in record["files"].items():
-            if not (folder / name).exists() or digest(folder / name) != sha256:
+            if not (folder / name).exists() or file_digest(folder / name) != sha256:
                 raise FileFault(f"{folder / name}: missing or not the file that training wrote")
             if name != LOG:
                 check_shapes(folder / name, load_shapes(folder / name), wanted)
@@ -52,7 +52,7 @@ def finished(folder: Path, settings: dict, splits: Splits) -> dict | None:
         return None
 
 
-def require_same_arithmetic(study: dict, folder: Path) -> None:
+def require_same_arithmetic(study: StudyFile, folder: Path) -> None:
     """Raise ValueError if the study must be reproducible and the folder's run was trained, or started, in other
     arithmetic: its weights differ, and are not overwritten. (Damaged files are reported by the code that reads
     them.)"""
@@ -74,17 +74,17 @@ def require_same_arithmetic(study: dict, folder: Path) -> None:
             )
 
 
-def _made_by_record(path: Path) -> list[dict]:
-    return read_record(path).get("made_by", [])
+def _made_by_record(path: Path) -> list[Record]:
+    return list(read_record(path).get("made_by", []))
 
 
-def _made_by_sidecar(path: Path) -> list[dict]:
-    return json.loads(load_tensors(path)[1]["progress"]).get("made_by", [])
+def _made_by_sidecar(path: Path) -> list[Record]:
+    return list(json.loads(load_tensors(path)[1]["progress"]).get("made_by", []))
 
 
 def make_record(
-    run: str, settings: dict, progress: Progress, accuracy: float, reason: str, folder: Path, splits: Splits
-) -> dict:
+    run: str, settings: Settings, progress: Progress, accuracy: float, reason: str, folder: Path, splits: Splits
+) -> Record:
     """Content of run.json: status, reason, flags and everything that made the run."""
     last = progress.made_by[-1]
     flags = {
@@ -107,6 +107,6 @@ def make_record(
         "device": last["device"],
         "packages": last["packages"],
         "made_by": progress.made_by,
-        "files": {name: digest(folder / name) for name in files},
+        "files": {name: file_digest(folder / name) for name in files},
         "weights_sha256": {c: content_digest(load_tensors(folder / f"{c}.safetensors")[0], {}) for c in CHECKPOINTS},
     }

@@ -16,7 +16,7 @@ class Reduced(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, dtype=self.dtype):
-            logits = self.network(x)
+            logits: Tensor = self.network(x)
         return logits.float()
 
 

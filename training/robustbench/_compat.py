@@ -35,9 +35,9 @@ def import_torchvision() -> ModuleType:
             raise
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]  # what the failed import left behind
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]
     _KEPT.append(library)
     return importlib.import_module("torchvision")
 
@@ -116,7 +116,7 @@ def fab(
         def get_diff_logits_grads_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             return differences(images, labels)
 
-    return Attack(norm=norm, n_iter=steps, device=x.device).attack_single_run(x, y)
+    return Attack(norm=norm, n_iter=steps, device=x.device).attack_single_run(x, y)  # type: ignore[no-any-return]
 
 
 def import_robustbench() -> ModuleType:

@@ -17,31 +17,32 @@ import torch
 from torch import nn
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.robustbench._compat import import_robustbench, import_torchvision
+from robustgap.training.robustbench._compat import import_robustbench
+from robustgap.training.settings import Entry
 
-__all__ = ["checkpoint_files", "import_torchvision", "load_model", "names"]
 
-
-def _registry(dataset: str, threat: str) -> dict[str, dict]:
+def _registry(dataset: str, threat: str) -> dict[str, Entry]:
     """robustbench's entries for a data set and threat model. Raises LookupError naming the known ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations of its own making
         import_robustbench()
         from robustbench.model_zoo import model_dicts
 
-    known = {(d.value, t.value): entries for d, threats in model_dicts.items() for t, entries in threats.items()}
+    known: dict[tuple[str, str], dict[str, Entry]] = {
+        (d.value, t.value): entries for d, threats in model_dicts.items() for t, entries in threats.items()
+    }
     if (dataset, threat) not in known:
         choices = ", ".join("/".join(key) for key in known)
         raise LookupError(f"robustbench: found {dataset}/{threat}, wanted one of {choices}")
     return known[dataset, threat]
 
 
-def names(dataset: str, threat: str) -> list[str]:
+def model_names(dataset: str, threat: str) -> list[str]:
     """Names of all registered models: names("cifar10", "Linf") -> ["Addepalli2021Towards_RN18", ...]."""
     return sorted(_registry(dataset, threat))
 
 
-def checkpoint_files(entry: dict, model_dir: Path) -> list[Path]:
+def checkpoint_files(entry: Entry, model_dir: Path) -> list[Path]:
     """The files an entry is read from: one, or one for each member of an ensemble.
 
     Raises LookupError for an unknown name, ValueError for a model without files, FileNotFoundError for a missing one.
@@ -91,7 +92,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()).split(". ")[0].rstrip(".")[:200]
 
 
-def load_model(entry: dict, model_dir: Path | str = "models") -> nn.Module:
+def load_robustbench(entry: Entry, model_dir: Path | str = "models") -> nn.Module:
     """The model of an entry {"name", "dataset", "threat"} in eval mode: images in [0, 1] in, logits out.
 
     Raises LookupError for an unknown entry, FileNotFoundError naming the missing checkpoint, and FileFault (a
@@ -103,7 +104,7 @@ def load_model(entry: dict, model_dir: Path | str = "models") -> nn.Module:
 
     try:
         with _safe_loading(), torch.random.fork_rng(devices=[]):
-            model = robustbench_load(entry["name"], str(model_dir), entry["dataset"], entry["threat"])
+            model: nn.Module = robustbench_load(entry["name"], str(model_dir), entry["dataset"], entry["threat"])
     except FileFault:
         raise
     except Exception as error:  # somebody else's code: a bad checkpoint or a missing GPU can end in any exception

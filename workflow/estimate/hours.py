@@ -7,62 +7,16 @@ seconds, with a and b measured per architecture and image size on one CPU core.
 import os
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
 
-from robustgap.workflow.study import IMAGES, measure_rules
+from robustgap.training.facts import ATTACK_FACTS, DATA_SET_FACTS, DEFENSE_FACTS, NETWORK_FACTS
+from robustgap.training.settings import Plan, Settings
+from robustgap.workflow.study import measure_rules
 
-
-class Pass(NamedTuple):
-    """Seconds of one pass: `fixed` per batch plus `image` per image."""
-
-    fixed: float
-    image: float
-
-
-# Measured with torch 2.13, float32, one thread of a 2-core virtual machine (CPU time), November 2026. Convolutions take
-# .4 to .7 times as long with AVX-512 as with AVX2: the values are the geometric mean of both.
-PASSES = {
-    ("digits", "cnn"): Pass(2.3e-3, 4.6e-5),
-    ("digits", "mlp"): Pass(1.2e-3, 4.0e-6),
-    ("digits", "resnet18"): Pass(6.2e-2, 5.1e-3),
-    ("digits32", "cnn"): Pass(1.2e-3, 3.9e-4),
-    ("digits32", "mlp"): Pass(1.5e-3, 3.4e-5),
-    ("digits32", "resnet18"): Pass(5.3e-2, 5.2e-2),
-}
-# Not measured: parameters (cost of a batch) and multiply-adds (cost of an image) as multiples of ResNet-18's.
-LIKE_RESNET18 = {
-    "preactresnet18": Pass(1.0, 1.0),
-    "resnet34": Pass(1.9, 2.1),
-    "resnet50": Pass(2.1, 2.3),
-    "wrn28_10": Pass(3.3, 9.4),
-    "wrn34_10": Pass(4.1, 12.0),
-    "wrn70_16": Pass(23.9, 69.8),
-}
-# Images of a data set cost as many times those of a measured one as they have more pixels.
-SHAPE = {
-    "digits": ("digits", 1.0),
-    "digits32": ("digits32", 1.0),
-    "cifar10": ("digits32", 1.0),
-    "cifar100": ("digits32", 1.0),
-    "svhn": ("digits32", 1.0),
-    "mnist": ("digits32", (28 / 32) ** 2),
-    "fashion_mnist": ("digits32", (28 / 32) ** 2),
-    "tiny_imagenet": ("digits32", (64 / 32) ** 2),
-}
+REFERENCE = "resnet18"  # the cost of networks that were not measured is given in multiples of its cost
+MEASURED = NETWORK_FACTS[REFERENCE].passes or {}  # by the side of the images
 EVALUATION_BATCH = 512
 FORWARD, ATTACK_STEP = 0.4, 0.7  # in passes: an attack step needs no gradients of the weights
-ATTACK_PASSES = {
-    "clean": FORWARD,
-    "fgsm": FORWARD + ATTACK_STEP,
-    "pgd10": FORWARD + 10 * ATTACK_STEP,
-}
 EPOCH = 0.02  # seconds: shuffling and augmenting the images, the log, the training state
-LOSS_PASSES = {"Standard": 1, "AT": 1, "TRADES": 2, "MART": 2, "FGSM-RS": 1, "FreeAT": 1, "ALP": 2}
-ATTACK_STEPS = {
-    "Standard": 0,
-    "FGSM-RS": 1,
-    "FreeAT": 0,
-}  # the others take as many as the settings say
 ALIGN_PASSES = 4  # two input gradients, and backward through them
 # On each measure image, in both variants, with the adversarial examples at hand: between the residual network of
 # benchmarks/measures.md, and a CNN and an MLP, which spend more between their passes. Of any other measure: LIGHT.
@@ -81,7 +35,7 @@ MEASURE_PASSES = {
 }
 LIGHT = 5
 # With `measure_jobs: chunk`: passes already made for another measure, if that is requested too.
-SHARED = {
+SHARED_PASSES = {
     "boundary_unreached": "boundary_thickness",
     **dict.fromkeys(("pacbayes_init", "pacbayes_orig"), "pacbayes_flat"),
     **dict.fromkeys(("pacbayes_mag_init", "pacbayes_mag_orig"), "pacbayes_mag_flat"),
@@ -92,48 +46,60 @@ JOB_START = 2.5  # seconds: Python, torch and the data set
 Seconds = Callable[[str, str, float, int, float], float]
 
 
-def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
+def pixel_ratio(data: str) -> tuple[int, float]:
+    """The measured size nearest to a data set's images, and how many times as many pixels these have: they cost so many
+    times as much."""
+    side = DATA_SET_FACTS[data].side
+    measured = min(MEASURED, key=lambda other: abs(other - side))
+    return measured, (side / measured) ** 2
+
+
+def cpu_seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
     """Seconds of `passes` passes over `images` images in batches."""
-    shape, pixels = SHAPE[data]
-    if architecture in LIKE_RESNET18:
-        architecture, (parameters, work) = "resnet18", LIKE_RESNET18[architecture]
-    else:
-        parameters, work = 1.0, 1.0
-    one = PASSES[shape, architecture]
+    side, pixels = pixel_ratio(data)
+    network = NETWORK_FACTS[architecture]
+    measured = (network.passes or MEASURED)[side]
     batches = max(images / batch, 1.0)  # a single batch of few images costs as much
-    return passes * (batches * parameters * one.fixed + images * pixels * work * one.image)
+    parameters, work = network.resnet18s
+    return passes * (batches * parameters * measured.fixed + images * pixels * work * measured.image)
 
 
-def step_passes(settings: dict) -> float:
+def attack_passes(attack: str) -> float:
+    """Passes of an attack of outcomes on one image, and of the forward pass that judges it."""
+    return FORWARD + ATTACK_FACTS[attack].steps * ATTACK_STEP
+
+
+def step_passes(settings: Settings) -> float:
     """Passes of one training step: the inner attack, and the loss with its penalty (twice for AWP or SAM)."""
-    steps = ATTACK_STEPS.get(settings["defense"], settings["inner_steps"])
-    loss = LOSS_PASSES[settings["defense"]] + (ALIGN_PASSES if settings["grad_align"] else 0)
+    defense = DEFENSE_FACTS[settings["defense"]]
+    steps = settings["inner_steps"] if defense.attack_steps is None else defense.attack_steps
+    loss = defense.passes + (ALIGN_PASSES if settings["grad_align"] else 0)
     return ATTACK_STEP * steps + loss * (2 if settings["awp"] or settings["sam"] != "none" else 1)
 
 
-def training_seconds(settings: dict, seconds: Seconds, exact: Seconds) -> float:
+def training_seconds(settings: Settings, seconds: Seconds, exact: Seconds) -> float:
     """Seconds of one training: its steps, and the accuracies after every epoch."""
-    images = IMAGES[settings["data"]]
+    images = DATA_SET_FACTS[settings["data"]]
     seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra images
-    look = ATTACK_PASSES["clean"] + ATTACK_PASSES["pgd10"] + ATTACK_PASSES["fgsm"] / 2  # FGSM on validation images only
+    look = attack_passes("clean") + attack_passes("pgd10") + attack_passes("fgsm") / 2  # FGSM on validation images only
     data, architecture = settings["data"], settings["architecture"]
     epoch = seconds(data, architecture, seen, settings["batch_size"], step_passes(settings))
     after = exact(data, architecture, 2 * images.val, EVALUATION_BATCH, look)
-    return settings["epochs"] * (epoch + after + EPOCH)
+    return int(settings["epochs"]) * (epoch + after + EPOCH)
 
 
 def measure_passes(names: list[str], together: bool) -> float:
     """Passes of these measures on each image; if `together`, common work is counted once."""
-    apart = [name for name in names if not (together and SHARED.get(name) in names)]
+    apart = [name for name in names if not (together and SHARED_PASSES.get(name) in names)]
     return sum(MEASURE_PASSES.get(name, LIGHT) for name in apart)
 
 
-def run_seconds(plan: dict, settings: dict, seconds: Seconds, exact: Seconds) -> dict[str, float]:
+def run_seconds(plan: Plan, settings: Settings, seconds: Seconds, exact: Seconds) -> dict[str, float]:
     """Seconds of one run of a plan by stage; `exact`: in float32, which accuracies, outcomes and measures use."""
-    study, images = plan["study"], IMAGES[plan["study"]["data"]]
+    study, images = plan["study"], DATA_SET_FACTS[plan["study"]["data"]]
     outcomes, models = study["outcomes"], len(study["checkpoints"])
     shown = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
-    attacks = sum(ATTACK_PASSES[attack] for attack in outcomes["attacks"])
+    attacks = sum(attack_passes(attack) for attack in outcomes["attacks"])
     measured = measure_passes(study["measures"], together=study["measure_jobs"] == "chunk")
     network = settings["data"], settings["architecture"]
     return {
@@ -143,11 +109,11 @@ def run_seconds(plan: dict, settings: dict, seconds: Seconds, exact: Seconds) ->
     }
 
 
-def hours(plan: dict) -> dict[str, float]:
+def hours_by_stage(plan: Plan) -> dict[str, float]:
     """Hours of one CPU core by stage, for the models of the grid."""
     total = {"training": 0.0, "outcomes": 0.0, "measures": 0.0}
     for run in plan["runs"].values():
-        for stage, amount in run_seconds(plan, run["settings"], seconds, seconds).items():
+        for stage, amount in run_seconds(plan, run["settings"], cpu_seconds, cpu_seconds).items():
             total[stage] += amount
     counts, together = job_counts(plan), plan["study"]["train_processes"]
     started = {"training": sum(min(together, len(batch)) for batch in plan["batches"].values())}
@@ -157,7 +123,7 @@ def hours(plan: dict) -> dict[str, float]:
     return {stage: amount / 3600 for stage, amount in total.items()}
 
 
-def job_counts(plan: dict) -> dict[str, int]:
+def job_counts(plan: Plan) -> dict[str, int]:
     """Number of jobs by rule; `measures` stands for all rules compute_... together."""
     chunks = len(plan["chunks"])
     counts = {"data": 1, "train": len(plan["batches"]), "outcomes": chunks}
@@ -167,7 +133,7 @@ def job_counts(plan: dict) -> dict[str, int]:
     return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "tables": 1, "figures": 1, "report": 1}
 
 
-def summary(plan: dict, more: list[tuple[str, str]]) -> str:
+def plan_summary(plan: Plan, more: list[tuple[str, str]]) -> str:
     """A page for the terminal: what will be trained and measured, what is excluded and why, and the cost; `more`:
     further lines (name, text) at its end."""
     study, runs, counts = plan["study"], plan["runs"], job_counts(plan)
@@ -190,7 +156,7 @@ def summary(plan: dict, more: list[tuple[str, str]]) -> str:
         ("jobs", f"{sum(counts.values())}: " + ", ".join(f"{rule} {count}" for rule, count in counts.items())),
     ]
     rows += [("excluded", f"{rule['count']} trainings, {rule['where']}: {rule['reason']}") for rule in plan["excluded"]]
-    by_stage, cores = hours(plan), os.cpu_count() or 1
+    by_stage, cores = hours_by_stage(plan), os.cpu_count() or 1
     stages = ", ".join(f"{stage} {clock(amount)}" for stage, amount in by_stage.items())
     foreign = "; models trained elsewhere not counted" * (grid < len(plan["models"]))
     total = sum(by_stage.values())

@@ -2,7 +2,7 @@
 
 The table has a line for each device, network and way of training: images per second of PGD-10 adversarial training on
 32 x 32 images, as written by `python -m benchmarks.training --rates FILE`. The shipped rates.csv lists no device: only
-CPUs have been available, and their times are in workflow/estimate/hours.py.
+CPUs have been available, and their times are in training/facts.py.
 """
 
 import csv
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from robustgap.training.settings import complete
+from robustgap.training.facts import NETWORK_FACTS
+from robustgap.training.settings import Plan, complete
 from robustgap.workflow.estimate import hours
 from robustgap.workflow.study_faults import StudyError
 
 RATES = Path(__file__).parent / "rates.csv"
-COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")
-SHARED = "resnet18"  # the speed of other residual networks is estimated from this one
-LARGE = {SHARED, *hours.LIKE_RESNET18}
+RATE_COLUMNS = ("device", "architecture", "precision", "channels_last", "images_per_second")
+SCALED = {name for name, network in NETWORK_FACTS.items() if network.passes is None}
 
 
 class Way(NamedTuple):
@@ -45,40 +45,43 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    found: dict[str, dict[Way, float]] = {}
+    rates_by_device: dict[str, dict[Way, float]] = {}
     for number, line in enumerate(lines, start=2):
-        if absent := [column for column in COLUMNS if not line.get(column)]:
-            raise StudyError(f"{path}: line {number}: found no {absent[0]}, wanted {', '.join(COLUMNS)}")
+        if absent := [column for column in RATE_COLUMNS if not line.get(column)]:
+            raise StudyError(f"{path}: line {number}: found no {absent[0]}, wanted {', '.join(RATE_COLUMNS)}")
         try:
             rate = float(line["images_per_second"])
         except ValueError:
             rate = 0.0
         if not 0 < rate < float("inf"):
-            given = line["images_per_second"]
-            raise StudyError(f"{path}: line {number}: images_per_second: found {given!r}, wanted a number > 0")
+            spelled = line["images_per_second"]
+            raise StudyError(f"{path}: line {number}: images_per_second: found {spelled!r}, wanted a number > 0")
         way = Way(line["architecture"], line["precision"], line["channels_last"] == "True")
-        found.setdefault(line["device"], {})[way] = rate
-    return found
+        rates_by_device.setdefault(line["device"], {})[way] = rate
+    return rates_by_device
 
 
 def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, int, float], float] | None:
-    """Like `hours.seconds`, for a device; None if neither this network nor one it can be scaled from was measured that
-    way."""
+    """Like `hours.cpu_seconds`, for a device; None if neither this network nor one it can be scaled from was measured
+    that way."""
     passes_of_a_step = hours.step_passes(complete({"defense": "AT", "inner_steps": 10}))
     rate, work = rates.get(way), 1.0
-    if rate is None and way.architecture in hours.LIKE_RESNET18:
-        rate, work = rates.get(way._replace(architecture=SHARED)), hours.LIKE_RESNET18[way.architecture].image
+    if rate is None and way.architecture in SCALED:
+        rate, work = (
+            rates.get(way._replace(architecture=hours.REFERENCE)),
+            NETWORK_FACTS[way.architecture].resnet18s.image,
+        )
     if rate is None:
         return None
     image = work / (rate * passes_of_a_step)
 
     def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
-        return passes * images * hours.SHAPE[data][1] * image
+        return passes * images * hours.pixel_ratio(data)[1] * image
 
     return seconds
 
 
-def device_hours(plan: dict, device: str, rates: dict[Way, float]) -> DeviceHours:
+def device_hours(plan: Plan, device: str, rates: dict[Way, float]) -> DeviceHours:
     """Hours of a plan on one device, from its rates; runs of unknown speed are left out, and their networks listed."""
     total, scaled, unknown = dict.fromkeys(("training", "outcomes", "measures"), 0.0), set(), set()
     for run in plan["runs"].values():
@@ -97,21 +100,25 @@ def device_hours(plan: dict, device: str, rates: dict[Way, float]) -> DeviceHour
     return DeviceHours(device, total, sorted(scaled), sorted(unknown))
 
 
-def told(plan: dict, path: Path) -> list[tuple[str, str]]:
+def summary_lines(plan: Plan, path: Path) -> list[tuple[str, str]]:
     """Lines for the plan's summary: the hours on each device of the table; none for small networks, which need no GPU,
     unless they were measured."""
     lines = []
     for device, rates in read_rates(path).items():
-        found = device_hours(plan, device, rates)
-        total = sum(found.stages.values())
-        text = f"{hours.clock(total)} ({', '.join(f'{stage} {hours.clock(h)}' for stage, h in found.stages.items())})"
-        if found.scaled:
-            text += f"; {', '.join(found.scaled)} estimated from the multiply-adds, not measured"
-        if found.unknown:
-            text += f"; {', '.join(found.unknown)} not counted: not measured so"
+        estimate = device_hours(plan, device, rates)
+        total = sum(estimate.stages.values())
+        text = (
+            f"{hours.clock(total)} ({', '.join(f'{stage} {hours.clock(h)}' for stage, h in estimate.stages.items())})"
+        )
+        if estimate.scaled:
+            text += f"; {', '.join(estimate.scaled)} estimated from the multiply-adds, not measured"
+        if estimate.unknown:
+            text += f"; {', '.join(estimate.unknown)} not counted: not measured so"
         if total:
             lines.append((f"one {device}", text))
-    if not lines and any(run["settings"]["architecture"] in LARGE for run in plan["runs"].values()):
+    if not lines and any(
+        run["settings"]["architecture"] in {hours.REFERENCE, *SCALED} for run in plan["runs"].values()
+    ):
         lines = [
             ("GPU-hours", "unknown: measure your GPU by `python -m benchmarks.training --device cuda --rates FILE`")
         ]

@@ -12,7 +12,7 @@ from torch import nn
 
 from robustgap.measures import evaluate
 from robustgap.measures.path_norm import path_norm
-from robustgap.training.networks.architectures import resnet18
+from robustgap.training.networks.architectures.resnet import resnet18
 
 
 def reason(model):

@@ -22,7 +22,7 @@ def compressed_npz():
     [
         (npz.generated, made.npz(made.images(2, 3, 3, 3), np.arange(2))),
         (npz.generated, compressed_npz()),
-        (idx.read, made.idx(made.images(2, 3, 3))),
+        (idx.read_idx, made.idx(made.images(2, 3, 3))),
     ],
     ids=["npz", "compressed npz", "idx"],
 )
@@ -46,8 +46,8 @@ def test_any_flipped_byte_is_one_line_or_changes_nothing(flipped, read, content,
 @pytest.mark.parametrize(
     ("read", "content"),
     [
-        (mat.svhn, made.mat(made.images(4, 3, 32, 32), np.arange(4), compressed=True)),
-        (folders.read, made.image_folders({"n01": [made.jpeg(9)] * 2}, [], zipfile.ZIP_DEFLATED)),
+        (mat.read_mat, made.mat(made.images(4, 3, 32, 32), np.arange(4), compressed=True)),
+        (folders.read_folders, made.image_folders({"n01": [made.jpeg(9)] * 2}, [], zipfile.ZIP_DEFLATED)),
     ],
 )
 def test_damage_to_compressed_data_is_one_line(read, content, tmp_path):

@@ -11,7 +11,8 @@ from sklearn.datasets import load_digits
 
 from robustgap.training.data import splits as splits_module
 from robustgap.training.data.augment import AUGMENTATIONS
-from robustgap.training.data.datasets import Split, Splits, cut, load, stratified_order
+from robustgap.training.data.datasets import load
+from robustgap.training.data.splits import Split, Splits, stratified_cut, stratified_order
 
 PINNED = {"train": "3215f2ac9e", "val": "c8b84c8436", "test": "029643cd05", "extra": "1f42323b85"}
 SIZES = {"train": 500, "val": 100, "test": 897, "extra": 300}
@@ -112,7 +113,7 @@ def test_every_slice_of_a_stratified_order_is_stratified():
 
 def test_cut_names_consecutive_slices():
     images, labels = torch.zeros(20, 1, 2, 2, dtype=torch.uint8), torch.arange(20) % 2
-    parts = cut(images, labels, {"a": 8, "b": 12})
+    parts = stratified_cut(images, labels, {"a": 8, "b": 12})
     assert [len(part) for part in parts.values()] == [8, 12]
     assert torch.equal(torch.cat([p.index for p in parts.values()]).sort().values, torch.arange(20))
     assert all(torch.equal(part.labels, labels[part.index]) for part in parts.values())

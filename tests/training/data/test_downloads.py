@@ -8,7 +8,8 @@ import pytest
 from public_files import md5
 
 from robustgap.training.checkpoint import FileFault
-from robustgap.training.data.fetch import DataFile, checked, fetch
+from robustgap.training.data.fetch import fetch, verified
+from robustgap.training.facts import DataFile
 
 CONTENT = b"pixels and labels" * 100_000  # 1.7 MB: more than one block of a download
 PAGE = b"<!DOCTYPE html><html><body>Quota exceeded</body></html>"
@@ -65,7 +66,7 @@ def no_proxy(monkeypatch):
 def test_what_breaks_off_is_followed_by_the_next_address(broken, good, checksum, address, tmp_path):
     file = DataFile("images.bin", checksum, (address + broken, address + good))
     fetch(tmp_path, file)
-    assert checked(tmp_path, file).read_bytes() == CONTENT and len(list(tmp_path.iterdir())) == 1
+    assert verified(tmp_path, file).read_bytes() == CONTENT and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("checksum", [md5(CONTENT), ""], ids=["checksum", "no checksum"])
@@ -84,4 +85,4 @@ def test_a_page_saved_in_the_place_of_a_file_without_a_checksum_is_told(tmp_path
     with pytest.raises(
         FileFault, match=r"images\.bin: found an HTML page, wanted the file; delete it to fetch it again"
     ):
-        checked(tmp_path, DataFile("images.bin", ""))
+        verified(tmp_path, DataFile("images.bin", ""))

@@ -12,13 +12,12 @@ import torch
 from studies import study
 
 from robustgap.training import __main__ as training
-from robustgap.training import loop
 from robustgap.training.checkpoint import FileFault, read_json
 from robustgap.training.data import extra_sets
-from robustgap.training.data.datasets import Split, Splits
-from robustgap.training.data.extra_sets import EXTRA_SETS, FIRST_INDEX, extra_file, load_extra_set
-from robustgap.training.data.fetch import DataFile
-from robustgap.training.data.published_files import FILES
+from robustgap.training.data.batches import batches
+from robustgap.training.data.extra_sets import FIRST_INDEX, extra_file, load_extra_set
+from robustgap.training.data.splits import Split, Splits
+from robustgap.training.facts import DATA_SET_FACTS, EXTRA_SET_FACTS, DataFile
 from robustgap.training.settings import complete
 from robustgap.workflow.grid import open_plan
 
@@ -35,11 +34,11 @@ def sha256(content):
 
 
 def written(root, name, content, data="cifar10"):
-    made.put(root, {EXTRA_SETS[name][data].path: content})
+    made.put(root, {EXTRA_SET_FACTS[name].files[data].path: content})
     return sha256(content)
 
 
-@pytest.mark.parametrize("name", EXTRA_SETS)
+@pytest.mark.parametrize("name", EXTRA_SET_FACTS)
 def test_images_and_labels_are_those_of_the_file(name, tmp_path):
     pixels, labels = made.images(30, 32, 32, 3), np.arange(30) % 10
     digest = written(tmp_path, name, WRITERS[name](pixels, labels))
@@ -57,7 +56,7 @@ def test_half_of_each_batch_is_extra(size, labelled, tmp_path):
     digest = written(tmp_path, "ddpm", made.npz(pixels, np.arange(50) % 10))
     extra = load_extra_set("ddpm", splits, tmp_path, digest)
     settings = complete({"batch_size": size, "augmentation": "none", "extra_data": "ddpm"})
-    seen = list(loop.batches(settings, splits, extra, 0, torch.device("cpu")))
+    seen = list(batches(settings, splits, extra, 0, torch.device("cpu")))
     assert all(len(batch.y) == size and int((batch.index < FIRST_INDEX).sum()) == labelled for batch in seen)
     own = torch.cat([batch.index[batch.index < FIRST_INDEX] for batch in seen])
     assert own.sort().values.tolist() == list(range(20))  # an epoch is one pass over the labelled images
@@ -67,7 +66,7 @@ def test_half_of_each_batch_is_extra(size, labelled, tmp_path):
         assert np.array_equal((batch.x[added] * 255).round().numpy(), pixels[rows].transpose(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("name", EXTRA_SETS)
+@pytest.mark.parametrize("name", EXTRA_SET_FACTS)
 def test_the_pixels_are_in_memory_once(name, tmp_path, monkeypatch):
     """The largest sets take 3 GB: NumPy's and Python's allocations stay near one copy, and torch makes none."""
     size, labels, found, read = 2000 * 3072, np.arange(2000) % 10, [], extra_sets.READERS[name]
@@ -89,7 +88,7 @@ def test_batches_are_laid_out_as_from_a_copy_in_order(augmentation, tmp_path):
     extra = load_extra_set("ddpm", splits, tmp_path, digest)
     settings = complete({"batch_size": 8, "augmentation": augmentation, "extra_data": "ddpm"})
     copied = replace(extra, images=extra.images.contiguous())
-    both = [loop.batches(settings, splits, part, 0, torch.device("cpu")) for part in (extra, copied)]
+    both = [batches(settings, splits, part, 0, torch.device("cpu")) for part in (extra, copied)]
     for one, other in zip(*both, strict=True):
         assert torch.equal(one.x, other.x) and one.x.stride() == other.x.stride()
 
@@ -146,13 +145,16 @@ def test_a_set_without_images_for_the_data_set(name):
 def cifar10_study(tmp_path, monkeypatch):
     """A plan on 100 + 20 images in CIFAR-10's form, which a mirror serves as the archive, half of them with extras."""
     pixels, test = made.images(100, 3072), made.images(20, 3072, seed=1)
-    batches = {file.path: made.python2_batch(pixels, [i % 10 for i in range(100)]) for file in FILES["cifar10"][:1]}
+    batches = {
+        file.path: made.python2_batch(pixels, [i % 10 for i in range(100)])
+        for file in DATA_SET_FACTS["cifar10"].files[:1]
+    }
     batches["cifar-10-batches-py/test_batch"] = made.python2_batch(test, [i % 10 for i in range(20)])
     archive = made.tar(batches)
     made.put(tmp_path / "mirror", {"cifar-10-python.tar.gz": archive})
     whole = DataFile("cifar-10-python.tar.gz", made.md5(archive))
     table = tuple(DataFile(path, made.md5(content), archive=whole) for path, content in batches.items())
-    monkeypatch.setitem(FILES, "cifar10", table)
+    made.install(monkeypatch, "cifar10", table)
     digest = written(tmp_path / "data", "ti500k", made.pseudo_labels(made.images(40, 32, 32, 3), np.arange(40) % 10, 4))
     config = study(
         data="cifar10",

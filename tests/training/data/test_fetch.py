@@ -5,8 +5,8 @@ import pytest
 
 from robustgap.training.checkpoint import FileFault
 from robustgap.training.data import fetch as files
-from robustgap.training.data.fetch import DataFile, checked, fetch
-from robustgap.training.data.published_files import FILES
+from robustgap.training.data.fetch import fetch, verified
+from robustgap.training.facts import DATA_SET_FACTS, DataFile
 
 CONTENT = b"pixels and labels" * 100
 PAGE = b"\n<!DOCTYPE html><html><body>Sign in to continue</body></html>"
@@ -26,7 +26,7 @@ def wanted(*urls):
 def test_a_mirror_of_the_study_is_asked_before_the_published_addresses(tmp_path):
     mirror, root = served(tmp_path / "mirror"), tmp_path / "data"
     fetch(root, wanted("file:///nowhere/images.bin"), [f"{mirror}/"])
-    assert checked(root, wanted()) == root / "set/images.bin"
+    assert verified(root, wanted()) == root / "set/images.bin"
     assert [file.name for file in (root / "set").iterdir()] == ["images.bin"]
 
 
@@ -68,7 +68,7 @@ def test_a_wrong_file_is_named_with_both_checksums_and_left_alone(content, told,
     (tmp_path / "set/images.bin").write_bytes(content)
     fetch(tmp_path, wanted(), [served(tmp_path / "mirror")])  # never overwrites what somebody put there
     with pytest.raises(FileFault) as caught:
-        checked(tmp_path, wanted())
+        verified(tmp_path, wanted())
     found, right = (made.md5(some).removeprefix("md5:") for some in (content, CONTENT))
     place = tmp_path / "set/images.bin"
     assert str(caught.value) == f"{place}: MD5 found {found}, wanted {right} {told}; delete it to fetch it again"
@@ -76,7 +76,7 @@ def test_a_wrong_file_is_named_with_both_checksums_and_left_alone(content, told,
 
 def test_a_missing_file_says_who_fetches_it(tmp_path):
     with pytest.raises(FileFault, match=r"images\.bin: not found; `python -m robustgap.training data` fetches it"):
-        checked(tmp_path, wanted())
+        verified(tmp_path, wanted())
 
 
 def test_members_are_unpacked_from_an_archive_after_its_checksum(tmp_path):
@@ -86,7 +86,7 @@ def test_members_are_unpacked_from_an_archive_after_its_checksum(tmp_path):
     mirror = served(tmp_path / "mirror", "set.tar.gz", whole)
     root = tmp_path / "data"
     fetch(root, file, [mirror])
-    assert checked(root, file).read_bytes() == CONTENT
+    assert verified(root, file).read_bytes() == CONTENT
     assert sorted(path.name for path in root.rglob("*")) == ["images.bin", "set", "set.tar.gz"]
     with pytest.raises(FileFault, match=r"set\.tar\.gz: holds no file set/labels"):
         fetch(root, DataFile("set/labels", made.md5(b""), archive=archive), offline=True)
@@ -99,7 +99,7 @@ def test_members_are_unpacked_from_an_archive_after_its_checksum(tmp_path):
 def test_a_file_without_a_known_checksum_is_taken_as_it_is(tmp_path):
     file = DataFile("set/images.bin", "")
     fetch(tmp_path, file, [served(tmp_path / "mirror")])
-    assert checked(tmp_path, file).read_bytes() == CONTENT
+    assert verified(tmp_path, file).read_bytes() == CONTENT
 
 
 def test_the_published_table_is_torchvisions():
@@ -108,13 +108,13 @@ def test_the_published_table_is_torchvisions():
     source = import_torchvision().datasets
     for name, cls in (("cifar10", source.CIFAR10), ("cifar100", source.CIFAR100)):
         listed = [(f"{cls.base_folder}/{batch}", f"md5:{md5}") for batch, md5 in [*cls.train_list, *cls.test_list]]
-        assert [(file.path, file.checksum) for file in FILES[name]] == listed
+        assert [(file.path, file.checksum) for file in DATA_SET_FACTS[name].files] == listed
         archive = DataFile(cls.filename, f"md5:{cls.tgz_md5}", (cls.url,))
-        assert all(file.archive == archive for file in FILES[name])
+        assert all(file.archive == archive for file in DATA_SET_FACTS[name].files)
     for name, cls in (("mnist", source.MNIST), ("fashion_mnist", source.FashionMNIST)):
-        for file, (resource, md5) in zip(FILES[name], cls.resources, strict=True):
+        for file, (resource, md5) in zip(DATA_SET_FACTS[name].files, cls.resources, strict=True):
             assert (file.path, file.checksum) == (f"{cls.__name__}/raw/{resource}", f"md5:{md5}")
             assert file.urls == tuple(mirror + resource for mirror in cls.mirrors)
-    for file, part in zip(FILES["svhn"], ("train", "test"), strict=True):
+    for file, part in zip(DATA_SET_FACTS["svhn"].files, ("train", "test"), strict=True):
         url, name, md5 = source.SVHN.split_list[part]
         assert (file.path, file.checksum, file.urls) == (name, f"md5:{md5}", (url,))

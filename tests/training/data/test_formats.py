@@ -8,7 +8,7 @@ import torch
 from robustgap.training.checkpoint import FileFault
 from robustgap.training.data.datasets import DATASETS
 from robustgap.training.data.formats import folders, idx, mat, npz, pickles
-from robustgap.training.data.published_files import FILES
+from robustgap.training.facts import DATA_SET_FACTS
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def install(tmp_path, monkeypatch):
     """Write files of a data set into a fresh data_dir and put their checksums into the table; its loader's splits."""
 
     def put(name, members):
-        monkeypatch.setitem(FILES, name, made.put(tmp_path, members))
+        made.install(monkeypatch, name, made.put(tmp_path, members))
         return DATASETS[name](tmp_path)
 
     return put
@@ -62,8 +62,8 @@ def test_idx(name, folder, install):
     pixels, test = made.images(100, 28, 28), made.images(6, 28, 28, seed=1)
     labels, test_labels = np.arange(100, dtype=np.uint8) % 10, np.arange(6, dtype=np.uint8)
     contents = (made.idx(pixels), made.idx(labels), made.idx(test), made.idx(test_labels))
-    splits = install(name, dict(zip([file.path for file in FILES[name]], contents, strict=True)))
-    assert FILES[name][0].path.startswith(f"{folder}/raw/train-images-idx3")
+    splits = install(name, dict(zip([file.path for file in DATA_SET_FACTS[name].files], contents, strict=True)))
+    assert DATA_SET_FACTS[name].files[0].path.startswith(f"{folder}/raw/train-images-idx3")
     check(splits, (pixels[:, None], labels), (test[:, None], test_labels), 10)
 
 
@@ -98,15 +98,15 @@ def test_tiny_imagenet(install):
 def test_tiny_imagenet_is_decoded_once(tmp_path, capsys, monkeypatch):
     archive, cache = tmp_path / "tiny-imagenet-200.zip", tmp_path / "tiny-imagenet-200.safetensors"
     archive.write_bytes(tiny())
-    first = folders.tiny_imagenet(archive, "md5:1")
+    first = folders.read_cached(archive, "md5:1")
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "read", None)  # nothing is decoded now
-        again = folders.tiny_imagenet(archive, "md5:1")
+        patch.setattr(folders, "read_folders", None)  # nothing is decoded now
+        again = folders.read_cached(archive, "md5:1")
     assert all(torch.equal(first[key], again[key]) for key in first) and capsys.readouterr().err == ""
     cache.write_bytes(cache.read_bytes()[:-100])
-    assert torch.equal(folders.tiny_imagenet(archive, "md5:1")["train_images"], first["train_images"])
+    assert torch.equal(folders.read_cached(archive, "md5:1")["train_images"], first["train_images"])
     assert "not a complete safetensors file" in capsys.readouterr().err
-    folders.tiny_imagenet(archive, "md5:2")
+    folders.read_cached(archive, "md5:2")
     assert "made of another zip file: decoding" in capsys.readouterr().err
 
 
@@ -141,13 +141,13 @@ def test_the_unpickler_admits_arrays_alone(content, told, tmp_path):
 @pytest.mark.parametrize(
     ("read", "content", "told"),
     [
-        (idx.read, b"<html>", "not an IDX file compressed with gzip"),
-        (idx.read, made.idx(made.images(4, 3))[:-9], "not an IDX file compressed with gzip"),
-        (idx.read, made.gzipped(b"\0\0\x08\x01\0\0\0\x05abc"), "found 3 values of type 8, wanted (5,) of type 8"),
-        (idx.read, made.gzipped(b"\0\0\x0d\x01\0\0\0\x01abcd"), "found 4 values of type 13, wanted (1,)"),
-        (mat.svhn, b"<html>" * 100, "not a MATLAB file with X and y"),
-        (folders.read, b"<html>", "not the zip file of tiny-imagenet-200"),
-        (folders.read, made.npz(1, 2), "not the zip file of tiny-imagenet-200"),
+        (idx.read_idx, b"<html>", "not an IDX file compressed with gzip"),
+        (idx.read_idx, made.idx(made.images(4, 3))[:-9], "not an IDX file compressed with gzip"),
+        (idx.read_idx, made.gzipped(b"\0\0\x08\x01\0\0\0\x05abc"), "found 3 values of type 8, wanted (5,) of type 8"),
+        (idx.read_idx, made.gzipped(b"\0\0\x0d\x01\0\0\0\x01abcd"), "found 4 values of type 13, wanted (1,)"),
+        (mat.read_mat, b"<html>" * 100, "not a MATLAB file with X and y"),
+        (folders.read_folders, b"<html>", "not the zip file of tiny-imagenet-200"),
+        (folders.read_folders, made.npz(1, 2), "not the zip file of tiny-imagenet-200"),
         (npz.generated, b"<html>", "not a whole .npz file with arrays image and label"),
         (npz.generated, made.npz(made.images(4, 3), np.arange(4))[:-30], "not a whole .npz file"),
         (npz.generated, made.npz(np.array([{}]), 2), "not a whole .npz file"),  # a pickled object

@@ -12,7 +12,8 @@ from robustgap.training.__main__ import main
 from robustgap.training.checkpoint import FileFault
 from robustgap.training.jobs import outcomes
 from robustgap.training.jobs import plan as planned
-from robustgap.training.jobs.plan import cache_file, frozen_images, load_planned_model, measure_batch
+from robustgap.training.jobs.frozen_images import cache_file, frozen_images, measure_batch
+from robustgap.training.jobs.plan import load_planned_model
 
 WONG = {"source": "robustbench", "name": "Wong2020Fast", "dataset": "cifar10", "threat": "Linf"}
 
@@ -24,13 +25,13 @@ def study(tmp_path_factory):
 
 def count_evaluations(monkeypatch):
     """How many models are evaluated from now on."""
-    done, original = [], outcomes.evaluate
+    done, original = [], outcomes.evaluate_model
 
     def evaluate(model, splits, study):
         done.append(model)
         return original(model, splits, study)
 
-    monkeypatch.setattr(outcomes, "evaluate", evaluate)
+    monkeypatch.setattr(outcomes, "evaluate_model", evaluate)
     return done
 
 
@@ -39,18 +40,18 @@ def test_an_interrupted_chunk_goes_on_where_it_stood(tmp_path, monkeypatch):
     for run in plan["runs"]:
         plant(plan, tmp_path, run)
     done = count_evaluations(monkeypatch)
-    counted = outcomes.evaluate
+    counted = outcomes.evaluate_model
 
     def interrupted(*given):
         if len(done) == 2:
             raise KeyboardInterrupt
         return counted(*given)
 
-    monkeypatch.setattr(outcomes, "evaluate", interrupted)
+    monkeypatch.setattr(outcomes, "evaluate_model", interrupted)
     with pytest.raises(KeyboardInterrupt):
         judge(plan, tmp_path)
     assert not (tmp_path / "outcomes" / "000.parquet").exists() and len(done) == 2
-    monkeypatch.setattr(outcomes, "evaluate", counted)
+    monkeypatch.setattr(outcomes, "evaluate_model", counted)
     table = judge(plan, tmp_path)
     assert len(done) == 4
     again = judge(plan, tmp_path)
@@ -239,6 +240,6 @@ class Foreign(nn.Module):
     ],
 )
 def test_foreign_models_must_fit_the_study(data, classes, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(planned.zoo, "load_model", lambda entry, model_dir: Foreign(classes).eval())
+    monkeypatch.setattr(planned.zoo, "load_robustbench", lambda entry, model_dir: Foreign(classes).eval())
     with pytest.raises(ValueError, match=message):
         load_planned_model(foreign_plan(tmp_path, data=data), tmp_path, "rb-cifar10-Linf-Wong2020Fast")

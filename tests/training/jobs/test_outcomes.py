@@ -7,11 +7,12 @@ from planted import judge, judged, make_plan, plant
 from torch import nn
 
 from robustgap.training import attacks
-from robustgap.training.checkpoint import digest, read_json, save_tensors, write_json
+from robustgap.training.checkpoint import file_digest, read_json, save_tensors, write_json
 from robustgap.training.data.datasets import load
 from robustgap.training.jobs import outcomes
+from robustgap.training.jobs.frozen_images import frozen_images, index_sha, measure_batch
 from robustgap.training.jobs.outcomes import attacked
-from robustgap.training.jobs.plan import frozen_images, index_sha, load_planned_model, measure_batch
+from robustgap.training.jobs.plan import load_planned_model
 from robustgap.training.modes import frozen
 
 
@@ -208,5 +209,5 @@ def constant_run(plan, results, run, winner):
     state[bias].copy_(torch.eye(10)[winner])
     save_tensors(folder / "last.safetensors", state)
     record = read_json(folder / "run.json")
-    record["files"]["last.safetensors"] = digest(folder / "last.safetensors")
+    record["files"]["last.safetensors"] = file_digest(folder / "last.safetensors")
     write_json(folder / "run.json", record)

@@ -23,7 +23,7 @@ from trees import ROOT, snakemake
 from robustgap.training.__main__ import main
 from robustgap.training.checkpoint import read_json
 from robustgap.training.jobs.lock import RunLock
-from robustgap.workflow.estimate.hours import hours
+from robustgap.workflow.estimate.hours import hours_by_stage
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.jobs import Jobs
 
@@ -166,4 +166,6 @@ def test_processes_change_no_run_no_job_and_no_digest():
     for batch in one["batches"]:
         assert len({every.batch_digest(SimpleNamespace(batch=batch)) for every in jobs}) == 1
     assert jobs[0].plan_digest() == jobs[1].plan_digest() and jobs[0].data_digest() == jobs[1].data_digest()
-    assert hours(one)["training"] < hours(four)["training"]  # each process starts Python and loads the data
+    assert (
+        hours_by_stage(one)["training"] < hours_by_stage(four)["training"]
+    )  # each process starts Python and loads the data

@@ -11,7 +11,7 @@ import torch
 from planted import make_plan
 from small_runs import interrupted, read_log, same_weights, train, without_seconds
 
-from robustgap.training.checkpoint import digest, load_weights, read_json
+from robustgap.training.checkpoint import file_digest, load_weights, read_json
 
 # Trains the runs of a plan in children that kill themselves with SIGKILL at given moments, then in one that does not.
 # step: inside training step n; write: in the middle of writing file n; replace: before file n gets its name.
@@ -97,7 +97,7 @@ def test_killed_at_any_moment_a_run_ends_bit_for_bit_as_if_unbroken(at_run, tmp_
     assert without_seconds(folder) == without_seconds(at_run[0])
     assert not (folder / "resume.safetensors").exists() and not list(folder.glob("lock.*"))
     files = manifest["runs"][folder.name]["files"]
-    assert {**files, "log.csv": digest(folder / "log.csv")} == files
+    assert {**files, "log.csv": file_digest(folder / "log.csv")} == files
     assert {**files, "log.csv": at_run[1]["files"]["log.csv"]} == at_run[1]["files"]
 
 

@@ -13,11 +13,12 @@ import robustgap.training.jobs.run
 from robustgap.training import loop
 from robustgap.training.__main__ import main
 from robustgap.training.attacks import EVALUATION_START, pgd, start
-from robustgap.training.checkpoint import digest, read_json, write_json
+from robustgap.training.checkpoint import file_digest, read_json, write_json
 from robustgap.training.data.datasets import load
 from robustgap.training.jobs.pseudo_labels import load_extra, pseudo_label
-from robustgap.training.jobs.run import judge
+from robustgap.training.jobs.run import check_collapse
 from robustgap.training.networks.architectures import build
+from robustgap.training.schedules import first_drop
 from robustgap.training.settings import DAMAGED
 
 
@@ -37,7 +38,7 @@ def test_what_a_run_leaves(at_run):
         "best.safetensors",
     }
     assert read_json(folder / "run.json") == record
-    assert record["files"] == {p.name: digest(p) for p in folder.iterdir() if p.name != "run.json"}
+    assert record["files"] == {p.name: file_digest(p) for p in folder.iterdir() if p.name != "run.json"}
     assert record["run"] == folder.name and record["status"] == "finished" and record["epochs"] == 3
     assert {"torch", "numpy", "safetensors"} == set(record["packages"]) and record["seconds"] > 0 and record["device"]
     log = read_log(folder)
@@ -53,9 +54,7 @@ def test_log_best_and_last_agree(at_run):
     folder, record = at_run
     log = read_log(folder)
     robust = {
-        int(row["epoch"]): float(row["val_robust"])
-        for row in log
-        if int(row["epoch"]) > loop.first_drop(record["settings"])
+        int(row["epoch"]): float(row["val_robust"]) for row in log if int(row["epoch"]) > first_drop(record["settings"])
     }
     expected = max(epoch for epoch, score in robust.items() if score == max(robust.values()))
     assert record["best_epoch"] == expected
@@ -129,13 +128,13 @@ def test_a_log_damaged_after_the_last_epoch_is_written_again_before_it_is_listed
     """The job was killed between the last sidecar and run.json, and the disk lost the log."""
     whole, _ = train(tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(robustgap.training.jobs.run, "judge", interrupt)
+        patch.setattr(robustgap.training.jobs.run, "check_collapse", interrupt)
         train(tmp_path)
     folder = tmp_path / whole.name
     lines = len(read_log(folder))
     (folder / "log.csv").write_text("epoch,")
     record = train(tmp_path)[1]
-    assert len(read_log(folder)) == lines == 3 and record["files"]["log.csv"] == digest(folder / "log.csv")
+    assert len(read_log(folder)) == lines == 3 and record["files"]["log.csv"] == file_digest(folder / "log.csv")
 
 
 def interrupt(*given):
@@ -182,9 +181,9 @@ class Answers(nn.Module):
 def test_chance_is_one_in_k_and_three_standard_errors():
     """0.1 + 3 sqrt(0.1 0.9 / 500) = 0.14025: 70 right images of 500 are not above it, 71 are."""
     splits = load("digits")
-    accuracy, reason = judge(Answers(splits.train.labels, 70), splits)
+    accuracy, reason = check_collapse(Answers(splits.train.labels, 70), splits)
     assert accuracy == 70 / 500 and reason == "final clean training accuracy 0.140 is not above chance (0.140)"
-    assert judge(Answers(splits.train.labels, 71), splits) == (71 / 500, "")
+    assert check_collapse(Answers(splits.train.labels, 71), splits) == (71 / 500, "")
 
 
 def test_the_command_line_in_order(tmp_path, capsys):

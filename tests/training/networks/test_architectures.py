@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from robustgap.training import loop
+from robustgap.training.data.batches import TrainingBatch
 from robustgap.training.data.datasets import load
 from robustgap.training.jobs.run import make_optimizer
 from robustgap.training.networks.architectures import ACTIVATIONS, ARCHITECTURES, Normalize, build
 from robustgap.training.networks.architectures.layouts import load_public
 from robustgap.training.robustbench import zoo
 from robustgap.training.settings import complete
+from robustgap.training.step import train_step
 
 
 def settings_of(architecture, **given):
@@ -82,7 +83,7 @@ def test_sizes_of_wide_resnets_in_closed_form(name, depth, widen):
 
 def of_robustbench(name):
     """The implementation in RobustBench's zoo."""
-    zoo.names("cifar10", "Linf")  # makes robustbench importable
+    zoo.model_names("cifar10", "Linf")  # makes robustbench importable
     from robustbench.model_zoo.architectures import resnet, wide_resnet
 
     if name.startswith("wrn"):
@@ -175,8 +176,8 @@ def test_resnet18_trains():
     settings = settings_of("resnet18", data="digits32", inner_steps=1, awp=True, lr=0.01, eps="4/255")
     model = build(settings, splits).train()
     x, y = splits.floats(splits.train.images[:4]), splits.train.labels[:4]
-    batch, optimizer = loop.Batch(x, y, splits.train.index[:4]), make_optimizer(model, settings)
+    batch, optimizer = TrainingBatch(x, y, splits.train.index[:4]), make_optimizer(model, settings)
     before = [p.detach().clone() for p in model.parameters()]
-    losses = [loop.train_step(model, optimizer, batch, settings, epoch=0) for _ in range(3)]
+    losses = [train_step(model, optimizer, batch, settings, epoch=0) for _ in range(3)]
     assert losses[2] < losses[0]
     assert all(not torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))

@@ -92,7 +92,7 @@ def test_names_of_other_codes_are_translated(tmp_path):
 @pytest.fixture
 def deepmind(monkeypatch):
     """A WRN-16-2 of DeepMind's code with the statistics of a batch, and its name among ours."""
-    zoo.names("cifar10", "Linf")  # makes robustbench importable
+    zoo.model_names("cifar10", "Linf")  # makes robustbench importable
     from robustbench.model_zoo.architectures import dm_wide_resnet as code
 
     def small(num_classes, in_channels, *, width=0, image_size=32, activation="relu"):

@@ -7,11 +7,14 @@ from torch import nn
 
 from robustgap.training import loop
 from robustgap.training.checkpoint import load_weights
+from robustgap.training.data.batches import batches
 from robustgap.training.data.datasets import load
 from robustgap.training.defenses import DEFENSES
+from robustgap.training.epoch_scores import epoch_scores
 from robustgap.training.jobs.run import make_optimizer
 from robustgap.training.networks.architectures import build
 from robustgap.training.networks.precision import in_precision
+from robustgap.training.step import train_step
 
 
 def test_the_product_is_that_of_rounded_factors():
@@ -33,8 +36,8 @@ def test_a_step_differs_from_float32_by_no_more_than_rounding(given):
         model = build({**settings, "precision": "float32"}, splits).train()
         before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
         optimizer, carried = make_optimizer(model, settings), loop.begin(settings, model, splits)
-        batch = next(loop.batches(settings, splits, None, 0, torch.device("cpu")))
-        loss = loop.train_step(model, optimizer, batch, settings, 0, carried.perturbation)
+        batch = next(batches(settings, splits, None, 0, torch.device("cpu")))
+        loss = train_step(model, optimizer, batch, settings, 0, carried.perturbation)
         assert loss.dtype == torch.float32
         moved.append(nn.utils.parameters_to_vector(model.parameters()).detach() - before)
     assert float((moved[0] - moved[1]).norm() / moved[0].norm()) < 0.4
@@ -54,5 +57,5 @@ def test_a_run_starts_from_the_same_weights_resumes_and_is_judged_in_float32(tmp
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     model, splits = build(settings_of(), load("digits")), load("digits")
     model.load_state_dict(load_weights(unbroken / "last.safetensors"))
-    scores = loop.epoch_scores(model, splits, settings_of())
+    scores = epoch_scores(model, splits, settings_of())
     assert {key: str(value) for key, value in scores.items()}.items() <= read_log(unbroken)[-1].items()

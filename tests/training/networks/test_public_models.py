@@ -12,7 +12,8 @@ from robustgap.analysis.ledger import Ledger
 from robustgap.measures.__main__ import main as measures
 from robustgap.training.__main__ import main as training
 from robustgap.training.data.datasets import load
-from robustgap.training.jobs.plan import cache_file, load_planned_model
+from robustgap.training.jobs.frozen_images import cache_file
+from robustgap.training.jobs.plan import load_planned_model
 from robustgap.training.networks.architectures import ARCHITECTURES
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.jobs import Jobs

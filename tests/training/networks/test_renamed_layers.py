@@ -10,8 +10,8 @@ from small_runs import interrupted, same_weights, train
 
 from robustgap.measures.__main__ import main as measures
 from robustgap.training.__main__ import main
-from robustgap.training.checkpoint import digest, load_tensors, load_weights, read_json, save_tensors, write_json
-from robustgap.training.jobs.plan import cache_file
+from robustgap.training.checkpoint import file_digest, load_tensors, load_weights, read_json, save_tensors, write_json
+from robustgap.training.jobs.frozen_images import cache_file
 
 
 @pytest.mark.parametrize("name", ["init", "last", "best"])
@@ -25,7 +25,7 @@ def test_a_finished_run_whose_layers_have_other_names_or_shapes_is_trained_again
         ({layer: torch.zeros(10, 65)}, f"{layer} (10, 65)"),
     ):
         save_tensors(file, {**state, **change}, run=folder.name)
-        write_json(folder / "run.json", {**record, "files": {**record["files"], file.name: digest(file)}})
+        write_json(folder / "run.json", {**record, "files": {**record["files"], file.name: file_digest(file)}})
         again = train(tmp_path)[1]
         told = f"{file}: found {found}, wanted {layer} (10, 64): not of this network: training run {folder.name} again"
         assert told in capsys.readouterr().err.splitlines()
@@ -75,7 +75,7 @@ def test_weights_of_renamed_layers_are_named_and_their_run_trained_anew(tmp_path
     state, record = load_weights(folder / "last.safetensors"), read_json(folder / "run.json")
     state["1.linear.bias"] = state.pop("1.5.bias")
     save_tensors(folder / "last.safetensors", state)
-    record["files"]["last.safetensors"] = digest(folder / "last.safetensors")
+    record["files"]["last.safetensors"] = file_digest(folder / "last.safetensors")
     write_json(folder / "run.json", record)
     told = (
         f"error: {folder / 'last.safetensors'}: found 1.linear.bias (10,), wanted 1.5.bias (10,): not of this network"

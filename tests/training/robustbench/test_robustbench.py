@@ -12,10 +12,11 @@ from robustgap.analysis.ledger import Ledger
 from robustgap.measures.__main__ import main as measures
 from robustgap.training import attacks
 from robustgap.training.__main__ import main as training
-from robustgap.training.jobs.plan import frozen_images, load_planned_model, measure_batch, splits_of
+from robustgap.training.jobs.frozen_images import frozen_images, measure_batch
+from robustgap.training.jobs.plan import load_planned_model, splits_of
 from robustgap.training.robustbench import zoo
 from robustgap.workflow.grid import open_plan
-from robustgap.workflow.study import read
+from robustgap.workflow.study import read_study
 
 # Two architectures: a pre-activation ResNet-18 with its own normalisation, and DeepMind's with Swish; and one whose
 # file is not there.
@@ -41,7 +42,7 @@ def config(model_dir):
 
 def write_checkpoints(folder):
     """Seeded random weights where robustbench reads them."""
-    zoo.names("cifar10", "Linf")  # makes robustbench importable
+    zoo.model_names("cifar10", "Linf")  # makes robustbench importable
     from robustbench.model_zoo import model_dicts
     from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
 
@@ -114,7 +115,7 @@ def test_outcomes_and_measures_are_those_of_the_loaded_networks(study):
 
 
 def test_the_shipped_study_plans():
-    plan = open_plan(read(ROOT / "workflow" / "config" / "robustbench.yaml"), "robustbench.yaml")
+    plan = open_plan(read_study(ROOT / "workflow" / "config" / "robustbench.yaml"), "robustbench.yaml")
     assert len(plan["models"]) >= 8 and not plan["runs"]
-    known = set(zoo.names("cifar10", "Linf"))
+    known = set(zoo.model_names("cifar10", "Linf"))
     assert {entry["name"] for entry in plan["models"].values()} <= known

@@ -20,7 +20,7 @@ def entry(name, dataset="cifar10", threat="Linf"):
 
 def fresh_network(name):
     """The architecture of a CIFAR-10 Linf entry with seeded random weights."""
-    zoo.names("cifar10", "Linf")  # makes robustbench importable
+    zoo.model_names("cifar10", "Linf")  # makes robustbench importable
     from robustbench.model_zoo import model_dicts
     from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
 
@@ -45,7 +45,7 @@ def test_loads_what_lies_on_disk(name, tmp_path, images):
     network = fresh_network(name)
     torch.save({"state_dict": network.state_dict()}, path_of(tmp_path, name))
     state = torch.random.get_rng_state()
-    model = zoo.load_model(entry(name), tmp_path)
+    model = zoo.load_robustbench(entry(name), tmp_path)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not any(module.training for module in model.modules())
     with torch.no_grad():
@@ -59,31 +59,31 @@ def test_a_checkpoint_that_holds_last_and_best(tmp_path, images):
     network = fresh_network(name)
     torch.save({"last": network.state_dict(), "best": {}}, path_of(tmp_path, name))
     with torch.no_grad():
-        torch.testing.assert_close(zoo.load_model(entry(name), tmp_path)(images), network(images), rtol=0, atol=0)
+        torch.testing.assert_close(zoo.load_robustbench(entry(name), tmp_path)(images), network(images), rtol=0, atol=0)
 
 
 def test_names_are_the_registry():
-    linf = zoo.names("cifar10", "Linf")
+    linf = zoo.model_names("cifar10", "Linf")
     assert len(linf) == 76 and set(NAMES) < set(linf) and linf == sorted(linf)
-    assert len(zoo.names("cifar10", "L2")) == 21
+    assert len(zoo.model_names("cifar10", "L2")) == 21
     with pytest.raises(LookupError, match="robustbench: found cifar10/L7, wanted one of cifar10/"):
-        zoo.names("cifar10", "L7")
+        zoo.model_names("cifar10", "L7")
 
 
 def test_unknown_name(tmp_path):
     with pytest.raises(LookupError, match="'Wong2020Fst' is unknown; did you mean 'Wong2020Fast'"):
-        zoo.load_model(entry("Wong2020Fst"), tmp_path)
+        zoo.load_robustbench(entry("Wong2020Fst"), tmp_path)
 
 
 def test_missing_file_is_named_and_nothing_is_downloaded(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"cifar10/Linf/Wong2020Fast\.pt: not found"):
-        zoo.load_model(entry("Wong2020Fast"), tmp_path)
+        zoo.load_robustbench(entry("Wong2020Fast"), tmp_path)
     with pytest.raises(
         FileNotFoundError, match=r"Chen2020Adversarial\.pt_m0\.pt: not found"
     ):  # an ensemble's first member
-        zoo.load_model(entry("Chen2020Adversarial"), tmp_path)
+        zoo.load_robustbench(entry("Chen2020Adversarial"), tmp_path)
     with pytest.raises(ValueError, match="XCiT-S12 downloads its own weights"):
-        zoo.load_model(entry("Debenedetti2022Light_XCiT-S12"), tmp_path)
+        zoo.load_robustbench(entry("Debenedetti2022Light_XCiT-S12"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,11 +105,11 @@ def test_only_tensors_are_read(environment, tmp_path, monkeypatch):
     path = path_of(tmp_path, "Wong2020Fast")
     torch.save({"state_dict": Canary(tmp_path / "canary")}, path)
     with pytest.raises(ValueError, match=r"Wong2020Fast\.pt: refused, wanted tensors .*posix\.mkdir") as error:
-        zoo.load_model(entry("Wong2020Fast"), tmp_path)
+        zoo.load_robustbench(entry("Wong2020Fast"), tmp_path)
     assert not (tmp_path / "canary").exists() and "\n" not in str(error.value)
     torch.save({"args": argparse.Namespace(lr=0.1), "state_dict": {}}, path)
     with pytest.raises(ValueError, match=r"refused.*argparse\.Namespace"):
-        zoo.load_model(entry("Wong2020Fast"), tmp_path)
+        zoo.load_robustbench(entry("Wong2020Fast"), tmp_path)
     assert torch.load.__module__ == "torch.serialization"  # put back after a failure too
 
 
@@ -120,11 +120,11 @@ def test_damaged_files_give_one_line(tmp_path):
     for content in (whole[: len(whole) // 2], whole[:1000], b"", b"hello world"):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"Wong2020Fast\.pt: truncated or not a checkpoint") as error:
-            zoo.load_model(entry("Wong2020Fast"), tmp_path)
+            zoo.load_robustbench(entry("Wong2020Fast"), tmp_path)
         assert "\n" not in str(error.value)
     torch.save({"conv1.weight": torch.zeros(3)}, path)
     with pytest.raises(ValueError, match=r"Wong2020Fast\.pt: robustbench cannot load .*size mismatch|Missing") as error:
-        zoo.load_model(entry("Wong2020Fast"), tmp_path)
+        zoo.load_robustbench(entry("Wong2020Fast"), tmp_path)
     assert "\n" not in str(error.value)
 
 
@@ -156,7 +156,7 @@ def test_imports_are_late_and_pkg_resources_is_not_needed():
         assert not loaded, loaded
         find = importlib.util.find_spec
         importlib.util.find_spec = lambda name, *a: None if name == "pkg_resources" else find(name, *a)
-        zoo.names("cifar10", "Linf")
+        zoo.model_names("cifar10", "Linf")
         import pkg_resources
         assert not hasattr(pkg_resources, "working_set")
         name = pkg_resources.resource_filename("robustbench.loaders", "helper_files/imagenet_test_image_ids.txt")
@@ -167,7 +167,7 @@ def test_imports_are_late_and_pkg_resources_is_not_needed():
 
 def test_autoattack_by_its_published_interface():
     """On a linear model whose worst case is known: APGD's robust accuracy is that of the exact optimum."""
-    zoo.names("cifar10", "Linf")
+    zoo.model_names("cifar10", "Linf")
     from autoattack import AutoAttack
     from autoattack.state import EvaluationState
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
 
-ROOT = "tiny-imagenet-200"
+FOLDER = "tiny-imagenet-200"
 
 
 def _images(archive: zipfile.ZipFile, names: list[str]) -> Tensor:
@@ -27,7 +27,7 @@ def _images(archive: zipfile.ZipFile, names: list[str]) -> Tensor:
     return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read_folders(path: Path) -> dict[str, Tensor]:
     """Images and labels of the training and the validation folder, by `train_images`, `train_labels`, `test_images`,
     `test_labels` (the test folder's labels are not public). Classes are numbered in the order of their sorted names.
 
@@ -35,27 +35,27 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            classes = sorted(archive.read(f"{ROOT}/wnids.txt").decode().split())
+            classes = sorted(archive.read(f"{FOLDER}/wnids.txt").decode().split())
             number = {name: label for label, name in enumerate(classes)}
             train = sorted(
-                name for name in archive.namelist() if name.startswith(f"{ROOT}/train/") and "/images/" in name
+                name for name in archive.namelist() if name.startswith(f"{FOLDER}/train/") and "/images/" in name
             )
             train = [name for name in train if name.endswith(".JPEG")]
-            lines = archive.read(f"{ROOT}/val/val_annotations.txt").decode().splitlines()
+            lines = archive.read(f"{FOLDER}/val/val_annotations.txt").decode().splitlines()
             test = [line.split("\t")[:2] for line in lines if line]
             return {
                 "train_images": _images(archive, train),
                 "train_labels": torch.tensor([number[name.split("/")[2]] for name in train]),
-                "test_images": _images(archive, [f"{ROOT}/val/images/{name}" for name, _ in test]),
+                "test_images": _images(archive, [f"{FOLDER}/val/images/{name}" for name, _ in test]),
                 "test_labels": torch.tensor([number[name] for _, name in test]),
             }
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError) as error:
-        raise FileFault(f"{path}: not the zip file of {ROOT} ({' '.join(str(error).split())})") from error
+        raise FileFault(f"{path}: not the zip file of {FOLDER} ({' '.join(str(error).split())})") from error
 
 
-def tiny_imagenet(path: Path, made_of: str) -> dict[str, Tensor]:
-    """`read`, from a copy beside the zip file that is already decoded; made where it is missing, damaged or of another
-    zip file than that of checksum `made_of`. Decoding takes about a minute, which no job of a study should repeat."""
+def read_cached(path: Path, made_of: str) -> dict[str, Tensor]:
+    """As `read_folders`, from a decoded copy beside the zip file; made where it is missing, damaged or of another zip
+    file than that of checksum `made_of`. Decoding takes about a minute, which no job of a study should repeat."""
     cache = path.with_suffix(".safetensors")
     if cache.exists():
         try:
@@ -65,7 +65,7 @@ def tiny_imagenet(path: Path, made_of: str) -> dict[str, Tensor]:
             raise FileFault(f"{cache}: made of another zip file")
         except FileFault as error:
             print(f"{error}: decoding {path} again", file=sys.stderr)
-    tensors = read(path)
+    tensors = read_folders(path)
     try:
         save_tensors(cache, tensors, made_of=made_of)
     except OSError as error:

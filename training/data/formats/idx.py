@@ -15,7 +15,7 @@ from robustgap.training.checkpoint import FileFault
 UINT8 = 8
 
 
-def read(path: Path) -> Tensor:
+def read_idx(path: Path) -> Tensor:
     """The array of an IDX file of bytes, uint8. Raises FileFault naming the file when it is no such file or cut off."""
     try:
         content = gzip.decompress(path.read_bytes())
@@ -31,4 +31,4 @@ def read(path: Path) -> Tensor:
 
 def labelled(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
     """Images uint8 (n, 1, h, w) and labels int64 (n,)."""
-    return read(images)[:, None], read(labels).to(torch.int64)
+    return read_idx(images)[:, None], read_idx(labels).to(torch.int64)

@@ -10,7 +10,7 @@ from torch import Tensor
 from robustgap.training.checkpoint import FileFault
 
 
-def svhn(path: Path) -> tuple[Tensor, Tensor]:
+def read_mat(path: Path) -> tuple[Tensor, Tensor]:
     """Images uint8 (n, 3, 32, 32) and labels int64 (n,); the file's class 10 is the digit 0.
 
     Raises FileFault naming the file when it is no MATLAB file or lacks X or y.

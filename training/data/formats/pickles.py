@@ -44,7 +44,7 @@ class ArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"found {module}.{name}, wanted NumPy arrays and containers only") from None
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_pickle(path: Path) -> dict[str, Any]:
     """The entries of a pickled dictionary, with text for keys that Python 2 wrote as bytes.
 
     Raises FileFault naming the file when it holds anything else.
@@ -59,7 +59,7 @@ def read(path: Path) -> dict[str, Any]:
     return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in content.items()}
 
 
-def entry(path: Path, content: dict[str, Any], key: str) -> Any:
+def required_entry(path: Path, content: dict[str, Any], key: str) -> Any:
     """content[key]. Raises FileFault naming file and key when there is none."""
     if key not in content:
         raise FileFault(f"{path}: found entries {', '.join(content)}, wanted {key}")
@@ -68,13 +68,18 @@ def entry(path: Path, content: dict[str, Any], key: str) -> Any:
 
 def cifar(paths: Sequence[Path], labels: str) -> tuple[Tensor, Tensor]:
     """CIFAR's batches in their order; `labels` is the entry with the classes: labels, or fine_labels of CIFAR-100."""
-    batches = [(path, read(path)) for path in paths]
-    images = [np.asarray(entry(path, batch, "data"), dtype=np.uint8).reshape(-1, 3, 32, 32) for path, batch in batches]
-    classes = [torch.tensor(entry(path, batch, labels), dtype=torch.int64) for path, batch in batches]
+    batches = [(path, read_pickle(path)) for path in paths]
+    images = [
+        np.asarray(required_entry(path, batch, "data"), dtype=np.uint8).reshape(-1, 3, 32, 32)
+        for path, batch in batches
+    ]
+    classes = [torch.tensor(required_entry(path, batch, labels), dtype=torch.int64) for path, batch in batches]
     return torch.from_numpy(np.concatenate(images)), torch.cat(classes)
 
 
 def pseudo_labelled(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """`data` (n, 32, 32, 3) and `extrapolated_targets` (n,), as they are in the file."""
-    content = read(path)
-    return np.asarray(entry(path, content, "data")), np.asarray(entry(path, content, "extrapolated_targets"))
+    content = read_pickle(path)
+    return np.asarray(required_entry(path, content, "data")), np.asarray(
+        required_entry(path, content, "extrapolated_targets")
+    )

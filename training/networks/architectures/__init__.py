@@ -8,31 +8,16 @@ import torch
 from torch import nn
 
 from robustgap.training.checkpoint import Shapes, shapes_of
-from robustgap.training.data.datasets import Splits
+from robustgap.training.data.splits import Splits
 from robustgap.training.networks.architectures.common import ACTIVATIONS, ARCHITECTURES, Normalize
-from robustgap.training.networks.architectures.preact import preactresnet18, wrn28_10, wrn34_10, wrn70_16
-from robustgap.training.networks.architectures.resnet import resnet18, resnet34, resnet50
-from robustgap.training.networks.architectures.small import cnn, mlp
+from robustgap.training.settings import Settings
 
-__all__ = [
-    "ACTIVATIONS",
-    "ARCHITECTURES",
-    "Normalize",
-    "build",
-    "cnn",
-    "mlp",
-    "preactresnet18",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "shapes",
-    "wrn28_10",
-    "wrn34_10",
-    "wrn70_16",
-]
+__all__ = ["ACTIVATIONS", "ARCHITECTURES", "Normalize", "build", "shapes"]
+
+ARCHITECTURES.load()
 
 
-def build(settings: dict, splits: Splits) -> nn.Module:
+def build(settings: Settings, splits: Splits) -> nn.Module:
     """The network of a run with freshly drawn weights, a function of the run's seed alone (torch's generator is put
     back afterwards). Raises LookupError for an unknown architecture or activation."""
     architecture = ARCHITECTURES[settings["architecture"]]
@@ -48,7 +33,7 @@ def build(settings: dict, splits: Splits) -> nn.Module:
     return nn.Sequential(Normalize(splits.mean, splits.std), network)
 
 
-def shapes(settings: dict, splits: Splits) -> Shapes:
+def shapes(settings: Settings, splits: Splits) -> Shapes:
     """Names and shapes of the parameters and buffers of a run's network, for which no memory is taken."""
     with torch.device("meta"):
         return shapes_of(build(settings, splits).state_dict())

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from robustgap.training.registry import Registry
+from robustgap.training.facts import NETWORK_FACTS
+from robustgap.training.registry import Plugins, Registry
 
-ARCHITECTURES = Registry("architecture")
+ARCHITECTURES = Plugins("architecture", NETWORK_FACTS)
 ACTIVATIONS = Registry("activation")
 ACTIVATIONS.update(
     relu=nn.ReLU,  # max(0, x)
@@ -36,4 +37,5 @@ def conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
 
 def logits_of(features: Tensor, head: nn.Linear) -> Tensor:
     """Global average over pixels, then the linear layer: (n, c, h, w) -> (n, k)."""
-    return head(torch.flatten(nn.functional.adaptive_avg_pool2d(features, 1), 1))
+    logits: Tensor = head(torch.flatten(nn.functional.adaptive_avg_pool2d(features, 1), 1))
+    return logits

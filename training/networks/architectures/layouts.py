@@ -24,7 +24,7 @@ PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "0.", "1.")  # 1.: the ne
 MEANS, STDS = ("mean", "mu"), ("std", "sigma")
 UNUSED = ("sub_block1.",)  # TRADES' code builds this stage and never calls it
 RENAMED = {"convShortcut.": "shortcut.0.", "downsample.": "shortcut."}
-DEEPMIND = {  # part of a name by part of a name
+DEEPMIND_NAMES = {  # part of a name by part of a name
     "init_conv": "conv1",
     "batchnorm_0": "bn1",
     "conv_0": "conv1",
@@ -70,8 +70,8 @@ def _shared_prefix(state: dict[str, Tensor]) -> str:
 
 def _constant(state: dict[str, Tensor], names: tuple[str, ...]) -> list[float] | None:
     """The normalisation constant that goes by one of the names, at whatever depth."""
-    found = [value for key, value in state.items() if key.rpartition(".")[2] in names]
-    return found[0].flatten().tolist() if found else None
+    values = [value for key, value in state.items() if key.rpartition(".")[2] in names]
+    return values[0].flatten().tolist() if values else None
 
 
 def translated(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -80,33 +80,33 @@ def translated(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str,
     Raises ValueError, on one line, for entries that are missing, left over or of another shape.
     """
     heads = {"linear.": "fc."} if "fc.weight" in wanted else {"fc.": "linear."}
-    found = {}
+    renamed = {}
     for key, value in state.items():
         if key.rpartition(".")[2] in (*MEANS, *STDS) or key.startswith(UNUSED):
             continue
         for theirs, ours in {**RENAMED, **heads}.items():
             key = key.replace(theirs, ours) if f".{theirs}" in f".{key}" else key
-        found[key] = value
-    missing = [key for key in wanted if key not in found and not key.endswith("num_batches_tracked")]
-    extra = [key for key in found if key not in wanted]
-    shapes = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
+        renamed[key] = value
+    missing = [key for key in wanted if key not in renamed and not key.endswith("num_batches_tracked")]
+    extra = [key for key in renamed if key not in wanted]
+    shapes = [key for key in wanted if key in renamed and renamed[key].shape != wanted[key].shape]
     if missing or extra or shapes:
-        told = [
+        faults = [
             f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
             for what, keys in (("missing", missing), ("left over", extra), ("of another shape", shapes))
             if keys
         ]
-        raise ValueError(f"does not fit: {'; '.join(told)}")
-    return {key: found.get(key, value) for key, value in wanted.items()}
+        raise ValueError(f"does not fit: {'; '.join(faults)}")
+    return {key: renamed.get(key, value) for key, value in wanted.items()}
 
 
 def _from_deepmind(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state of a wide ResNet of DeepMind's code under the names of ours."""
-    found = {}
+    renamed = {}
     for key, value in state.items():
         key = re.sub(r"^layer\.(\d)\.block\.", lambda stage: f"block{int(stage[1]) + 1}.layer.", key)
-        found[".".join(DEEPMIND.get(part, part) for part in key.split("."))] = value
-    return found
+        renamed[".".join(DEEPMIND_NAMES.get(part, part) for part in key.split("."))] = value
+    return renamed
 
 
 def _pad_as_deepmind(network: WideResNet) -> None:

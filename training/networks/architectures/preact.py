@@ -29,7 +29,7 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         a = self.act(self.bn1(x))
-        out = self.conv2(self.act(self.bn2(self.conv1(a))))
+        out: Tensor = self.conv2(self.act(self.bn2(self.conv1(a))))
         return out + (self.shortcut(a) if len(self.shortcut) else x)
 
 
@@ -65,7 +65,8 @@ class WideStage(nn.Module):
         self.layer = _stage(depth, in_channels, channels, stride, activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
+        out: Tensor = self.layer(x)
+        return out
 
 
 class WideResNet(nn.Module):

@@ -31,8 +31,9 @@ class BasicBlock(nn.Module):
         self.act = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.act(self.bn1(self.conv1(x)))
-        return self.act(self.bn2(self.conv2(out)) + self.shortcut(x))
+        out: Tensor = self.act(self.bn1(self.conv1(x)))
+        out = self.act(self.bn2(self.conv2(out)) + self.shortcut(x))
+        return out
 
 
 class Bottleneck(nn.Module):
@@ -52,9 +53,10 @@ class Bottleneck(nn.Module):
         self.act = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.act(self.bn1(self.conv1(x)))
+        out: Tensor = self.act(self.bn1(self.conv1(x)))
         out = self.act(self.bn2(self.conv2(out)))
-        return self.act(self.bn3(self.conv3(out)) + self.shortcut(x))
+        out = self.act(self.bn3(self.conv3(out)) + self.shortcut(x))
+        return out
 
 
 class ResNet(nn.Module):

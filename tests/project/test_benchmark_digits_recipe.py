@@ -30,7 +30,7 @@ def test_every_run_is_trained_once_in_the_arithmetic_it_is_listed_under(config, 
     def here(given, kind):  # in this process, not in others
         started.append(kind)
         given.worker = kind
-        digits_recipe.work(given, grid_cells(resolve(digits_recipe.read(given.config), given.config))[0])
+        digits_recipe.work(given, grid_cells(resolve(digits_recipe.read_study(given.config), given.config))[0])
 
     monkeypatch.setattr(digits_recipe, "started", here)
     given = ["--config", str(config), "--runs", str(runs), "--seeds", "2", "--out", str(tmp_path / "out.md")]

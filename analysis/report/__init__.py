@@ -30,7 +30,7 @@ from robustgap.analysis.report.sections import SECTIONS, Section
 from robustgap.analysis.statistics.files import ASKED, HOLDS, read_text
 from robustgap.analysis.tables import views
 from robustgap.analysis.tables.latex import to_latex
-from robustgap.analysis.tables.view import View, cell, shown
+from robustgap.analysis.view import View, cell, shown
 
 OPEN_ROWS = 12  # longer lists of flagged models are collapsed
 

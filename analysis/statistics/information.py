@@ -30,7 +30,7 @@ are few; pairs share models, so no p-value is given. The bootstrap draws configu
 takes the minimum in each draw; its percentile interval shares the bias: with few models per group it may lie above the
 estimate.
 
-A table of more than MOST_PAIRS pairs (analysis.statistics._pair_sample: 2,000,000, those of 2,000 models) is sampled:
+A table of more than MOST_PAIRS pairs (analysis.ranks.pair_sample: 2,000,000, those of 2,000 models) is sampled:
 both numbers are estimated from that many of its pairs, drawn once, keyed, and shared by all measures; each measure uses
 the sampled pairs whose models have it. `pairs` is the number used, n the number that exist. If few enough models have a
 measure for their pairs to be within the limit, all of them are used. A share p of the sample then has a standard error
@@ -49,10 +49,10 @@ from robustgap.analysis.models.checkpoints import expanded
 from robustgap.analysis.models.checkpoints import shares as shares_of_models
 from robustgap.analysis.models.design import codes, configurations, in_grid, known_models
 from robustgap.analysis.progress import bar
+from robustgap.analysis.ranks import pair_sample
 from robustgap.analysis.ranks.bootstrap import ROWS_AT_ONCE, Bootstrap, interval, untied
-from robustgap.analysis.statistics import _pair_sample as pair_sample
-from robustgap.analysis.statistics._pair_sample import PairSample, all_pairs, sampled_shares
-from robustgap.analysis.statistics._sign_information import both_orders, shares
+from robustgap.analysis.ranks.pair_sample import PairSample, all_pairs, sampled_shares
+from robustgap.analysis.ranks.sign_information import both_orders, shares
 
 RESULT = ["measure", "statistic", "given", "estimate", "low", "high", "n", "pairs", "undefined"]
 LARGEST_SET = 2  # maximum number of axes to condition on

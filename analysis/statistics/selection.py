@@ -33,7 +33,7 @@ from robustgap.analysis.ledger import CHECKPOINT
 from robustgap.analysis.models.design import codes, configurations, known_models
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, mean
-from robustgap.analysis.statistics._picking import best_of, expected_pick
+from robustgap.analysis.ranks.picking import best_of, expected_pick
 
 RESULT = ["measure", "statistic", "choice", "direction", "estimate", "low", "high", "n", "undefined"]
 CANDIDATES = 5

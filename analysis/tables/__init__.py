@@ -8,7 +8,7 @@ from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.tables import association as one
 from robustgap.analysis.tables import prediction as two
 from robustgap.analysis.tables.latex import to_latex
-from robustgap.analysis.tables.view import Source, View, complete, shown
+from robustgap.analysis.view import Source, View, complete, shown
 
 
 def views(ledger: Ledger, folder: str | Path) -> dict[str, View]:

@@ -6,7 +6,7 @@ import pandas as pd
 from robustgap.analysis.models.baselines import BASELINE
 from robustgap.analysis.models.flags import ALL, LEFT_OUT, words
 from robustgap.analysis.statistics.information import notes
-from robustgap.analysis.tables.view import COUNT, LABEL, Column, Source, View, spread
+from robustgap.analysis.view import COUNT, LABEL, Column, Source, View, spread
 
 SIGNS = {1.0: "+", -1.0: "−"}
 VARIANTS = {  # variants of tau: heading, meaning

@@ -4,7 +4,7 @@ import numpy as np
 
 from robustgap.analysis import words
 from robustgap.analysis.statistics.selection import LAST, RANDOM, VALIDATION
-from robustgap.analysis.tables.view import COUNT, LABEL, Column, Source, View, spread
+from robustgap.analysis.view import COUNT, LABEL, Column, Source, View, spread
 
 STEPS = {
     "settings": "settings",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustgap.analysis.ranks.bootstrap import Bootstrap
-from robustgap.analysis.statistics._picking import best_of, chance, expected_pick
+from robustgap.analysis.ranks.picking import best_of, chance, expected_pick
 from robustgap.analysis.statistics.selection import CANDIDATES, LAST, RANDOM, RESULT, VALIDATION, make_study, selection
 
 AXES = ["a", "b", "checkpoint"]

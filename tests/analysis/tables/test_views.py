@@ -16,7 +16,7 @@ from robustgap.analysis.ledger_statistics import write_statistics
 from robustgap.analysis.statistics.files import read_statistic
 from robustgap.analysis.tables import views
 from robustgap.analysis.tables.latex import escape, to_latex
-from robustgap.analysis.tables.view import Column, View, cell, number, shown
+from robustgap.analysis.view import Column, View, cell, number, shown
 
 CHOSEN = ("usual", "robustbench", "nothing_trained", "nasty_names")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustgap.analysis.statistics import _pair_sample as pair_sample
-from robustgap.analysis.statistics._pair_sample import PairSample, all_pairs, draw_pairs
+from robustgap.analysis.ranks import pair_sample
+from robustgap.analysis.ranks.pair_sample import PairSample, all_pairs, draw_pairs
 from robustgap.analysis.statistics.information import conditional_information, notes
 
 AXES = ["a", "b", "checkpoint"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csc_array
 
-from robustgap.analysis.statistics._sign_information import both_orders, shares
+from robustgap.analysis.ranks.sign_information import both_orders, shares
 
 MOST_PAIRS = 2_000_000  # all pairs of 2,000 models; larger tables are sampled. float32 counts this far exactly
 PAIRS_AT_ONCE = 2**16  # pairs whose weights in all draws are held at a time

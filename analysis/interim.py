@@ -141,8 +141,9 @@ def write_interim(results: Path, out: Path) -> list[str]:
     sentences on what is missing. Raises FileNotFoundError without a plan, and ValueError if no model has been
     evaluated."""
     from robustgap.analysis.figures import draw_all
-    from robustgap.analysis.ledger_statistics import write_statistics
     from robustgap.analysis.report import write
+    from robustgap.analysis.statistics import Statistics
+    from robustgap.analysis.statistics_folder import write_statistics
     from robustgap.analysis.tables import write_views
 
     plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
@@ -156,8 +157,9 @@ def write_interim(results: Path, out: Path) -> list[str]:
     ledger.study["study"]["analysis"] = {**ledger.study["study"].get("analysis", {}), "removals": False}
     ledger.study["interim"] = {"made": made, "missing": found, "sentences": lines}
     write_text(json.dumps(ledger.study, indent=1) + "\n", out / "ledger" / "study.json")
-    write_statistics(ledger, out / "analysis")
-    draw_all(ledger, out / "figures", out / "analysis", 1)
-    write_views(ledger, out / "analysis", out / "tables")
-    write(ledger, figures=out / "figures", statistics=out / "analysis", out=out / "report.html")
+    write_statistics(Statistics(ledger), out / "analysis")
+    statistics = Statistics(ledger, out / "analysis")
+    draw_all(statistics, out / "figures")
+    write_views(statistics, out / "tables")
+    write(statistics, out / "figures", out / "report.html")
     return lines

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from robustgap.analysis.findings.beside import beside_sentences
 from robustgap.analysis.labels import measure_label, minus, with_interval
-from robustgap.analysis.models.flags import words as flag_words
+from robustgap.analysis.ledger import attack_of
+from robustgap.analysis.models.flags import flag_words
 from robustgap.analysis.words import ATTACKS, CEILINGS, COMPONENTS
 
 MOST = 5  # items listed individually in a sentence
@@ -47,7 +48,7 @@ def percent(share: float) -> str:
 
 def outcome_words(outcome: str) -> str:
     """'gap_pgd10' -> 'PGD-10 generalization gap'."""
-    attack = outcome.removeprefix("gap_").removesuffix("_rest")
+    attack = attack_of(outcome)
     rest = " (training images that no measure saw)" if outcome.endswith("_rest") else ""
     return f"{ATTACKS.get(attack, attack)} generalization gap{rest}"
 

@@ -55,6 +55,11 @@ def text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
 
+def attack_of(outcome: str) -> str:
+    """The attack of an outcome: 'gap_pgd10_rest' -> 'pgd10'."""
+    return outcome.removeprefix("gap_").removesuffix("_rest")
+
+
 def split_flags(flags: str) -> list[str]:
     """'best_is_last;robust_floor' -> ['best_is_last', 'robust_floor']."""
     return [flag for flag in flags.split(";") if flag]

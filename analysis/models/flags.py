@@ -18,7 +18,7 @@ LEFT_OUT = (DIVERGED, OUTLYING, ROBUST_FLOOR, OVERFITTED)  # headlines are also 
 ALL = "flagged"  # any of them
 
 
-def words(flag: str) -> str:
+def flag_words(flag: str) -> str:
     """'with robust accuracy at or below chance'; the name itself for an unknown flag."""
     return FLAGS[flag].models if flag in FLAGS else f"flagged {flag}"
 

@@ -60,6 +60,11 @@ def interval(draws: np.ndarray, blocks: int) -> tuple[float, float, float]:
     return estimate, float(low), float(high)
 
 
+def interval_side(low: float, high: float) -> int:
+    """+1 (-1) if the interval lies wholly above (below) 0, else 0."""
+    return int(low > 0) - int(high < 0)
+
+
 def mean(parts: np.ndarray) -> np.ndarray:
     """Mean over axis 0 of the parts defined in each draw; NaN if none is. (parts, draws)."""
     defined = ~np.isnan(parts)

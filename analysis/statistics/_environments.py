@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.ledger import CHECKPOINT, Ledger
+from robustgap.analysis.ledger import CHECKPOINT, Ledger, attack_of
 from robustgap.analysis.models.design import codes, configuration, configurations
 
 PAIRS_AT_ONCE = 2**20  # pairs of models held at a time
@@ -102,7 +102,7 @@ def effective_images(ledger: Ledger, models: pd.Series, outcome: str) -> np.ndar
     """1 / (1 / n_train + 1 / n_test) of each model: the number of images for which Hoeffding's bound on a single
     accuracy equals that on the gap `outcome` (gap_ATTACK, or gap_ATTACK_rest for the images not given to any
     measure)."""
-    attack = outcome.removeprefix("gap_").removesuffix("_rest")
+    attack = attack_of(outcome)
     split = "train_rest" if outcome.endswith("_rest") else "train"
     rows = ledger.outcomes[ledger.outcomes["attack"] == attack]
     n = rows.pivot_table(index="model", columns="split", values="n").reindex(models, columns=[split, "test"])

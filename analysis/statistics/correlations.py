@@ -26,12 +26,16 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.models.baselines import with_kinds
 from robustgap.analysis.models.checkpoints import expanded, standing
 from robustgap.analysis.models.design import codes, configuration, configurations, in_grid, known_models, paired
+from robustgap.analysis.models.flags import left_out
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, mean, weighted_tau
 from robustgap.analysis.ranks.cells import cell_taus
 from robustgap.analysis.ranks.spearman import weighted_spearman
+from robustgap.analysis.statistics import Statistic
+from robustgap.analysis.statistics._data import StudyData
 
 KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
 RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]
@@ -183,3 +187,42 @@ def correlations(
         rows += pi(grid, axis, axes, outcome, measures, bootstrap)
     place = {measure: number for number, measure in enumerate(measures)}
     return pd.DataFrame(sorted(rows, key=lambda found: place[found["measure"]]), columns=RESULT)
+
+
+def tau_variants(data: StudyData) -> Rows:
+    """Variants of tau of a ledger; one that cannot be computed (no such images, no such models) has no rows.
+
+    tau_rest             with the gap computed on training images not given to any measure
+    tau_without_FLAG     without the models that have a flag of analysis.models.flags.LEFT_OUT
+    tau_without_flagged  without models that have any of these
+    """
+    table, rest, bootstrap = data.beside.table, f"{data.outcome}_rest", Bootstrap(data.draws)
+    measures = data.of_columns["measures"]
+    if rest in table and table[rest].notna().any():
+        yield from tau(table[table[rest].notna()], data.axes, rest, measures, bootstrap, names=["tau_rest"])
+    for flag, rows in left_out(table).items():
+        kept = table[~rows & table[data.outcome].notna()]
+        yield from tau(kept, data.axes, data.outcome, measures, bootstrap, names=[f"tau_without_{flag}"])
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Correlations of every measure, baseline and control; of a ledger with the variants of tau."""
+    found = correlations(
+        data.beside.table,
+        **data.of_columns,
+        seed_column=data.seed_column,
+        own_seeds=data.own_seeds,
+        draws=data.draws,
+    )
+    if data.ledger is not None and (more := list(tau_variants(data))):
+        found = pd.concat([found, pd.DataFrame(more, columns=RESULT)], ignore_index=True)
+    return with_kinds(found, data.beside.kinds)
+
+
+STATISTIC = Statistic(
+    asks="τ-b, τ-a, Spearman's ρ, ψ and π, with detail by the values of each setting",
+    place=50,
+    compute=compute,
+    text=("measure", "kind", "statistic", "axis", "value", "given_axis", "given_value"),
+    columns=(*RESULT, "kind"),
+)

@@ -45,6 +45,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from robustgap.analysis.models.baselines import with_kinds
 from robustgap.analysis.models.checkpoints import expanded
 from robustgap.analysis.models.checkpoints import shares as shares_of_models
 from robustgap.analysis.models.design import codes, configurations, in_grid, known_models
@@ -53,6 +54,9 @@ from robustgap.analysis.ranks import pair_sample
 from robustgap.analysis.ranks.bootstrap import ROWS_AT_ONCE, Bootstrap, interval, untied
 from robustgap.analysis.ranks.pair_sample import PairSample, all_pairs, sampled_shares
 from robustgap.analysis.ranks.sign_information import both_orders, shares
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import LABEL, Column, View, pivoted
 
 RESULT = ["measure", "statistic", "given", "estimate", "low", "high", "n", "pairs", "undefined"]
 LARGEST_SET = 2  # maximum number of axes to condition on
@@ -248,3 +252,43 @@ def conditional_information(
             found = per_set(shared[kept.tobytes()], x[kept]) or {(): (np.full(1, np.nan),) * 2}
         rows += rows_of(measure, found, len(np.unique(block[kept])), (pairs, used))
     return pd.DataFrame(rows, columns=RESULT)
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Conditional information of every measure, baseline and control."""
+    table, draws = data.beside.table, data.slow_draws
+    found = conditional_information(table, **data.of_columns, seed_column=data.seed_column, draws=draws)
+    return with_kinds(found, data.beside.kinds)
+
+
+def information_view(statistics: Statistics) -> View:
+    rows = statistics.table("information")
+    least = rows[rows["statistic"].isin(["cmi", "cmi_normalised"])]
+    frame = pivoted(least, ["measure"], least["statistic"])
+    known = least[least["statistic"] == "cmi"].set_index("measure")
+    frame = frame.assign(
+        given=frame["measure"].map(known["given"].str.replace("|", " and ")), pairs=frame["measure"].map(known["pairs"])
+    )
+    columns = (
+        LABEL,
+        Column("cmi", "least information (bits)", ".3f", True),
+        Column("cmi_normalised", "as a share of the gap's", ".3f", True),
+        Column("given", "settings held"),
+        Column("pairs", "pairs of models", ".0f"),
+    )
+    look = (
+        "Conditional mutual information of the signs of differences (Jiang et al. 2020), at the settings (at most two) "
+        "that leave least of it. Near 0: some settings explain whatever the measure says about the order of gaps."
+    )
+    look += "".join(f" {note[0].upper()}{note[1:]}." for note in notes(rows))
+    return View("information", "Information left once settings are held", look, columns, statistics.labelled(frame))
+
+
+STATISTIC = Statistic(
+    asks="conditional mutual information of measure and gap, given up to two settings",
+    place=80,
+    compute=compute,
+    text=("measure", "kind", "statistic", "given"),
+    views=(information_view,),
+    section="settings",
+)

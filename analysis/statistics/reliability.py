@@ -23,6 +23,9 @@ from robustgap.analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 from robustgap.analysis.models.checkpoints import expanded
 from robustgap.analysis.models.design import codes, configurations
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import LABEL, Column, View, pivoted
 
 RESULT = ["measure", "statistic", "estimate", "low", "high", "n", "undefined"]
 
@@ -84,11 +87,14 @@ def over_seeds(
     return interval(found, len(np.unique(block[once]))), len(once)
 
 
-def seed_cells(table: pd.DataFrame, axes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def seed_cells(table: pd.DataFrame, axes: Sequence[str], block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each membership of a model in a cell: the cell's index (models that differ only in the seed), and the model's
-    row."""
-    places = expanded(table, axes)
-    return codes(places, axes), places.index.to_numpy(int)
+    row. block (n,): configurations."""
+    cells = pd.DataFrame(
+        {"block": block, **({CHECKPOINT: table[CHECKPOINT].to_numpy(str)} if CHECKPOINT in axes else {})}
+    )
+    places = expanded(cells, list(cells))
+    return codes(places, list(cells)), places.index.to_numpy(int)
 
 
 def over_images(
@@ -106,24 +112,31 @@ def over_images(
     return interval(ratio(weights @ noise / n, variance), len(np.unique(block))), int(known.sum())
 
 
-def reliability(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
-    """Both statistics of every measure column (columns: RESULT). table: `ledger.models()`.
+def reliability(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    measures: Sequence[str],
+    errors: pd.DataFrame | None = None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Both statistics of every measure (columns: RESULT); only `seeds` without standard errors.
 
-    n: models used; undefined: models left out (no value, no standard error, or no second seed).
+    errors: standard errors, one column per measure, rows as in `table`. n: models used; undefined: models left out (no
+    value, no standard error, or no second seed).
     """
-    block = configurations(table, ledger.axes)
-    places = pd.DataFrame({"block": block, CHECKPOINT: table[CHECKPOINT].to_numpy(str)})
-    group, model = seed_cells(places, ["block", CHECKPOINT])
-    weights = Bootstrap(ledger.draws).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
-    errors = per_model(ledger, table["model"], "se")
+    block = configurations(table, axes)
+    group, model = seed_cells(table, axes, block)
+    weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
     rows = []
-    for name in ledger.columns:
-        for statistic, (found, n) in (
-            ("seeds", over_seeds(table[name], group, block, weights, model)),
-            ("images", over_images(table[name], errors[name], block, weights)),
-        ):
-            row = dict(zip(["estimate", "low", "high"], found, strict=True))
-            rows.append({"measure": name, "statistic": statistic, **row, "n": n, "undefined": len(table) - n})
+    for name in measures:
+        found = {"seeds": over_seeds(table[name], group, block, weights, model)}
+        if errors is not None:
+            found["images"] = over_images(table[name], errors[name], block, weights)
+        for statistic, (interval_, n) in found.items():
+            numbers = dict(zip(["estimate", "low", "high"], interval_, strict=True))
+            rows.append({"measure": name, "statistic": statistic, **numbers, "n": n, "undefined": len(table) - n})
     return pd.DataFrame(rows, columns=RESULT)
 
 
@@ -140,3 +153,39 @@ def costs(ledger: Ledger) -> pd.DataFrame:
     models it was computed for; index: measure column."""
     column = ledger.measures["measure"] + ledger.measures["variant"].map(VARIANTS)
     return ledger.measures.groupby(column)[["seconds", "forwards"]].mean()
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Reliability of every measure: over seeds, and over images if they are of a ledger."""
+    errors = None if data.ledger is None else per_model(data.ledger, data.models["model"], "se")
+    return reliability(data.models, axes=data.axes, measures=data.measures, errors=errors, draws=data.draws)
+
+
+def reliability_view(statistics: Statistics) -> View:
+    rows = statistics.table("reliability")
+    frame = pivoted(rows, ["measure"], rows["statistic"])
+    counts = rows.pivot_table(index="measure", columns="statistic", values="n")
+    for name in ("seeds", "images"):
+        frame[f"n_{name}"] = frame["measure"].map(counts[name]) if name in counts else np.nan
+    columns = (
+        LABEL,
+        Column("seeds", "over seeds", ".2f", True),
+        Column("n_seeds", "n", ".0f"),
+        Column("images", "over images", ".2f", True),
+        Column("n_images", "n", ".0f"),
+    )
+    look = (
+        "1: a second training (or other images) would rank the models the same; 0: what sets them apart would be lost. "
+        "An unreliable measure may fail for that reason alone."
+    )
+    return View("reliability", "Reliability of each measure", look, columns, statistics.labelled(frame))
+
+
+STATISTIC = Statistic(
+    asks="how much of each measure would be found again with other seeds or images",
+    place=150,
+    compute=compute,
+    text=("measure", "statistic"),
+    views=(reliability_view,),
+    section="reliability",
+)

@@ -30,10 +30,14 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.models.baselines import with_kinds
 from robustgap.analysis.models.design import codes, configurations, known_models
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, mean
 from robustgap.analysis.ranks.picking import best_of, expected_pick
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import LABEL, Column, View, pivoted
 
 RESULT = ["measure", "statistic", "choice", "direction", "estimate", "low", "high", "n", "undefined"]
 CANDIDATES = 5
@@ -201,3 +205,55 @@ def rows_of(
                 "n": n,
                 "undefined": everyone - n,
             }
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Regret when picking by each measure, baseline and control, and by validation accuracy where it is known."""
+    assert data.target, "needs the target"
+    found = selection(
+        data.beside.table,
+        axes=data.axes,
+        target=data.target,
+        measures=data.of_columns["measures"],
+        seed_column=data.seed_column,
+        signs=data.signs,
+        validation=data.validation,
+        draws=data.slow_draws,
+    )
+    return with_kinds(found, data.beside.kinds)
+
+
+def selection_view(statistics: Statistics) -> View:
+    rows = statistics.table("selection")
+    rows = rows[rows["statistic"] == "regret"]
+    rows = rows.assign(direction=rows["direction"].replace("", "learned"))
+    frame = statistics.labelled(pivoted(rows, ["measure"], rows["choice"] + "_" + rows["direction"]))
+    for choice in ("model", "checkpoint"):
+        frame[f"n_{choice}"] = frame["measure"].map(rows[rows["choice"] == choice].groupby("measure")["n"].max())
+    ways = {RANDOM: "(random choice)", VALIDATION: "(validation accuracy)", LAST: "(always the last checkpoint)"}
+    frame = frame.assign(label=frame["measure"].map(ways).fillna(frame["label"]))
+    columns = (
+        LABEL,
+        Column("model_learned", "model, learned sign", ".2f", True),
+        Column("model_declared", "model, declared sign", ".2f", True),
+        Column("n_model", "models", ".0f"),
+        Column("checkpoint_learned", "checkpoint, learned sign", ".2f", True),
+        Column("checkpoint_declared", "checkpoint, declared sign", ".2f", True),
+        Column("n_checkpoint", "runs", ".0f"),
+    )
+    look = (
+        "Robust test accuracy, in points, that picking by the measure loses against the best candidate: lower is "
+        "better. Compare with the first lines, which need no measure at all."
+    )
+    return View("selection", "Selection regret", look, columns, frame)
+
+
+STATISTIC = Statistic(
+    asks="robust accuracy lost by picking a model, or a checkpoint, by each measure",
+    place=140,
+    compute=compute,
+    text=("measure", "kind", "statistic", "choice", "direction"),
+    needs=("target",),
+    views=(selection_view,),
+    section="selection",
+)

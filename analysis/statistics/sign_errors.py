@@ -34,12 +34,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
+from robustgap.analysis.models.baselines import with_kinds
 from robustgap.analysis.models.checkpoints import expanded
 from robustgap.analysis.models.design import codes, in_grid, known_models
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval
 from robustgap.analysis.ranks.discordance import NUMBERS_AT_ONCE
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.statistics._environments import Environments, environments, pair_weight
+from robustgap.analysis.view import LABEL, Column, View, pivoted
 
 RESULT = ["measure", "statistic", "axis", "value", "estimate", "low", "high", "n", "undefined", "min_ess"]
 ERROR = ["measure", "axis", "value", "estimate", "ess", "pairs"]
@@ -226,3 +230,45 @@ def environment_errors(
         frame = pd.DataFrame({"measure": measure, **columns, "pairs": part.pairs.astype(int)})
         parts.append(frame[(part.weight > 0) & (frame["ess"] >= least - 1e-9)])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=ERROR)
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Sign errors of every measure, baseline and control."""
+    table, images = data.weighted
+    found = sign_errors(table, **data.of_columns, images=images, min_ess=data.min_ess, draws=data.slow_draws)
+    return with_kinds(found, data.beside.kinds)
+
+
+def sign_errors_view(statistics: Statistics) -> View:
+    rows = statistics.table("sign_errors")
+    whole = rows[(rows["axis"] == "") & (rows["statistic"] != "sign_error_pooled")]
+    means = rows[(rows["axis"] != "") & (rows["statistic"] == "sign_error_mean")]
+    frame = pivoted(whole, ["measure"], whole["statistic"])
+    counts = whole[whole["statistic"] == "sign_error_mean"].set_index("measure")
+    frame = frame.assign(n=frame["measure"].map(counts["n"]), gone=frame["measure"].map(counts["undefined"]))
+    if len(means):
+        frame = frame.merge(pivoted(means, ["measure"], means["axis"]).drop(columns="n"), on="measure", how="left")
+    columns = (
+        LABEL,
+        Column("sign_error_mean", "mean error", ".2f", True),
+        Column("sign_error_p90", "90th percentile", ".2f", True),
+        Column("sign_error_max", "maximum", ".2f"),
+        Column("n", "environments", ".0f"),
+        Column("gone", "left out", ".0f"),
+        *(Column(axis, f"mean, {axis}", ".2f", True) for axis in statistics.ledger.axes),
+    )
+    look = (
+        "Share of comparisons of two configurations, one setting apart, that the measure orders wrongly; 1/2 is chance."
+        " A robust measure has even its maximum below 1/2 (or, falling with the gap, its minimum above)."
+    )
+    return View("sign_errors", "Robust sign errors", look, columns, statistics.labelled(frame))
+
+
+STATISTIC = Statistic(
+    asks="how often a measure orders two configurations wrongly: mean, 90th percentile, maximum",
+    place=100,
+    compute=compute,
+    text=("measure", "kind", "statistic", "axis", "value"),
+    views=(sign_errors_view,),
+    section="conditions",
+)

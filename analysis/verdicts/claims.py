@@ -23,11 +23,12 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis import words
-from robustgap.analysis.files import read_json, write_csv
+from robustgap.analysis.files import read_json
 from robustgap.analysis.labels import minus, with_interval
 from robustgap.analysis.model_table.checks import nearest
 from robustgap.analysis.models.study_table import make_study
 from robustgap.analysis.prediction.settings_regression import LEARNERS
+from robustgap.analysis.ranks.bootstrap import interval_side
 from robustgap.analysis.verdicts.statements import statements
 from robustgap.analysis.verdicts.unmet import unmet
 
@@ -47,9 +48,9 @@ RESULT = [
 STATE = [f"increment_state_{name}{end}" for name in LEARNERS for end in OVER]
 
 
-def side(row: Mapping) -> int:
+def family_side(row: Mapping) -> int:
     """+1 (-1) if the family-wise interval lies wholly above (below) 0, else 0."""
-    return int(row["family_low"] > 0) - int(row["family_high"] < 0)
+    return interval_side(row["family_low"], row["family_high"])
 
 
 def about(row: Mapping) -> str:
@@ -69,7 +70,7 @@ def sign_change(pis: Sequence[Mapping]) -> tuple[Mapping, Mapping] | None:
     found = []
     for axis in dict.fromkeys(row["axis"] for row in pis):
         own = [row for row in pis if row["axis"] == axis]
-        below, above = ([row for row in own if side(row) == sign] for sign in (-1, 1))
+        below, above = ([row for row in own if family_side(row) == sign] for sign in (-1, 1))
         if below and above:
             found.append((min(below, key=lambda row: row["estimate"]), max(above, key=lambda row: row["estimate"])))
     return max(found, key=lambda pair: pair[1]["estimate"] - pair[0]["estimate"]) if found else None
@@ -89,13 +90,13 @@ def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | No
     if all(row["family_high"] < NEGLIGIBLE for row in increments):
         proxy = f"{start}, but {told}: below {NEGLIGIBLE} everywhere, so the settings alone say as much."
         return PROXY, proxy
-    if sign not in (None, side(tau)):
+    if sign not in (None, family_side(tau)):
         return UNRESOLVED, f"{start}, on the side opposite to the declared sign ({'+' if sign == 1 else '−'})."
     if not all(row["family_low"] > 0 for row in increments):
         each = [increment_words([row]) for row in increments]
         failed = unmet(increments, each, NEGLIGIBLE)
         return UNRESOLVED, f"{start}, but the increment in R2 over the settings is {failed}."
-    if any(row["slope"] != side(tau) for row in increments):
+    if any(row["slope"] != family_side(tau) for row in increments):
         return UNRESOLVED, f"{start}, but beyond the settings the relation has the other sign ({told})."
     declared = "as declared" if sign else "no sign was declared: two-sided"
     return REPLICATES, f"{start} ({declared}), and {told}."
@@ -113,7 +114,7 @@ def judge(rows: Sequence[Mapping], sign: int | None) -> tuple[str, str, str]:
         return UNRESOLVED, "", "Tau is undefined: the measure is constant or has no values."
     if np.isnan(tau["family_low"]):
         return UNRESOLVED, "", f"Too few configurations ({tau['configurations']}) for a family-wise interval of tau."
-    if not side(tau):
+    if not family_side(tau):
         return UNRESOLVED, "", f"The interval of tau includes 0: {about(tau)}."
     verdict, reason = judge_increments(tau, [row for row in rows if row["statistic"] == "increment"], sign)
     return verdict, "", reason
@@ -199,11 +200,3 @@ def notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | No
         "family-wise (no wrong statement at all); fdr_q bounds the share of wrong ones, so it may be below family_p"
     )
     return told
-
-
-def write_claims(made: Mapping[str, pd.DataFrame], out: str | Path) -> list[Path]:
-    """Write each table of `analysis.verdicts.judged` into folder `out` as NAME.csv; returns the files."""
-    paths = [Path(out) / f"{name}.csv" for name in made]
-    for table, path in zip(made.values(), paths, strict=True):
-        write_csv(table, path)
-    return paths

@@ -12,8 +12,11 @@ import pandas as pd
 from robustgap.analysis.models.baselines import BASELINE, MEASURE, Beside, with_kinds
 from robustgap.analysis.models.study_table import make_study
 from robustgap.analysis.verdicts.alike import groups
-from robustgap.analysis.verdicts.claims import claims, verdicts
+from robustgap.analysis.verdicts.claims import RESULT as CLAIM
+from robustgap.analysis.verdicts.claims import UNRESOLVED, claims, verdicts
+from robustgap.analysis.verdicts.comparisons import RESULT as COMPARISON
 from robustgap.analysis.verdicts.comparisons import comparisons
+from robustgap.analysis.verdicts.statements import RESULT as STATEMENT
 from robustgap.analysis.verdicts.statements import statements
 
 FAMILY_WISE = "All intervals here are family-wise: they hold for all measures together."
@@ -25,6 +28,16 @@ def with_intervals_named(verdict: pd.DataFrame) -> pd.DataFrame:
     words = [FAMILY_WISE if kind == MEASURE else ALONE for kind in verdict["kind"]]
     told = [f"{why} {word}" if "[" in why else why for why, word in zip(verdict["reason"], words, strict=True)]
     return verdict.assign(reason=told)
+
+
+def undecided(measures: Sequence[str], kinds: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """The tables of `judged` where no verdict is possible. measures: with baselines and controls."""
+    reason = "The grid has no two models with different outcomes."
+    rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in measures]
+    verdict = with_kinds(pd.DataFrame(rows, columns=CLAIM), kinds)
+    verdict.insert(3, "group", "")
+    statement = with_kinds(pd.DataFrame(columns=STATEMENT), kinds)
+    return {"claims": verdict, "statements": statement, "comparisons": pd.DataFrame(columns=COMPARISON)}
 
 
 def judged(

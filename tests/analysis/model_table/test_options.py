@@ -9,7 +9,7 @@ import pytest
 
 from robustgap.analysis.__main__ import main, names
 from robustgap.analysis.model_table import read_models
-from robustgap.analysis.table_statistics import Columns, points_per_unit, unit_notes
+from robustgap.analysis.model_table.roles import Roles, points_per_unit, unit_notes
 from robustgap.analysis.verdicts.claims import read_signs
 
 COMMANDS = ["correlate", "claims", "statistics"]
@@ -122,11 +122,11 @@ def test_the_unit_is_told_from_what_fractions_cannot_be(table, tmp_path, columns
     se = "se" if "se" in columns else None
     options = {"outcome": "gap", "seed_column": "seed", "se": se, "beside": beside, "counts": ["images"]}
     read = read_models(tmp_path / "a.csv", axes=["defense", "batch"], **options)
-    given = Columns(target=beside[0] if beside else None, images="images", se=se)
+    given = Roles(target=beside[0] if beside else None, images="images", se=se)
     assert points_per_unit(read, given) == points
     (told,) = unit_notes(read, given)
     assert f"is taken to be in {'fractions' if points > 1 else 'points'}" in told
-    assert unit_notes(read, Columns()) == []
+    assert unit_notes(read, Roles()) == []
 
 
 @pytest.mark.parametrize(

@@ -187,8 +187,8 @@ def test_the_checkpoint_component_rests_on_runs_with_two_models():
 
 def test_reliability_compares_such_a_model_under_either_rule_and_ranks_it_once():
     table = planted(3)
-    group, model = seed_cells(table, AXES)
     block = table.groupby(["a", "b"]).ngroup().to_numpy()
+    group, model = seed_cells(table, AXES, block)
     (estimate, _, _), n = over_seeds(table["m"], group, block, np.ones((1, 6)), model)
     ranked = table.assign(rank=table["m"].rank()).dropna(subset=["m"])
     ranked["model"] = ranked.index

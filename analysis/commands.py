@@ -9,7 +9,7 @@ from robustgap.analysis.files import require_columns, write_csv
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger.collect import collect
 from robustgap.analysis.model_table import ModelTable, read_models
-from robustgap.analysis.model_table.summary import summary
+from robustgap.analysis.model_table.summary import closing_line
 
 PUBLISHED = Path(__file__).parent / "published"
 DRAWS = 2000  # bootstrap draws for a user's table; a study file sets its own number
@@ -64,7 +64,7 @@ def run_correlate(given: argparse.Namespace) -> None:
     path = given.out / "correlations.csv"
     write_csv(found, path)
     print(f"{path}: {len(table.rows)} models, {len(table.measures)} measures, {len(found)} rows")
-    print(summary(table, found))
+    print(closing_line(table, found))
 
 
 def is_ledger(path: Path) -> bool:
@@ -127,7 +127,7 @@ def run_claims(given: argparse.Namespace) -> None:
         table = read_table(given, state=state)
         data = StudyData.of_table(table, Roles(state=state, se=given.se_column))
     signs = claims.read_signs(given.signs, table.columns) if given.signs else data.signs
-    for note in [*table.notes, *claims.notes(table.measures, signs, data.se)]:
+    for note in [*table.notes, *claims.verdict_notes(table.measures, signs, data.se)]:
         print(note)
     statistics = Statistics(replace(data, signs=signs, judged_state=state, removals=given.removals))
     found = statistics.table("claims")
@@ -138,13 +138,13 @@ def run_claims(given: argparse.Namespace) -> None:
     own = found.loc[found["kind"] == MEASURE, "verdict"]
     counted = ", ".join(f"{number} {name}" for name, number in own.value_counts().items())
     print(f"{given.out / 'claims.csv'}: {len(table.rows)} models, {len(own)} measures: {counted}")
-    print(summary(table))
+    print(closing_line(table))
 
 
 def run_statistics(given: argparse.Namespace) -> None:
     """Compute all statistics of a ledger or a table, and print how the table was read."""
     from robustgap.analysis.statistics import Statistics, StudyData
-    from robustgap.analysis.statistics.information import notes
+    from robustgap.analysis.statistics.information import sampling_notes
     from robustgap.analysis.statistics_folder import write_statistics
 
     if is_ledger(given.table):
@@ -174,8 +174,8 @@ def run_statistics(given: argparse.Namespace) -> None:
         statistics = Statistics(StudyData.of_table(table, roles, given.draws or DRAWS))
     for path in write_statistics(statistics, given.out):
         print(path)
-    last = [] if table is None else [summary(table, statistics.table("correlations"))]
-    for note in [*notes(statistics.table("information")), *last]:
+    last = [] if table is None else [closing_line(table, statistics.table("correlations"))]
+    for note in [*sampling_notes(statistics.table("information")), *last]:
         print(note)
 
 

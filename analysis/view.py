@@ -4,13 +4,14 @@ A view is written as CSV (numbers), as LaTeX (analysis.tables.latex) and as a so
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from robustgap.analysis.labels import minus
 
-SIGNS = {1.0: "+", -1.0: "−"}
+SIGN_TEXT = {1.0: "+", -1.0: "−"}
 ENDS = ["estimate", "low", "high"]
 SINGLE, FAMILY = "single", "family-wise"
 BRACKETS = {
@@ -59,7 +60,7 @@ class View:
     section: str = ""  # of the report, that shows it
 
 
-def number(value: float, form: str) -> str:
+def number_text(value: float, form: str) -> str:
     """A number as displayed: true minus sign, 'n/a' if undefined."""
     if pd.isna(value):
         return "n/a"
@@ -67,12 +68,12 @@ def number(value: float, form: str) -> str:
     return minus(told if told.strip("+-0.") else told.lstrip("+-"))  # a number that rounds to 0 has no sign
 
 
-def cell(row: dict, column: Column) -> tuple[str, str | float]:
+def cell(row: dict[str, Any], column: Column) -> tuple[str, str | float]:
     """(displayed text, sort key) of one cell."""
     value = row[column.name]
     if column.form == "text":
         return str(value), str(value)
-    told, key = number(value, column.form), float("nan") if pd.isna(value) else float(value)
+    told, key = number_text(value, column.form), float("nan") if pd.isna(value) else float(value)
     if column.interval and not pd.isna(row[column.ends[0]]):
         low, high = (minus(format(round(row[end], 9) + 0.0, column.form)) for end in column.ends)
         told = f"{told} [{low}, {high}]"
@@ -94,7 +95,7 @@ LABEL = Column("label", "measure")
 COUNT = Column("n", "n", ".0f")
 
 
-def complete(view: View) -> View:
+def completed(view: View) -> View:
     """The view with missing columns added as undefined numbers, and its text completed with what brackets hold."""
     frame = view.frame.copy()
     for column in view.columns:

@@ -13,7 +13,7 @@ from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.words import CONDITIONS, NORMS
 
 NUMBERS = ["estimate", "low", "high"]
-CEILINGS = {"run": "run-level ceiling", "configuration": "configuration-level ceiling"}
+CEILING_LABELS = {"run": "run-level ceiling", "configuration": "configuration-level ceiling"}
 
 
 def taus_by_strength(statistics: Statistics) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def taus_by_strength(statistics: Statistics) -> pd.DataFrame:
     return table.loc[strength.index]
 
 
-def measures(statistics: Statistics) -> list[str]:
+def measures_by_strength(statistics: Statistics) -> list[str]:
     """The measures, strongest tau first."""
     return list(taus_by_strength(statistics).index)
 
@@ -33,7 +33,7 @@ def measures(statistics: Statistics) -> list[str]:
 def row_names(statistics: Statistics) -> list[str]:
     """Row names: the measures, strongest tau first, then baselines and controls in their own order."""
     others = [name for name, kind in statistics.kinds.items() if kind != MEASURE]
-    return [*found, *others] if (found := measures(statistics)) else []
+    return [*found, *others] if (found := measures_by_strength(statistics)) else []
 
 
 def group_axis(statistics: Statistics) -> str | None:
@@ -59,20 +59,20 @@ def groups(statistics: Statistics) -> dict[str, pd.DataFrame]:
 
 def one_per_measure(statistics: Statistics, rows: pd.DataFrame) -> pd.DataFrame:
     """One row per measure, strongest pooled tau first; rows: at most one per measure."""
-    return rows.set_index("measure").reindex(measures(statistics)).reset_index()
+    return rows.set_index("measure").reindex(measures_by_strength(statistics)).reset_index()
 
 
-def ceilings(statistics: Statistics) -> dict[str, tuple[float, float, float]]:
+def noise_ceilings(statistics: Statistics) -> dict[str, tuple[float, float, float]]:
     """{run | configuration: (estimate, low, high)} of the noise ceilings of tau, without undefined ones."""
     rows = statistics.table("noise")
     rows = rows[(rows["statistic"] == "ceiling") & rows["estimate"].notna()].set_index("component")
-    return {name: tuple(rows.loc[name, NUMBERS]) for name in CEILINGS if name in rows.index}
+    return {name: tuple(rows.loc[name, NUMBERS]) for name in CEILING_LABELS if name in rows.index}
 
 
 def ceiling_words(statistics: Statistics) -> str:
     """'run-level 0.82 [0.73, 0.85], configuration-level 0.80 [0.70, 0.82], single 95 % intervals', or that they are
     undefined."""
-    found = ceilings(statistics)
+    found = noise_ceilings(statistics)
     told = [f"{name}-level {with_interval(*numbers).replace('+', '')}" for name, numbers in found.items()]
     return ", ".join([*told, "single 95 % intervals"]) if told else "undefined here"
 

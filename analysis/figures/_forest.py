@@ -46,7 +46,7 @@ def dress_tau(axes: Axes, rows: int, statistics: Statistics) -> None:
 def draw_ceilings(axes: Axes, statistics: Statistics, along: str = "x") -> None:
     """Draw both noise ceilings of tau as thin dashed lines at + and - their estimate, on the axis that shows tau."""
     line = axes.axvline if along == "x" else axes.axhline
-    for name, (estimate, *_) in _facts.ceilings(statistics).items():
+    for name, (estimate, *_) in _facts.noise_ceilings(statistics).items():
         for sign in (-1, 1):
             line(sign * estimate, color=INK, linewidth=0.8, linestyle=CEILING_DASHES[name], alpha=0.75, zorder=1)
 
@@ -54,8 +54,15 @@ def draw_ceilings(axes: Axes, statistics: Statistics, along: str = "x") -> None:
 def ceiling_entries(statistics: Statistics) -> list[Line2D]:
     """Legend entries of the ceilings that are defined."""
     return [
-        Line2D([], [], color=INK, linewidth=0.9, linestyle=CEILING_DASHES[name], label=f"{_facts.CEILINGS[name]} of τ")
-        for name in _facts.ceilings(statistics)
+        Line2D(
+            [],
+            [],
+            color=INK,
+            linewidth=0.9,
+            linestyle=CEILING_DASHES[name],
+            label=f"{_facts.CEILING_LABELS[name]} of τ",
+        )
+        for name in _facts.noise_ceilings(statistics)
     ]
 
 
@@ -122,7 +129,7 @@ def draw_marks(
             axes.plot(np.full(beyond.sum(), edge), y[beyond], ls="", color=colour, marker=side, ms=size, clip_on=False)
 
 
-def entry(label: str, look: tuple[str, str]) -> Line2D:
+def legend_entry(label: str, look: tuple[str, str]) -> Line2D:
     """A legend entry for a mark."""
     colour, marker = look
     return Line2D([], [], linestyle="", markersize=5.5, color=colour, marker=marker, label=plain(label))

@@ -111,7 +111,8 @@ def print_vectors(figure: Figure, path: Path) -> None:
     limits = [axes.get_rasterization_zorder() for axes in figure.axes]
     for axes in figure.axes:
         axes.set_rasterization_zorder(None)
-    FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+    canvas: Any = FigureCanvasPdf(figure)
+    canvas.print_pdf(path, metadata={"CreationDate": None})
     for axes, limit in zip(figure.axes, limits, strict=True):
         axes.set_rasterization_zorder(limit)
 

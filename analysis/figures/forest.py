@@ -76,7 +76,7 @@ def draw(statistics: Statistics) -> Figure:
         _forest.set_apart(axes, measures, statistics)
     _forest.count_rows(panels[-1], [f"n = {n:.0f}" for n in marks.loc[marks["statistic"] == "tau", "n"]])
     figure.supxlabel("Kendall's τ-b with the gap", fontsize=9)
-    entries = [_forest.entry("τ", (INK, "D"))]
-    entries += [_forest.entry(NAMES[name], LOOKS[name]) for name in LOOKS if axes_names]
+    entries = [_forest.legend_entry("τ", (INK, "D"))]
+    entries += [_forest.legend_entry(NAMES[name], LOOKS[name]) for name in LOOKS if axes_names]
     figure.legend(handles=[*entries, *_forest.ceiling_entries(statistics)], loc="outside upper center", ncols=5)
     return figure

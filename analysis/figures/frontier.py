@@ -156,7 +156,7 @@ def draw(statistics: Statistics) -> Figure:
     for place, family in enumerate(dict.fromkeys(ledger.entry(name)["family"] for name in ledger.columns)):
         part = rows[rows["family"] == family]
         draw_family(axes, part, look(place), low, high)
-        entries.append(_forest.entry(f"{family} (n = {len(part)})", look(place)))
+        entries.append(_forest.legend_entry(f"{family} (n = {len(part)})", look(place)))
     front = rows[rows["frontier"]]
     heights = front["estimate"].clip(low, high)
     axes.plot(front["seconds"], heights, color=INK, lw=1, drawstyle="steps-post", zorder=2, alpha=0.7)

@@ -95,7 +95,7 @@ def draw_increments(axes: Axes, statistics: Statistics, table: pd.DataFrame, ove
 @styled
 def draw(statistics: Statistics) -> Figure:
     """Top: R2 of the ladder. Bottom: the increment of each measure over settings, and over the training state."""
-    table, measures = data(statistics), _facts.measures(statistics)
+    table, measures = data(statistics), _facts.measures_by_strength(statistics)
     if table.empty or not measures:
         return empty(WHY)
     rows = _forest.height(len(measures), 2)
@@ -104,7 +104,7 @@ def draw(statistics: Statistics) -> Figure:
     ladder, beside = top.subplots(1, 2, width_ratios=[1.6, 1])
     beside.axis("off")
     draw_ladder(ladder, statistics, table)
-    entries = [_forest.entry(NAMES[name], LOOKS[name]) for name in LOOKS]
+    entries = [_forest.legend_entry(NAMES[name], LOOKS[name]) for name in LOOKS]
     entries.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (4, 2)), label=f"{NEGLIGIBLE} in R²"))
     beside.legend(handles=entries, loc="center left", bbox_to_anchor=(0.25, 0.5))
     panels = np.atleast_1d(bottom.subplots(1, 2, sharey=True))

@@ -33,7 +33,7 @@ def data(statistics: Statistics) -> pd.DataFrame:
 def draw(statistics: Statistics) -> Figure:
     """Left: over seeds. Right: over images. One row per measure."""
     table = data(statistics)
-    measures = _facts.measures(statistics)
+    measures = _facts.measures_by_strength(statistics)
     if not measures:
         return empty("this ledger holds no measures")
     figure = Figure(figsize=(_forest.LABELS + 7, _forest.height(len(measures))), layout="constrained")

@@ -1,5 +1,7 @@
 """Each measure against the gap, in small multiples."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -26,12 +28,12 @@ ACROSS = (5, 4)  # panels per row: the choice that leaves fewer empty places is 
 LETTERS = 28  # characters per line of a title
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SPAN = 30  # positive values with max / min above this get a logarithmic axis
-OUTLYING = 20  # values of both signs spanning more than this many interquartile ranges get a symlog axis
+WIDE_RANGE = 20  # values of both signs spanning more than this many interquartile ranges get a symlog axis
 
 
 def data(statistics: Statistics) -> pd.DataFrame:
     """One row per point: measure, model, group, checkpoint, value of the measure, gap (percentage points)."""
-    parts, measures = [], _facts.measures(statistics)
+    parts, measures = [], _facts.measures_by_strength(statistics)
     for label, table in _facts.groups(statistics).items():
         wide = table.rename(columns={statistics.ledger.outcome: "gap"})[["model", CHECKPOINT, "gap", *measures]]
         parts.append(wide.melt(["model", CHECKPOINT, "gap"], var_name="measure").assign(group=label))
@@ -43,7 +45,7 @@ def data(statistics: Statistics) -> pd.DataFrame:
     return points[["measure", "model", "group", CHECKPOINT, "value", "gap"]]
 
 
-def scaling(values: np.ndarray) -> dict:
+def scaling(values: np.ndarray) -> dict[str, Any]:
     """Keyword arguments of `set_xscale` that suit the values: linear, log or symlog."""
     if len(values) == 0:
         return {"value": "linear"}
@@ -51,7 +53,7 @@ def scaling(values: np.ndarray) -> dict:
         return {"value": "log" if values.max() > SPAN * values.min() else "linear"}
     low, high = np.quantile(values, [0.25, 0.75])
     middle = float(np.median(np.abs(values)))
-    outlying = middle > 0 and np.ptp(values) > OUTLYING * max(high - low, middle)
+    outlying = middle > 0 and np.ptp(values) > WIDE_RANGE * max(high - low, middle)
     return {"value": "symlog", "linthresh": middle} if outlying else {"value": "linear"}
 
 
@@ -123,7 +125,11 @@ def draw_panel(axes: Axes, statistics: Statistics, column: str, points: pd.DataF
 @styled
 def draw(statistics: Statistics) -> Figure:
     """One panel per measure column, strongest pooled tau first."""
-    points, labels, measures = data(statistics), list(_facts.groups(statistics)), _facts.measures(statistics)
+    points, labels, measures = (
+        data(statistics),
+        list(_facts.groups(statistics)),
+        _facts.measures_by_strength(statistics),
+    )
     if not measures:
         return empty("this ledger holds no measures")
     across = min(len(measures), min(ACROSS, key=lambda across: -len(measures) % across))

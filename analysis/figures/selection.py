@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from robustgap.analysis.figures import _facts, _forest
 from robustgap.analysis.figures._style import INK, empty, look, say, styled
 from robustgap.analysis.statistics import Statistics
-from robustgap.analysis.statistics.selection import CANDIDATES, LAST, RANDOM, VALIDATION
+from robustgap.analysis.statistics.selection import CANDIDATES, LAST, RANDOM_CHOICE, VALIDATION
 
 ORDER = 10
 TITLE = "Picking a model by the measure: accuracy lost against the oracle"
@@ -26,7 +26,7 @@ CAPTION = (
 )
 LOOKS = {"learned": look(0), "declared": ("#D55E00", "D")}
 BASELINES: dict[str, tuple[str, Any]] = {
-    RANDOM: ("#6b6b6b", "-"),
+    RANDOM_CHOICE: ("#6b6b6b", "-"),
     VALIDATION: ("#009E73", "--"),
     LAST: ("#CC79A7", "-."),
 }
@@ -58,7 +58,7 @@ def draw_choice(axes: Axes, statistics: Statistics, part: pd.DataFrame, choice: 
 @styled
 def draw(statistics: Statistics) -> Figure:
     """Left: picking a model. Right: picking a run's checkpoint."""
-    table, measures = data(statistics), _facts.measures(statistics)
+    table, measures = data(statistics), _facts.measures_by_strength(statistics)
     if table.empty or not measures:
         return empty("no models, or no measures, to pick by")
     figure = Figure(figsize=(_forest.LABELS + 8, _forest.height(len(measures), 2)), layout="constrained")
@@ -69,7 +69,7 @@ def draw(statistics: Statistics) -> Figure:
         draw_choice(axes, statistics, part, choice)
         axes.set_xlabel("accuracy lost against the oracle (percentage points)" if axes.axison else "")
     _forest.name_rows(panels[0], measures, statistics)
-    entries = [_forest.entry(f"direction {name}", LOOKS[name]) for name in LOOKS]
+    entries = [_forest.legend_entry(f"direction {name}", LOOKS[name]) for name in LOOKS]
     for name, (colour, dashes) in BASELINES.items():
         if name in set(table["measure"]):
             entries.append(Line2D([], [], color=colour, linestyle=dashes, linewidth=1.3, label=name))

@@ -64,7 +64,7 @@ def draw_panel(axes: Axes, statistics: Statistics, part: pd.DataFrame, what: str
 @styled
 def draw(statistics: Statistics) -> Figure:
     """One panel for all axes together and one per axis; one row per measure."""
-    marks, measures = data(statistics), _facts.measures(statistics)
+    marks, measures = data(statistics), _facts.measures_by_strength(statistics)
     if marks.empty or not measures:
         return empty("this study has no axes, or no measures: no pair of configurations to order")
     panels_of = ["", *statistics.ledger.axes]
@@ -78,7 +78,7 @@ def draw(statistics: Statistics) -> Figure:
     if not panels[0].axison:
         panels[0].set_yticks([])
     figure.supxlabel("sign error (0: always ordered as the gap, 1: always the other way round)", fontsize=9)
-    entries = [_forest.entry(NAMES[name], LOOKS[name]) for name in LOOKS]
+    entries = [_forest.legend_entry(NAMES[name], LOOKS[name]) for name in LOOKS]
     entries.append(Line2D([], [], color=PALE, linewidth=5, label="least to largest"))
     figure.legend(handles=entries, loc="outside upper center", ncols=4)
     return figure

@@ -92,7 +92,7 @@ def draw(statistics: Statistics) -> Figure:
     figure.supxlabel(f"share of the models with {rows['column'].iloc[0]} at most c", fontsize=9)
     entries = [Line2D([], [], color=INK, linewidth=1.8, marker="o", markersize=3, label="all models, 95 % band")]
     for place, value in enumerate(values):
-        entries.append(_forest.entry(_facts.group_label(str(axis), value), look(place)))
+        entries.append(_forest.legend_entry(_facts.group_label(str(axis), value), look(place)))
     entries += _forest.ceiling_entries(statistics)
     figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
     return figure

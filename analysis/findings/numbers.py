@@ -21,7 +21,7 @@ FEWEST_CELL_GROUPS = 6
 STANDARD = "Standard"  # the defense without adversarial training
 
 
-def record(row: pd.Series) -> dict:
+def record(row: pd.Series) -> dict[str, Any]:
     """Estimate, low, high, n and undefined of a row of correlations; None for undefined numbers."""
     numbers = {name: float(row[name]) for name in ("estimate", "low", "high")}
     return {name: None if math.isnan(value) else value for name, value in numbers.items()} | {"n": int(row["n"])}
@@ -33,7 +33,7 @@ def resolved(rows: pd.DataFrame) -> pd.DataFrame:
     return kept.loc[kept["estimate"].abs().sort_values(ascending=False, kind="stable").index]
 
 
-def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
+def sample(ledger: Ledger, table: pd.DataFrame) -> dict[str, Any]:
     """Number of models planned, analysed, lost and flagged; two identical checkpoints are one model."""
     status = ledger.distinct["status"].value_counts()
     flags = pd.Series([flag for text in table["flags"] for flag in split_flags(text)], dtype=str).value_counts()
@@ -50,7 +50,7 @@ def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
     }
 
 
-def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
+def gap(ledger: Ledger, table: pd.DataFrame) -> dict[str, Any]:
     """The outcome: its range, and how many adversarially trained models have an outcome above 2 of its standard
     errors."""
     values = table[ledger.outcome].dropna()
@@ -63,11 +63,11 @@ def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
     return found | {"share_above_2_se": float(clear.mean()) if len(trained) else None}
 
 
-def sign_changes(claims: pd.DataFrame) -> list[dict]:
+def sign_changes(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """Measures with the verdict that their sign depends on an axis, with the reason: intervals of single measures would
     suggest this far more often than the rule of verdicts allows."""
     rows = claims[claims["verdict"] == SIGN_DEPENDS]
-    return rows[["measure", "axis", "reason"]].to_dict("records")
+    return [dict(row) for row in rows[["measure", "axis", "reason"]].to_dict("records")]
 
 
 def cell_groups(ledger: Ledger, table: pd.DataFrame) -> dict[str, int]:
@@ -88,7 +88,7 @@ def held_fixed(found: pd.DataFrame, measure: str, sign: int, enough: list[str]) 
     return axes
 
 
-def changed(found: pd.DataFrame, other: str) -> dict | None:
+def changed(found: pd.DataFrame, other: str) -> dict[str, Any] | None:
     """Comparison of tau with a variant: the largest difference of estimates, and the measures whose interval excludes 0
     for tau but not for the variant, or on the other side. None if the variant was not computed."""
     taus = found.set_index("measure")
@@ -106,7 +106,7 @@ def changed(found: pd.DataFrame, other: str) -> dict | None:
     return {"largest_difference": None if np.isnan(difference) else float(difference), "lost": lost}
 
 
-def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict]:
+def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """How tau changes without the models of each flag, and their number; with several flags, also without all of
     them."""
     parts = left_out(table)
@@ -115,7 +115,7 @@ def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict]:
     return {flag: {**change, "models": models} for flag, (change, models) in both.items() if change}
 
 
-def noise_shares(outcome: str, noise: pd.DataFrame) -> dict:
+def noise_shares(outcome: str, noise: pd.DataFrame) -> dict[str, Any]:
     """Shares of the outcome's variance, ceilings of tau, and whether the models' shared image noise is known."""
     rows = noise[noise["measure"] == outcome]
     parts = {name: part.set_index("component") for name, part in rows.groupby("statistic")}
@@ -133,14 +133,14 @@ def of_measures(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["kind"] == MEASURE]
 
 
-def baseline_taus(found: pd.DataFrame, beside: Beside) -> dict:
+def baseline_taus(found: pd.DataFrame, beside: Beside) -> dict[str, Any]:
     """tau of the baselines, and which baselines are unknown."""
     taus = found[found["statistic"] == "tau"].set_index("measure")
     known = [name for name, kind in beside.kinds.items() if kind == BASELINE]
     return {"tau": {name: record(taus.loc[name]) for name in known}, "absent": beside.absent}
 
 
-def best_against_others(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict | None:
+def best_against_others(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict[str, Any] | None:
     """The measure with the largest |tau| against each other measure and each baseline: difference with its family-wise
     interval, and on which side of 0 that lies; the best measure's group. None with fewer than two."""
     rows = comparisons[comparisons["undefined"] == 0]
@@ -148,7 +148,12 @@ def best_against_others(comparisons: pd.DataFrame, groups: list[list[str]]) -> d
         return None
     best = rows["measure"].iloc[0]
     own = rows.loc[rows["measure"] == best, ["other", "kind", "difference", "family_low", "family_high", "n"]]
-    told: dict = {"best": best, "group": next((own for own in groups if best in own), []), MEASURE: [], BASELINE: []}
+    told: dict[str, Any] = {
+        "best": best,
+        "group": next((own for own in groups if best in own), []),
+        MEASURE: [],
+        BASELINE: [],
+    }
     for _, row in own.set_axis(["other", "kind", "estimate", "low", "high", "n"], axis=1).iterrows():
         told[row["kind"]].append({"other": row["other"], "side": interval_side(row["low"], row["high"]), **record(row)})
     return told

@@ -10,6 +10,7 @@ They change no measure's numbers: each is its own family (analysis.verdicts.judg
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,7 +114,12 @@ def beside_ledger(ledger: Ledger, table: pd.DataFrame, axes: Sequence[str], outc
 
 
 def with_controls(
-    table: pd.DataFrame, axes: Sequence[str], outcome: str, kinds: dict[str, str], roles: dict[str, str], absent: list
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    outcome: str,
+    kinds: dict[str, str],
+    roles: dict[str, str],
+    absent: list[Any],
 ) -> Beside:
     made = controls(table, axes, outcome)
     named = {name: free_name(name, table.columns) for name in made}

@@ -55,7 +55,7 @@ def content(statistics: Statistics) -> dict[str, Any] | None:
     if ledger.outcome not in outcomes or not ledger.columns:
         return None
     settings = list(dict.fromkeys([*ledger.axes, CHECKPOINT, "seed", "source"]))
-    measures = _facts.measures(statistics)
+    measures = _facts.measures_by_strength(statistics)
     return {
         "models": table["model"].tolist(),
         "flags": table["flags"].astype(str).tolist(),

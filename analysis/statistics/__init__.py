@@ -25,6 +25,8 @@ from robustgap.analysis.models.flags import model_table
 from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.view import View
 
+__all__ = ["Statistic", "Statistics", "StudyData", "entry", "read_statistic", "read_text", "statistic_names"]
+
 REQUESTED = "correlations"  # the table whose file other jobs of a study depend on
 
 

@@ -18,7 +18,7 @@ from robustgap.analysis.models.shared_images import Sharing, ranking_error, shar
 from robustgap.analysis.statistics._environments import effective_images
 from robustgap.analysis.verdicts.judged import judged, undecided
 
-STATE = ("average_ce.adv", "average_ce")  # training loss, if the study measured it
+STATE_LOSSES = ("average_ce.adv", "average_ce")  # training loss, if the study measured it
 CONTROLLED = ("average_ce",)  # measures controlled for in partial tau, besides training accuracy
 SLOW_DRAWS = 200  # upper limit of draws for slow statistics of a user's table
 
@@ -73,7 +73,7 @@ class StudyData:
         axes = ledger.axes if table is None else table.axes
         outcome = ledger.outcome if table is None else table.outcome
         attack = attack_of(outcome)
-        losses = [name for name in STATE if name in ledger.columns]
+        losses = [name for name in STATE_LOSSES if name in ledger.columns]
         validation = f"{attack}_val"
         known = validation in models and models[validation].notna().any()
         return cls(

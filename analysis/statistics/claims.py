@@ -7,7 +7,7 @@ from robustgap.analysis.statistics import Statistic, Statistics
 from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.verdicts.removals import removals, with_removals
 from robustgap.analysis.verdicts.unflagged import with_unflagged
-from robustgap.analysis.view import COUNT, LABEL, SIGNS, Column, View
+from robustgap.analysis.view import COUNT, LABEL, SIGN_TEXT, Column, View
 
 
 def compute(data: StudyData) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def compute(data: StudyData) -> pd.DataFrame:
 
 def verdict_text(verdict: pd.Series, axis: pd.Series) -> np.ndarray:
     """Verdicts as shown: 'replicates', 'sign depends on defense'."""
-    return np.where(axis != "", "sign depends on " + axis.astype(str), verdict)
+    return np.asarray(np.where(axis != "", "sign depends on " + axis.astype(str), verdict))
 
 
 def resting(row: dict[str, str]) -> str:
@@ -41,7 +41,7 @@ def resting(row: dict[str, str]) -> str:
 def verdicts_view(statistics: Statistics) -> View:
     frame = statistics.labelled(statistics.table("claims"))
     shown = verdict_text(frame["verdict"], frame["axis"]) if len(frame) else np.array([])
-    signs = frame["sign"].map(SIGNS).fillna("no claim") if len(frame) else []
+    signs = frame["sign"].map(SIGN_TEXT).fillna("no claim") if len(frame) else []
     alike = frame["group"].map(lambda name: statistics.label(name) if name else "") if len(frame) else []
     without: tuple[Column, ...] = ()
     if len(frame) and (frame["verdict_without_flagged"] != "").any():

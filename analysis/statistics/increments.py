@@ -28,11 +28,12 @@ from robustgap.analysis.ledger import CHECKPOINT
 from robustgap.analysis.models.study_table import Study, make_study
 from robustgap.analysis.prediction.gain import normal_scores, sum_error
 from robustgap.analysis.prediction.increment_statements import design_of
-from robustgap.analysis.prediction.ladder_steps import make_steps, steps_of
+from robustgap.analysis.prediction.ladder_steps import Step, make_steps, steps_of
 from robustgap.analysis.prediction.settings_regression import Design, make_design, out_of_fold
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import LEVEL
 from robustgap.analysis.ranks.influence import tau_influence
+from robustgap.analysis.rows import Interval, Row
 from robustgap.analysis.statistics import Statistic, Statistics
 from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.view import COUNT, LABEL, Column, View, pivoted
@@ -61,26 +62,34 @@ def cluster_interval(estimate: float, parts: np.ndarray) -> tuple[float, float, 
     return estimate, estimate - half, estimate + half
 
 
-def ratio(top: np.ndarray, bottom: np.ndarray) -> tuple[float, np.ndarray]:
+def ratio_of_sums(top: np.ndarray, bottom: np.ndarray) -> tuple[float, np.ndarray]:
     """sum(top) / sum(bottom) over blocks, and the contributions to its error: (top - ratio bottom) / sum(bottom)."""
     total = float(bottom.sum())
     found = float(top.sum() / total) if total else np.nan
     return found, (top - found * bottom) / total if total else top
 
 
-def quality(y: np.ndarray, predicted: np.ndarray, block: np.ndarray, *, raw: bool) -> dict[str, tuple]:
+def quality(y: np.ndarray, predicted: np.ndarray, block: np.ndarray, *, raw: bool) -> dict[str, Interval]:
     """r2 and tau of predictions with intervals; with `raw`, r2_raw and mae_raw."""
     error = np.bincount(block, (y - predicted) ** 2)
-    unexplained, parts = ratio(error, np.bincount(block, (y - y.mean()) ** 2))
+    unexplained, parts = ratio_of_sums(error, np.bincount(block, (y - y.mean()) ** 2))
     r2 = cluster_interval(1 - unexplained, parts)
     if raw:
-        mae = ratio(np.bincount(block, np.abs(y - predicted)), np.bincount(block).astype(float))
+        mae = ratio_of_sums(np.bincount(block, np.abs(y - predicted)), np.bincount(block).astype(float))
         return {"r2_raw": r2, "mae_raw": cluster_interval(*mae)}
     tau, influence = tau_influence(predicted, y, block)
     return {"r2": r2, "tau": cluster_interval(tau, influence)}
 
 
-def rows_of(study: Study, y: np.ndarray, steps: dict, predicted: dict, where: dict, *, raw: bool) -> list[dict]:
+def step_rows(
+    study: Study,
+    y: np.ndarray,
+    steps: dict[tuple[str, str, str], Step],
+    predicted: dict[str, np.ndarray],
+    where: dict[str, str],
+    *,
+    raw: bool,
+) -> list[Row]:
     """Tidy rows of all steps with each learner, over the models in `where` (axis, value; all models if empty).
 
     y (n,): the outcome (raw), or its normal scores; predicted: by each learner, (n,).
@@ -107,8 +116,14 @@ def rows_of(study: Study, y: np.ndarray, steps: dict, predicted: dict, where: di
 
 
 def both_scales(
-    study: Study, design: Design, folds: Sequence[np.ndarray], state: Sequence[str], places: list[dict], *, seed: int
-) -> list[dict]:
+    study: Study,
+    design: Design,
+    folds: Sequence[np.ndarray],
+    state: Sequence[str],
+    places: list[dict[str, str]],
+    *,
+    seed: int,
+) -> list[Row]:
     """Rows of all steps for the normal scores, then for the outcome in its own unit, over the models in each of
     `places` (axis, value; {}: all models, which includes the steps that combine measures)."""
     rows, outcome, whole = [], study.table[study.outcome].to_numpy(float), places == [{}]
@@ -118,7 +133,7 @@ def both_scales(
         cells = out_of_fold(design, design.means(y), folds, choose=whole, seed=seed)
         predicted = {learner: design.of_models(values[design.cell]) for learner, values in cells.items()}
         for where in places:
-            rows += rows_of(study, y, steps, predicted, where, raw=raw)
+            rows += step_rows(study, y, steps, predicted, where, raw=raw)
     return rows
 
 
@@ -128,16 +143,16 @@ def ladder(study: Study, *, state: Sequence[str] = (), seed: int = 0) -> pd.Data
     study: `analysis.verdicts.statements.make_study`. state: columns of the training state in its table. The checkpoint
     rule is not held out: its values share their runs. Empty if there are too few configurations for any settings.
     """
-    rows: list[dict] = []
+    rows: list[Row] = []
     design, folds = design_of(study, seed)
     if design.order:
         rows += both_scales(study, design, folds, state, [{}], seed=seed)
     for axis in bar([axis for axis in study.axes if axis != CHECKPOINT], "axis values left out"):
-        rows += left_out(study, axis, state, seed)
+        rows += left_out_rows(study, axis, state, seed)
     return pd.DataFrame(rows, columns=RESULT)
 
 
-def left_out(study: Study, axis: str, state: Sequence[str], seed: int) -> list[dict]:
+def left_out_rows(study: Study, axis: str, state: Sequence[str], seed: int) -> list[Row]:
     """Rows with each value of the axis held out in turn."""
     others = [other for other in study.axes if other != axis]
     if not others:

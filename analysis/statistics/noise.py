@@ -25,6 +25,7 @@ from robustgap.analysis.models.checkpoints import is_both
 from robustgap.analysis.models.design import codes, configurations, in_grid, known_models
 from robustgap.analysis.models.shared_images import Sharing
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval
+from robustgap.analysis.rows import Interval, Row, tidy_row
 from robustgap.analysis.statistics import Statistic, Statistics
 from robustgap.analysis.statistics._ceilings import ceilings
 from robustgap.analysis.statistics._components import EVERY, Components, Levels, components
@@ -72,33 +73,24 @@ def rule_variance(cells: dict[str, np.ndarray], found: Components, weights: np.n
 
     noise = np.nan_to_num(found.rho) * mean(cells["about_rho"][complete])
     noise = noise + np.nan_to_num(found.delta) * mean(cells["about_delta"][complete])
-    return np.maximum(mean(squares) - noise - mean(cells["about_image"][complete]), 0) / means.shape[1]
+    return np.asarray(np.maximum(mean(squares) - noise - mean(cells["about_image"][complete]), 0) / means.shape[1])
 
 
-def row(measure: str, statistic: str, component: str, found: tuple[float, float, float], n: int) -> dict:
+def component_row(measure: str, statistic: str, component: str, found: Interval, n: int) -> Row:
     """One tidy row."""
-    numbers = dict(zip(["estimate", "low", "high"], found, strict=True))
-    undefined = int(np.isnan(found[0]))
-    return {
-        "measure": measure,
-        "statistic": statistic,
-        "component": component,
-        **numbers,
-        "n": n,
-        "undefined": undefined,
-    }
+    return tidy_row(found, n, measure=measure, statistic=statistic, component=component)
 
 
-def shares(rows: list[dict]) -> list[dict]:
+def component_shares(rows: list[Row]) -> list[Row]:
     """Each component divided by the sum of all; interval ends use the estimates of the other components."""
-    total = np.nansum([one["estimate"] for one in rows])
+    total = np.nansum([row["estimate"] for row in rows])
     found = []
-    for one in rows:
-        rest = total - np.nan_to_num(one["estimate"])
-        low, high, own = (
-            (x / (x + rest) if x + rest > 0 else np.nan) for x in (one["low"], one["high"], one["estimate"])
+    for row in rows:
+        rest = total - np.nan_to_num(row["estimate"])
+        estimate, low, high = (
+            (x / (x + rest) if x + rest > 0 else np.nan) for x in (row["estimate"], row["low"], row["high"])
         )
-        found.append(row(one["measure"], "share", one["component"], (own, low, high), one["n"]))
+        found.append(component_row(row["measure"], "share", row["component"], (estimate, low, high), row["n"]))
     return found
 
 
@@ -138,11 +130,11 @@ def noise(
     drawn |= {"checkpoint_rule": rule_variance(cells, found, weights), "seed": found.rho, "checkpoint": found.delta}
     drawn |= {"images": (1 - known.everywhere) * mean_square(error, levels, weights) * (1 if se else np.nan)}
     blocks, n = weights.shape[1], len(table)
-    rows = [row(outcome, "variance", name, interval(part, blocks), n) for name, part in drawn.items()]
-    rows += shares(rows)
-    rows += [row(outcome, "ceiling", name, interval(part, blocks), n) for name, part in taus.items()]
+    rows = [component_row(outcome, "variance", name, interval(part, blocks), n) for name, part in drawn.items()]
+    rows += component_shares(rows)
+    rows += [component_row(outcome, "ceiling", name, interval(part, blocks), n) for name, part in taus.items()]
     for name, correlation in vars(known).items():
-        rows.append(row(outcome, "sharing", name, (correlation if shared else np.nan, np.nan, np.nan), n))
+        rows.append(component_row(outcome, "sharing", name, (correlation if shared else np.nan, np.nan, np.nan), n))
     return pd.DataFrame(rows, columns=RESULT)
 
 
@@ -158,7 +150,7 @@ def measure_noise(
     rows = []
     for name in errors:
         (kept, low, high), n = over_images(table[name], errors[name], block, weights)
-        rows.append(row(name, "share", "images", (1 - kept, 1 - high, 1 - low), n))
+        rows.append(component_row(name, "share", "images", (1 - kept, 1 - high, 1 - low), n))
     return pd.DataFrame(rows, columns=RESULT)
 
 

@@ -17,9 +17,10 @@ import pandas as pd
 from robustgap.analysis.models.baselines import with_kinds
 from robustgap.analysis.models.design import configurations, known_models
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, weighted_tau
+from robustgap.analysis.rows import Row
 from robustgap.analysis.statistics import Statistic, Statistics
 from robustgap.analysis.statistics._data import StudyData
-from robustgap.analysis.statistics.correlations import RESULT, row
+from robustgap.analysis.statistics.correlations import RESULT, correlation_row
 from robustgap.analysis.view import COUNT, LABEL, Column, View, pivoted
 
 
@@ -37,7 +38,7 @@ def partial_tau(
     measures: Sequence[str],
     given: str,
     bootstrap: Bootstrap,
-) -> Iterator[dict]:
+) -> Iterator[Row]:
     """`partial_tau` of each measure given the column `given` (stored under given_axis), in the same draws as tau.
 
     n: models with all three values; undefined: 0 or 1.
@@ -53,7 +54,7 @@ def partial_tau(
             shared = {kept.tobytes(): weighted_tau(y[kept], z[kept], block[kept], weights)[0]}
         xy, xz = (weighted_tau(x[kept], other[kept], block[kept], weights)[0] for other in (y, z))
         found = interval(partial(xy, xz, shared[kept.tobytes()]), len(np.unique(block[kept])))
-        yield row(measure, "partial_tau", found, int(kept.sum()), int(np.isnan(found[0])), given_axis=given)
+        yield correlation_row(measure, "partial_tau", found, int(kept.sum()), given_axis=given)
 
 
 def partial_correlations(
@@ -71,7 +72,7 @@ def partial_correlations(
     table: one row per model; models without an outcome are left out. A measure is not conditioned on itself.
     """
     bootstrap = Bootstrap(draws, seed)
-    rows: list[dict] = []
+    rows: list[Row] = []
     table = known_models(table, outcome, axes)
     for column in given:
         asked = [measure for measure in measures if measure != column]

@@ -23,6 +23,7 @@ from robustgap.analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 from robustgap.analysis.models.checkpoints import expanded
 from robustgap.analysis.models.design import codes, configurations
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval
+from robustgap.analysis.rows import tidy_row
 from robustgap.analysis.statistics import Statistic, Statistics
 from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.view import LABEL, Column, View, pivoted
@@ -30,13 +31,13 @@ from robustgap.analysis.view import LABEL, Column, View, pivoted
 RESULT = ["measure", "statistic", "estimate", "low", "high", "n", "undefined"]
 
 
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def remaining_share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """1 - part / whole; NaN if the whole is 0 or unknown."""
     known = (whole > 0) & ~np.isnan(part)
     return np.where(known, 1 - np.where(known, part, 0) / np.where(known, whole, 1), np.nan)
 
 
-def across(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def across_blocks(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of (x_i - x_j)^2 / 2 over pairs of rows in different blocks, per draw; NaN if there are none.
 
     values (n,), block (n,) numbers below the width of weights (draws, blocks) -> (draws,). Computed from the sums of 1,
@@ -50,7 +51,7 @@ def across(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.nda
     return np.where(pairs > 0, np.maximum(total, 0) / np.where(pairs > 0, pairs, 1), np.nan)
 
 
-def within(values: np.ndarray, group: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def within_groups(values: np.ndarray, group: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of (x_i - x_j)^2 / 2 over pairs of rows in one group, per draw; NaN if there are none.
 
     group (n,): rows that differ only in the seed; every group lies within one block.
@@ -83,7 +84,9 @@ def over_seeds(
     used = np.bincount(group, minlength=1)[group] > 1 if len(group) else known[known]
     model, group = model[used], group[used]
     once = np.unique(model)
-    found = ratio(within(ranks[model], group, block[model], weights), across(ranks[once], block[once], weights))
+    found = remaining_share(
+        within_groups(ranks[model], group, block[model], weights), across_blocks(ranks[once], block[once], weights)
+    )
     return interval(found, len(np.unique(block[once]))), len(once)
 
 
@@ -109,7 +112,7 @@ def over_images(
     enough = n > 1
     n = np.where(enough, n, 2)
     variance = np.where(enough, (weights @ second - (weights @ total) ** 2 / n) / (n - 1), np.nan)
-    return interval(ratio(weights @ noise / n, variance), len(np.unique(block))), int(known.sum())
+    return interval(remaining_share(weights @ noise / n, variance), len(np.unique(block))), int(known.sum())
 
 
 def reliability(
@@ -134,9 +137,8 @@ def reliability(
         found = {"seeds": over_seeds(table[name], group, block, weights, model)}
         if errors is not None:
             found["images"] = over_images(table[name], errors[name], block, weights)
-        for statistic, (interval_, n) in found.items():
-            numbers = dict(zip(["estimate", "low", "high"], interval_, strict=True))
-            rows.append({"measure": name, "statistic": statistic, **numbers, "n": n, "undefined": len(table) - n})
+        for statistic, (numbers, n) in found.items():
+            rows.append(tidy_row(numbers, n, len(table) - n, measure=name, statistic=statistic))
     return pd.DataFrame(rows, columns=RESULT)
 
 

@@ -9,7 +9,7 @@ from robustgap.analysis.models.flags import ALL, LEFT_OUT, flag_words
 from robustgap.analysis.statistics import Statistic, Statistics
 from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.statistics.reliability import costs
-from robustgap.analysis.view import COUNT, LABEL, SIGNS, Column, View
+from robustgap.analysis.view import COUNT, LABEL, SIGN_TEXT, Column, View
 
 INTERVAL = ["estimate", "low", "high"]
 RESULT = ["measure", "kind", "family", "tau", "low", "high", "n", "missing", "reasons", "expected", "agrees"]
@@ -74,7 +74,7 @@ def compute(data: StudyData, correlations: pd.DataFrame) -> pd.DataFrame:
 
 def tau_view(statistics: Statistics) -> View:
     frame = statistics.labelled(statistics.table("summary")).rename(columns={"low": "tau_low", "high": "tau_high"})
-    declared = frame["expected"].map(SIGNS).fillna("no claim") + frame["agrees"].map(AGREEMENT)
+    declared = frame["expected"].map(SIGN_TEXT).fillna("no claim") + frame["agrees"].map(AGREEMENT)
     known = {name: heading for name, (heading, _) in TAU_VARIANT_WORDS.items() if frame[name].notna().any()}
     shown = [Column(name, f"τ, {heading}", "+.2f", True) for name, heading in known.items()]
     counts = [Column(f"{name}_n", f"n, {heading}", ".0f") for name, heading in known.items() if f"{name}_n" in frame]

@@ -6,7 +6,7 @@ from pathlib import Path
 from robustgap.analysis.files import write_csv, write_text
 from robustgap.analysis.statistics import Statistics, entry
 from robustgap.analysis.tables.latex import to_latex
-from robustgap.analysis.view import View, complete, shown
+from robustgap.analysis.view import View, completed, shown
 
 
 def views(statistics: Statistics) -> dict[str, View]:
@@ -14,7 +14,7 @@ def views(statistics: Statistics) -> dict[str, View]:
     found = {}
     for name in statistics.names:
         for make in entry(name).views:
-            view = complete(make(statistics))
+            view = completed(make(statistics))
             found[view.name] = replace(view, section=entry(name).section)
     return found
 

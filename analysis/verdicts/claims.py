@@ -36,7 +36,7 @@ NEGLIGIBLE = 0.01
 SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED = "sign depends", "replicates", "proxy of the settings", "unresolved"
 INTERVAL = ["estimate", "low", "high"]
 ENDS = ["low", "high", "family_low", "family_high", "family_p", "fdr_q"]
-FAMILY = ["estimate", "family_low", "family_high"]
+FAMILY_ENDS = ["estimate", "family_low", "family_high"]
 OVER = ("", "_low", "_high", "_family_low", "_family_high")
 RESULT = [
     *("measure", "verdict", "axis", "reason", "sign"),
@@ -45,26 +45,26 @@ RESULT = [
     *(f"increment_{name}{end}" for name in LEARNERS for end in OVER),
     *("n", "configurations"),
 ]
-STATE = [f"increment_state_{name}{end}" for name in LEARNERS for end in OVER]
+STATE_COLUMNS = [f"increment_state_{name}{end}" for name in LEARNERS for end in OVER]
 
 
-def family_side(row: Mapping) -> int:
+def family_side(row: Mapping[str, Any]) -> int:
     """+1 (-1) if the family-wise interval lies wholly above (below) 0, else 0."""
     return interval_side(row["family_low"], row["family_high"])
 
 
-def about(row: Mapping) -> str:
+def about(row: Mapping[str, Any]) -> str:
     """'+0.52 [+0.31, +0.68]' with the family-wise interval."""
-    return with_interval(*(row[name] for name in FAMILY))
+    return with_interval(*(row[name] for name in FAMILY_ENDS))
 
 
-def points(row: Mapping) -> str:
+def points(row: Mapping[str, Any]) -> str:
     """An increment in R2 with three decimals: '+0.012 [+0.003, +0.021]'."""
-    estimate, low, high = (row[name] + 0.0 for name in FAMILY)
+    estimate, low, high = (row[name] + 0.0 for name in FAMILY_ENDS)
     return minus(f"{estimate:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
-def sign_change(pis: Sequence[Mapping]) -> tuple[Mapping, Mapping] | None:
+def sign_change(pis: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
     """The lowest and the highest pi of the axis whose values lie on opposite sides of 0; the widest apart if there are
     several."""
     found = []
@@ -76,12 +76,14 @@ def sign_change(pis: Sequence[Mapping]) -> tuple[Mapping, Mapping] | None:
     return max(found, key=lambda pair: pair[1]["estimate"] - pair[0]["estimate"]) if found else None
 
 
-def increment_words(increments: Sequence[Mapping]) -> str:
+def increment_words(increments: Sequence[Mapping[str, Any]]) -> str:
     """'+0.012 [...] by ridge regression and +0.010 [...] by boosted trees'."""
     return " and ".join(f"{points(row)} by {words.LEARNERS[row['learner']]}" for row in increments)
 
 
-def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | None) -> tuple[str, str]:
+def judge_increments(
+    tau: Mapping[str, Any], increments: Sequence[Mapping[str, Any]], sign: int | None
+) -> tuple[str, str]:
     """Verdict and reason for a measure whose tau is clear of 0."""
     start = f"Tau is {about(tau)}"
     if any(np.isnan(row["family_low"]) for row in increments):
@@ -102,7 +104,7 @@ def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | No
     return REPLICATES, f"{start} ({declared}), and {told}."
 
 
-def judge(rows: Sequence[Mapping], sign: int | None) -> tuple[str, str, str]:
+def judge(rows: Sequence[Mapping[str, Any]], sign: int | None) -> tuple[str, str, str]:
     """Verdict, axis ('' except for *sign depends*) and a one-sentence reason, from the statements about one measure."""
     (tau,) = [row for row in rows if row["statistic"] == "tau"]
     if pair := sign_change([row for row in rows if row["statistic"] == "pi"]):
@@ -136,7 +138,7 @@ def verdicts(found: pd.DataFrame, signs: Mapping[str, int | None]) -> pd.DataFra
             if one["statistic"] == "tau":
                 row |= {"n": one["n"], "configurations": one["configurations"]}
         rows.append(row)
-    state = STATE if (found["statistic"] == "increment_state").any() else []
+    state = STATE_COLUMNS if (found["statistic"] == "increment_state").any() else []
     return pd.DataFrame(rows, columns=[*RESULT, *state]).astype({"sign": "Int64"})
 
 
@@ -188,7 +190,7 @@ def read_signs(path: str | Path, columns: Collection[str] | None = None) -> dict
     return signs
 
 
-def notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | None) -> list[str]:
+def verdict_notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | None) -> list[str]:
     """Sentences telling the reader how the verdicts were reached."""
     told = []
     if free := [measure for measure in measures if signs.get(measure) is None]:

@@ -97,7 +97,7 @@ def test_forest_holds_every_estimate_and_interval(statistics_of):
 
 def test_both_ceilings_are_drawn_on_every_figure_that_shows_tau(statistics_of):
     statistics = statistics_of("usual")
-    found = _facts.ceilings(statistics)
+    found = _facts.noise_ceilings(statistics)
     assert set(found) == {"run", "configuration"}
     wanted = {round(sign * estimate, 9) for estimate, *_ in found.values() for sign in (-1, 1)}
     for name in ("pi_defense", "forest"):

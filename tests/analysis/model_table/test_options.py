@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustgap.analysis.__main__ import main, names
+from robustgap.analysis.__main__ import listed_names, main
 from robustgap.analysis.model_table import read_models
 from robustgap.analysis.model_table.roles import Roles, points_per_unit, unit_notes
 from robustgap.analysis.verdicts.claims import read_signs
@@ -60,7 +60,7 @@ def test_signs_of_other_columns_and_a_catalogue_of_more_measures_are_taken(table
     ],
 )
 def test_names_with_commas_stand_in_quotes(listed, found):
-    assert names(listed) == found
+    assert listed_names(listed) == found
 
 
 def test_the_nearest_column_is_named_whatever_its_capitals(table, tmp_path, capsys):

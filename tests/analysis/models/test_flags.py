@@ -17,7 +17,7 @@ from robustgap.analysis.models.outliers import residual_bound, residuals, settin
 from robustgap.analysis.statistics import Statistics, StudyData, read_statistic
 from robustgap.analysis.statistics_folder import write_statistics
 from robustgap.analysis.tables import views
-from robustgap.analysis.verdicts.unflagged import COLUMNS, with_unflagged
+from robustgap.analysis.verdicts.unflagged import UNFLAGGED_COLUMNS, with_unflagged
 from robustgap.analysis.words import FLAGS
 from robustgap.training.overfitting import FLAG
 
@@ -176,7 +176,7 @@ def test_all_headlines_and_verdicts_stand_beside_those_of_the_other_models(made)
     assert {name: mark == "the same" for name, mark in marks.items()} == same.to_dict()
     assert main(["claims", str(ledger.path), "--out", str(out / "again")]) == 0
     again = pd.read_csv(out / "again" / "claims.csv", keep_default_na=False)
-    assert again[["measure", *COLUMNS[:2]]].equals(claims.reset_index()[["measure", *COLUMNS[:2]]])
+    assert again[["measure", *UNFLAGGED_COLUMNS[:2]]].equals(claims.reset_index()[["measure", *UNFLAGGED_COLUMNS[:2]]])
 
 
 def test_where_no_model_is_flagged_nothing_is_computed_again(tmp_path):
@@ -184,6 +184,6 @@ def test_where_no_model_is_flagged_nothing_is_computed_again(tmp_path):
     data = StudyData.of_ledger(ledger)
     assert left_out(data.models) == {} and data.unflagged is None and Statistics(ledger).unflagged is None
     verdict = pd.DataFrame({"measure": ["m"], "verdict": ["replicates"], "axis": [""], "n": [4]})
-    assert with_unflagged(verdict, None)[COLUMNS[:2]].to_numpy().tolist() == [["", ""]]
+    assert with_unflagged(verdict, None)[UNFLAGGED_COLUMNS[:2]].to_numpy().tolist() == [["", ""]]
     changed = with_unflagged(verdict, verdict.assign(verdict="unresolved", n=3))
-    assert changed[COLUMNS].to_numpy().tolist() == [["unresolved", "", 3]]
+    assert changed[UNFLAGGED_COLUMNS].to_numpy().tolist() == [["unresolved", "", 3]]

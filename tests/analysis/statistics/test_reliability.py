@@ -10,7 +10,7 @@ import pytest
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ranks.bootstrap import Bootstrap
 from robustgap.analysis.statistics import Statistics
-from robustgap.analysis.statistics.reliability import across, costs, over_images, over_seeds, within
+from robustgap.analysis.statistics.reliability import across_blocks, costs, over_images, over_seeds, within_groups
 
 
 def ones(block):
@@ -33,8 +33,8 @@ def test_pairs_within_groups_and_across_blocks_are_those_of_brute_force():
                     inside += [half] * int(w)
                 if block[i] != block[j]:
                     outside += [half] * int(w * weight[0, block[j]])
-        assert within(values, group, block, weight) == pytest.approx([np.mean(inside)])
-        assert across(values, block, weight) == pytest.approx([np.mean(outside)])
+        assert within_groups(values, group, block, weight) == pytest.approx([np.mean(inside)])
+        assert across_blocks(values, block, weight) == pytest.approx([np.mean(outside)])
 
 
 def planted(share, configurations=400, seeds=3, seed=0):

@@ -16,7 +16,7 @@ from robustgap.analysis.statistics import Statistics, read_statistic
 from robustgap.analysis.statistics_folder import write_statistics
 from robustgap.analysis.tables import views
 from robustgap.analysis.tables.latex import escape, to_latex
-from robustgap.analysis.view import Column, View, cell, number, shown
+from robustgap.analysis.view import Column, View, cell, number_text, shown
 
 CHOSEN = ("usual", "robustbench", "nothing_trained", "nasty_names")
 
@@ -99,7 +99,7 @@ def test_views_hold_the_numbers_of_the_statistics(made):
 
 
 def test_numbers_as_they_are_shown():
-    assert [number(value, "+.3f") for value in (0.0004, -0.0004, -0.0012, np.nan)] == [
+    assert [number_text(value, "+.3f") for value in (0.0004, -0.0004, -0.0012, np.nan)] == [
         "0.000",
         "0.000",
         "−0.001",

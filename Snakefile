@@ -8,7 +8,12 @@ What is computed, and how, stands in training/, measures/ and analysis/; here is
 
 from snakemake.utils import min_version
 
-from robustgap.workflow.jobs import code_id, figure_names, source_digest
+from robustgap.workflow.jobs import (
+    code_id,
+    figure_names,
+    source_digest,
+    statistic_names,
+)
 
 min_version("9.27")
 

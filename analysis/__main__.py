@@ -26,13 +26,13 @@ MEASURES = (
 )
 SEEDS = "column of the training seed"
 BINS = "numeric axes, cut at quantiles of the models into so many classes"
-TABLE_ONLY = "only of a table (a ledger knows its own, and none of these is taken for it)"
+TABLE_HEADING = "only of a table (a ledger knows its own, and none of these is taken for it)"
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def names(listed: str) -> list[str]:
+def listed_names(listed: str) -> list[str]:
     """'a, b' -> ['a', 'b']; a name with a comma stands in quotes: '"a, b", c' -> ['a, b', 'c']."""
     try:
         found = next(csv.reader([listed], skipinitialspace=True, strict=True), [])
@@ -45,7 +45,7 @@ def names(listed: str) -> list[str]:
 def bins(listed: str) -> dict[str, int]:
     """'lr=4,wd=3' -> {'lr': 4, 'wd': 3}, or argparse's own complaint."""
     try:
-        return read_bins(names(listed))
+        return read_bins(listed_names(listed))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -61,11 +61,11 @@ def add_table_options(one: argparse.ArgumentParser, own: str = "") -> argparse._
     """Options of the commands that take a ledger or any table. own: heading of those that a ledger takes too, if any.
     Returns the group of those that only a table takes (`does.refuse_for_ledger`), for more of them."""
     one.add_argument("table", type=Path, metavar="TABLE|STUDY|LEDGER", help=f"a file, {LEDGER['help']}")
-    both = one.add_argument_group(own or TABLE_ONLY)
-    alone = one.add_argument_group(TABLE_ONLY) if own else both
-    both.add_argument("--axes", type=names, metavar="A,B", help=AXES)
+    both = one.add_argument_group(own or TABLE_HEADING)
+    alone = one.add_argument_group(TABLE_HEADING) if own else both
+    both.add_argument("--axes", type=listed_names, metavar="A,B", help=AXES)
     both.add_argument("--outcome", metavar="COLUMN", help="what is to be explained")
-    both.add_argument("--measures", type=names, metavar="X,Y", help=MEASURES)
+    both.add_argument("--measures", type=listed_names, metavar="X,Y", help=MEASURES)
     both.add_argument("--se-column", metavar="SE", help="column of the outcome's standard error from image sampling")
     signs = 'JSON {"MEASURE": 1, -1 or null} with columns of the table, or a catalogue.json (default: none)'
     both.add_argument("--signs", type=Path, metavar="FILE", help=signs)
@@ -109,9 +109,9 @@ def _add_tables(commands: Commands) -> None:
     """Commands that take any table with one row per model; two of them take a ledger too."""
     one = commands.add_parser("correlate", help="tau, psi and pi of any table (CSV, parquet) with one row per model")
     one.add_argument("table", type=Path)
-    one.add_argument("--axes", type=names, required=True, metavar="A,B", help=AXES)
+    one.add_argument("--axes", type=listed_names, required=True, metavar="A,B", help=AXES)
     one.add_argument("--outcome", required=True, metavar="COLUMN", help="what is to be explained, such as the gap")
-    one.add_argument("--measures", type=names, metavar="X,Y", help=MEASURES)
+    one.add_argument("--measures", type=listed_names, metavar="X,Y", help=MEASURES)
     one.add_argument("--seed-column", metavar="S", help=SEEDS)
     one.add_argument("--bins", type=bins, metavar="A=4,B=3", help=BINS)
     one.add_argument("--draws", type=positive, default=2000, metavar="N", help="bootstrap draws (default 2000)")
@@ -121,7 +121,7 @@ def _add_tables(commands: Commands) -> None:
     one = commands.add_parser("claims", help="a verdict on each measure of a ledger, or of any table (CSV, parquet)")
     add_table_options(one, "of a table, or of a ledger in place of its own")
     state = "columns of the training state (accuracy, loss): increments over settings and these are given too"
-    one.add_argument("--state", type=names, metavar="X,Y", help=state)
+    one.add_argument("--state", type=listed_names, metavar="X,Y", help=state)
     removals = "judge again without each configuration (minutes), to say what each verdict rests on"
     one.add_argument("--removals", action="store_true", help=removals)
     one.add_argument(
@@ -131,7 +131,9 @@ def _add_tables(commands: Commands) -> None:
 
     one = commands.add_parser("statistics", help="every statistic of a ledger, or of any table, as tables")
     alone = add_table_options(one)
-    alone.add_argument("--state", type=names, metavar="X,Y", help="columns of the training state (accuracy, loss)")
+    alone.add_argument(
+        "--state", type=listed_names, metavar="X,Y", help="columns of the training state (accuracy, loss)"
+    )
     alone.add_argument("--target", metavar="COLUMN", help="robust test accuracy, by which selection is judged")
     alone.add_argument("--validation", metavar="COLUMN", help="accuracy on validation images, a rival way to select")
     alone.add_argument("--images-column", metavar="N", help="1 / (1 / n_train + 1 / n_test) of each model")

@@ -2,15 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from robustgap.analysis.files import require_columns, write_csv
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger.collect import collect
 from robustgap.analysis.model_table import ModelTable, read_models
-from robustgap.analysis.model_table.summary import summary
-from robustgap.analysis.models.design import in_grid
+from robustgap.analysis.model_table.summary import closing_line
 
 PUBLISHED = Path(__file__).parent / "published"
 DRAWS = 2000  # bootstrap draws for a user's table; a study file sets its own number
@@ -49,8 +48,7 @@ def run_ledger(given: argparse.Namespace) -> None:
 
 def run_correlate(given: argparse.Namespace) -> None:
     """Compute the correlations of a table and print how the table was read."""
-    from robustgap.analysis.models.baselines import beside_table
-    from robustgap.analysis.table_statistics import table_correlations
+    from robustgap.analysis.statistics import Statistics, StudyData
 
     table = read_models(
         given.table,
@@ -62,12 +60,11 @@ def run_correlate(given: argparse.Namespace) -> None:
     )
     for note in table.notes:
         print(note)
-    beside = beside_table(table.rows, table.axes, table.outcome, table.measures)
-    found = table_correlations(table, beside, given.draws)
+    found = Statistics(StudyData.of_table(table, draws=given.draws)).table("correlations")
     path = given.out / "correlations.csv"
     write_csv(found, path)
     print(f"{path}: {len(table.rows)} models, {len(table.measures)} measures, {len(found)} rows")
-    print(summary(table, found))
+    print(closing_line(table, found))
 
 
 def is_ledger(path: Path) -> bool:
@@ -109,69 +106,53 @@ def run_claims(given: argparse.Namespace) -> None:
     """Compute verdicts on the measures of a ledger or a table, and print how they were reached."""
     from robustgap.analysis.findings.beside import check_sentences
     from robustgap.analysis.model_table.of_ledger import read_ledger_table
-    from robustgap.analysis.models.baselines import MEASURE, beside_ledger, beside_table
-    from robustgap.analysis.models.flags import ALL, left_out
+    from robustgap.analysis.model_table.roles import Roles
+    from robustgap.analysis.models.baselines import MEASURE
+    from robustgap.analysis.statistics import Statistics, StudyData
     from robustgap.analysis.verdicts import claims
-    from robustgap.analysis.verdicts.judged import judged
-    from robustgap.analysis.verdicts.removals import removals, with_removals
-    from robustgap.analysis.verdicts.unflagged import with_unflagged
 
-    state, run = given.state or [], given.seed_column
     if given.removals and given.bins:
         raise ValueError(
             f"{given.table}: --removals: wanted no --bins beside it (its classes change with each removal)"
         )
-    signs: dict[str, int | None] = {}
-    se = given.se_column
+    state = given.state or []
     if is_ledger(given.table):
         ledger = Ledger.load(find_ledger(str(given.table)))
         refuse_for_ledger(given, "claims")
-        table, se = read_ledger_table(
-            ledger, axes=given.axes, outcome=given.outcome, measures=given.measures, se=given.se_column
-        )
-        signs = {column: ledger.expects(column) for column in table.measures}
+        chosen = {"axes": given.axes, "outcome": given.outcome, "measures": given.measures, "se": given.se_column}
+        table = read_ledger_table(ledger, **chosen)
         require_columns(table.rows, state, ledger.path)
-        beside, run = beside_ledger(ledger, table.rows, table.axes, table.outcome), "run"
+        data = StudyData.of_ledger(ledger, table, given.se_column)
     else:
         table = read_table(given, state=state)
-        beside = beside_table(table.rows, table.axes, table.outcome, table.measures, state)
-    signs = claims.read_signs(given.signs, table.columns) if given.signs else signs
-    for note in [*table.notes, *claims.notes(table.measures, signs, se)]:
+        data = StudyData.of_table(table, Roles(state=state, se=given.se_column))
+    signs = claims.read_signs(given.signs, table.columns) if given.signs else data.signs
+    for note in [*table.notes, *claims.verdict_notes(table.measures, signs, data.se)]:
         print(note)
-    asked: dict[str, Any] = {"axes": table.axes, "outcome": table.outcome, "measures": table.measures}
-    made = judged(beside, **asked, signs=signs, se=se, fine=table.fine, state=state)
-    found = removals(table.rows, **asked, signs=signs, run=run) if given.removals else None
-    if given.removals or is_ledger(given.table):
-        made["claims"] = with_removals(made["claims"], found)
-    if is_ledger(given.table):
-        flagged = left_out(table.rows).get(ALL)
-        rest = table.rows.iloc[:0] if flagged is None else table.rows[~flagged].reset_index(drop=True)
-        varied = rest.loc[in_grid(rest, table.axes), table.outcome].nunique() > 1
-        others = beside_ledger(ledger, rest, table.axes, table.outcome) if varied else None
-        other = judged(others, **asked, signs=signs, se=se)["claims"] if others else None
-        made["claims"] = with_unflagged(made["claims"], other)
-    paths = claims.write_claims(made, given.out)
-    for sentence in check_sentences(made["claims"]):
+    statistics = Statistics(replace(data, signs=signs, judged_state=state, removals=given.removals))
+    found = statistics.table("claims")
+    for name in ("claims", "statements", "comparisons"):
+        write_csv(statistics.table(name), given.out / f"{name}.csv")
+    for sentence in check_sentences(found):
         print(sentence)
-    own = made["claims"].loc[made["claims"]["kind"] == MEASURE, "verdict"]
+    own = found.loc[found["kind"] == MEASURE, "verdict"]
     counted = ", ".join(f"{number} {name}" for name, number in own.value_counts().items())
-    print(f"{paths[0]}: {len(table.rows)} models, {len(own)} measures: {counted}")
-    print(summary(table))
+    print(f"{given.out / 'claims.csv'}: {len(table.rows)} models, {len(own)} measures: {counted}")
+    print(closing_line(table))
 
 
 def run_statistics(given: argparse.Namespace) -> None:
     """Compute all statistics of a ledger or a table, and print how the table was read."""
-    from robustgap.analysis.statistics.files import read_statistic
-    from robustgap.analysis.statistics.information import notes
+    from robustgap.analysis.statistics import Statistics, StudyData
+    from robustgap.analysis.statistics.information import sampling_notes
+    from robustgap.analysis.statistics_folder import write_statistics
 
     if is_ledger(given.table):
-        from robustgap.analysis.ledger_statistics import write_statistics
-
         ledger = Ledger.load(find_ledger(str(given.table)))
         refuse_for_ledger(given, "statistics")
-        paths, last = write_statistics(ledger, given.out), list[str]()
+        statistics, table = Statistics(ledger), None
     else:
-        from robustgap.analysis.table_statistics import Columns, unit_notes, write_table_statistics
+        from robustgap.analysis.model_table.roles import Roles, unit_notes
         from robustgap.analysis.verdicts.claims import read_signs
 
         if given.validation and not given.target:
@@ -179,7 +160,7 @@ def run_statistics(given: argparse.Namespace) -> None:
         beside = [name for name in (given.target, given.validation) if name]
         counts, state = [given.images_column] if given.images_column else [], given.state or []
         table = read_table(given, beside=beside, state=state, counts=counts)
-        columns = Columns(
+        roles = Roles(
             state=state,
             target=given.target,
             validation=given.validation,
@@ -188,38 +169,42 @@ def run_statistics(given: argparse.Namespace) -> None:
             unit=given.outcome_unit,
             signs=read_signs(given.signs, table.columns) if given.signs else {},
         )
-        for note in [*table.notes, *unit_notes(table, columns)]:
+        for note in [*table.notes, *unit_notes(table, roles)]:
             print(note)
-        paths = write_table_statistics(table, given.out, columns, draws=given.draws or DRAWS)
-        last = [summary(table, read_statistic(given.out, "correlations"))]
-    for path in paths:
+        statistics = Statistics(StudyData.of_table(table, roles, given.draws or DRAWS))
+    for path in write_statistics(statistics, given.out):
         print(path)
-    for note in [*notes(read_statistic(given.out, "information")), *last]:
+    last = [] if table is None else [closing_line(table, statistics.table("correlations"))]
+    for note in [*sampling_notes(statistics.table("information")), *last]:
         print(note)
 
 
 def run_figures(given: argparse.Namespace) -> None:
     """Draw every figure of a ledger. Matplotlib is imported only here and for the report."""
     from robustgap.analysis.figures import draw_all
+    from robustgap.analysis.statistics import Statistics
 
     ledger = Ledger.load(find_ledger(given.ledger))
     out = given.out or Path("results") / ledger.name / "figures"
-    print(f"{ledger.path}: {len(draw_all(ledger, out, given.statistics, given.jobs))} files in {out}")
+    written = draw_all(Statistics(ledger, given.statistics), out, given.jobs)
+    print(f"{ledger.path}: {len(written)} files in {out}")
 
 
 def run_tables(given: argparse.Namespace) -> None:
     """Write the tables shown to readers, as CSV and LaTeX."""
+    from robustgap.analysis.statistics import Statistics
     from robustgap.analysis.tables import write_views
 
-    for path in write_views(Ledger.load(find_ledger(given.ledger)), given.statistics, given.out):
+    for path in write_views(Statistics(Ledger.load(find_ledger(given.ledger)), given.statistics), given.out):
         print(path)
 
 
 def run_report(given: argparse.Namespace) -> None:
     """Write the report of a ledger from its figures and statistics."""
     from robustgap.analysis.report import write
+    from robustgap.analysis.statistics import Statistics
 
-    write(Ledger.load(find_ledger(given.ledger)), figures=given.figures, statistics=given.statistics, out=given.out)
+    write(Statistics(Ledger.load(find_ledger(given.ledger)), given.statistics), given.figures, given.out)
     print(given.out)
 
 

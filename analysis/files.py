@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -46,7 +47,7 @@ def with_numbers(table: pd.DataFrame, columns: Iterable[str], file: str | Path) 
     return table.assign(**numbers)
 
 
-def read_json(path: str | Path, keys: Iterable[str] = ()) -> dict:
+def read_json(path: str | Path, keys: Iterable[str] = ()) -> dict[str, Any]:
     """Read a JSON object. Raises FileNotFoundError, or ValueError if it is truncated, not an object, or lacks a key."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))

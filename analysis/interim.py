@@ -13,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from robustgap.analysis.files import read_json, write_text
 from robustgap.analysis.ledger import Ledger
@@ -22,7 +23,7 @@ NAMED = 3  # examples listed per reason
 WRONG = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
 
 
-def parts(plan: dict) -> list[str]:
+def parts(plan: dict[str, Any]) -> list[str]:
     """Every file a ledger is made from, relative to the study's folder."""
     runs = [f"runs/{run}/{name}" for run in plan["runs"] for name in ("run.json", "log.csv")]
     outcomes = [f"outcomes/{chunk}.parquet" for chunk in plan["chunks"]]
@@ -43,7 +44,7 @@ def copied(names: Iterable[str], results: Path, copy: Path, damaged: dict[str, s
             target.unlink(missing_ok=True)
 
 
-def collected(plan: dict, results: Path, out: Path) -> tuple[Ledger, set[str], dict[str, str]]:
+def collected(plan: dict[str, Any], results: Path, out: Path) -> tuple[Ledger, set[str], dict[str, str]]:
     """The ledger of the results so far, written to `out`; the files used for it, and {damaged file: fault}.
 
     Raises ValueError if no model has been evaluated yet.
@@ -85,7 +86,9 @@ def of_job(results: Path, *logs: str) -> str:
     return "not begun"
 
 
-def missing(plan: dict, results: Path, there: set[str], damaged: dict[str, str]) -> list[dict]:
+def missing_items(
+    plan: dict[str, Any], results: Path, there: set[str], damaged: dict[str, str]
+) -> list[dict[str, Any]]:
     """Missing items by kind: {what, missing, planned, reasons: [{count, reason, examples}]}."""
     runs, outcomes, measures = dict[str, str](), dict[str, str](), dict[str, str]()
     waiting = defaultdict(list)
@@ -115,7 +118,7 @@ def missing(plan: dict, results: Path, there: set[str], damaged: dict[str, str])
     ]
 
 
-def by_reason(absent: dict[str, str]) -> list[dict]:
+def by_reason(absent: dict[str, str]) -> list[dict[str, Any]]:
     """[{count, reason, examples}], most frequent reason first."""
     grouped = defaultdict(list)
     for name, reason in absent.items():
@@ -124,7 +127,7 @@ def by_reason(absent: dict[str, str]) -> list[dict]:
     return [{"count": len(names), "reason": reason, "examples": names[:NAMED]} for reason, names in ordered]
 
 
-def sentences(found: list[dict]) -> list[str]:
+def missing_sentences(found: list[dict[str, Any]]) -> list[str]:
     """One line for each kind with missing items."""
     lines = []
     for kind in (kind for kind in found if kind["missing"]):
@@ -141,14 +144,15 @@ def write_interim(results: Path, out: Path) -> list[str]:
     sentences on what is missing. Raises FileNotFoundError without a plan, and ValueError if no model has been
     evaluated."""
     from robustgap.analysis.figures import draw_all
-    from robustgap.analysis.ledger_statistics import write_statistics
     from robustgap.analysis.report import write
+    from robustgap.analysis.statistics import Statistics
+    from robustgap.analysis.statistics_folder import write_statistics
     from robustgap.analysis.tables import write_views
 
     plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
     ledger, there, damaged = collected(plan, results, out / "ledger")
-    found = missing(plan, results, there, damaged)
-    lines = sentences(found)
+    found = missing_items(plan, results, there, damaged)
+    lines = missing_sentences(found)
     if not (ledger.runs["status"] == "finished").any():
         raise ValueError("\n".join([f"{results}: no model has been judged yet, so there is nothing to report", *lines]))
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -156,8 +160,9 @@ def write_interim(results: Path, out: Path) -> list[str]:
     ledger.study["study"]["analysis"] = {**ledger.study["study"].get("analysis", {}), "removals": False}
     ledger.study["interim"] = {"made": made, "missing": found, "sentences": lines}
     write_text(json.dumps(ledger.study, indent=1) + "\n", out / "ledger" / "study.json")
-    write_statistics(ledger, out / "analysis")
-    draw_all(ledger, out / "figures", out / "analysis", 1)
-    write_views(ledger, out / "analysis", out / "tables")
-    write(ledger, figures=out / "figures", statistics=out / "analysis", out=out / "report.html")
+    write_statistics(Statistics(ledger), out / "analysis")
+    statistics = Statistics(ledger, out / "analysis")
+    draw_all(statistics, out / "figures")
+    write_views(statistics, out / "tables")
+    write(statistics, out / "figures", out / "report.html")
     return lines

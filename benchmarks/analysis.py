@@ -30,7 +30,6 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from benchmarks.analysis_report import Cost, Plain, report
-from robustgap.analysis.model_table import ModelTable
 from robustgap.analysis.models.design import configurations
 from robustgap.analysis.models.study_table import make_study
 from robustgap.analysis.ranks.bootstrap import Bootstrap, weighted_tau
@@ -39,10 +38,10 @@ from robustgap.analysis.statistics.increments import ladder
 from robustgap.analysis.statistics.information import conditional_information
 from robustgap.analysis.statistics.noise import noise
 from robustgap.analysis.statistics.partial import partial_correlations
+from robustgap.analysis.statistics.reliability import reliability
 from robustgap.analysis.statistics.selection import selection
 from robustgap.analysis.statistics.sign_errors import environment_errors, sign_errors
 from robustgap.analysis.statistics.thresholds import thresholds
-from robustgap.analysis.table_statistics import seed_reliability
 from robustgap.analysis.verdicts.claims import claims
 
 DEFENSES = [("Standard", "NA"), *itertools.product(["AT", "TRADES", "MART"], ["1", "10"])]
@@ -119,7 +118,7 @@ def correlation_costs(table: pd.DataFrame, axes: list[str], measures: list[str],
 def other_costs(table: pd.DataFrame, axes: list[str], measures: list[str], size: Size) -> list[Cost]:
     """The statistics that are asked for with fewer draws; increments and verdicts have intervals without any."""
     few, seeds = size.fewer_draws, "augmentation"  # there is one seed: these two values are taken for two
-    runs = ModelTable(table, [name for name in axes if name != seeds], "gap", measures, seeds, [])
+    runs = [name for name in axes if name != seeds]
     given: dict[str, Any] = {"axes": axes, "outcome": "gap", "measures": measures, "draws": few}
     asked = {name: given[name] for name in ("axes", "outcome", "measures")}
     works: dict[str, Callable[[], pd.DataFrame]] = {
@@ -128,7 +127,7 @@ def other_costs(table: pd.DataFrame, axes: list[str], measures: list[str], size:
         "conditional information": lambda: conditional_information(table, **given),
         "sign errors": lambda: sign_errors(table, images="images", **given),
         "sign errors of every environment": lambda: environment_errors(table, images="images", **asked),
-        "reliability": lambda: seed_reliability(runs, few),
+        "reliability": lambda: reliability(table, axes=runs, measures=measures, draws=few),
         NOISE: lambda: noise(table, axes=axes, outcome="gap", seed_column="seed", se="se_gap", draws=few),
         "selection": lambda: selection(
             table, axes=axes, target="test", measures=measures, seed_column="seed", draws=few

@@ -44,7 +44,7 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Callable:
-    """Ledgers by the name of their case, each made once and changed by nobody: they keep what figures compute."""
+    """Ledgers by the name of their case, each made once and changed by nobody."""
     from ledger_cases import CASES
 
     made = {}
@@ -52,6 +52,21 @@ def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Callable:
     def get(name: str):
         if name not in made:
             made[name] = CASES[name](tmp_path_factory.mktemp(name) / "ledger")
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def statistics_of(ledger_of: Callable) -> Callable:
+    """Statistics by the name of the ledger's case, each computed once."""
+    from robustgap.analysis.statistics import Statistics
+
+    made = {}
+
+    def get(name: str):
+        if name not in made:
+            made[name] = Statistics(ledger_of(name))
         return made[name]
 
     return get

@@ -100,6 +100,11 @@ def figure_names() -> list[str]:
     return sorted(file.stem for file in (ROOT / "analysis" / "figures").glob("[!_]*.py"))
 
 
+def statistic_names() -> list[str]:
+    """One statistic per file in analysis/statistics."""
+    return sorted(file.stem for file in (ROOT / "analysis" / "statistics").glob("[!_]*.py"))
+
+
 class Jobs:
     """The jobs of a plan. Methods that take Snakemake's wildcards serve as input functions and parameters."""
 
@@ -233,4 +238,4 @@ class Jobs:
         return json_digest(models, threat, asked, images, version, *files, *self.arithmetic())
 
 
-__all__ = ["Jobs", "code_id", "figure_names", "source_digest"]
+__all__ = ["Jobs", "code_id", "figure_names", "source_digest", "statistic_names"]

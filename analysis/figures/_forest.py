@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from robustgap.analysis.figures import _numbers, _statistics
+from robustgap.analysis.figures import _facts
 from robustgap.analysis.figures._style import GREY, INK, PALE, plain
-from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.models.baselines import MEASURE
+from robustgap.analysis.statistics import Statistics
 
 CEILING_DASHES = {"run": (0, (5, 2)), "configuration": (0, (1, 1.2))}
 LABELS, COUNTS = 2.3, 0.4  # inches, for the names of measures and for the numbers of models
@@ -35,43 +36,48 @@ def dress(axes: Axes, rows: int, low: float, high: float, ticks: Sequence[float]
         axes.tick_params(axis="x", top=True, labeltop=True)
 
 
-def dress_tau(axes: Axes, rows: int, ledger: Ledger) -> None:
+def dress_tau(axes: Axes, rows: int, statistics: Statistics) -> None:
     """Style a panel of correlations: from -1 to +1, with a line at 0 and the noise ceilings on both sides."""
     dress(axes, rows, -1, 1, [-1, -0.5, 0, 0.5, 1])
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=1)
-    draw_ceilings(axes, ledger)
+    draw_ceilings(axes, statistics)
 
 
-def draw_ceilings(axes: Axes, ledger: Ledger, along: str = "x") -> None:
+def draw_ceilings(axes: Axes, statistics: Statistics, along: str = "x") -> None:
     """Draw both noise ceilings of tau as thin dashed lines at + and - their estimate, on the axis that shows tau."""
     line = axes.axvline if along == "x" else axes.axhline
-    for name, (estimate, *_) in _statistics.ceilings(ledger).items():
+    for name, (estimate, *_) in _facts.noise_ceilings(statistics).items():
         for sign in (-1, 1):
             line(sign * estimate, color=INK, linewidth=0.8, linestyle=CEILING_DASHES[name], alpha=0.75, zorder=1)
 
 
-def ceiling_entries(ledger: Ledger) -> list[Line2D]:
+def ceiling_entries(statistics: Statistics) -> list[Line2D]:
     """Legend entries of the ceilings that are defined."""
     return [
         Line2D(
-            [], [], color=INK, linewidth=0.9, linestyle=CEILING_DASHES[name], label=f"{_statistics.CEILINGS[name]} of τ"
+            [],
+            [],
+            color=INK,
+            linewidth=0.9,
+            linestyle=CEILING_DASHES[name],
+            label=f"{_facts.CEILING_LABELS[name]} of τ",
         )
-        for name in _statistics.ceilings(ledger)
+        for name in _facts.noise_ceilings(statistics)
     ]
 
 
-def name_rows(axes: Axes, measures: Sequence[str], ledger: Ledger) -> None:
+def name_rows(axes: Axes, measures: Sequence[str], statistics: Statistics) -> None:
     """Write the names of measures at the rows of the leftmost panel."""
-    axes.set_yticks(range(len(measures)), [plain(_numbers.row_label(ledger, name)) for name in measures])
-    set_apart(axes, measures, ledger)
+    axes.set_yticks(range(len(measures)), [plain(statistics.label(name)) for name in measures])
+    set_apart(axes, measures, statistics)
 
 
-def set_apart(axes: Axes, names: Sequence[str], ledger: Ledger) -> None:
+def set_apart(axes: Axes, names: Sequence[str], statistics: Statistics) -> None:
     """Set the names of baselines and controls in italics, below a separating line, at the ticks of a panel."""
-    kinds = _numbers.beside(ledger).kinds
-    for label, name in zip(axes.get_yticklabels(), names, strict=False):
-        label.set_fontstyle("italic" if name in kinds else "normal")
-    first = sum(name not in kinds for name in names)
+    beside = [statistics.kinds[name] != MEASURE for name in names]
+    for label, apart in zip(axes.get_yticklabels(), beside, strict=False):
+        label.set_fontstyle("italic" if apart else "normal")
+    first = len(names) - sum(beside)
     if first < len(names):
         axes.axhline(first - 0.5, color=GREY, linewidth=1.2, zorder=1, clip_on=False)
 
@@ -123,7 +129,7 @@ def draw_marks(
             axes.plot(np.full(beyond.sum(), edge), y[beyond], ls="", color=colour, marker=side, ms=size, clip_on=False)
 
 
-def entry(label: str, look: tuple[str, str]) -> Line2D:
+def legend_entry(label: str, look: tuple[str, str]) -> Line2D:
     """A legend entry for a mark."""
     colour, marker = look
     return Line2D([], [], linestyle="", markersize=5.5, color=colour, marker=marker, label=plain(label))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,13 +19,14 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from robustgap.analysis.files import replace
-from robustgap.analysis.ledger import BOTH, RULES
+from robustgap.analysis.ledger import BOTH, RULES, Ledger
+from robustgap.analysis.statistics import Statistics
 
 # M. Okabe, K. Ito, Color universal design, 2008; yellow comes last because it is too pale on white.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">"]  # 8 and 9 share no factor: 72 distinct pairs
 INK, GREY, PALE = "#222222", "#6b6b6b", "#d9d9d9"
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so figures look the same on every machine
     "font.size": 9,
     "axes.titlesize": 9,
@@ -50,18 +52,19 @@ MANY = 30_000  # points; above this an SVG panel is rasterised, or the file woul
 DPI = 150
 
 
-def styled(draw: Callable) -> Callable:
-    """Decorator: run a drawing function in the house style, leaving the caller's matplotlib settings alone."""
+def styled(draw: Callable[[Statistics], Figure]) -> Callable[[Statistics | Ledger], Figure]:
+    """Decorator of `draw(statistics)`: it takes a ledger too, and draws in the house style, leaving the caller's
+    matplotlib settings alone."""
 
     @wraps(draw)
-    def inner(*args, **kwargs):
+    def inner(source: Statistics | Ledger) -> Figure:
         with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            return draw(Statistics(source) if isinstance(source, Ledger) else source)
 
     return inner
 
 
-@styled
+@mpl.rc_context(STYLE)
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write STEM.png, STEM.pdf and STEM.svg, byte-identical for identical figures. Returns the paths."""
     figure.set_dpi(DPI)
@@ -108,7 +111,8 @@ def print_vectors(figure: Figure, path: Path) -> None:
     limits = [axes.get_rasterization_zorder() for axes in figure.axes]
     for axes in figure.axes:
         axes.set_rasterization_zorder(None)
-    FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+    canvas: Any = FigureCanvasPdf(figure)
+    canvas.print_pdf(path, metadata={"CreationDate": None})
     for axes, limit in zip(figure.axes, limits, strict=True):
         axes.set_rasterization_zorder(limit)
 

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures import _facts, _forest
 from robustgap.analysis.figures._style import GREY, INK, empty, look, plain, styled
 from robustgap.analysis.labels import measure_label, minus
-from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.statistics.reliability import costs
 from robustgap.analysis.verdicts.claims import NEGLIGIBLE
 
@@ -33,15 +33,15 @@ NAMED = 16  # measures labelled with their names, those on the frontier first
 AROUND = [(far * np.cos(turn), far * np.sin(turn)) for far in (9, 14, 20) for turn in np.arange(8) * np.pi / 4]
 
 
-def data(ledger: Ledger) -> pd.DataFrame:
+def data(statistics: Statistics) -> pd.DataFrame:
     """One row per measure with a known cost and increment: measure, family, seconds, estimate, low, high, n,
     frontier."""
-    table = _statistics.table(ledger, "increments")
+    table = statistics.table("increments")
     table = table[(table["statistic"] == "increment") & (table["step"] == "measure") & (table["over"] == "settings")]
     table = table[(table["learner"] == "better") & (table["axis"] == "")]
-    seconds = costs(ledger)["seconds"]
-    rows = table[["measure", *_numbers.NUMBERS, "n"]].assign(seconds=table["measure"].map(seconds))
-    rows.insert(1, "family", [ledger.entry(measure)["family"] for measure in rows["measure"]])
+    seconds = costs(statistics.ledger)["seconds"]
+    rows = table[["measure", *_facts.NUMBERS, "n"]].assign(seconds=table["measure"].map(seconds))
+    rows.insert(1, "family", [statistics.ledger.entry(measure)["family"] for measure in rows["measure"]])
     rows = rows[rows["estimate"].notna() & (rows["seconds"] > 0)].sort_values("seconds", kind="stable")
     before = rows["estimate"].astype(float).cummax().shift().fillna(-np.inf)
     return rows.assign(frontier=rows["estimate"] > before).reset_index(drop=True)
@@ -101,14 +101,14 @@ def number_points(axes: Axes, rows: pd.DataFrame, chosen: pd.DataFrame) -> None:
         words.set_path_effects([effects.withStroke(linewidth=2.2, foreground="white")])
 
 
-def name_numbers(axes: Axes, ledger: Ledger, rows: pd.DataFrame, chosen: pd.DataFrame) -> None:
+def name_numbers(axes: Axes, statistics: Statistics, rows: pd.DataFrame, chosen: pd.DataFrame) -> None:
     """Key to the numbers, in its own panel: name and increment of each, and how many measures are out of view."""
     axes.axis("off")
     lines = [("on the frontier", INK, "bold", 0.0)]
     for number, row in enumerate(chosen.itertuples(), 1):
         if not row.frontier and lines[-1][1] == INK:
             lines.append(("not on it, but telling most", GREY, "bold", 0.03))
-        told = f"{number:>2}  {measure_label(row.measure, ledger.columns)}  {minus(f'{row.estimate:+.3f}')}"
+        told = f"{number:>2}  {measure_label(row.measure, statistics.ledger.columns)}  {minus(f'{row.estimate:+.3f}')}"
         lines.append((told, INK if row.frontier else GREY, "normal", 0.0))
     if lost := int((rows["estimate"] < RANGE[0]).sum()):
         lines.append((f"below {minus(str(RANGE[0]))}: {lost} of {len(rows)}", GREY, "normal", 0.03))
@@ -136,9 +136,9 @@ def draw_family(axes: Axes, part: pd.DataFrame, appearance: tuple[str, str], low
 
 
 @styled
-def draw(ledger: Ledger) -> Figure:
+def draw(statistics: Statistics) -> Figure:
     """One point per measure; the frontier as a step line."""
-    rows = data(ledger)
+    rows = data(statistics)
     if rows.empty:
         return empty(
             "no measure has both a cost and an increment over the settings\n(too few configurations, or no axes)"
@@ -152,10 +152,11 @@ def draw(ledger: Ledger) -> Figure:
     axes.axhline(0, color=GREY, linewidth=0.9, zorder=1)
     axes.axhline(NEGLIGIBLE, color=INK, linewidth=0.8, linestyle=DASHES, zorder=1)
     entries = []
+    ledger = statistics.ledger
     for place, family in enumerate(dict.fromkeys(ledger.entry(name)["family"] for name in ledger.columns)):
         part = rows[rows["family"] == family]
         draw_family(axes, part, look(place), low, high)
-        entries.append(_forest.entry(f"{family} (n = {len(part)})", look(place)))
+        entries.append(_forest.legend_entry(f"{family} (n = {len(part)})", look(place)))
     front = rows[rows["frontier"]]
     heights = front["estimate"].clip(low, high)
     axes.plot(front["seconds"], heights, color=INK, lw=1, drawstyle="steps-post", zorder=2, alpha=0.7)
@@ -163,7 +164,7 @@ def draw(ledger: Ledger) -> Figure:
     entries.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=DASHES, label=f"{NEGLIGIBLE} in R²"))
     figure.legend(handles=entries, loc="outside upper center", ncols=min(-(-len(entries) // 2), 6))
     chosen = named(rows)
-    name_numbers(beside, ledger, rows, chosen)
+    name_numbers(beside, statistics, rows, chosen)
     figure.draw_without_rendering()
     number_points(axes, rows, chosen)
     return figure

@@ -7,12 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures import _facts, _forest
 from robustgap.analysis.figures._style import GREY, INK, empty, styled
-from robustgap.analysis.findings.numbers import FEWEST_CELL_GROUPS
-from robustgap.analysis.findings.numbers import blocks as cell_groups
+from robustgap.analysis.findings.numbers import FEWEST_CELL_GROUPS, cell_groups
 from robustgap.analysis.labels import signed
-from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import Statistics
 
 ORDER = 2
 TITLE = "Which measures track the gap: τ, ψ and π"
@@ -33,25 +32,25 @@ HEADINGS = {"tau": "τ\nall models", "psi": "ψ\ndiffering in", "pi": "π\nshari
 BLANK = "#f2f2f2"
 
 
-def blocks(ledger: Ledger) -> dict[str, list[str]]:
+def panel_axes(statistics: Statistics) -> dict[str, list[str]]:
     """Columns of the figure by statistic: the axis of each column."""
-    axes = {"psi": ledger.axes, "pi": ledger.axes} if ledger.axes else {}
+    axes = {"psi": statistics.ledger.axes, "pi": statistics.ledger.axes} if statistics.ledger.axes else {}
     return {"tau": [""], **axes}
 
 
-def data(ledger: Ledger) -> pd.DataFrame:
+def data(statistics: Statistics) -> pd.DataFrame:
     """One row per cell, in row-major order: measure, statistic, axis, estimate, low, high, n, undefined, marked.
 
     marked: the interval excludes 0, and the estimate does not rest on fewer groups of cells than a statement about psi
     requires.
     """
-    table = _numbers.correlations(ledger)
+    table = statistics.table("correlations")
     table = table[(table["value"] == "") & (table["given_axis"] == "")]
-    table = table.set_index(["measure", "statistic", "axis"])[[*_numbers.NUMBERS, "n", "undefined"]]
-    columns = [(statistic, axis) for statistic, axes in blocks(ledger).items() for axis in axes]
-    wanted = [(measure, *column) for measure in _numbers.rows(ledger) for column in columns]
+    table = table.set_index(["measure", "statistic", "axis"])[[*_facts.NUMBERS, "n", "undefined"]]
+    columns = [(statistic, axis) for statistic, axes in panel_axes(statistics).items() for axis in axes]
+    wanted = [(measure, *column) for measure in _facts.row_names(statistics) for column in columns]
     cells = table.reindex(pd.MultiIndex.from_tuples(wanted, names=table.index.names)).reset_index()
-    groups = cell_groups(ledger, _numbers.models(ledger))
+    groups = cell_groups(statistics.ledger, statistics.models)
     few = [axis for axis, number in groups.items() if number < FEWEST_CELL_GROUPS]
     clear = (cells["low"] > 0) | (cells["high"] < 0)
     return cells.assign(marked=clear & ~((cells["statistic"] == "psi") & cells["axis"].isin(few)))
@@ -89,9 +88,9 @@ def draw_block(axes: Axes, cells: pd.DataFrame, labels: list[str]) -> AxesImage:
 
 
 @styled
-def draw(ledger: Ledger) -> Figure:
+def draw(statistics: Statistics) -> Figure:
     """Rows: measures, strongest pooled tau first. Columns: tau, psi of each axis, pi of each axis."""
-    cells, parts = data(ledger), blocks(ledger)
+    cells, parts = data(statistics), panel_axes(statistics)
     if cells.empty:
         return empty("this ledger holds no measures")
     measures, widths = list(dict.fromkeys(cells["measure"])), [len(axes) for axes in parts.values()]
@@ -101,9 +100,9 @@ def draw(ledger: Ledger) -> Figure:
     for axes, (statistic, names) in zip(panels, parts.items(), strict=True):
         image = draw_block(axes, cells[cells["statistic"] == statistic], names)
         axes.set_title(HEADINGS[statistic], loc="center" if statistic == "tau" else "left", pad=8)
-    panels[0].set_yticks(range(len(measures)), [_numbers.row_label(ledger, name) for name in measures])
+    panels[0].set_yticks(range(len(measures)), [statistics.label(name) for name in measures])
     for axes in panels:
-        _forest.set_apart(axes, measures, ledger)
+        _forest.set_apart(axes, measures, statistics)
     counts = panels[-1].secondary_yaxis("right")
     defined = cells.loc[cells["statistic"] == "tau", "n"]
     counts.set_yticks(range(len(measures)), [f"n = {n:.0f}" for n in defined], color=GREY)
@@ -112,8 +111,8 @@ def draw(ledger: Ledger) -> Figure:
     bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.02, aspect=30, ticks=[-1, -0.5, 0, 0.5, 1])
     bar.set_label("Kendall's τ-b with the gap")
     bar.outline.set_visible(False)
-    _forest.draw_ceilings(bar.ax, ledger, along="y")
-    title = f"{len(_numbers.models(ledger))} models, {_numbers.threat(ledger)}; framed: single 95 % interval excludes 0"
-    title += f"\nnoise ceilings of τ (lines on the colour bar): {_statistics.ceiling_words(ledger)}"
+    _forest.draw_ceilings(bar.ax, statistics, along="y")
+    title = f"{len(statistics.models)} models, {_facts.threat(statistics)}; framed: single 95 % interval excludes 0"
+    title += f"\nnoise ceilings of τ (lines on the colour bar): {_facts.ceiling_words(statistics)}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     return figure

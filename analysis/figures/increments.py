@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures import _facts, _forest
 from robustgap.analysis.figures._style import GREY, INK, empty, look, plain, say, styled
 from robustgap.analysis.labels import measure_label
-from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.verdicts.claims import NEGLIGIBLE
 from robustgap.analysis.words import LEARNERS
 
@@ -39,9 +39,9 @@ RANGE = (-0.5, 0.5)  # increments outside it are shown as arrow heads
 WHY = "too few configurations (or no axes)\nto predict gaps from settings out of fold"
 
 
-def data(ledger: Ledger) -> pd.DataFrame:
+def data(statistics: Statistics) -> pd.DataFrame:
     """Rows of the increments table over all models: r2 of every step, and increments of single measures."""
-    table = _statistics.table(ledger, "increments")
+    table = statistics.table("increments")
     table = table[(table["axis"] == "") & table["learner"].isin(LOOKS)]
     steps = (table["statistic"] == "r2") & (table["measure"] == "")
     single = (table["step"] == "measure") & table["statistic"].isin(["r2", "increment"])
@@ -59,7 +59,7 @@ def ladder_rows(table: pd.DataFrame, learner: str) -> pd.DataFrame:
     return kept.set_index("step").reindex([step for step in STEPS if step in set(kept["step"])])
 
 
-def draw_ladder(axes: Axes, ledger: Ledger, table: pd.DataFrame) -> None:
+def draw_ladder(axes: Axes, statistics: Statistics, table: pd.DataFrame) -> None:
     """R2 with intervals, one row per step; the chosen measures are listed at the right."""
     parts = {learner: ladder_rows(table, learner) for learner in LOOKS}
     steps = list(parts["ridge"].index)
@@ -70,13 +70,14 @@ def draw_ladder(axes: Axes, ledger: Ledger, table: pd.DataFrame) -> None:
     axes.set_yticks(range(len(steps)), [STEPS[step] for step in steps])
     axes.set(xlabel="out-of-fold R² of the gap", title="the ladder")
     if "measure" in steps:
-        best = dict.fromkeys(measure_label(part.loc["measure", "measure"], ledger.columns) for part in parts.values())
+        chosen = [part.loc["measure", "measure"] for part in parts.values()]
+        best = dict.fromkeys(measure_label(name, statistics.ledger.columns) for name in chosen)
         words = plain(" / ".join(best))
         place = axes.get_yaxis_transform()
         axes.text(1.01, steps.index("measure"), words, transform=place, fontsize=7, color=GREY, va="center")
 
 
-def draw_increments(axes: Axes, ledger: Ledger, table: pd.DataFrame, over: str) -> None:
+def draw_increments(axes: Axes, statistics: Statistics, table: pd.DataFrame, over: str) -> None:
     """The increment of each measure over one base, with both learners."""
     part = table[(table["statistic"] == "increment") & (table["over"] == over)]
     axes.set_title("over the settings" if over == "settings" else "over settings and training state")
@@ -86,15 +87,15 @@ def draw_increments(axes: Axes, ledger: Ledger, table: pd.DataFrame, over: str) 
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=1)
     axes.axvline(NEGLIGIBLE, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
     for offset, learner in zip((-0.17, 0.17), LOOKS, strict=True):
-        rows = _statistics.by_measure(ledger, part[part["learner"] == learner])
+        rows = _facts.one_per_measure(statistics, part[part["learner"] == learner])
         _forest.draw_marks(axes, rows, offset, LOOKS[learner])
     axes.set_xlabel("increment in R²")
 
 
 @styled
-def draw(ledger: Ledger) -> Figure:
+def draw(statistics: Statistics) -> Figure:
     """Top: R2 of the ladder. Bottom: the increment of each measure over settings, and over the training state."""
-    table, measures = data(ledger), list(_numbers.pooled(ledger).index)
+    table, measures = data(statistics), _facts.measures_by_strength(statistics)
     if table.empty or not measures:
         return empty(WHY)
     rows = _forest.height(len(measures), 2)
@@ -102,8 +103,8 @@ def draw(ledger: Ledger) -> Figure:
     top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=[2.4, rows], squeeze=False))
     ladder, beside = top.subplots(1, 2, width_ratios=[1.6, 1])
     beside.axis("off")
-    draw_ladder(ladder, ledger, table)
-    entries = [_forest.entry(NAMES[name], LOOKS[name]) for name in LOOKS]
+    draw_ladder(ladder, statistics, table)
+    entries = [_forest.legend_entry(NAMES[name], LOOKS[name]) for name in LOOKS]
     entries.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (4, 2)), label=f"{NEGLIGIBLE} in R²"))
     beside.legend(handles=entries, loc="center left", bbox_to_anchor=(0.25, 0.5))
     panels = np.atleast_1d(bottom.subplots(1, 2, sharey=True))
@@ -111,6 +112,6 @@ def draw(ledger: Ledger) -> Figure:
     for axes, over in zip(panels, ("settings", "state"), strict=True):
         own = increments[increments["over"] == over]
         _forest.dress(axes, len(measures), *_forest.limits(own, *RANGE))
-        draw_increments(axes, ledger, table, over)
-    _forest.name_rows(panels[0], measures, ledger)
+        draw_increments(axes, statistics, table, over)
+    _forest.name_rows(panels[0], measures, statistics)
     return figure

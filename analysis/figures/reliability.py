@@ -3,9 +3,9 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures import _facts, _forest
 from robustgap.analysis.figures._style import empty, look, styled
-from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import Statistics
 
 ORDER = 11
 TITLE = "Reliability: would the measure say the same again?"
@@ -20,20 +20,20 @@ CAPTION = (
 PANELS = {"seeds": ("over seeds of training", look(0)), "images": ("over images", ("#D55E00", "s"))}
 
 
-def data(ledger: Ledger) -> pd.DataFrame:
+def data(statistics: Statistics) -> pd.DataFrame:
     """The rows of the reliability table, measures in the order of the figure."""
-    table = _statistics.table(ledger, "reliability")
+    table = statistics.table("reliability")
     parts = [
-        _statistics.by_measure(ledger, table[table["statistic"] == name]).assign(statistic=name) for name in PANELS
+        _facts.one_per_measure(statistics, table[table["statistic"] == name]).assign(statistic=name) for name in PANELS
     ]
     return pd.concat(parts, ignore_index=True)
 
 
 @styled
-def draw(ledger: Ledger) -> Figure:
+def draw(statistics: Statistics) -> Figure:
     """Left: over seeds. Right: over images. One row per measure."""
-    table = data(ledger)
-    measures = list(_numbers.pooled(ledger).index)
+    table = data(statistics)
+    measures = _facts.measures_by_strength(statistics)
     if not measures:
         return empty("this ledger holds no measures")
     figure = Figure(figsize=(_forest.LABELS + 7, _forest.height(len(measures))), layout="constrained")
@@ -44,5 +44,5 @@ def draw(ledger: Ledger) -> Figure:
         _forest.draw_marks(axes, rows, 0, appearance)
         axes.set(title=what, xlabel="reliability")
         _forest.count_rows(axes, [f"{n:.0f}" for n in rows["n"].fillna(0)])
-    _forest.name_rows(panels[0], measures, ledger)
+    _forest.name_rows(panels[0], measures, statistics)
     return figure

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from robustgap.analysis.figures import _numbers
+from robustgap.analysis.figures import _facts
 from robustgap.analysis.figures._style import GREY, INK, PALE, empty, legend, look, plain, scatter_group, styled
-from robustgap.analysis.ledger import CHECKPOINT, Ledger
+from robustgap.analysis.ledger import CHECKPOINT, attack_of
+from robustgap.analysis.statistics import Statistics
 
 ORDER = 1
 TITLE = "Accuracy on training and test images, and the gap between them"
@@ -27,22 +28,23 @@ CAPTION = (
 FEWEST_ENLARGED = 5  # models
 
 
-def data(ledger: Ledger) -> pd.DataFrame:
+def data(statistics: Statistics) -> pd.DataFrame:
     """One row per point: model, group, checkpoint, test and train accuracy (percent), gap and its se (points)."""
-    name, parts = _numbers.attack(ledger), []
-    for label, table in _numbers.groups(ledger).items():
+    outcome, parts = statistics.ledger.outcome, []
+    name = attack_of(outcome)
+    for label, table in _facts.groups(statistics).items():
         columns = {"model": table["model"], "group": label, CHECKPOINT: table[CHECKPOINT]}
         columns |= {side: table[f"{name}_{side}"] for side in ("test", "train")}
-        parts.append(pd.DataFrame({**columns, "gap": table[ledger.outcome], "se_gap": table[f"se_{ledger.outcome}"]}))
+        parts.append(pd.DataFrame({**columns, "gap": table[outcome], "se_gap": table[f"se_{outcome}"]}))
     points = pd.concat(parts, ignore_index=True)
     return points.dropna(subset=["test", "train"]).reset_index(drop=True)
 
 
-def typical_se(ledger: Ledger) -> tuple[float, float]:
+def typical_se(statistics: Statistics) -> tuple[float, float]:
     """Median standard errors of test and train accuracy over models, in percentage points."""
-    known = ledger.outcomes["model"].isin(_numbers.models(ledger)["model"])
-    rows = ledger.outcomes[known & (ledger.outcomes["attack"] == _numbers.attack(ledger))]
-    split = "train_rest" if ledger.outcome.endswith("_rest") else "train"
+    outcome, rows = statistics.ledger.outcome, statistics.ledger.outcomes
+    rows = rows[rows["model"].isin(statistics.models["model"]) & (rows["attack"] == attack_of(outcome))]
+    split = "train_rest" if outcome.endswith("_rest") else "train"
     test, train = (100 * rows.loc[rows["split"] == part, "se"].median() for part in ("test", split))
     return test, train
 
@@ -89,12 +91,12 @@ def crowd(points: pd.DataFrame) -> pd.DataFrame:
     return points[points["test"] > test[jumps.argmax()]]
 
 
-def draw_accuracies(axes: Axes, ledger: Ledger, points: pd.DataFrame, labels: list[str]) -> None:
+def draw_accuracies(axes: Axes, statistics: Statistics, points: pd.DataFrame, labels: list[str]) -> None:
     """Train against test accuracy, with the crowded region enlarged in the empty corner."""
     draw_points(axes, points, labels, 7)
     axes.set(
-        xlabel=f"{_numbers.kind(ledger)} accuracy on test images (%)",
-        ylabel=f"{_numbers.kind(ledger)} accuracy on training images (%)",
+        xlabel=f"{_facts.kind(statistics)} accuracy on test images (%)",
+        ylabel=f"{_facts.kind(statistics)} accuracy on training images (%)",
     )
     close = crowd(points)
     enlarged = FEWEST_ENLARGED <= len(close) < len(points)
@@ -106,7 +108,7 @@ def draw_accuracies(axes: Axes, ledger: Ledger, points: pd.DataFrame, labels: li
         inset.tick_params(labelsize=7, length=2, pad=2)
         inset.spines[:].set(visible=True, color=GREY, linewidth=0.8)
         axes.indicate_inset_zoom(inset, edgecolor=GREY, alpha=0.7)
-    draw_typical_se(axes, ledger, left=enlarged or emptier_left(axes, points))
+    draw_typical_se(axes, statistics, left=enlarged or emptier_left(axes, points))
 
 
 def emptier_left(axes: Axes, points: pd.DataFrame) -> bool:
@@ -116,12 +118,12 @@ def emptier_left(axes: Axes, points: pd.DataFrame) -> bool:
     return bool(np.hypot(x, 1 - y).min() > np.hypot(1 - x, y).min())
 
 
-def draw_typical_se(axes: Axes, ledger: Ledger, left: bool) -> None:
+def draw_typical_se(axes: Axes, statistics: Statistics, left: bool) -> None:
     """A cross of +-1 standard error, with its values, in the upper left or lower right corner.
 
     Text only if a cross would cover the models because the axes span only a few standard errors.
     """
-    test, train = typical_se(ledger)
+    test, train = typical_se(statistics)
     wide, tall = np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())
     corner, side = ((0.03, 0.97), 1) if left else ((0.97, 0.03), -1)
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 7, "color": GREY}
@@ -140,7 +142,7 @@ def draw_typical_se(axes: Axes, ledger: Ledger, left: bool) -> None:
     axes.annotate(f"typical ± 1 s.e.\n{test:.1f} (test), {train:.1f} (train)", corner, xytext=(0, 0), **style)
 
 
-def spread(values: np.ndarray, height: float = 0.6) -> np.ndarray:
+def spread_out(values: np.ndarray, height: float = 0.6) -> np.ndarray:
     """Vertical offsets that separate points with nearly equal values: (n,) within +-height / 2, deterministic."""
     edges = np.linspace(values.min(), values.max() + 1e-9, 30)
     bins, offsets = np.digitize(values, edges), np.zeros(len(values))
@@ -157,7 +159,7 @@ def draw_rows(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
         if part.empty:
             axes.annotate("no model", (0.5, place), xycoords=("axes fraction", "data"), color=GREY, ha="center")
             continue
-        y = place + spread(part["gap"].to_numpy())
+        y = place + spread_out(part["gap"].to_numpy())
         scatter_group(axes, part["gap"], y, part[CHECKPOINT], place, size=14)
         low, middle, high = part["gap"].quantile([0.25, 0.5, 0.75])
         axes.plot([low, high], [place, place], color=INK, linewidth=2.5, solid_capstyle="butt", zorder=3)
@@ -180,19 +182,19 @@ def draw_histogram(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
 
 
 @styled
-def draw(ledger: Ledger) -> Figure:
+def draw(statistics: Statistics) -> Figure:
     """Left: train against test robust accuracy. Right: histogram of the gap, above the gaps by group."""
-    points, labels = data(ledger), list(_numbers.groups(ledger))
+    points, labels = data(statistics), list(_facts.groups(statistics))
     if points.empty:
         return empty("no model has accuracies on both training and test images")
     figure = Figure(figsize=(10.5, max(5, 2.6 + 0.55 * len(labels))), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=[1.25, 1], height_ratios=[1, 2.2])
     left, top, rows = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
-    draw_accuracies(left, ledger, points, labels)
-    left.set_title(f"{len(points)} models, {_numbers.threat(ledger)}")
+    draw_accuracies(left, statistics, points, labels)
+    left.set_title(f"{len(points)} models, {_facts.threat(statistics)}")
     draw_histogram(top, points, labels)
     draw_rows(rows, points, labels)
-    rows.set_xlabel(f"{_numbers.kind(ledger)} generalization gap (percentage points)")
+    rows.set_xlabel(f"{_facts.kind(statistics)} generalization gap (percentage points)")
     top.sharex(rows)
     for axes in (top, rows):
         axes.axvline(0, color=PALE, linewidth=1, zorder=0)

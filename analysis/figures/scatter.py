@@ -1,15 +1,18 @@
 """Each measure against the gap, in small multiples."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from robustgap.analysis.figures import _numbers, _statistics
+from robustgap.analysis.figures import _facts
 from robustgap.analysis.figures._style import GREY, MANY, broken, empty, legend, say, scatter_group, styled
 from robustgap.analysis.labels import measure_label, with_interval
-from robustgap.analysis.ledger import CHECKPOINT, VARIANTS, Ledger
+from robustgap.analysis.ledger import CHECKPOINT, VARIANTS
+from robustgap.analysis.statistics import Statistics
 
 ORDER = 3
 TITLE = "Each measure against the gap"
@@ -25,14 +28,14 @@ ACROSS = (5, 4)  # panels per row: the choice that leaves fewer empty places is 
 LETTERS = 28  # characters per line of a title
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SPAN = 30  # positive values with max / min above this get a logarithmic axis
-OUTLYING = 20  # values of both signs spanning more than this many interquartile ranges get a symlog axis
+WIDE_RANGE = 20  # values of both signs spanning more than this many interquartile ranges get a symlog axis
 
 
-def data(ledger: Ledger) -> pd.DataFrame:
+def data(statistics: Statistics) -> pd.DataFrame:
     """One row per point: measure, model, group, checkpoint, value of the measure, gap (percentage points)."""
-    parts, measures = [], list(_numbers.pooled(ledger).index)
-    for label, table in _numbers.groups(ledger).items():
-        wide = table.rename(columns={ledger.outcome: "gap"})[["model", CHECKPOINT, "gap", *measures]]
+    parts, measures = [], _facts.measures_by_strength(statistics)
+    for label, table in _facts.groups(statistics).items():
+        wide = table.rename(columns={statistics.ledger.outcome: "gap"})[["model", CHECKPOINT, "gap", *measures]]
         parts.append(wide.melt(["model", CHECKPOINT, "gap"], var_name="measure").assign(group=label))
     if not parts or not measures:
         return pd.DataFrame(columns=["measure", "model", "group", CHECKPOINT, "value", "gap"])
@@ -42,7 +45,7 @@ def data(ledger: Ledger) -> pd.DataFrame:
     return points[["measure", "model", "group", CHECKPOINT, "value", "gap"]]
 
 
-def scaling(values: np.ndarray) -> dict:
+def scaling(values: np.ndarray) -> dict[str, Any]:
     """Keyword arguments of `set_xscale` that suit the values: linear, log or symlog."""
     if len(values) == 0:
         return {"value": "linear"}
@@ -50,7 +53,7 @@ def scaling(values: np.ndarray) -> dict:
         return {"value": "log" if values.max() > SPAN * values.min() else "linear"}
     low, high = np.quantile(values, [0.25, 0.75])
     middle = float(np.median(np.abs(values)))
-    outlying = middle > 0 and np.ptp(values) > OUTLYING * max(high - low, middle)
+    outlying = middle > 0 and np.ptp(values) > WIDE_RANGE * max(high - low, middle)
     return {"value": "symlog", "linthresh": middle} if outlying else {"value": "linear"}
 
 
@@ -90,25 +93,26 @@ def set_scale(axes: Axes, values: np.ndarray) -> str:
     return "" if scale["value"] == "linear" else f", {scale['value']} scale"
 
 
-def why_missing(ledger: Ledger, column: str) -> str:
+def why_missing(statistics: Statistics, column: str) -> str:
     """The most common reason given for missing values of a column."""
     name = column.removesuffix(".adv")
     variants = [variant for variant, suffix in VARIANTS.items() if name + suffix == column]
-    rows = ledger.measures[(ledger.measures["measure"] == name) & ledger.measures["variant"].isin(variants)]
+    rows = statistics.ledger.measures
+    rows = rows[(rows["measure"] == name) & rows["variant"].isin(variants)]
     reasons = rows.loc[rows["value"].isna() & (rows["reason"] != ""), "reason"].value_counts()
     return str(reasons.index[0]) if len(reasons) else ""
 
 
-def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, labels: list[str]) -> None:
+def draw_panel(axes: Axes, statistics: Statistics, column: str, points: pd.DataFrame, labels: list[str]) -> None:
     """Draw one measure."""
-    tau, total = _numbers.pooled(ledger).loc[column], len(_numbers.models(ledger))
+    tau, total = _facts.taus_by_strength(statistics).loc[column], len(statistics.models)
     title = f"τ = {with_interval(tau['estimate'], tau['low'], tau['high'])}"
-    name = broken(measure_label(column, ledger.columns), LETTERS)
+    name = broken(measure_label(column, statistics.ledger.columns), LETTERS)
     axes.set_title(f"{name}\n{title}", fontsize=8.5, linespacing=1.25)
     if points.empty:
-        say(axes, f"no defined value\n(n = 0 of {total})\n{why_missing(ledger, column)}".strip())
+        say(axes, f"no defined value\n(n = 0 of {total})\n{why_missing(statistics, column)}".strip())
         return
-    if len(points) * len(ledger.columns) > MANY:
+    if len(points) * len(statistics.ledger.columns) > MANY:
         axes.set_rasterization_zorder(2.1)
     for place, label in enumerate(labels):
         part = points[points["group"] == label]
@@ -119,9 +123,13 @@ def draw_panel(axes: Axes, ledger: Ledger, column: str, points: pd.DataFrame, la
 
 
 @styled
-def draw(ledger: Ledger) -> Figure:
+def draw(statistics: Statistics) -> Figure:
     """One panel per measure column, strongest pooled tau first."""
-    points, labels, measures = data(ledger), list(_numbers.groups(ledger)), list(_numbers.pooled(ledger).index)
+    points, labels, measures = (
+        data(statistics),
+        list(_facts.groups(statistics)),
+        _facts.measures_by_strength(statistics),
+    )
     if not measures:
         return empty("this ledger holds no measures")
     across = min(len(measures), min(ACROSS, key=lambda across: -len(measures) % across))
@@ -137,14 +145,14 @@ def draw(ledger: Ledger) -> Figure:
     by_measure = dict(list(points.groupby("measure", sort=False)))
     for place, axes in enumerate(panels.flat):
         if place < len(measures):
-            draw_panel(axes, ledger, measures[place], by_measure.get(measures[place], points.iloc[:0]), labels)
+            draw_panel(axes, statistics, measures[place], by_measure.get(measures[place], points.iloc[:0]), labels)
         else:
             axes.axis("off")
     figure.supylabel(
-        f"{_numbers.kind(ledger)} generalization gap\n(percentage points)", fontsize=9, multialignment="center"
+        f"{_facts.kind(statistics)} generalization gap\n(percentage points)", fontsize=9, multialignment="center"
     )
-    what = f"value of the measure (gap of {len(_numbers.models(ledger))} models, {_numbers.threat(ledger)})"
-    what += f"\nnoise ceilings of τ: {_statistics.ceiling_words(ledger)}"
+    what = f"value of the measure (gap of {len(statistics.models)} models, {_facts.threat(statistics)})"
+    what += f"\nnoise ceilings of τ: {_facts.ceiling_words(statistics)}"
     figure.supxlabel(what, fontsize=9)
     legend(figure, labels, points[CHECKPOINT])
     return figure

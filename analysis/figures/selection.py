@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures import _facts, _forest
 from robustgap.analysis.figures._style import INK, empty, look, say, styled
-from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.statistics.selection import CANDIDATES, LAST, RANDOM, VALIDATION
+from robustgap.analysis.statistics import Statistics
+from robustgap.analysis.statistics.selection import CANDIDATES, LAST, RANDOM_CHOICE, VALIDATION
 
 ORDER = 10
 TITLE = "Picking a model by the measure: accuracy lost against the oracle"
@@ -26,20 +26,20 @@ CAPTION = (
 )
 LOOKS = {"learned": look(0), "declared": ("#D55E00", "D")}
 BASELINES: dict[str, tuple[str, Any]] = {
-    RANDOM: ("#6b6b6b", "-"),
+    RANDOM_CHOICE: ("#6b6b6b", "-"),
     VALIDATION: ("#009E73", "--"),
     LAST: ("#CC79A7", "-."),
 }
 CHOICES = {"model": "the model", "checkpoint": "the checkpoint of a run"}
 
 
-def data(ledger: Ledger) -> pd.DataFrame:
+def data(statistics: Statistics) -> pd.DataFrame:
     """One row per mark or line: measure (or other selector), choice, direction, estimate, low, high, n, undefined."""
-    table = _statistics.table(ledger, "selection")
+    table = statistics.table("selection")
     return table[table["statistic"] == "regret"].drop(columns="statistic").reset_index(drop=True)
 
 
-def draw_choice(axes: Axes, ledger: Ledger, part: pd.DataFrame, choice: str) -> None:
+def draw_choice(axes: Axes, statistics: Statistics, part: pd.DataFrame, choice: str) -> None:
     """Regret of every measure for one kind of choice, with lines for selection without a measure."""
     axes.set_title(f"picking {CHOICES[choice]}")
     if part["estimate"].isna().all():
@@ -50,15 +50,15 @@ def draw_choice(axes: Axes, ledger: Ledger, part: pd.DataFrame, choice: str) -> 
             axes.axvspan(row.low, row.high, color=colour, alpha=0.1, linewidth=0, zorder=0)
             axes.axvline(row.estimate, color=colour, linestyle=dashes, linewidth=1.3, zorder=1)
     for direction, offset in (("learned", -0.16), ("declared", 0.16)):
-        rows = _statistics.by_measure(ledger, part[part["direction"] == direction])
-        claimed = [direction == "learned" or bool(ledger.expects(name)) for name in rows["measure"]]
+        rows = _facts.one_per_measure(statistics, part[part["direction"] == direction])
+        claimed = [direction == "learned" or bool(statistics.ledger.expects(name)) for name in rows["measure"]]
         _forest.draw_marks(axes, rows, offset, LOOKS[direction], shown=np.array(claimed))
 
 
 @styled
-def draw(ledger: Ledger) -> Figure:
+def draw(statistics: Statistics) -> Figure:
     """Left: picking a model. Right: picking a run's checkpoint."""
-    table, measures = data(ledger), list(_numbers.pooled(ledger).index)
+    table, measures = data(statistics), _facts.measures_by_strength(statistics)
     if table.empty or not measures:
         return empty("no models, or no measures, to pick by")
     figure = Figure(figsize=(_forest.LABELS + 8, _forest.height(len(measures), 2)), layout="constrained")
@@ -66,10 +66,10 @@ def draw(ledger: Ledger) -> Figure:
     for axes, choice in zip(panels, CHOICES, strict=True):
         part = table[table["choice"] == choice]
         _forest.dress(axes, len(measures), *_forest.limits(part, 0, 100))
-        draw_choice(axes, ledger, part, choice)
+        draw_choice(axes, statistics, part, choice)
         axes.set_xlabel("accuracy lost against the oracle (percentage points)" if axes.axison else "")
-    _forest.name_rows(panels[0], measures, ledger)
-    entries = [_forest.entry(f"direction {name}", LOOKS[name]) for name in LOOKS]
+    _forest.name_rows(panels[0], measures, statistics)
+    entries = [_forest.legend_entry(f"direction {name}", LOOKS[name]) for name in LOOKS]
     for name, (colour, dashes) in BASELINES.items():
         if name in set(table["measure"]):
             entries.append(Line2D([], [], color=colour, linestyle=dashes, linewidth=1.3, label=name))

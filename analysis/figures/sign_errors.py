@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures import _facts, _forest
 from robustgap.analysis.figures._style import GREY, PALE, empty, look, say, styled
-from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import Statistics
 
 ORDER = 7
 TITLE = "One setting changes: does the measure order the two configurations rightly?"
@@ -26,12 +26,12 @@ LOOKS = {"sign_error_mean": look(0), "sign_error_p90": ("#009E73", "^"), "sign_e
 NAMES = {"sign_error_mean": "mean", "sign_error_p90": "90th percentile", "sign_error_max": "maximum"}
 
 
-def data(ledger: Ledger) -> pd.DataFrame:
+def data(statistics: Statistics) -> pd.DataFrame:
     """One row per mark: measure, statistic, axis ('': all), estimate, low, high, n (surviving environments), undefined
     (dropped environments), least (smallest error of any), min_ess."""
-    table = _statistics.table(ledger, "sign_errors")
+    table = statistics.table("sign_errors")
     table = table[table["statistic"].isin(LOOKS)]
-    single = _statistics.table(ledger, "environments")
+    single = statistics.table("environments")
     errors = pd.concat([single, single.assign(axis="")]).groupby(["measure", "axis"])["estimate"].min()
     least = [errors.get(key, np.nan) for key in zip(table["measure"], table["axis"], strict=True)]
     return table.drop(columns="value").assign(least=least).reset_index(drop=True)
@@ -43,7 +43,7 @@ def survivors(part: pd.DataFrame) -> tuple[int, int]:
     return (int(part["n"].max()), int(whole.max())) if len(part) else (0, 0)
 
 
-def draw_panel(axes: Axes, ledger: Ledger, part: pd.DataFrame, what: str) -> None:
+def draw_panel(axes: Axes, statistics: Statistics, part: pd.DataFrame, what: str) -> None:
     """Mean, 90th percentile and maximum of every measure over the environments of one axis."""
     alive, whole = survivors(part)
     axes.set_title(f"{what}\n{alive} of {whole} survive", fontsize=8.5)
@@ -54,7 +54,7 @@ def draw_panel(axes: Axes, ledger: Ledger, part: pd.DataFrame, what: str) -> Non
         return
     axes.axvline(0.5, color=GREY, linewidth=0.9, zorder=1)
     for place, (statistic, appearance) in enumerate(LOOKS.items()):
-        rows = _statistics.by_measure(ledger, part[part["statistic"] == statistic])
+        rows = _facts.one_per_measure(statistics, part[part["statistic"] == statistic])
         if statistic == "sign_error_max":
             y = np.arange(len(rows))
             axes.hlines(y, rows["least"], rows["estimate"], color=PALE, linewidth=5, zorder=1)
@@ -62,23 +62,23 @@ def draw_panel(axes: Axes, ledger: Ledger, part: pd.DataFrame, what: str) -> Non
 
 
 @styled
-def draw(ledger: Ledger) -> Figure:
+def draw(statistics: Statistics) -> Figure:
     """One panel for all axes together and one per axis; one row per measure."""
-    marks, measures = data(ledger), list(_numbers.pooled(ledger).index)
+    marks, measures = data(statistics), _facts.measures_by_strength(statistics)
     if marks.empty or not measures:
         return empty("this study has no axes, or no measures: no pair of configurations to order")
-    panels_of = ["", *ledger.axes]
+    panels_of = ["", *statistics.ledger.axes]
     width = max(_forest.LABELS + 1.7 * len(panels_of), 7)
     figure = Figure(figsize=(width, _forest.height(len(measures), 3)), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(panels_of), sharey=True))
     for axes, axis in zip(panels, panels_of, strict=True):
         _forest.dress(axes, len(measures), 0, 1, [0, 0.5, 1])
-        draw_panel(axes, ledger, marks[marks["axis"] == axis], axis or "all axes")
-    _forest.name_rows(panels[0], measures, ledger)
+        draw_panel(axes, statistics, marks[marks["axis"] == axis], axis or "all axes")
+    _forest.name_rows(panels[0], measures, statistics)
     if not panels[0].axison:
         panels[0].set_yticks([])
     figure.supxlabel("sign error (0: always ordered as the gap, 1: always the other way round)", fontsize=9)
-    entries = [_forest.entry(NAMES[name], LOOKS[name]) for name in LOOKS]
+    entries = [_forest.legend_entry(NAMES[name], LOOKS[name]) for name in LOOKS]
     entries.append(Line2D([], [], color=PALE, linewidth=5, label="least to largest"))
     figure.legend(handles=entries, loc="outside upper center", ncols=4)
     return figure

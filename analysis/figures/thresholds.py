@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustgap.analysis.figures import _forest, _numbers, _statistics
+from robustgap.analysis.figures import _facts, _forest
 from robustgap.analysis.figures._style import GREY, INK, PALE, broken, empty, look, plain, say, styled
 from robustgap.analysis.labels import measure_label
-from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import Statistics
 
 ORDER = 6
 TITLE = "Among models that fit their training data well: τ by threshold"
@@ -27,21 +27,21 @@ LETTERS = 27  # characters per line of a title
 LABELLED = (0.2, 0.6, 1.0)  # fractions of the models
 
 
-def data(ledger: Ledger) -> pd.DataFrame:
+def data(statistics: Statistics) -> pd.DataFrame:
     """The rows of the thresholds table, measures in the order of the panels."""
-    table = _statistics.table(ledger, "thresholds")
-    place = {measure: number for number, measure in enumerate(_numbers.pooled(ledger).index)}
+    table = statistics.table("thresholds")
+    place = {measure: number for number, measure in enumerate(_facts.taus_by_strength(statistics).index)}
     kept = table[table["measure"].isin(place)]
     return kept.iloc[np.argsort(kept["measure"].map(place), kind="stable")].reset_index(drop=True)
 
 
-def draw_panel(axes: Axes, ledger: Ledger, rows: pd.DataFrame, values: list[str]) -> None:
+def draw_panel(axes: Axes, statistics: Statistics, rows: pd.DataFrame, values: list[str]) -> None:
     """One measure: the curve over all models with its band, and one curve per value of the axis."""
     if rows["estimate"].isna().all():
         say(axes, "no defined value\n(constant, or\nmissing everywhere)", 7)
         return
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
-    _forest.draw_ceilings(axes, ledger, along="y")
+    _forest.draw_ceilings(axes, statistics, along="y")
     whole = rows[rows["value"] == ""]
     axes.fill_between(whole["quantile"], whole["low"], whole["high"], color=PALE, linewidth=0, zorder=0)
     axes.plot(whole["quantile"], whole["estimate"], color=INK, linewidth=1.8, marker="o", markersize=2.4, zorder=3)
@@ -64,14 +64,14 @@ def heading(name: str, rows: pd.DataFrame, cuts: pd.DataFrame) -> str:
 
 
 @styled
-def draw(ledger: Ledger) -> Figure:
+def draw(statistics: Statistics) -> Figure:
     """One panel per measure column, strongest pooled tau first."""
-    rows = data(ledger)
+    rows = data(statistics)
     if rows.empty:
         return empty("no models with a measure and a training loss to sweep over")
     measures = list(dict.fromkeys(rows["measure"]))
     axis = next((name for name in rows["axis"] if name), None)
-    values = [value for value in ledger.values(axis) if value in set(rows["value"])] if axis else []
+    values = [value for value in statistics.ledger.values(axis) if value in set(rows["value"])] if axis else []
     across = min(ACROSS, len(measures))
     down = -(-len(measures) // across)
     figure = Figure(figsize=(max(1.85 * across, 5.5), 1.45 * down + 1.3), layout="constrained")
@@ -82,17 +82,17 @@ def draw(ledger: Ledger) -> Figure:
         axes.set(ylim=(-1.05, 1.05), xlim=(0, 1.05), yticks=[-1, 0, 1])
         axes.set_xticks(cuts.index, labels, fontsize=6.5)
         axes.tick_params(labelleft=place % across == 0, labelbottom=place + across >= len(measures))
-        name = measure_label(measure, ledger.columns).replace("(adversarial)", "(adv.)")
+        name = measure_label(measure, statistics.ledger.columns).replace("(adversarial)", "(adv.)")
         own = rows[rows["measure"] == measure]
         axes.set_title(heading(name, own, cuts), fontsize=7)
-        draw_panel(axes, ledger, own, values)
+        draw_panel(axes, statistics, own, values)
     for axes in list(panels.flat)[len(measures) :]:
         axes.axis("off")
     figure.supylabel("τ with the gap", fontsize=9)
     figure.supxlabel(f"share of the models with {rows['column'].iloc[0]} at most c", fontsize=9)
     entries = [Line2D([], [], color=INK, linewidth=1.8, marker="o", markersize=3, label="all models, 95 % band")]
     for place, value in enumerate(values):
-        entries.append(_forest.entry(_numbers.group_label(str(axis), value), look(place)))
-    entries += _forest.ceiling_entries(ledger)
+        entries.append(_forest.legend_entry(_facts.group_label(str(axis), value), look(place)))
+    entries += _forest.ceiling_entries(statistics)
     figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
     return figure

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -35,13 +36,13 @@ def check_sentences(claims: pd.DataFrame) -> list[str]:
     return told
 
 
-def numbers(found: dict) -> str:
+def interval_text(found: dict[str, Any]) -> str:
     """An estimate with its interval; None stands for an unknown number."""
     return with_interval(*(math.nan if found[end] is None else found[end] for end in ("estimate", "low", "high")))
 
 
-def about_baselines(beside: dict) -> Iterator[str]:
-    known = [f"{name} {numbers(tau)}" for name, tau in beside["tau"].items()]
+def about_baselines(beside: dict[str, Any]) -> Iterator[str]:
+    known = [f"{name} {interval_text(tau)}" for name, tau in beside["tau"].items()]
     if known:
         yield (
             "Baselines, which need no measure, have these tau with the gap (single 95% intervals, uncorrected): "
@@ -58,14 +59,14 @@ def about_baselines(beside: dict) -> Iterator[str]:
         yield f"No baseline, as this ledger does not have it: {', '.join(others)}."
 
 
-def one_comparison(best: str, row: dict, named: Callable[[str], str]) -> str:
+def one_comparison(best: str, row: dict[str, Any], named: Callable[[str], str]) -> str:
     """'a is ... better than b: their |tau| differ by ...'."""
     words = {1: "ranks the models better than", -1: "ranks the models worse than"}
     answer = words.get(row["side"], "cannot be told apart from")
-    return f"{named(best)} {answer} {named(row['other'])}: its |tau| differs by {numbers(row)}"
+    return f"{named(best)} {answer} {named(row['other'])}: its |tau| differs by {interval_text(row)}"
 
 
-def about_comparisons(compared: dict | None, named: Callable[[str], str]) -> Iterator[str]:
+def about_comparisons(compared: dict[str, Any] | None, named: Callable[[str], str]) -> Iterator[str]:
     if compared is None:
         return
     best, others = compared["best"], compared[MEASURE]
@@ -98,7 +99,7 @@ def about_groups(groups: Sequence[Sequence[str]], named: Callable[[str], str]) -
         )
 
 
-def beside_sentences(beside: dict, named: Callable[[str], str]) -> Iterator[str]:
+def beside_sentences(beside: dict[str, Any], named: Callable[[str], str]) -> Iterator[str]:
     """beside: that part of `analysis.findings.numbers.find`; named: formats the name of a measure column."""
     yield from about_baselines(beside)
     yield from about_comparisons(beside["compared"], named)

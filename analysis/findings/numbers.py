@@ -1,6 +1,7 @@
 """Numbers behind the report's sentences, taken from a ledger and its correlations."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from robustgap.analysis.ledger import NA, Ledger, split_flags
 from robustgap.analysis.models.baselines import BASELINE, MEASURE, Beside
 from robustgap.analysis.models.design import codes, configuration, configurations, in_grid
 from robustgap.analysis.models.flags import ALL, left_out
-from robustgap.analysis.ranks.bootstrap import LEVEL
+from robustgap.analysis.ranks.bootstrap import LEVEL, interval_side
+from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.verdicts.claims import SIGN_DEPENDS
 
 # Half of unrelated cells agree with tau by chance: with fewer than 6 independent ones, unanimity is too likely (2 *
@@ -19,12 +21,7 @@ FEWEST_CELL_GROUPS = 6
 STANDARD = "Standard"  # the defense without adversarial training
 
 
-def side(low: float, high: float) -> int:
-    """+1 (-1) if the interval lies wholly above (below) 0, else 0."""
-    return int(low > 0) - int(high < 0)
-
-
-def record(row: pd.Series) -> dict:
+def record(row: pd.Series) -> dict[str, Any]:
     """Estimate, low, high, n and undefined of a row of correlations; None for undefined numbers."""
     numbers = {name: float(row[name]) for name in ("estimate", "low", "high")}
     return {name: None if math.isnan(value) else value for name, value in numbers.items()} | {"n": int(row["n"])}
@@ -36,7 +33,7 @@ def resolved(rows: pd.DataFrame) -> pd.DataFrame:
     return kept.loc[kept["estimate"].abs().sort_values(ascending=False, kind="stable").index]
 
 
-def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
+def sample(ledger: Ledger, table: pd.DataFrame) -> dict[str, Any]:
     """Number of models planned, analysed, lost and flagged; two identical checkpoints are one model."""
     status = ledger.distinct["status"].value_counts()
     flags = pd.Series([flag for text in table["flags"] for flag in split_flags(text)], dtype=str).value_counts()
@@ -53,7 +50,7 @@ def sample(ledger: Ledger, table: pd.DataFrame) -> dict:
     }
 
 
-def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
+def gap(ledger: Ledger, table: pd.DataFrame) -> dict[str, Any]:
     """The outcome: its range, and how many adversarially trained models have an outcome above 2 of its standard
     errors."""
     values = table[ledger.outcome].dropna()
@@ -66,14 +63,14 @@ def gap(ledger: Ledger, table: pd.DataFrame) -> dict:
     return found | {"share_above_2_se": float(clear.mean()) if len(trained) else None}
 
 
-def sign_changes(claims: pd.DataFrame) -> list[dict]:
+def sign_changes(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """Measures with the verdict that their sign depends on an axis, with the reason: intervals of single measures would
     suggest this far more often than the rule of verdicts allows."""
     rows = claims[claims["verdict"] == SIGN_DEPENDS]
-    return rows[["measure", "axis", "reason"]].to_dict("records")
+    return [dict(row) for row in rows[["measure", "axis", "reason"]].to_dict("records")]
 
 
-def blocks(ledger: Ledger, table: pd.DataFrame) -> dict[str, int]:
+def cell_groups(ledger: Ledger, table: pd.DataFrame) -> dict[str, int]:
     """Number of independent groups of psi's cells for each axis: the distinct configurations ignoring that axis."""
     grid = table[in_grid(table, ledger.axes)]
     others = {axis: [other for other in configuration(ledger.axes) if other != axis] for axis in ledger.axes}
@@ -87,11 +84,11 @@ def held_fixed(found: pd.DataFrame, measure: str, sign: int, enough: list[str]) 
     names = {sign: "same", -sign: "opposite", 0: "unresolved"}
     axes: dict[str, list[str]] = {"same": [], "opposite": [], "unresolved": []}
     for _, row in rows.iterrows():
-        axes[names[side(row["low"], row["high"]) if row["axis"] in enough else 0]].append(row["axis"])
+        axes[names[interval_side(row["low"], row["high"]) if row["axis"] in enough else 0]].append(row["axis"])
     return axes
 
 
-def changed(found: pd.DataFrame, other: str) -> dict | None:
+def changed(found: pd.DataFrame, other: str) -> dict[str, Any] | None:
     """Comparison of tau with a variant: the largest difference of estimates, and the measures whose interval excludes 0
     for tau but not for the variant, or on the other side. None if the variant was not computed."""
     taus = found.set_index("measure")
@@ -102,13 +99,14 @@ def changed(found: pd.DataFrame, other: str) -> dict | None:
     lost = [
         name
         for name, row in both.iterrows()
-        if side(row["low"], row["high"]) and side(row["low"], row["high"]) != side(row["low_other"], row["high_other"])
+        if interval_side(row["low"], row["high"])
+        and interval_side(row["low"], row["high"]) != interval_side(row["low_other"], row["high_other"])
     ]
     difference = (both["estimate"] - both["estimate_other"]).abs().max()
     return {"largest_difference": None if np.isnan(difference) else float(difference), "lost": lost}
 
 
-def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict]:
+def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """How tau changes without the models of each flag, and their number; with several flags, also without all of
     them."""
     parts = left_out(table)
@@ -117,7 +115,7 @@ def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict]:
     return {flag: {**change, "models": models} for flag, (change, models) in both.items() if change}
 
 
-def spread(outcome: str, noise: pd.DataFrame) -> dict:
+def noise_shares(outcome: str, noise: pd.DataFrame) -> dict[str, Any]:
     """Shares of the outcome's variance, ceilings of tau, and whether the models' shared image noise is known."""
     rows = noise[noise["measure"] == outcome]
     parts = {name: part.set_index("component") for name, part in rows.groupby("statistic")}
@@ -135,14 +133,14 @@ def of_measures(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["kind"] == MEASURE]
 
 
-def standing(found: pd.DataFrame, beside: Beside) -> dict:
+def baseline_taus(found: pd.DataFrame, beside: Beside) -> dict[str, Any]:
     """tau of the baselines, and which baselines are unknown."""
     taus = found[found["statistic"] == "tau"].set_index("measure")
     known = [name for name, kind in beside.kinds.items() if kind == BASELINE]
     return {"tau": {name: record(taus.loc[name]) for name in known}, "absent": beside.absent}
 
 
-def compared(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict | None:
+def best_against_others(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict[str, Any] | None:
     """The measure with the largest |tau| against each other measure and each baseline: difference with its family-wise
     interval, and on which side of 0 that lies; the best measure's group. None with fewer than two."""
     rows = comparisons[comparisons["undefined"] == 0]
@@ -150,13 +148,18 @@ def compared(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict | None:
         return None
     best = rows["measure"].iloc[0]
     own = rows.loc[rows["measure"] == best, ["other", "kind", "difference", "family_low", "family_high", "n"]]
-    told: dict = {"best": best, "group": next((own for own in groups if best in own), []), MEASURE: [], BASELINE: []}
+    told: dict[str, Any] = {
+        "best": best,
+        "group": next((own for own in groups if best in own), []),
+        MEASURE: [],
+        BASELINE: [],
+    }
     for _, row in own.set_axis(["other", "kind", "estimate", "low", "high", "n"], axis=1).iterrows():
-        told[row["kind"]].append({"other": row["other"], "side": side(row["low"], row["high"]), **record(row)})
+        told[row["kind"]].append({"other": row["other"], "side": interval_side(row["low"], row["high"]), **record(row)})
     return told
 
 
-def alike(claims: pd.DataFrame) -> list[list[str]]:
+def groups_alike(claims: pd.DataFrame) -> list[list[str]]:
     """Groups of measures that order the models alike, the one that names the group first."""
     rows = claims[claims["group"] != ""]
     return [
@@ -165,30 +168,20 @@ def alike(claims: pd.DataFrame) -> list[list[str]]:
     ]
 
 
-def find(
-    ledger: Ledger,
-    beside: Beside,
-    found: pd.DataFrame,
-    *,
-    summary: pd.DataFrame,
-    noise: pd.DataFrame,
-    claims: pd.DataFrame,
-    comparisons: pd.DataFrame,
-) -> dict:
-    """The numbers behind the report's sentences, ready for JSON (None instead of NaN).
-
-    beside: the ledger's models with baselines and controls; found: their correlations; summary: its summary table;
-    noise, claims, comparisons: as returned by analysis.statistics.noise and analysis.verdicts.judged.
-    """
-    table, about = beside.table, standing(found, beside)
-    groups = alike(claims)
-    about |= {"compared": compared(comparisons, groups), "groups": groups, "check": check_sentences(claims)}
-    found, summary, claims = (of_measures(rows) for rows in (found, summary, claims))
+def find(statistics: Statistics) -> dict[str, Any]:
+    """The numbers behind the report's sentences, ready for JSON (None instead of NaN)."""
+    ledger, data = statistics.ledger, statistics.data
+    correlations, summary, noise = (statistics.table(name) for name in ("correlations", "summary", "noise"))
+    claims, comparisons = data.verdicts["claims"], data.verdicts["comparisons"]
+    table, about = data.beside.table, baseline_taus(correlations, data.beside)
+    groups = groups_alike(claims)
+    about |= {"compared": best_against_others(comparisons, groups), "groups": groups, "check": check_sentences(claims)}
+    found, summary, claims = (of_measures(rows) for rows in (correlations, summary, claims))
     taus = found[found["statistic"] == "tau"]
-    enough = [axis for axis, number in blocks(ledger, table).items() if number >= FEWEST_CELL_GROUPS]
+    enough = [axis for axis, number in cell_groups(ledger, table).items() if number >= FEWEST_CELL_GROUPS]
     strongest = []
     for _, row in resolved(taus).iterrows():
-        sign = side(row["low"], row["high"])
+        sign = interval_side(row["low"], row["high"])
         strongest.append(
             {"measure": row["measure"], **record(row), "psi": held_fixed(found, row["measure"], sign, enough)}
         )
@@ -202,7 +195,7 @@ def find(
         "draws": ledger.draws,
         "sample": sample(ledger, table),
         "gap": gap(ledger, table),
-        "noise": spread(ledger.outcome, noise),
+        "noise": noise_shares(ledger.outcome, noise),
         "measures": len(ledger.columns),
         "columns": ledger.columns,
         "claims": {"declared": int(summary["expected"].notna().sum()), **agreed},

@@ -7,12 +7,13 @@ setting is stated only if the verdict (analysis.verdicts.claims) says so: judgin
 looking at every measure, axis and value.
 """
 
-import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from robustgap.analysis.findings.beside import beside_sentences
-from robustgap.analysis.labels import measure_label, minus, with_interval
-from robustgap.analysis.models.flags import words as flag_words
+from robustgap.analysis.findings.beside import beside_sentences, interval_text
+from robustgap.analysis.labels import measure_label, minus
+from robustgap.analysis.ledger import attack_of
+from robustgap.analysis.models.flags import flag_words
 from robustgap.analysis.words import ATTACKS, CEILINGS, COMPONENTS
 
 MOST = 5  # items listed individually in a sentence
@@ -30,12 +31,7 @@ def listed(words: list[str], most: int = MOST) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def number(found: dict) -> str:
-    """'−0.52 [−0.68, −0.31]'; None stands for an unknown number."""
-    return with_interval(*(math.nan if found[end] is None else found[end] for end in ("estimate", "low", "high")))
-
-
-def measures(found: dict, columns: Iterable[str]) -> str:
+def names_of(found: dict[str, Any], columns: Iterable[str]) -> str:
     """Measure columns as a list, labelled as in figures."""
     return listed([measure_label(column, found["columns"]) for column in columns])
 
@@ -47,12 +43,12 @@ def percent(share: float) -> str:
 
 def outcome_words(outcome: str) -> str:
     """'gap_pgd10' -> 'PGD-10 generalization gap'."""
-    attack = outcome.removeprefix("gap_").removesuffix("_rest")
+    attack = attack_of(outcome)
     rest = " (training images that no measure saw)" if outcome.endswith("_rest") else ""
     return f"{ATTACKS.get(attack, attack)} generalization gap{rest}"
 
 
-def about_models(found: dict) -> Iterator[str]:
+def about_models(found: dict[str, Any]) -> Iterator[str]:
     """Which models were analysed, and which were not."""
     sample = found["sample"]
     of = f" of {count(sample['configurations'], 'configuration')}" if sample["configurations"] else ""
@@ -71,7 +67,7 @@ def about_models(found: dict) -> Iterator[str]:
         yield f"Flagged, and kept: {listed(flags)}."
 
 
-def about_gap(found: dict) -> Iterator[str]:
+def about_gap(found: dict[str, Any]) -> Iterator[str]:
     """Size of the outcome, relative to the sampling error of its images."""
     gap = found["gap"]
     if not gap["n"]:
@@ -88,13 +84,13 @@ def about_gap(found: dict) -> Iterator[str]:
         )
 
 
-def about_noise(found: dict) -> Iterator[str]:
+def about_noise(found: dict[str, Any]) -> Iterator[str]:
     """Components of the outcome's variance, and the resulting noise ceilings of tau."""
     share, ceiling = found["noise"]["share"], found["noise"]["ceiling"]
     if known := {name: words for name, (words, _) in COMPONENTS.items() if name in share}:
         parts = listed([f"{percent(share[name]['estimate'])} {words}" for name, words in known.items()], len(known))
         yield f"What sets the gaps of the models apart (estimated shares of their variance): {parts}."
-    reached = [f"{number(ceiling[name])} {words}" for name, (words, _) in CEILINGS.items() if name in ceiling]
+    reached = [f"{interval_text(ceiling[name])} {words}" for name, (words, _) in CEILINGS.items() if name in ceiling]
     if reached:
         yield f"Noise bounds tau: the largest to be expected is {listed(reached)} (single 95% intervals)."
     if (share or ceiling) and not found["noise"]["shared_images"]:
@@ -104,7 +100,7 @@ def about_noise(found: dict) -> Iterator[str]:
         )
 
 
-def about_strength(found: dict) -> Iterator[str]:
+def about_strength(found: dict[str, Any]) -> Iterator[str]:
     """Which correlations with the gap exclude 0, and which claimed signs hold."""
     many, strongest, level = found["measures"], found["strongest"], found["level"]
     if not many or not found["gap"]["n"]:
@@ -113,7 +109,7 @@ def about_strength(found: dict) -> Iterator[str]:
     if not strongest:
         yield f"No measure's tau has a {words} that excludes 0: this study does not show that any tracks the gap."
     else:
-        named = listed([f"{measures(found, [one['measure']])} {number(one)}" for one in strongest[:MOST]])
+        named = listed([f"{names_of(found, [one['measure']])} {interval_text(one)}" for one in strongest[:MOST]])
         most = "strongest first" if len(strongest) <= MOST else f"the {MOST} strongest"
         yield (
             f"For {len(strongest)} of {count(many, 'measure column')} the {words} of tau over all models excludes"
@@ -125,11 +121,11 @@ def about_strength(found: dict) -> Iterator[str]:
             "expected to exclude 0 by chance."
         )
     if found["undefined_tau"]:
-        yield f"Tau is undefined (constant, or no values) for {measures(found, found['undefined_tau'])}."
+        yield f"Tau is undefined (constant, or no values) for {names_of(found, found['undefined_tau'])}."
     claims = found["claims"]
     if claims["declared"]:
         left = claims["declared"] - len(claims["yes"]) - len(claims["no"])
-        against = f" ({measures(found, claims['no'])})" if claims["no"] else ""
+        against = f" ({names_of(found, claims['no'])})" if claims["no"] else ""
         yield (
             f"The literature claims a sign for {count(claims['declared'], 'column')}: the single interval of tau "
             f"lies on the claimed side for {len(claims['yes'])}, on the opposite side for "
@@ -137,39 +133,39 @@ def about_strength(found: dict) -> Iterator[str]:
         )
 
 
-def about_settings(found: dict) -> Iterator[str]:
+def about_settings(found: dict[str, Any]) -> Iterator[str]:
     """Which strong correlations persist when one setting varies and all others are held fixed."""
     if not found["axes"]:
         return
     nowhere = [one["measure"] for one in found["strongest"] if not one["psi"]["same"]]
     if nowhere:
         yield (
-            f"For {measures(found, nowhere)} no axis has a psi whose single interval lies on the side of tau: with all"
+            f"For {names_of(found, nowhere)} no axis has a psi whose single interval lies on the side of tau: with all"
             " settings but one and the seed held fixed, this study does not show the correlation. It may come from the"
             " settings rather than from what the measure sees (or the cells are too few to tell)."
         )
     everywhere = [one["measure"] for one in found["strongest"] if set(one["psi"]["same"]) == set(found["axes"])]
     if everywhere:
         yield (
-            f"For {measures(found, everywhere)} psi lies on the side of tau, its single interval clear of 0, for every"
+            f"For {names_of(found, everywhere)} psi lies on the side of tau, its single interval clear of 0, for every"
             " axis."
         )
     for one in found["strongest"]:
         if one["psi"]["opposite"]:
             yield (
-                f"{measures(found, [one['measure']])}: tau is {number(one)}, but psi lies on the other side of 0 for"
-                f" {listed(one['psi']['opposite'])} (single 95% intervals)."
+                f"{names_of(found, [one['measure']])}: tau is {interval_text(one)}, but psi lies on the other side of 0"
+                f" for {listed(one['psi']['opposite'])} (single 95% intervals)."
             )
     if cells := found["psi_cells"]["undefined"]:
         total = cells + found["psi_cells"]["defined"]
         yield f"Of {total:,} psi cells (all axes and measures), {cells:,} are undefined and left out of the means."
 
 
-def about_values(found: dict) -> Iterator[str]:
+def about_values(found: dict[str, Any]) -> Iterator[str]:
     """Measures that work for one value of an axis and fail for another, according to their verdicts."""
     for one in found["sign_changes"]:
         yield (
-            f"{measures(found, [one['measure']])}: the sign of its relation with the gap depends on {one['axis']}."
+            f"{names_of(found, [one['measure']])}: the sign of its relation with the gap depends on {one['axis']}."
             f" {one['reason']}"
         )
     if not found["sign_changes"] and found["measures"] and found["axes"] and found["strongest"]:
@@ -179,7 +175,7 @@ def about_values(found: dict) -> Iterator[str]:
         )
 
 
-def about_checks(found: dict) -> Iterator[str]:
+def about_checks(found: dict[str, Any]) -> Iterator[str]:
     """Whether tau changes on other images or other models, and which values are missing."""
     without = found["without"].items()
     parts = [(one, f"without the {count(one['models'], 'model')} {flag_words(flag)}") for flag, one in without]
@@ -187,21 +183,21 @@ def about_checks(found: dict) -> Iterator[str]:
         if one is None or one["largest_difference"] is None:
             continue
         kept = "; each single interval that excludes 0 still does so on the same side" if found["strongest"] else ""
-        lost = measures(found, one["lost"])
+        lost = names_of(found, one["lost"])
         told = f"; the single interval is no longer on the same side of 0 for {lost}" if lost else kept
         yield f"Computed {condition}, tau changes by at most {one['largest_difference']:.2f}{told}."
     if found["missing"]:
-        named = listed([f"{measures(found, [name])} ({lost:,})" for name, lost in found["missing"].items()])
+        named = listed([f"{names_of(found, [name])} ({lost:,})" for name, lost in found["missing"].items()])
         yield f"Values are missing, each with its reason in the tables, for {named}; those models are left out there."
 
 
-def about_beside(found: dict) -> Iterator[str]:
+def about_beside(found: dict[str, Any]) -> Iterator[str]:
     """Baselines, comparisons of the best measure, groups of measures, and the study's self-check."""
     if found["gap"]["n"]:
-        yield from beside_sentences(found["beside"], lambda column: measures(found, [column]))
+        yield from beside_sentences(found["beside"], lambda column: names_of(found, [column]))
 
 
-def sentences(found: dict) -> list[str]:
+def sentences(found: dict[str, Any]) -> list[str]:
     """The findings of a study as sentences. found: the dictionary of `analysis.findings.numbers.find` (or
     findings.json)."""
     parts = [about_models, about_gap, about_noise, about_strength, about_beside, about_settings, about_values]

@@ -1,6 +1,7 @@
 """Verdicts in sentences: counts per verdict, and which part of the rule failed for unresolved measures."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ def verdict_sentence(claims: pd.DataFrame, names: Sequence[str]) -> str:
     return f"Of {len(claims)} measure column{'s' * (len(claims) > 1)}, {'; '.join(told)}."
 
 
-def without_sentence(claims: pd.DataFrame, names: Sequence[str], without: dict | None) -> str:
+def without_sentence(claims: pd.DataFrame, names: Sequence[str], without: dict[str, Any] | None) -> str:
     """The same sentence for the verdicts without flagged models; '' if none is flagged. without: the findings about the
     remaining models."""
     if without is None or claims.empty:

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,15 @@ MADE = ("arithmetic", "weights_sha256")
 VALIDATED = {"val_clean": "val_clean", "val_pgd10": "val_robust"}  # column of a log: optional column of runs
 TRAIN_LOSS = "train_loss"  # optional column of runs and of a log: the defense's training objective, mean over the epoch
 VARIANTS = {"clean": "", "none": "", "adversarial": ".adv"}  # suffix of a measure's column
-NO_CLAIM: dict = {"family": "", "needs": [], "variants": [], "expects": {}, "paper": "", "formula": "", "summary": ""}
+NO_CLAIM: dict[str, Any] = {
+    "family": "",
+    "needs": [],
+    "variants": [],
+    "expects": {},
+    "paper": "",
+    "formula": "",
+    "summary": "",
+}
 COLUMN_TEXT = {
     "runs": "run model checkpoint seed source status flags reason epochs seconds device",
     "outcomes": "model split attack eps norm n accuracy se flags",
@@ -53,6 +62,11 @@ def text(value: object) -> str:
     if value is None:
         return NA
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
+
+
+def attack_of(outcome: str) -> str:
+    """The attack of an outcome: 'gap_pgd10_rest' -> 'pgd10'."""
+    return outcome.removeprefix("gap_").removesuffix("_rest")
 
 
 def split_flags(flags: str) -> list[str]:
@@ -72,8 +86,8 @@ class Ledger:
     runs: pd.DataFrame
     outcomes: pd.DataFrame
     measures: pd.DataFrame
-    catalogue: dict
-    study: dict
+    catalogue: dict[str, Any]
+    study: dict[str, Any]
     path: Path
 
     @classmethod
@@ -116,12 +130,12 @@ class Ledger:
     @property
     def name(self) -> str:
         """Name of the study."""
-        return self.study["study"]["study"]
+        return str(self.study["study"]["study"])
 
     @property
     def outcome(self) -> str:
         """Column of `models()` that the study explains: 'gap_pgd10' by default."""
-        return self.study["study"].get("analysis", {}).get("outcome", "gap_pgd10")
+        return str(self.study["study"].get("analysis", {}).get("outcome", "gap_pgd10"))
 
     @property
     def draws(self) -> int:
@@ -141,7 +155,8 @@ class Ledger:
     @property
     def min_ess(self) -> float | None:
         """Minimum effective sample size of an environment for sign errors, if the study sets one."""
-        return self.study["study"].get("analysis", {}).get("min_ess")
+        found = self.study["study"].get("analysis", {}).get("min_ess")
+        return None if found is None else float(found)
 
     @cached_property
     def axes(self) -> list[str]:
@@ -183,7 +198,7 @@ class Ledger:
         )
         return [pair.measure + VARIANTS[pair.variant] for pair in ranked]
 
-    def entry(self, column: str) -> dict:
+    def entry(self, column: str) -> dict[str, Any]:
         """Catalogue entry of a measure column; an entry without claims if the catalogue does not list the measure."""
         return {**NO_CLAIM, **self.catalogue.get(column.removesuffix(".adv"), {})}
 

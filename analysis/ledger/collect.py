@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -38,7 +39,7 @@ def logged(log: Path, epoch: int) -> dict[str, float]:
         raise ValueError(f"{log}: found no {wanted} of epoch {epoch}, wanted a whole training log") from error
 
 
-def grid_row(entry: dict, plan: dict, results: Path) -> dict:
+def grid_row(entry: dict[str, Any], plan: dict[str, Any], results: Path) -> dict[str, Any]:
     """What is known about one checkpoint of a run: its settings and, if training finished, its run.json."""
     run = entry["run"]
     settings = {key: text(value) for key, value in plan["runs"][run]["settings"].items()}
@@ -62,20 +63,20 @@ def grid_row(entry: dict, plan: dict, results: Path) -> dict:
     return {**row, **done, **judged, **made, "flags": ";".join(record["flags"]), "epochs": epochs}
 
 
-def train_again(entry: dict, plan: dict, results: Path) -> None:
+def train_again(entry: dict[str, Any], plan: dict[str, Any], results: Path) -> None:
     """Remove the files that keep the workflow from training a damaged run again: the manifest of its batch, and the
     outcomes of its chunk, since nothing would request the manifest otherwise. Intact results stay in their caches."""
     for made in (f"runs/{plan['runs'][entry['run']]['batch']}.json", f"outcomes/{entry['chunk']}.parquet"):
         (results / made).unlink(missing_ok=True)
 
 
-def foreign_row(entry: dict, plan: dict) -> dict:
+def foreign_row(entry: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     """Row of a model trained elsewhere: settings are NA, except data, norm and eps."""
     known = {"data": entry.get("dataset"), "norm": entry.get("threat"), "eps": plan["study"].get("eps")}
     return {"source": entry["source"], "status": "finished", **{key: text(value) for key, value in known.items()}}
 
 
-def run_table(plan: dict, results: Path) -> pd.DataFrame:
+def run_table(plan: dict[str, Any], results: Path) -> pd.DataFrame:
     """The table `runs`, before outcomes are read."""
     rows = []
     for model, entry in plan["models"].items():
@@ -97,7 +98,7 @@ def run_table(plan: dict, results: Path) -> pd.DataFrame:
     return table.astype({**dict.fromkeys(table.columns, str), **numbers})
 
 
-def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:
+def read_outcomes(plan: dict[str, Any], results: Path) -> pd.DataFrame:
     """Outcomes of all chunks, with correctness bits. A missing chunk file gives no rows; a model that could not be
     evaluated has one row with n = 0 and the reason.
 
@@ -124,7 +125,7 @@ def read_outcomes(plan: dict, results: Path) -> pd.DataFrame:
     return table.astype(numbers).astype({"n": int}).sort_values(["model", "split", "attack"], ignore_index=True)
 
 
-def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict, results: Path) -> pd.DataFrame:
+def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict[str, Any], results: Path) -> pd.DataFrame:
     """`runs` with each finished model that has no outcomes marked as failed, with the reason."""
     told = outcomes.loc[outcomes["n"] == 0].set_index("model")["reason"]
     judged = outcomes.loc[outcomes["n"] > 0, "model"]
@@ -144,14 +145,14 @@ def with_evidence(runs: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(reason=reasons)
 
 
-def of_study(entries: dict, names: list[str], measures: pd.DataFrame) -> dict:
+def of_study(entries: dict[str, Any], names: list[str], measures: pd.DataFrame) -> dict[str, Any]:
     """Catalogue entries of the study's measures; an entry without claims for a measure written in another language."""
     variants = measures.groupby("measure")["variant"].unique()
     made = {name: {**NO_CLAIM, "variants": list(variants.get(name, []))} for name in names}
     return {name: entries.get(name, made[name]) for name in names}
 
 
-def versions() -> dict:
+def versions() -> dict[str, Any]:
     """Versions of the packages that made the ledger."""
     return {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "pyarrow")}
 
@@ -178,7 +179,7 @@ def collect(
     outcomes = outcomes[outcomes["model"].isin(runs.loc[runs["status"] == "finished", "model"])]
     runs = with_evidence(runs, outcomes)
     judged = set(outcomes["model"])
-    chunks: dict[str, dict] = {chunk: {} for chunk in plan["chunks"]}
+    chunks: dict[str, dict[str, Any]] = {chunk: {} for chunk in plan["chunks"]}
     for model, entry in plan["models"].items():
         chunks[entry["chunk"]][model] = model in judged
     path = Path(catalogue) if catalogue else results / "catalogue.json"

@@ -6,6 +6,7 @@ and that ledger's outcomes and measures are added to the study's; if any differs
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ def require_same_models(runs: pd.DataFrame, base: Ledger) -> None:
         )
 
 
-def require_same_images(study: dict, base: Ledger) -> None:
+def require_same_images(study: dict[str, Any], base: Ledger) -> None:
     """Raise ValueError unless the study's threat model and frozen images are those of the ledger `base`."""
     own, there = study["study"], base.study["study"]
     pairs = {key: (own.get(key), there.get(key)) for key in FROZEN}

@@ -3,6 +3,7 @@
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,7 +14,7 @@ HEADER = COLUMNS["measures"]
 NUMBERS = ("value", "se", "n_images", "seconds", "forwards")
 
 
-def number(cell: str, where: str) -> float:
+def checked_number(cell: str, where: str) -> float:
     """A CSV cell as a number; empty is NaN. Raises ValueError, starting with `where`, for other text."""
     try:
         return float(cell) if cell.strip() else math.nan
@@ -21,12 +22,12 @@ def number(cell: str, where: str) -> float:
         raise ValueError(f"{where}: found {cell!r}, wanted a number (or nothing, and a reason)") from error
 
 
-def read_row(cells: list[str], measure: str, models: dict, where: str) -> dict:
+def read_row(cells: list[str], measure: str, models: dict[str, Any], where: str) -> dict[str, Any]:
     """Parse and check one row of a measure file. Raises ValueError, starting with `where`, naming column, found,
     wanted."""
     if len(cells) != len(HEADER):
         raise ValueError(f"{where}: found {len(cells)} cells, wanted {len(HEADER)} (truncated?)")
-    row: dict = dict(zip(HEADER, cells, strict=True))
+    row: dict[str, Any] = dict(zip(HEADER, cells, strict=True))
     if row["model"] not in models:
         raise ValueError(f"{where}, column model: found {row['model']!r}, which the plan does not list in this chunk")
     if row["measure"] != measure:
@@ -34,14 +35,14 @@ def read_row(cells: list[str], measure: str, models: dict, where: str) -> dict:
     if row["variant"] not in VARIANTS:
         raise ValueError(f"{where}, column variant: found {row['variant']!r}, wanted one of {', '.join(VARIANTS)}")
     for name in NUMBERS:
-        row[name] = number(row[name], f"{where}, column {name}")
+        row[name] = checked_number(row[name], f"{where}, column {name}")
     if not math.isfinite(row["value"]):
         fallback = "no reason given" if math.isnan(row["value"]) else f"not finite: {row['value']}"
         row |= {"value": math.nan, "reason": row["reason"] or fallback}
     return row
 
 
-def read_measure(path: Path, measure: str, models: dict) -> list[dict]:
+def read_measure(path: Path, measure: str, models: dict[str, Any]) -> list[dict[str, Any]]:
     """All rows of a measure file for the models of its chunk. Raises ValueError naming file, line and column."""
     with path.open(encoding="utf-8", newline="") as file:
         try:
@@ -63,7 +64,9 @@ def read_measure(path: Path, measure: str, models: dict) -> list[dict]:
     return rows
 
 
-def complete(path: Path, rows: list[dict], models: dict[str, bool], results: Path) -> list[dict]:
+def fill_missing(
+    path: Path, rows: list[dict[str, Any]], models: dict[str, bool], results: Path
+) -> list[dict[str, Any]]:
     """Return the rows. Raises ValueError naming the file if it lacks an expected model and is no older than its chunk's
     outcomes: jobs write rows for all evaluated models, so the file was cut off between two lines."""
     there = {row["model"] for row in rows}
@@ -74,22 +77,24 @@ def complete(path: Path, rows: list[dict], models: dict[str, bool], results: Pat
     return rows
 
 
-def read_measures(results: Path, names: list[str], chunks: dict[str, dict], catalogue: dict) -> pd.DataFrame:
+def read_measures(
+    results: Path, names: list[str], chunks: dict[str, dict[str, Any]], catalogue: dict[str, Any]
+) -> pd.DataFrame:
     """The table `measures`: a row for each measure, variant and model in `chunks` ({chunk: {model: expected?}}).
 
     An expected model (one with outcomes) that has no row gets a row without value, whose reason says so. Variants of a
     measure: those of its catalogue entry, and those found. A damaged file of a catalogue measure is moved aside; one
     written by a user's rule stays for its author to inspect.
     """
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for name in names:
-        found: list[dict] = []
+        found: list[dict[str, Any]] = []
         absent: dict[str, str] = {}
         for chunk, models in chunks.items():
             path = results / "measures" / name / f"{chunk}.csv"
             if path.is_file() and name in catalogue:
                 with made_anew(path):
-                    found += complete(path, read_measure(path, name, models), models, results)
+                    found += fill_missing(path, read_measure(path, name, models), models, results)
             elif path.is_file():
                 found += read_measure(path, name, models)
             reason = "no row in" if path.is_file() else "missing file"

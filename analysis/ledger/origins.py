@@ -7,6 +7,7 @@ its arithmetic as text, and if a study has several, runs that differ from the ma
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +17,7 @@ from robustgap.analysis.ledger import split_flags
 OTHER_ARITHMETIC = "other_arithmetic"  # flag
 
 
-def arithmetic(made_by: list[dict]) -> str:
+def arithmetic(made_by: list[dict[str, Any]]) -> str:
     """The arithmetic of a run's training as text, from `made_by` of its run.json: 'AVX2, reproducible, torch 2.13.0',
     or with CPU and device. '' if not recorded; joined by ' + ' for a run resumed elsewhere."""
     told = []
@@ -26,7 +27,7 @@ def arithmetic(made_by: list[dict]) -> str:
     return " + ".join(dict.fromkeys(told))
 
 
-def trainings(plan: dict, results: Path) -> list[dict]:
+def trainings(plan: dict[str, Any], results: Path) -> list[dict[str, Any]]:
     """The distinct environments that computed the study's runs, each with its number of runs; most runs first. Runs
     without a record are counted under none."""
     counts: Counter[str] = Counter()
@@ -37,7 +38,7 @@ def trainings(plan: dict, results: Path) -> list[dict]:
     return [{"runs": number, **json.loads(part)} for part, number in counts.most_common()]
 
 
-def told(part: dict) -> str:
+def told(part: dict[str, Any]) -> str:
     """An entry of `trainings` as text: '128 runs: AVX2, reproducible, torch 2.13.0; CPU ..., commit ...'."""
     number = f"{part['runs']:,} run{'' if part['runs'] == 1 else 's'}"
     return f"{number}: {arithmetic([part])}; CPU {part['cpu']}, commit {part['commit'] or 'not recorded'}"

@@ -8,7 +8,6 @@ from robustgap.analysis.model_table import ModelTable
 from robustgap.analysis.model_table.checks import check_named_once, check_varies
 from robustgap.analysis.models.design import in_grid
 from robustgap.analysis.models.flags import model_table
-from robustgap.analysis.models.shared_images import of_ledger, ranking_error
 
 
 def read_ledger_table(
@@ -18,9 +17,8 @@ def read_ledger_table(
     outcome: str | None = None,
     measures: Sequence[str] | None = None,
     se: str | None = None,
-) -> tuple[ModelTable, str]:
-    """The table, with the ledger's own axes, outcome and measures by default, and the column of the outcome's standard
-    error: by default, the error from image noise that is not common to all gaps.
+) -> ModelTable:
+    """The table, with the ledger's own axes, outcome, measures and standard error of the outcome by default.
 
     Raises ValueError, in one line, for a column that is missing, named twice or not numeric, an axis with one value, or
     if no two grid models have different outcomes.
@@ -37,6 +35,4 @@ def read_ledger_table(
         )
     if not own:
         check_varies(known, axes, ledger.path)
-    if not se:
-        rows[error] = ranking_error(rows, outcome, of_ledger(ledger, rows, outcome))
-    return ModelTable(rows, axes, outcome, measures, "seed", [], list(rows.columns)), error
+    return ModelTable(rows, axes, outcome, measures, "seed", [], list(rows.columns))

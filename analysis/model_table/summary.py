@@ -19,7 +19,7 @@ def undefined_cells(found: pd.DataFrame) -> str:
     return f"undefined cells of psi: {', '.join(parts) or 'none'}"
 
 
-def summary(table: ModelTable, found: pd.DataFrame | None = None) -> str:
+def closing_line(table: ModelTable, found: pd.DataFrame | None = None) -> str:
     """One sentence: number of models, those outside the grid, undefined cells if `correlations` were computed, and how
     many models lack each measure."""
     outside = int((~in_grid(table.rows, table.axes)).sum()) if table.axes else 0

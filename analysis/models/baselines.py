@@ -10,15 +10,17 @@ They change no measure's numbers: each is its own family (analysis.verdicts.judg
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from robustgap.analysis.ledger import TRAIN_LOSS, Ledger
+from robustgap.analysis.ledger import TRAIN_LOSS, Ledger, attack_of
 from robustgap.analysis.models.design import codes, configurations, in_grid, known_models
 
 MEASURE, BASELINE, CONTROL = "measure", "baseline", "control"
+KINDS = [MEASURE, BASELINE, CONTROL]  # in row order
 ROBUST, CLEAN, LOSS = "robust training accuracy", "clean training accuracy", "training loss"
 RANDOM, FITTED = "random number", "fit of the settings"
 LEAST_APART = 0.75  # minimum share of models told apart, for a random number that depends on nothing else
@@ -100,7 +102,7 @@ def beside_table(
 def beside_ledger(ledger: Ledger, table: pd.DataFrame, axes: Sequence[str], outcome: str) -> Beside:
     """Baselines and controls of a ledger; baselines come from its outcomes and training logs, if present. table:
     `ledger.models()`."""
-    attack = outcome.removeprefix("gap_").removesuffix("_rest")
+    attack = attack_of(outcome)
     columns = {ROBUST: f"{attack}_train"} if attack != "clean" else {}
     columns |= {CLEAN: "clean_train", LOSS: TRAIN_LOSS}
     values = {name: table[column] for name, column in columns.items() if column in table}
@@ -112,7 +114,12 @@ def beside_ledger(ledger: Ledger, table: pd.DataFrame, axes: Sequence[str], outc
 
 
 def with_controls(
-    table: pd.DataFrame, axes: Sequence[str], outcome: str, kinds: dict[str, str], roles: dict[str, str], absent: list
+    table: pd.DataFrame,
+    axes: Sequence[str],
+    outcome: str,
+    kinds: dict[str, str],
+    roles: dict[str, str],
+    absent: list[Any],
 ) -> Beside:
     made = controls(table, axes, outcome)
     named = {name: free_name(name, table.columns) for name in made}

@@ -8,13 +8,14 @@ unchanged.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 
-def value_order(labels: np.ndarray, midranks: np.ndarray, weight: np.ndarray) -> tuple[list[str], tuple]:
+def value_order(labels: np.ndarray, midranks: np.ndarray, weight: np.ndarray) -> tuple[list[str], tuple[Any, ...]]:
     """The values of an axis by mean midrank (ties: by their midranks in turn), and a key that orders the axes.
 
     labels (n,): the axis; midranks (n,): of the outcome; weight (n,): 1, or less for a model that occupies several

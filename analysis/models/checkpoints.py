@@ -17,7 +17,7 @@ def is_both(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
     """Which rows are both checkpoints of their run; none if the rule is not an axis. (n,) bool."""
     if CHECKPOINT not in axes:
         return np.zeros(len(table), dtype=bool)
-    return (table[CHECKPOINT] == BOTH).to_numpy(bool)
+    return np.asarray((table[CHECKPOINT] == BOTH).to_numpy(bool))
 
 
 def rules(table: pd.DataFrame) -> list[str]:
@@ -27,7 +27,7 @@ def rules(table: pd.DataFrame) -> list[str]:
     return sorted(found if found - set(RULES) else RULES)
 
 
-def standing(table: pd.DataFrame, axis: str) -> dict[str, np.ndarray]:
+def rows_by_value(table: pd.DataFrame, axis: str) -> dict[str, np.ndarray]:
     """{value: rows (n,) bool with that value} of an axis, sorted by value; a row that is both checkpoints is listed
     under each rule."""
     place = table[axis].to_numpy(str)
@@ -52,6 +52,6 @@ def expanded(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     return found.assign(**{CHECKPOINT: place})
 
 
-def shares(table: pd.DataFrame) -> np.ndarray:
+def row_weights(table: pd.DataFrame) -> np.ndarray:
     """Weight of each row of an `expanded` table within its model: 1, or 1 / (number of rules). (n,)."""
-    return 1 / np.bincount(table.index)[table.index]
+    return np.asarray(1 / np.bincount(table.index)[table.index])

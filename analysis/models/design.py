@@ -22,7 +22,7 @@ def codes(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     """
     if not columns:
         return np.zeros(len(table), dtype=int)
-    return table.groupby(sorted(columns), sort=True).ngroup().to_numpy()
+    return np.asarray(table.groupby(sorted(columns), sort=True).ngroup().to_numpy())
 
 
 def configuration(axes: Sequence[str]) -> list[str]:
@@ -32,7 +32,7 @@ def configuration(axes: Sequence[str]) -> list[str]:
 
 def in_grid(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
     """Which models are in the grid: those to which at least one axis applies."""
-    return (table[list(axes)] != NA).any(axis=1).to_numpy()
+    return np.asarray((table[list(axes)] != NA).any(axis=1).to_numpy())
 
 
 def configurations(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:

@@ -4,6 +4,8 @@ Flags come from training (best_is_last, catastrophic_overfitting, diverged), fro
 the analysis (outlying). Flagged models are kept.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -18,7 +20,7 @@ LEFT_OUT = (DIVERGED, OUTLYING, ROBUST_FLOOR, OVERFITTED)  # headlines are also 
 ALL = "flagged"  # any of them
 
 
-def words(flag: str) -> str:
+def flag_words(flag: str) -> str:
     """'with robust accuracy at or below chance'; the name itself for an unknown flag."""
     return FLAGS[flag].models if flag in FLAGS else f"flagged {flag}"
 
@@ -54,7 +56,7 @@ def model_table(ledger: Ledger, split: str = "train") -> pd.DataFrame:
     return found
 
 
-def reason(row: dict, flag: str, outcome: str) -> str:
+def reason(row: dict[str, Any], flag: str, outcome: str) -> str:
     """Why a model (a row of `model_table`, with its `reason` in runs) is listed under a flag: the numbers for an
     outlying model, the evidence for gradient masking."""
     told = FLAGS[flag].reason if flag in FLAGS else "flagged"

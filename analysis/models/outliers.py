@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from robustgap.analysis.models.checkpoints import expanded, shares
+from robustgap.analysis.models.checkpoints import expanded, row_weights
 from robustgap.analysis.models.design import in_grid
 from robustgap.analysis.ranks.influence import FEWEST_FREE, RANK, interactions, level_codes
 
@@ -36,7 +36,7 @@ def settings_columns(table: pd.DataFrame, axes: Sequence[str], order: int) -> np
     places = expanded(table, axes)
     levels = level_codes(places[list(axes)])
     parts = [np.ones((len(places), 1)), *(interactions(levels, size) for size in range(1, order + 1))]
-    rows = np.concatenate(parts, axis=1) * shares(places)[:, None]
+    rows = np.concatenate(parts, axis=1) * row_weights(places)[:, None]
     columns = np.zeros((len(table), rows.shape[1]))
     np.add.at(columns, places.index.to_numpy(int), rows)
     return columns
@@ -79,7 +79,7 @@ def about_others(columns: np.ndarray, y: np.ndarray) -> np.ndarray:
         if (rest == used).all() or spanning(columns[rest]).shape[1] < columns.shape[1]:
             break
         used = rest
-    return r
+    return np.asarray(r)
 
 
 def residual_bound(residual: np.ndarray) -> float:

@@ -85,7 +85,7 @@ def sharing(bits: dict[str, tuple[np.ndarray, int]], configuration: np.ndarray, 
     return Sharing(run=found[3], configuration=found[2], everywhere=found[1])
 
 
-def of_ledger(ledger: Ledger, table: pd.DataFrame, outcome: str) -> Sharing | None:
+def shared_image_noise(ledger: Ledger, table: pd.DataFrame, outcome: str) -> Sharing | None:
     """Correlation of the image noise of the models' gaps; None if their bits are unavailable, or the gap uses only part
     of the training images. table: `ledger.models()`."""
     table = table[table[outcome].notna()]

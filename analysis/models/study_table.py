@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ class Statement:
     """One estimate: se and degrees of freedom `free` (NaN se: no interval), the contributions of the table's
     configurations to its error, and the outcome's reliability."""
 
-    key: dict
+    key: dict[str, Any]
     estimate: float
     se: float
     free: int

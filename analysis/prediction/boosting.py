@@ -7,6 +7,7 @@ J. H. Friedman, Stochastic gradient boosting, Computational Statistics & Data An
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,12 @@ def best_splits(sums: np.ndarray, priority: np.ndarray, allowed: int) -> tuple[n
 
 
 def grow(
-    columns: np.ndarray, y: np.ndarray, weight: np.ndarray, order: np.ndarray, priority: np.ndarray, shares: tuple
+    columns: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    order: np.ndarray,
+    priority: np.ndarray,
+    shares: tuple[Any, ...],
 ) -> np.ndarray:
     """Predictions for all rows, for fits with independent random numbers: (fits, rows).
 

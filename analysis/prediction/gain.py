@@ -23,7 +23,7 @@ from scipy import stats
 
 from robustgap.analysis.prediction.settings_regression import Design, training_weights
 
-EXACT = 1e-9  # share of the variance of scores; smaller remainders are rounding
+EXACT_FIT = 1e-9  # share of the variance of scores; smaller remainders are rounding
 ROUNDING = 1e-11  # share of the size of values; smaller remainders are rounding
 DEPENDENT = 1e-10  # eigenvalues of inner products below this share of the largest count as 0
 RANK = 1e-10  # eigenvalues of X'WX below this share of the largest count as 0
@@ -44,7 +44,7 @@ class Beyond:
 
     def own(self, values: np.ndarray) -> np.ndarray:
         """Select for each row the value of its own fold: (folds, rows, ...) -> (rows, ...)."""
-        return values[self.fold, np.arange(len(self.fold))]
+        return np.asarray(values[self.fold, np.arange(len(self.fold))])
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ def fits(columns: np.ndarray, values: np.ndarray, weight: np.ndarray) -> np.ndar
     size, turn = np.linalg.eigh((weight[:, None] * columns.T) @ columns)
     inverse = np.where(size > RANK * size[:, -1:], 1 / np.where(size > 0, size, 1), 0)
     towards = (weight[:, None] * columns.T) @ values
-    return columns @ (turn @ (inverse[:, :, None] * (turn.transpose(0, 2, 1) @ towards)))
+    return np.asarray(columns @ (turn @ (inverse[:, :, None] * (turn.transpose(0, 2, 1) @ towards))))
 
 
 def fitted(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def fitted(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarra
     return made
 
 
-def residuals(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
+def beyond_fit(design: Design, values: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """values (rows, k) minus their fit to the settings, using the cells `outside` (fits, m): (fits, rows, k).
 
     0 where a value is missing, and in columns that the settings fit exactly in those cells. This includes columns
@@ -100,7 +100,7 @@ def residuals(design: Design, values: np.ndarray, outside: np.ndarray) -> np.nda
     kept = np.where(known, values, 0)
     mean = (weight * kept).sum(axis=1) / np.where(total > 0, total, 1)
     centred, squares = ((weight * part**2).sum(axis=1) for part in (kept - mean[:, None], kept))
-    rounding = np.maximum(EXACT * centred, ROUNDING**2 * squares)
+    rounding = np.maximum(EXACT_FIT * centred, ROUNDING**2 * squares)
     return np.where(((weight * left**2).sum(axis=1) > rounding)[:, None], left, 0)
 
 
@@ -109,7 +109,7 @@ def same_in_cells(cell: np.ndarray, measures: np.ndarray) -> np.ndarray:
     order = np.argsort(cell, kind="stable")
     start = np.flatnonzero(np.diff(cell[order], prepend=-1))
     least, most = (end.reduceat(measures[order], start, axis=0) for end in (np.fmin, np.fmax))
-    return ((least == most) | np.isnan(least)).all(axis=0)
+    return np.asarray(((least == most) | np.isnan(least)).all(axis=0))
 
 
 def reproduced(design: Design, measures: np.ndarray) -> np.ndarray:
@@ -135,7 +135,7 @@ def beyond_settings(design: Design, y: np.ndarray, measures: np.ndarray, fold: n
     """
     outside = training_weights(design, fold) > 0
     columns = np.column_stack([*(normal_scores(column) for column in measures.T), y])
-    left = residuals(design, columns[design.model], outside)
+    left = beyond_fit(design, columns[design.model], outside)
     kept = np.where(reproduced(design, measures[design.model]), 0, left[..., :-1])
     weight = np.where(outside[:, design.cell], design.share, 0)
     return Beyond(kept, left[..., -1], weight, fold[design.cell])
@@ -198,7 +198,7 @@ def gains(error: np.ndarray, added: np.ndarray, y: np.ndarray, block: np.ndarray
     total = ((y - y.mean()) ** 2).sum()
     parts = np.zeros((int(block.max()) + 1, added.shape[1]))
     np.add.at(parts, block, squares)
-    return parts / total
+    return np.asarray(parts / total)
 
 
 def sum_error(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

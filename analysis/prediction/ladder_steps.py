@@ -49,7 +49,7 @@ def step(steps: Steps, chosen: Sequence[int]) -> np.ndarray:
         added_by(steps.design, beyond, np.tile(np.array(chosen, dtype=int), (len(beyond.outcome), 1)))
         for beyond in steps.beyond
     ]
-    return np.mean(made, axis=0)
+    return np.asarray(np.mean(made, axis=0))
 
 
 def best_pair(gram: np.ndarray, with_y: np.ndarray, given: int) -> tuple[int, int]:
@@ -72,7 +72,7 @@ def best_pair(gram: np.ndarray, with_y: np.ndarray, given: int) -> tuple[int, in
     return int(left[best]) + given, int(right[best]) + given
 
 
-def members(counted: Counter, folds: int) -> str:
+def members(counted: Counter[str], folds: int) -> str:
     """'a + b (7 of 10 folds), c + d (3 of 10 folds)', the three most frequent."""
     return ", ".join(f"{name} ({times} of {folds} folds)" for name, times in counted.most_common(3))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis.models.canonical import canonical_codes
-from robustgap.analysis.models.checkpoints import expanded, shares
+from robustgap.analysis.models.checkpoints import expanded, row_weights
 from robustgap.analysis.prediction.boosting import boosted, make_draws
 from robustgap.analysis.ranks.influence import FEWEST_FREE, interactions
 
@@ -48,7 +48,7 @@ class Design:
 
     def means(self, values: np.ndarray) -> np.ndarray:
         """Means of the models' values (n,) in each cell: (m,)."""
-        return np.bincount(self.cell, self.share * values[self.model], len(self.weight)) / self.weight
+        return np.asarray(np.bincount(self.cell, self.share * values[self.model], len(self.weight)) / self.weight)
 
     def of_models(self, rows: np.ndarray) -> np.ndarray:
         """Average values given per row, (rows,) or (rows, k), over the rows of each model: (n,) or (n, k)."""
@@ -70,7 +70,7 @@ def make_design(
     configurations in the largest fold; the rest must leave FEWEST_FREE degrees of freedom to the columns that differ
     between configurations. apart: axes that separate cells, so that each is in one fold, but have no columns."""
     places = expanded(table, [*axes, *apart])
-    model, share = places.index.to_numpy(int), shares(places)
+    model, share = places.index.to_numpy(int), row_weights(places)
     y = table[outcome].to_numpy(float)[model]
     codes = canonical_codes(places[list(axes)], y, share)
     every = np.column_stack([codes, canonical_codes(places[list(apart)], y, share)])

@@ -60,6 +60,11 @@ def interval(draws: np.ndarray, blocks: int) -> tuple[float, float, float]:
     return estimate, float(low), float(high)
 
 
+def interval_side(low: float, high: float) -> int:
+    """+1 (-1) if the interval lies wholly above (below) 0, else 0."""
+    return int(low > 0) - int(high < 0)
+
+
 def mean(parts: np.ndarray) -> np.ndarray:
     """Mean over axis 0 of the parts defined in each draw; NaN if none is. (parts, draws)."""
     defined = ~np.isnan(parts)
@@ -73,7 +78,7 @@ def grouped(block: np.ndarray, group: np.ndarray, blocks: int) -> csr_array:
     return csr_array((np.ones(len(block), dtype=np.float32), (group, block)), shape=shape)
 
 
-def untied(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def untied_weight(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Sum of w_i w_j over pairs i < j with values_i != values_j, per draw.
 
     values (n,), block (n,) the block of each row, weights (draws, blocks) -> (draws,).
@@ -89,10 +94,10 @@ def untied(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.nda
     for first in range(0, len(weights) if len(tied) else 0, step):
         part = slice(first, first + step)
         squares[part] += ((members @ weights[part].T) ** 2).sum(axis=0)
-    return (total**2 - squares) / 2
+    return np.asarray((total**2 - squares) / 2)
 
 
-def signs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def difference_signs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """sign(a - b) of integers, as int8."""
     return (a > b).view(np.int8) - (a < b).view(np.int8)
 
@@ -108,7 +113,7 @@ def concordance(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> np.ndarray:
     found = np.zeros((blocks, blocks), dtype=np.float32)
     for first in range(0, len(x), ROWS_AT_ONCE):
         part = slice(first, first + ROWS_AT_ONCE)
-        product = signs(x[:, None], x[part]) * signs(y[:, None], y[part])
+        product = difference_signs(x[:, None], x[part]) * difference_signs(y[:, None], y[part])
         found += member[:, part] @ (member @ product.astype(np.float32)).T
     return found
 
@@ -117,7 +122,7 @@ def by_merging(rows: int, blocks: int, draws: int) -> bool:
     """Whether merging finds discordant pairs faster than the matrix of pairs, by measured nanoseconds: 100 n log2 n
     once and 5 n log2 n per draw, against 7 n^2 once and 0.05 blocks^2 per draw."""
     levels = rows * np.log2(max(rows, 2))
-    return (100 + 5 * draws) * levels < 7 * rows**2 + 0.05 * draws * blocks**2
+    return bool((100 + 5 * draws) * levels < 7 * rows**2 + 0.05 * draws * blocks**2)
 
 
 def signed_pairs(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -128,13 +133,15 @@ def signed_pairs(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.nd
     if by_merging(len(x), weights.shape[1], len(weights)):
         x, y = (np.unique(column, return_inverse=True)[1] for column in (x, y))
         both = x * len(y) + y
-        ordered = untied(x, block, weights) + untied(y, block, weights) - untied(both, block, weights)
-        return ordered - 2 * discordant(x, y, block, weights)
+        ordered = (
+            untied_weight(x, block, weights) + untied_weight(y, block, weights) - untied_weight(both, block, weights)
+        )
+        return np.asarray(ordered - 2 * discordant(x, y, block, weights))
     size = np.bincount(block)
     exact = (weights @ size).max(initial=0) * size.max(initial=0) < 2**24 and (weights == np.rint(weights)).all()
     kind = np.float32 if exact else np.float64
     product = weights.astype(kind) @ concordance(x, y, block).astype(kind)
-    return np.einsum("db,db->d", product, weights) / 2
+    return np.asarray(np.einsum("db,db->d", product, weights) / 2)
 
 
 def weighted_tau(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -156,7 +163,7 @@ def weighted_tau(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.nd
     if len(used) < weights.shape[1]:
         weights = weights[:, used]
     signed = signed_pairs(x, y, block, weights)
-    product = untied(x, block, weights) * untied(y, block, weights)
-    pairs = untied(np.arange(len(x)), block, weights)
+    product = untied_weight(x, block, weights) * untied_weight(y, block, weights)
+    pairs = untied_weight(np.arange(len(x)), block, weights)
     signed[product == 0] = np.nan
     return np.stack([signed / np.sqrt(np.where(product > 0, product, 1)), signed / np.where(pairs > 0, pairs, 1)])

@@ -28,7 +28,7 @@ def cell_taus(cell: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         step = max(1, PAIRS_AT_ONCE // (len(left) * max(1, x.shape[1])))
         for part in np.split(alike, range(step, len(alike), step)):
             rows = order[start[part, None] + np.arange(many)]
-            taus[part] = tau_b(signs(y[rows][..., None], left, right), signs(x[rows], left, right), axis=1)
+            taus[part] = tau_b(pair_signs(y[rows][..., None], left, right), pair_signs(x[rows], left, right), axis=1)
     return taus
 
 
@@ -40,7 +40,7 @@ def large_cell(y: np.ndarray, x: np.ndarray) -> list[float]:
     return [weighted_tau(one[kept], y[kept], np.arange(kept.sum()), w)[0, 0] for one, kept, w in columns]
 
 
-def signs(values: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def pair_signs(values: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """sign(values_left - values_right) along axis 1; NaN if either is missing."""
     a, b = values[:, left], values[:, right]
     return np.where(np.isnan(a) | np.isnan(b), np.nan, (a > b) * 1.0 - (a < b))

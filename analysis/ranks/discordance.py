@@ -1,6 +1,8 @@
 """Weighted sums over discordant pairs in O(n log n) per draw, without a matrix of pairs: Kendall's tau for many
 rows."""
 
+from typing import Any
+
 import numpy as np
 
 FEW = 256  # up to this many rows, a matrix of all pairs is cheaper than sorting
@@ -51,7 +53,7 @@ def heaped(rows: np.ndarray, order: np.ndarray) -> np.ndarray:
     return heap
 
 
-def discordant_part(weights: np.ndarray, block: np.ndarray, levels: list) -> np.ndarray:
+def discordant_part(weights: np.ndarray, block: np.ndarray, levels: list[Any]) -> np.ndarray:
     """`discordant` for some of the draws; rows sorted by x, levels as returned by `meeting`."""
     rows = drawn(weights, block)
     pairs = (rows.sum(axis=1) ** 2 - np.einsum("dr,dr->d", rows, rows)) / 2
@@ -59,7 +61,7 @@ def discordant_part(weights: np.ndarray, block: np.ndarray, levels: list) -> np.
         heap = heaped(rows, left)
         met = heap.take(upto, axis=1) - heap.take(before, axis=1)
         pairs = pairs - np.einsum("dr,dr->d", rows.take(right, axis=1), met)
-    return pairs
+    return np.asarray(pairs)
 
 
 def earlier(group: np.ndarray) -> np.ndarray:
@@ -81,7 +83,7 @@ def agreement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if len(y) <= FEW:
         rank_x, rank_y = (np.unique(column, return_inverse=True)[1].astype(np.int16) for column in (x, y))
         signs = (np.sign(rank[:, None] - rank).astype(np.int8) for rank in (rank_x, rank_y))
-        return np.multiply(*signs).sum(axis=1, dtype=np.int64)
+        return np.asarray(np.multiply(*signs).sum(axis=1, dtype=np.int64))
     order = np.lexsort((y, x))
     x, y = (np.unique(column, return_inverse=True)[1][order] for column in (x, y))
     both = np.unique(x * len(y) + y, return_inverse=True)[1]

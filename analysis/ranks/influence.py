@@ -21,7 +21,7 @@ RANK = 1e-8  # singular values below this share of the largest count as 0
 LEAST_RELIABLE = 0.25  # lower limit of the reliability used to correct for noise
 
 
-def untied(values: np.ndarray) -> np.ndarray:
+def untied_parts(values: np.ndarray) -> np.ndarray:
     """For each row, the number of rows with a different value."""
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)
     return (len(values) - size[group]).astype(float)
@@ -39,7 +39,7 @@ def tau_influence(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> tuple[floa
     The influences sum to 0. x, y (n,) without missing values; block (n,): consecutive numbers from 0. NaN where x or y
     is constant. L. A. Jaeckel, The infinitesimal jackknife, 1972.
     """
-    s, u, v = agreement(x, y), untied(x), untied(y)
+    s, u, v = agreement(x, y), untied_parts(x), untied_parts(y)
     scale = np.sqrt(u.sum() * v.sum())
     if not scale:
         return np.nan, np.full(int(block.max(initial=-1)) + 1, np.nan)
@@ -101,7 +101,7 @@ def standard_error(influence: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray
     return left, float(max(np.sqrt(n / free * (left**2).sum()), 1 / n)), free
 
 
-def reliability(outcome: np.ndarray, se: np.ndarray | None) -> float:
+def outcome_reliability(outcome: np.ndarray, se: np.ndarray | None) -> float:
     """Reliability of the outcome, the share of its variance that is not image noise: 1 - mean(se^2) / var(outcome).
 
     1 if standard errors are unknown; at least LEAST_RELIABLE.
@@ -118,7 +118,7 @@ def of_expected(tau: float | np.ndarray, reliable: float) -> np.ndarray:
     The sign is kept, so statements about signs do not depend on it.
     """
     correlation = np.clip(np.sin(np.pi / 2 * np.asarray(tau)) / np.sqrt(reliable), -1, 1)
-    return 2 / np.pi * np.arcsin(correlation)
+    return np.asarray(2 / np.pi * np.arcsin(correlation))
 
 
 def t_interval(estimate: float, se: float, free: int, critical: float) -> tuple[float, float]:

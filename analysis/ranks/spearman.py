@@ -11,7 +11,7 @@ def midranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     order = np.argsort(values, kind="stable")
     heap = heaped(rows, order)
     first, last = (np.searchsorted(values[order], values, side) for side in ("left", "right"))
-    return (heap.take(first, axis=1) + heap.take(last, axis=1) - heap[:, -1:]).astype(float)
+    return np.asarray((heap.take(first, axis=1) + heap.take(last, axis=1) - heap[:, -1:]).astype(float))
 
 
 def weighted_spearman(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:

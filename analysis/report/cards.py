@@ -1,19 +1,20 @@
 """Measure cards of the report: what each measure is, the tests behind it, its cost and its reliability."""
 
+from typing import Any
+
 import pandas as pd
 
 from robustgap.analysis.labels import with_interval
 from robustgap.analysis.ledger import Ledger, text
+from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.statistics.reliability import costs
 
 INTERVAL = ("estimate", "low", "high")
 
 
-def cards(ledger: Ledger, reliability: pd.DataFrame) -> list[dict]:
-    """One card per measure of the study: its catalogue entry, and a row for each of its columns.
-
-    reliability: reliability.csv of the statistics folder, with every cell as text.
-    """
+def context(statistics: Statistics) -> dict[str, Any]:
+    """One card per measure of the study: its catalogue entry, and a row for each of its columns."""
+    ledger, reliability = statistics.ledger, statistics.table("reliability")
     found = []
     for name in dict.fromkeys(column.removesuffix(".adv") for column in ledger.columns):
         entry = ledger.entry(name)
@@ -25,11 +26,11 @@ def cards(ledger: Ledger, reliability: pd.DataFrame) -> list[dict]:
         listed = {key: entry.get(key, []) for key in ("invariances", "proof")}
         defaults = ", ".join(f"{key} {text(value)}" for key, value in entry.get("defaults", {}).items())
         card = {"name": name, **entry, **listed, "defaults": defaults, "claims": claims}
-        found.append({**card, "rows": rows(name, ledger, reliability)})
-    return found
+        found.append({**card, "rows": card_rows(name, ledger, reliability)})
+    return {"cards": found}
 
 
-def rows(name: str, ledger: Ledger, reliability: pd.DataFrame) -> list[list[str]]:
+def card_rows(name: str, ledger: Ledger, reliability: pd.DataFrame) -> list[list[str]]:
     """[variant, seconds, passes, reliability over seeds, over images] of each column of a measure, as text."""
     spent, found = costs(ledger), []
     there = ledger.measures.loc[ledger.measures["measure"] == name, "variant"]
@@ -37,10 +38,7 @@ def rows(name: str, ledger: Ledger, reliability: pd.DataFrame) -> list[list[str]
     estimates = reliability.set_index(["measure", "statistic"])[list(INTERVAL)]
     for column in (column for column in (name, f"{name}.adv") if column in ledger.columns):
         cost = [format(spent.loc[column, what], form) for what, form in (("seconds", ".2g"), ("forwards", ",.0f"))]
-        sure = [
-            with_interval(*(float(cell or "nan") for cell in estimates.loc[(column, statistic)]))
-            for statistic in ("seeds", "images")
-        ]
+        sure = [with_interval(*estimates.loc[(column, statistic)]) for statistic in ("seeds", "images")]
         variant = "adversarial" if column.endswith(".adv") else plain
         found.append([variant, *(cell.replace("nan", "n/a") for cell in cost), *sure])
     return found

@@ -10,7 +10,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 LARGE = 20_000  # bytes; larger tables are embedded compressed
 HEAVY = 2_000_000  # bytes; heavier SVGs are replaced by PNGs
-KINDS = {"csv": "text/csv", "tex": "text/x-tex", "zip": "application/zip", "gz": "application/gzip"}
+MEDIA_TYPES = {"csv": "text/csv", "tex": "text/x-tex", "zip": "application/zip", "gz": "application/gzip"}
 # Characters to escape in a URL within single quotes; escaping only these is a quarter shorter than base64.
 IN_ADDRESS = str.maketrans({"%": "%25", "#": "%23", "<": "%3C", ">": "%3E", "&": "%26", "'": "%27"})
 
@@ -19,7 +19,7 @@ def link(name: str, content: bytes) -> dict[str, str]:
     """{'name', 'href'} of a file with this content; large tables are gzipped ('NAME.csv.gz')."""
     if name.endswith(".csv") and len(content) > LARGE:
         content, name = gzip.compress(content, mtime=0), f"{name}.gz"
-    kind = KINDS[name.rpartition(".")[2]]
+    kind = MEDIA_TYPES[name.rpartition(".")[2]]
     return {"name": name, "href": f"data:{kind};base64,{base64.b64encode(content).decode()}"}
 
 

@@ -5,12 +5,14 @@ import importlib.util
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from robustgap.analysis.figures import _numbers, _statistics
+from robustgap.analysis.figures import _facts
 from robustgap.analysis.labels import measure_label
-from robustgap.analysis.ledger import ATTACKS, CHECKPOINT, Ledger
+from robustgap.analysis.ledger import ATTACKS, CHECKPOINT, Ledger, attack_of
+from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.words import CONDITIONS
 
 DIGITS = 5  # significant digits of numbers in the page; plots show fewer
@@ -34,7 +36,7 @@ def rounded(values: pd.Series) -> list[float | None]:
 
 def outcome_labels(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
     """{column: label} of the gaps and accuracies that any model has, the study's outcome first."""
-    attacks = list(dict.fromkeys([_numbers.attack(ledger), *(name for name in ATTACKS if f"gap_{name}" in table)]))
+    attacks = list(dict.fromkeys([attack_of(ledger.outcome), *(name for name in ATTACKS if f"gap_{name}" in table)]))
     found = {ledger.outcome: ""}
     for attack in attacks:
         name = CONDITIONS.get(attack, attack)
@@ -44,20 +46,21 @@ def outcome_labels(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
     return {column: label for column, label in found.items() if column in table and table[column].notna().any()}
 
 
-def content(ledger: Ledger) -> dict | None:
+def content(statistics: Statistics) -> dict[str, Any] | None:
     """Models, settings, outcomes and measures by column, for the page's script; None if there is nothing to plot (no
     model with an outcome, or no measure)."""
-    table, attack = _numbers.models(ledger), _numbers.attack(ledger)
+    ledger, table = statistics.ledger, statistics.models
+    attack = attack_of(ledger.outcome)
     outcomes = outcome_labels(ledger, table)
     if ledger.outcome not in outcomes or not ledger.columns:
         return None
     settings = list(dict.fromkeys([*ledger.axes, CHECKPOINT, "seed", "source"]))
-    measures = list(_numbers.pooled(ledger).index)
+    measures = _facts.measures_by_strength(statistics)
     return {
         "models": table["model"].tolist(),
         "flags": table["flags"].astype(str).tolist(),
         "outcome": ledger.outcome,
-        "ceilings": _statistics.ceiling_words(ledger),
+        "ceilings": _facts.ceiling_words(statistics),
         "attack": CONDITIONS.get(attack, attack),
         "test": f"{attack}_test",
         "train": f"{attack}_train",
@@ -66,11 +69,18 @@ def content(ledger: Ledger) -> dict | None:
         "outcomes": {name: rounded(table[name]) for name in outcomes},
         "measures": {name: rounded(table[name]) for name in measures},
         "labels": {**outcomes, **{name: measure_label(name, ledger.columns) for name in measures}},
-        "colour": _numbers.group_axis(ledger) or "source",
+        "colour": _facts.group_axis(statistics) or "source",
     }
 
 
-def as_script(content: dict) -> str:
+def context(statistics: Statistics) -> dict[str, Any]:
+    """Models, their numbers for the page's script, and the library; empty if there is nothing to plot."""
+    models = content(statistics)
+    data = as_script(models) if models else ""
+    return {"library": library() if models else "", "models": models, "model_data": data}
+
+
+def as_script(content: dict[str, Any]) -> str:
     """JSON that is safe inside a script element: no part of it can end the element."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,7 +1,13 @@
-"""Report data about a study besides its statistics: the grid, and how the ledger was made."""
+"""Report data about a study besides its statistics: the grid, and how the ledger and the numbers were made."""
 
+import json
+from typing import Any
+
+from robustgap.analysis.figures import _facts
 from robustgap.analysis.ledger import NA, Ledger, text
 from robustgap.analysis.ledger.origins import told
+from robustgap.analysis.ranks.bootstrap import FEWEST_BLOCKS, LEVEL
+from robustgap.analysis.statistics import Statistics
 
 
 def either(value: object) -> str:
@@ -9,7 +15,7 @@ def either(value: object) -> str:
     return " or ".join(map(text, value)) if isinstance(value, list) else text(value)
 
 
-def grid(ledger: Ledger) -> dict:
+def grid(ledger: Ledger) -> dict[str, Any]:
     """Axes with their values, settings that do not vary, and excluded combinations with reasons."""
     study = ledger.study["study"]
     fixed = {key: text(value) for key, value in study.get("settings", {}).items() if key not in ledger.axes}
@@ -35,7 +41,7 @@ def seconds(ledger: Ledger) -> dict[str, float]:
     return {"training": runs["seconds"].sum(), "outcomes": judged, "measures": ledger.measures["seconds"].sum()}
 
 
-def provenance(ledger: Ledger) -> dict:
+def provenance(ledger: Ledger) -> dict[str, Any]:
     """What made the ledger."""
     codes = ledger.measures.groupby("measure")["code_id"].agg(lambda ids: ", ".join(sorted(set(map(str, ids)))))
     images = ledger.outcomes.groupby("split")["n"].max().to_dict()
@@ -49,4 +55,17 @@ def provenance(ledger: Ledger) -> dict:
         "seconds": seconds(ledger),
         "codes": codes.to_dict(),
         "images": images,
+    }
+
+
+def context(statistics: Statistics) -> dict[str, Any]:
+    """The grid, what made the ledger, and how the numbers were made."""
+    ledger = statistics.ledger
+    return {
+        "facts": _facts.caption_fields(statistics),
+        "level": f"{LEVEL:.0%}".replace("%", " %"),
+        "fewest": FEWEST_BLOCKS,
+        "grid": grid(ledger),
+        "made": provenance(ledger),
+        "configuration": json.dumps(ledger.study, indent=1),
     }

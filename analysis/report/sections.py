@@ -1,17 +1,25 @@
 """Sections of the report in reading order, each with its figures and tables."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustgap.analysis import figures
+from robustgap.analysis.report.embedding import file_link, picture
+from robustgap.analysis.report.tables import table_view
+from robustgap.analysis.statistics import Statistics
+from robustgap.analysis.view import View
 
 
 @dataclass(frozen=True)
 class Section:
-    """One question of the report: why it is asked, and the figures and views that answer it."""
+    """One question of the report: why it is asked, and the figures that answer it; its tables are those of the
+    statistics that name it as their section."""
 
     name: str
     heading: str
     text: str
     figures: tuple[str, ...] = ()
-    views: tuple[str, ...] = ()
 
 
 SECTIONS = (
@@ -22,7 +30,6 @@ SECTIONS = (
         "tries to explain. Look for how far the gaps of different groups lie apart, and how large that is beside their "
         "standard errors: differences that noise could make cannot be explained by any measure.",
         ("robustness",),
-        ("noise", "ceilings"),
     ),
     Section(
         "strength",
@@ -31,7 +38,6 @@ SECTIONS = (
         "that such a number is easy to come by: a column that is a function of the training settings can have it too. "
         "The next sections ask what is left of it.",
         ("heatmap", "scatter"),
-        ("tau", "comparisons"),
     ),
     Section(
         "settings",
@@ -40,14 +46,12 @@ SECTIONS = (
         "disappears once the settings are held says what the settings say. Look for marks on opposite sides of 0, for "
         "ψ near 0 beside a large τ, and for what is left once a column or two settings are given.",
         ("pi_defense", "forest"),
-        ("simpson", "partial", "information"),
     ),
     Section(
         "conditions",
         "Where does it fail?",
         "An average can hide failures. Look for curves that cross 0 as poorly fitted models join in, and for measures "
         "whose worst environment orders two configurations the wrong way round although their mean error is small.",
-        ("thresholds", "sign_errors"),
         ("thresholds", "sign_errors"),
     ),
     Section(
@@ -57,14 +61,12 @@ SECTIONS = (
         "configurations that the prediction has never seen. Look for increments whose single interval is right of 0 "
         "under ridge regression and boosted trees alike, and for how much of the gap a few measures together predict.",
         ("increments", "frontier"),
-        ("ladder", "increments", "left_out"),
     ),
     Section(
         "selection",
         "Is it of use for picking a model?",
         "A measure can rank models well on average and still pick badly. Look for regrets clearly below random choice, "
         "and, for checkpoints, below always taking the last one or the one with the best validation accuracy.",
-        ("selection",),
         ("selection",),
     ),
     Section(
@@ -73,6 +75,43 @@ SECTIONS = (
         "A second training from another seed, or other images, would change each measure a little. Look for measures "
         "far from 1: whatever they fail at, it may be for this reason.",
         ("reliability",),
-        ("reliability",),
     ),
 )
+VERDICTS = "verdicts"  # the section at the top of the page
+
+
+def figure_view(name: str, statistics: Statistics, folder: Path) -> dict[str, Any]:
+    """Heading, caption, image, alternative text and data link of one figure."""
+    caption, heading = figures.caption(name, statistics), figures.module(name).TITLE
+    return {
+        "name": name,
+        "heading": heading,
+        "caption": caption,
+        "alt": f"Figure {name}: {heading}. {caption.split('. ')[0].rstrip('.')}. Its numbers are in the linked table.",
+        "picture": picture(folder, name),
+        "data": file_link(folder / f"{name}.csv"),
+    }
+
+
+def others(tables: dict[str, View]) -> tuple[Section | None, list[View]]:
+    """A last section with the figures and tables that belong to no other; None without any."""
+    named = {name for section in SECTIONS for name in section.figures}
+    rest = tuple(name for name in figures.names() if name not in named)
+    known = {VERDICTS, *(section.name for section in SECTIONS)}
+    apart = [view for view in tables.values() if view.section not in known]
+    text = "Figures and tables that belong to none of the questions above."
+    return Section("more", "Further figures and tables", text, rest) if rest or apart else None, apart
+
+
+def context(statistics: Statistics, folder: Path, tables: dict[str, View]) -> dict[str, Any]:
+    """The sections with their figures and tables; figures are numbered consecutively."""
+    found, number, (more, apart) = [], 0, others(tables)
+    shown = {section.name: [view for view in tables.values() if view.section == section.name] for section in SECTIONS}
+    for section in (*SECTIONS, *([more] if more else [])):
+        pictures = [figure_view(name, statistics, folder) for name in section.figures]
+        for one in pictures:
+            number += 1
+            one["number"] = number
+        own = [table_view(view, statistics.ledger.name) for view in shown.get(section.name, apart)]
+        found.append({**vars(section), "figures": pictures, "tables": own})
+    return {"sections": found}

@@ -1,1 +1,178 @@
-"""The statistics of a study, one file each, named after its CSV; helpers start with an underscore."""
+"""The statistics of a study: each file of this folder without a leading underscore is one, named after its CSV.
+
+A file has a function that computes tidy rows from a table of models, and ends with its entry `STATISTIC`, from which
+everything else follows: NAME.csv and its place in the workflow's rule, the description in the report and its archive,
+tables for readers and the section of the report that shows them.
+"""
+
+import importlib
+import io
+import pkgutil
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from robustgap.analysis.damage import made_anew
+from robustgap.analysis.files import require_columns
+from robustgap.analysis.labels import measure_label
+from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.models.baselines import KINDS, MEASURE
+from robustgap.analysis.models.flags import model_table
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import View
+
+__all__ = ["Statistic", "Statistics", "StudyData", "entry", "read_statistic", "read_text", "statistic_names"]
+
+REQUESTED = "correlations"  # the table whose file other jobs of a study depend on
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """The entry of a statistic.
+
+    asks: what it asks, for readers. place: position in reading order. compute: from the models, and from the tables of
+    the statistics `after`, to rows. text, yes_no: columns of text and of true or false; all others are numbers.
+    columns: those that the file must have. needs: fields of StudyData without which the statistic is left out. views:
+    functions that make the tables shown to readers; section: of the report, that shows them ('': the last one).
+    in_folder: whether the table is read from a folder of statistics where one is given; else it is always computed.
+    """
+
+    asks: str
+    place: int
+    compute: Callable[..., pd.DataFrame]
+    text: Collection[str]
+    yes_no: Collection[str] = ()
+    columns: Collection[str] = ("measure",)
+    needs: Collection[str] = ()
+    after: Collection[str] = ()
+    views: Collection[Callable[["Statistics"], View]] = ()
+    section: str = ""
+    in_folder: bool = True
+
+
+def entry(name: str) -> Statistic:
+    """The entry of one statistic."""
+    found: Statistic = importlib.import_module(f"{__name__}.{name}").STATISTIC
+    return found
+
+
+def statistic_names() -> list[str]:
+    """Names of all statistics, in reading order."""
+    found = [file.name for file in pkgutil.iter_modules(__path__) if not file.name.startswith("_")]
+    return sorted(found, key=lambda name: (entry(name).place, name))
+
+
+def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """A CSV with every cell as text. Raises FileNotFoundError naming it, or ValueError if its last line is truncated or
+    it lacks a column; a damaged file of a study is then moved aside, so that the workflow makes it again."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    with made_anew(path, path.with_name(f"{REQUESTED}.csv")):
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            raise ValueError(f"{path}: found no end of the last line (truncated?)")
+        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+        require_columns(table, columns, path)
+    return table
+
+
+def read_statistic(folder: Path, name: str) -> pd.DataFrame:
+    """The table NAME.csv of a statistics folder: text stays text ('NA' is a value of an axis, not a missing number),
+    yes_no columns become booleans, all others numbers. Raises what `read_text` raises."""
+    known = entry(name)
+    table = read_text(folder / f"{name}.csv", known.columns)
+    numbers = [column for column in table if column not in {*known.text, *known.yes_no}]
+    found = {column: pd.to_numeric(table[column].replace("", np.nan), errors="coerce") for column in numbers}
+    return table.assign(**found, **{column: table[column] == "True" for column in table if column in known.yes_no})
+
+
+class Statistics:
+    """The statistics of a ledger (or of a user's table), each computed or read when it is first asked for, then kept.
+
+    folder: what `python -m robustgap.analysis statistics` wrote for this ledger; None computes the tables. Raises
+    FileNotFoundError if the folder has no correlations, and ValueError if they lack one of the ledger's measures.
+    """
+
+    def __init__(self, source: Ledger | StudyData, folder: str | Path | None = None) -> None:
+        self.source, self.folder = source, None if folder is None else Path(folder)
+        self._tables: dict[str, pd.DataFrame] = {}
+        if self.folder is not None:
+            known = set(self.table(REQUESTED)["measure"])
+            if lacking := [measure for measure in self.ledger.columns if measure not in known]:
+                path = self.folder / f"{REQUESTED}.csv"
+                found = f"{path}: found no rows for measure {lacking[0]}"
+                raise ValueError(f"{found}, wanted one for each of the ledger's measures")
+
+    @cached_property
+    def data(self) -> StudyData:
+        """What the statistics are computed from."""
+        return self.source if isinstance(self.source, StudyData) else StudyData.of_ledger(self.source)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger. Raises LookupError for a user's table."""
+        found = self.source.ledger if isinstance(self.source, StudyData) else self.source
+        if found is None:
+            raise LookupError("found a table of models, wanted a ledger")
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the statistics that the source allows, in reading order."""
+        return [name for name in statistic_names() if all(getattr(self.data, need) for need in entry(name).needs)]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One statistic by name. Raises LookupError for an unknown name, and what `read_statistic` raises."""
+        if name not in self._tables:
+            if name not in statistic_names():
+                raise LookupError(f"statistics: found {name!r}, wanted one of {', '.join(statistic_names())}")
+            known = entry(name)
+            if self.folder is not None and known.in_folder:
+                self._tables[name] = read_statistic(self.folder, name)
+            else:
+                self._tables[name] = known.compute(self.data, *map(self.table, known.after))
+        return self._tables[name]
+
+    @cached_property
+    def unflagged(self) -> "Statistics | None":
+        """The statistics without flagged models; None if there are none, or no others."""
+        return Statistics(self.data.unflagged) if self.data.unflagged else None
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """The models, with accuracies on the training images of the study's outcome."""
+        rest = self.ledger.outcome.endswith("_rest")
+        return model_table(self.ledger, "train_rest") if rest else self.data.models
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """{row: measure, baseline or control}, measures in the study's order first."""
+        summary = self.table("summary")
+        return dict(zip(summary["measure"], summary["kind"], strict=True))
+
+    @cached_property
+    def reading_order(self) -> dict[str, int]:
+        """{row: its place}: measures, strongest tau first, then baselines, then controls."""
+        summary = self.table("summary")
+        strength = summary["tau"].abs().sort_values(ascending=False, kind="stable").index
+        ranked = summary.loc[strength].sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
+        return {name: place for place, name in enumerate(ranked["measure"])}
+
+    def label(self, name: str) -> str:
+        """Label of a row: 'training loss (baseline)'."""
+        kind = self.kinds.get(name, MEASURE)
+        return measure_label(name, self.ledger.columns) if kind == MEASURE else f"{name} ({kind})"
+
+    def labelled(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows in reading order, with their labels in the column `label` and their kinds in `kind`."""
+        if rows.empty:
+            return rows.assign(label="", kind="")
+        place = rows["measure"].map(self.reading_order).fillna(-1)  # selectors without a measure come first
+        rows = rows.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
+        rows = rows.assign(kind=[self.kinds.get(name, MEASURE) for name in rows["measure"]])
+        rows.insert(1, "label", [self.label(name) for name in rows["measure"]])
+        return rows

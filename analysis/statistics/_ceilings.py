@@ -57,7 +57,7 @@ def pairs(levels: Levels, seed: int) -> Pairs:
 
 
 @dataclass(frozen=True)
-class Part:
+class SizeGroup:
     """Some configurations with equal numbers of models, and the chosen pairs within them.
 
     rows (configurations, m): models; pairs: indices of the pairs; spot: configuration, and position of each model.
@@ -68,7 +68,7 @@ class Part:
     spot: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def parts_of(levels: Levels, chosen: Pairs) -> list[Part]:
+def parts_of(levels: Levels, chosen: Pairs) -> list[SizeGroup]:
     """All configurations grouped by size, as many at a time as NUMBERS_AT_ONCE allows: padding all covariances to the
     size of the largest might not fit into memory."""
     blocks, found = levels.blocks, []
@@ -81,7 +81,7 @@ def parts_of(levels: Levels, chosen: Pairs) -> list[Part]:
             home[part], place[part] = np.arange(len(part))[:, None], np.arange(size)
             pairs = np.flatnonzero(chosen.together & (home[chosen.left] >= 0))
             left, right = chosen.left[pairs], chosen.right[pairs]
-            found.append(Part(part, pairs, (home[left], place[left], place[right])))
+            found.append(SizeGroup(part, pairs, (home[left], place[left], place[right])))
     return found
 
 
@@ -118,21 +118,21 @@ class Spread:
     own: np.ndarray
     shared: np.ndarray
 
-    def take(self, part: Part, covariance: np.ndarray) -> None:
+    def take(self, part: SizeGroup, covariance: np.ndarray) -> None:
         """Store the covariance (configurations, m, m) of the models of one part."""
         self.own[part.rows] = np.einsum("bii->bi", covariance)
         self.shared[part.pairs] = covariance[part.spot]
 
     def variance(self, chosen: Pairs) -> np.ndarray:
         """Variance of the difference of each chosen pair."""
-        return np.maximum(self.own[chosen.left] + self.own[chosen.right] - 2 * self.shared, 0)
+        return np.asarray(np.maximum(self.own[chosen.left] + self.own[chosen.right] - 2 * self.shared, 0))
 
 
-def agreement(mean: np.ndarray, variance: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def expected_agreement(mean: np.ndarray, variance: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """E sign(D) sign(D + e) for D ~ N(mean, variance) and e ~ N(0, noise), elementwise."""
     difference = np.abs(mean[:, None] + np.sqrt(variance)[:, None] * NODES)
     scale = np.sqrt(np.maximum(noise, 1e-30))[:, None]
-    return (2 * ndtr(difference / scale) - 1).mean(axis=1)
+    return np.asarray((2 * ndtr(difference / scale) - 1).mean(axis=1))
 
 
 def expected_tau(agreed: np.ndarray, tied: np.ndarray, weights: np.ndarray) -> float:
@@ -173,7 +173,7 @@ def ceilings(
         pair_weights = mine[chosen.left] * mine[chosen.right]
         for name in names:
             difference, spread = mean[name][chosen.left] - mean[name][chosen.right], left_open[name].variance(chosen)
-            agreed = agreement(difference, spread, fresh[name].variance(chosen))
+            agreed = expected_agreement(difference, spread, fresh[name].variance(chosen))
             tied = difference**2 + spread <= TIE * y.var()
             taus[name][draw] = expected_tau(agreed, tied, pair_weights)
     return taus

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robustgap.analysis.models.shared_images import Sharing
-from robustgap.analysis.statistics.reliability import across
+from robustgap.analysis.statistics.reliability import across_blocks
 
 EVERY = -1  # the checkpoint rule of a model that is both checkpoints of its run
 
@@ -48,12 +48,12 @@ class Levels:
 
     def standing(self) -> np.ndarray:
         """Whether each model counts under each rule: (rules, n) bool."""
-        return (self.rule == np.arange(self.rules)[:, None]) | (self.rule == EVERY)
+        return np.asarray((self.rule == np.arange(self.rules)[:, None]) | (self.rule == EVERY))
 
     def share(self) -> np.ndarray:
         """Weight of each rule's mean in each model's expected value: (rules, n), summing to 1."""
         standing = self.standing()
-        return standing / standing.sum(axis=0)
+        return np.asarray(standing / standing.sum(axis=0))
 
     def rule_means(self, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Expected outcome of each model, the weighted mean of y (n,) under its rule; (n,)."""
@@ -61,7 +61,7 @@ class Levels:
         rule, model = np.nonzero(share)
         part = share[rule, model] * weights[model]
         total, size = np.bincount(rule, part * y[model]), np.bincount(rule, part)
-        return (total / np.maximum(size, 1)) @ share
+        return np.asarray((total / np.maximum(size, 1)) @ share)
 
     @property
     def blocks(self) -> list[np.ndarray]:
@@ -85,7 +85,7 @@ def image_covariance(se: np.ndarray, run: np.ndarray, shared: Sharing) -> np.nda
     models."""
     correlation = np.where(run[..., :, None] == run[..., None, :], shared.run, shared.configuration)
     np.einsum("...ii->...i", correlation)[...] = 1
-    return (correlation - shared.everywhere) * se[..., :, None] * se[..., None, :]
+    return np.asarray((correlation - shared.everywhere) * se[..., :, None] * se[..., None, :])
 
 
 def sum_by(run: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ def moments(rows: np.ndarray, se: np.ndarray, run: np.ndarray, shared: Sharing) 
 
     def by_run(part: np.ndarray) -> np.ndarray:
         sums = sum_by(run, part)
-        return sums @ sums.T
+        return np.asarray(sums @ sums.T)
 
     scaled = rows * se
     total = scaled.sum(axis=1)
@@ -119,7 +119,7 @@ def orthonormal(rows: np.ndarray) -> np.ndarray:
     """Orthonormal basis of the row space of `rows` (k, m)."""
     values, vectors = np.linalg.eigh(rows @ rows.T)
     kept = values > 1e-9
-    return (vectors[:, kept] / np.sqrt(values[kept])).T @ rows
+    return np.asarray((vectors[:, kept] / np.sqrt(values[kept])).T @ rows)
 
 
 def run_basis(rules: np.ndarray, run: np.ndarray) -> np.ndarray:
@@ -138,7 +138,7 @@ def free_of_cells(y: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndar
     return share / np.sqrt(many)[:, None], y - (np.bincount(rule, y) / many)[rule]
 
 
-def within(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
+def within_configurations(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
     """For each configuration: sums of squares, their expectation for delta = 1 or rho = 1, and from images alone.
 
     inner: residuals of y on cells and runs (only delta and images); outer: what runs explain beyond cells. With P the
@@ -198,7 +198,7 @@ def cells(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dic
 
 def centred(means: np.ndarray) -> np.ndarray:
     """Cell means (configurations, rules) minus the mean of each checkpoint rule."""
-    return means - np.nanmean(means, axis=0)
+    return np.asarray(means - np.nanmean(means, axis=0))
 
 
 def components(
@@ -210,7 +210,7 @@ def components(
     configurations). Unidentified variances are NaN: rho and delta if no cell has two seeds (they are then part of beta
     and alpha), delta and alpha with a single checkpoint rule, beta with a single configuration.
     """
-    inside = {name: weights @ values for name, values in within(y, se, levels, shared).items()}
+    inside = {name: weights @ values for name, values in within_configurations(y, se, levels, shared).items()}
     delta = solved(inside["inner"] - inside["inner_image"], inside["inner_delta"])
     drawn = np.nan_to_num(delta)
     rest = inside["outer"] - inside["outer_image"] - drawn * inside["outer_delta"]
@@ -218,19 +218,19 @@ def components(
     table = cells(y, se, levels, shared)
 
     def noise(part: str, which: np.ndarray) -> np.ndarray:
-        """Contribution of seeds, checkpoints and images, averaged as in `across`, over the configurations `which`."""
+        """Contribution of seeds, checkpoints and images, averaged as in `across_blocks`, over configurations."""
         terms = {name: average(table[f"{part}_{name}"][which], weights[:, which]) for name in ("rho", "delta", "image")}
-        return np.nan_to_num(rho) * terms["rho"] + drawn * terms["delta"] + terms["image"]
+        return np.asarray(np.nan_to_num(rho) * terms["rho"] + drawn * terms["delta"] + terms["image"])
 
     means, count = centred(table["means"]), table["count"]
     complete = np.flatnonzero(count == means.shape[1])
     alpha = np.full(len(weights), np.nan)
     if means.shape[1] > 1 and len(complete) > 1:
         about = means[complete] - means[complete].mean(axis=1, keepdims=True)
-        spread = sum(across(column, np.arange(len(complete)), weights[:, complete]) for column in about.T)
+        spread = sum(across_blocks(column, np.arange(len(complete)), weights[:, complete]) for column in about.T)
         known = ~np.isnan(spread)
         alpha = np.where(known, np.maximum(spread - noise("about", complete), 0) / (means.shape[1] - 1), np.nan)
-    spread = across(np.nanmean(means, axis=1), np.arange(len(means)), weights)
+    spread = across_blocks(np.nanmean(means, axis=1), np.arange(len(means)), weights)
     everyone = np.arange(len(means))
     beta = spread - noise("mean", everyone) - np.nan_to_num(alpha) * average(1 / count, weights)
     return Components(np.maximum(beta, 0), alpha, rho, delta), table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.ledger import CHECKPOINT, Ledger
+from robustgap.analysis.ledger import CHECKPOINT, Ledger, attack_of
 from robustgap.analysis.models.design import codes, configuration, configurations
 
 PAIRS_AT_ONCE = 2**20  # pairs of models held at a time
@@ -49,14 +49,14 @@ class Environments:
             once = self.once(left, right, home)
             yield left[once], right[once], home[once]
 
-    def once(self, left: np.ndarray, right: np.ndarray, home: np.ndarray) -> np.ndarray | slice:
+    def once(self, left: np.ndarray, right: np.ndarray, home: np.ndarray) -> np.ndarray:
         """Mask of the pairs to count: two models of one configuration that are both checkpoints of their runs meet
         twice in the environment of the checkpoint rule, once on either side."""
         both = np.bincount(self.model)[self.model] > 1
         if not both.any():
-            return slice(None)
+            return np.full(len(left), True)
         twice = both[left] & both[right] & (self.axis[home] == CHECKPOINT)
-        return ~twice | (self.model[left] < self.model[right])
+        return np.asarray(~twice | (self.model[left] < self.model[right]))
 
 
 def cell_pairs(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,11 +102,11 @@ def effective_images(ledger: Ledger, models: pd.Series, outcome: str) -> np.ndar
     """1 / (1 / n_train + 1 / n_test) of each model: the number of images for which Hoeffding's bound on a single
     accuracy equals that on the gap `outcome` (gap_ATTACK, or gap_ATTACK_rest for the images not given to any
     measure)."""
-    attack = outcome.removeprefix("gap_").removesuffix("_rest")
+    attack = attack_of(outcome)
     split = "train_rest" if outcome.endswith("_rest") else "train"
     rows = ledger.outcomes[ledger.outcomes["attack"] == attack]
     n = rows.pivot_table(index="model", columns="split", values="n").reindex(models, columns=[split, "test"])
-    return (1 / (1 / n).sum(axis=1, skipna=False)).to_numpy()
+    return np.asarray((1 / (1 / n).sum(axis=1, skipna=False)).to_numpy())
 
 
 def pair_weight(outcome: np.ndarray, images: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -120,4 +120,4 @@ def pair_weight(outcome: np.ndarray, images: np.ndarray, left: np.ndarray, right
     """
     gone = np.abs(outcome[left] - outcome[right]) / 100
     sure = [np.maximum(1 - 2 * np.exp(-images[side] * gone**2 / 2), 0) for side in (left, right)]
-    return np.maximum(sure[0] * sure[1] - 0.5, 0)
+    return np.asarray(np.maximum(sure[0] * sure[1] - 0.5, 0))

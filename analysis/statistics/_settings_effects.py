@@ -69,7 +69,7 @@ def simulated(
         fit = basis @ (basis.T @ x)
         effects = effects + fit * np.sqrt(np.nan_to_num(variance) / max(fit.var(), 1e-30))
     spread = np.sqrt(np.nan_to_num(found[-1]) + np.maximum(noise, 0))
-    return effects[:, None] + spread[:, None] * rng.standard_normal((len(x), bootstrap.draws))
+    return np.asarray(effects[:, None] + spread[:, None] * rng.standard_normal((len(x), bootstrap.draws)))
 
 
 def settings_split(

@@ -26,25 +26,30 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis.ledger import CHECKPOINT
-from robustgap.analysis.models.checkpoints import expanded, standing
+from robustgap.analysis.models.baselines import with_kinds
+from robustgap.analysis.models.checkpoints import expanded, rows_by_value
 from robustgap.analysis.models.design import codes, configuration, configurations, in_grid, known_models, paired
+from robustgap.analysis.models.flags import left_out
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, mean, weighted_tau
 from robustgap.analysis.ranks.cells import cell_taus
 from robustgap.analysis.ranks.spearman import weighted_spearman
+from robustgap.analysis.rows import Interval, Row, tidy_row
+from robustgap.analysis.statistics import Statistic
+from robustgap.analysis.statistics._data import StudyData
 
 KEY = ["measure", "statistic", "axis", "value", "given_axis", "given_value"]
 RESULT = [*KEY, "estimate", "low", "high", "n", "undefined"]
 
-Rows = Iterator[dict]
+Rows = Iterator[Row]
 
 
-def row(
-    measure: str, statistic: str, estimate: tuple[float, float, float], n: int, undefined: int, **where: str
-) -> dict:
-    """One tidy row from (estimate, low, high); missing keys become empty text."""
-    key = dict.fromkeys(KEY, "") | {"measure": measure, "statistic": statistic} | where
-    return key | dict(zip(["estimate", "low", "high"], estimate, strict=True)) | {"n": n, "undefined": undefined}
+def correlation_row(
+    measure: str, statistic: str, found: Interval, n: int, undefined: int | None = None, **where: str
+) -> Row:
+    """One tidy row; missing keys become empty text."""
+    key = {**dict.fromkeys(KEY, ""), "measure": measure, "statistic": statistic, **where}
+    return tidy_row(found, n, undefined, **key)
 
 
 def tau(
@@ -66,7 +71,7 @@ def tau(
         draws = weighted_tau(x[kept], y[kept], block[kept], weights)
         for name, drawn in zip(names, draws, strict=False):
             found = interval(drawn, len(np.unique(block[kept])))
-            yield row(measure, name, found, int(kept.sum()), int(np.isnan(found[0])))
+            yield correlation_row(measure, name, found, int(kept.sum()))
 
 
 def spearman(
@@ -79,7 +84,7 @@ def spearman(
         x, y, kept = paired(table, outcome, measure)
         drawn = weighted_spearman(x[kept], y[kept], block[kept], weights)
         found = interval(drawn, len(np.unique(block[kept])))
-        yield row(measure, "spearman", found, int(kept.sum()), int(np.isnan(found[0])))
+        yield correlation_row(measure, "spearman", found, int(kept.sum()))
 
 
 def pi(
@@ -91,7 +96,7 @@ def pi(
     design's margins. The mean of a draw is over the values defined in it; it has an interval only if each defined value
     has 3 configurations. n: models used (mean: those in the defined values).
     """
-    block, values = configurations(table, axes), standing(table, axis)
+    block, values = configurations(table, axes), rows_by_value(table, axis)
     strata = table[axis].to_numpy(str)[np.unique(block, return_index=True)[1]]
     weights = bootstrap.weights(np.zeros(len(strata)) if axis == CHECKPOINT else strata, f"pi {axis}")
     for measure in measures:
@@ -104,9 +109,9 @@ def pi(
         defined = ~np.isnan(parts[:, 0])
         found = interval(mean(parts[defined]), blocks[defined].min(initial=block.size))
         used = np.reshape([*groups.values()], (len(groups), len(table)))[defined].any(axis=0)
-        yield row(measure, "pi", found, int(used.sum()), int((~defined).sum()), axis=axis)
+        yield correlation_row(measure, "pi", found, int(used.sum()), int((~defined).sum()), axis=axis)
         for value, part, n, count, known in zip(groups, parts, models, blocks, defined, strict=True):
-            yield row(measure, "pi", interval(part, count), int(n), int(not known), axis=axis, value=value)
+            yield correlation_row(measure, "pi", interval(part, count), int(n), int(not known), axis=axis, value=value)
 
 
 def psi(
@@ -138,7 +143,9 @@ def psi(
         yield from psi_of(taus[inside], block[inside], measures, bootstrap, where)
 
 
-def psi_of(taus: np.ndarray, block: np.ndarray, measures: Sequence[str], bootstrap: Bootstrap, where: dict) -> Rows:
+def psi_of(
+    taus: np.ndarray, block: np.ndarray, measures: Sequence[str], bootstrap: Bootstrap, where: dict[str, str]
+) -> Rows:
     """Mean over cells (cells, measures) and its interval, for each measure; `where` identifies the cells.
 
     In a draw, sum over blocks of W_b (sum of the block's taus) / sum over blocks of W_b (number of its taus).
@@ -152,7 +159,7 @@ def psi_of(taus: np.ndarray, block: np.ndarray, measures: Sequence[str], bootstr
     blocks = ((member @ defined) > 0).sum(axis=0)
     for place, measure in enumerate(measures):
         n = int(defined[:, place].sum())
-        yield row(measure, "psi", interval(draws[:, place], blocks[place]), n, len(taus) - n, **where)
+        yield correlation_row(measure, "psi", interval(draws[:, place], blocks[place]), n, len(taus) - n, **where)
 
 
 def correlations(
@@ -183,3 +190,42 @@ def correlations(
         rows += pi(grid, axis, axes, outcome, measures, bootstrap)
     place = {measure: number for number, measure in enumerate(measures)}
     return pd.DataFrame(sorted(rows, key=lambda found: place[found["measure"]]), columns=RESULT)
+
+
+def tau_variants(data: StudyData) -> Rows:
+    """Variants of tau of a ledger; one that cannot be computed (no such images, no such models) has no rows.
+
+    tau_rest             with the gap computed on training images not given to any measure
+    tau_without_FLAG     without the models that have a flag of analysis.models.flags.LEFT_OUT
+    tau_without_flagged  without models that have any of these
+    """
+    table, rest, bootstrap = data.beside.table, f"{data.outcome}_rest", Bootstrap(data.draws)
+    measures = data.of_columns["measures"]
+    if rest in table and table[rest].notna().any():
+        yield from tau(table[table[rest].notna()], data.axes, rest, measures, bootstrap, names=["tau_rest"])
+    for flag, rows in left_out(table).items():
+        kept = table[~rows & table[data.outcome].notna()]
+        yield from tau(kept, data.axes, data.outcome, measures, bootstrap, names=[f"tau_without_{flag}"])
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Correlations of every measure, baseline and control; of a ledger with the variants of tau."""
+    found = correlations(
+        data.beside.table,
+        **data.of_columns,
+        seed_column=data.seed_column,
+        own_seeds=data.own_seeds,
+        draws=data.draws,
+    )
+    if data.ledger is not None and (more := list(tau_variants(data))):
+        found = pd.concat([found, pd.DataFrame(more, columns=RESULT)], ignore_index=True)
+    return with_kinds(found, data.beside.kinds)
+
+
+STATISTIC = Statistic(
+    asks="τ-b, τ-a, Spearman's ρ, ψ and π, with detail by the values of each setting",
+    place=50,
+    compute=compute,
+    text=("measure", "kind", "statistic", "axis", "value", "given_axis", "given_value"),
+    columns=(*RESULT, "kind"),
+)

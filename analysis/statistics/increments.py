@@ -25,19 +25,31 @@ import pandas as pd
 from scipy import stats
 
 from robustgap.analysis.ledger import CHECKPOINT
-from robustgap.analysis.models.study_table import Study
+from robustgap.analysis.models.study_table import Study, make_study
 from robustgap.analysis.prediction.gain import normal_scores, sum_error
 from robustgap.analysis.prediction.increment_statements import design_of
-from robustgap.analysis.prediction.ladder_steps import make_steps, steps_of
+from robustgap.analysis.prediction.ladder_steps import Step, make_steps, steps_of
 from robustgap.analysis.prediction.settings_regression import Design, make_design, out_of_fold
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import LEVEL
 from robustgap.analysis.ranks.influence import tau_influence
+from robustgap.analysis.rows import Interval, Row
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import COUNT, LABEL, Column, View, pivoted
+from robustgap.analysis.words import BETTER
 
 RESULT = [
     *("measure", "statistic", "step", "over", "learner", "axis", "value"),
     *("estimate", "low", "high", "n", "undefined", "members"),
 ]
+STEP_WORDS = {
+    "settings": "settings",
+    "state": "+ training state",
+    "measure": "+ one measure",
+    "pair": "+ best pair",
+    "sparse": "+ sparse combination",
+}
 
 
 def cluster_interval(estimate: float, parts: np.ndarray) -> tuple[float, float, float]:
@@ -50,26 +62,34 @@ def cluster_interval(estimate: float, parts: np.ndarray) -> tuple[float, float, 
     return estimate, estimate - half, estimate + half
 
 
-def ratio(top: np.ndarray, bottom: np.ndarray) -> tuple[float, np.ndarray]:
+def ratio_of_sums(top: np.ndarray, bottom: np.ndarray) -> tuple[float, np.ndarray]:
     """sum(top) / sum(bottom) over blocks, and the contributions to its error: (top - ratio bottom) / sum(bottom)."""
     total = float(bottom.sum())
     found = float(top.sum() / total) if total else np.nan
     return found, (top - found * bottom) / total if total else top
 
 
-def quality(y: np.ndarray, predicted: np.ndarray, block: np.ndarray, *, raw: bool) -> dict[str, tuple]:
+def quality(y: np.ndarray, predicted: np.ndarray, block: np.ndarray, *, raw: bool) -> dict[str, Interval]:
     """r2 and tau of predictions with intervals; with `raw`, r2_raw and mae_raw."""
     error = np.bincount(block, (y - predicted) ** 2)
-    unexplained, parts = ratio(error, np.bincount(block, (y - y.mean()) ** 2))
+    unexplained, parts = ratio_of_sums(error, np.bincount(block, (y - y.mean()) ** 2))
     r2 = cluster_interval(1 - unexplained, parts)
     if raw:
-        mae = ratio(np.bincount(block, np.abs(y - predicted)), np.bincount(block).astype(float))
+        mae = ratio_of_sums(np.bincount(block, np.abs(y - predicted)), np.bincount(block).astype(float))
         return {"r2_raw": r2, "mae_raw": cluster_interval(*mae)}
     tau, influence = tau_influence(predicted, y, block)
     return {"r2": r2, "tau": cluster_interval(tau, influence)}
 
 
-def rows_of(study: Study, y: np.ndarray, steps: dict, predicted: dict, where: dict, *, raw: bool) -> list[dict]:
+def step_rows(
+    study: Study,
+    y: np.ndarray,
+    steps: dict[tuple[str, str, str], Step],
+    predicted: dict[str, np.ndarray],
+    where: dict[str, str],
+    *,
+    raw: bool,
+) -> list[Row]:
     """Tidy rows of all steps with each learner, over the models in `where` (axis, value; all models if empty).
 
     y (n,): the outcome (raw), or its normal scores; predicted: by each learner, (n,).
@@ -96,8 +116,14 @@ def rows_of(study: Study, y: np.ndarray, steps: dict, predicted: dict, where: di
 
 
 def both_scales(
-    study: Study, design: Design, folds: Sequence[np.ndarray], state: Sequence[str], places: list[dict], *, seed: int
-) -> list[dict]:
+    study: Study,
+    design: Design,
+    folds: Sequence[np.ndarray],
+    state: Sequence[str],
+    places: list[dict[str, str]],
+    *,
+    seed: int,
+) -> list[Row]:
     """Rows of all steps for the normal scores, then for the outcome in its own unit, over the models in each of
     `places` (axis, value; {}: all models, which includes the steps that combine measures)."""
     rows, outcome, whole = [], study.table[study.outcome].to_numpy(float), places == [{}]
@@ -107,7 +133,7 @@ def both_scales(
         cells = out_of_fold(design, design.means(y), folds, choose=whole, seed=seed)
         predicted = {learner: design.of_models(values[design.cell]) for learner, values in cells.items()}
         for where in places:
-            rows += rows_of(study, y, steps, predicted, where, raw=raw)
+            rows += step_rows(study, y, steps, predicted, where, raw=raw)
     return rows
 
 
@@ -117,16 +143,16 @@ def ladder(study: Study, *, state: Sequence[str] = (), seed: int = 0) -> pd.Data
     study: `analysis.verdicts.statements.make_study`. state: columns of the training state in its table. The checkpoint
     rule is not held out: its values share their runs. Empty if there are too few configurations for any settings.
     """
-    rows: list[dict] = []
+    rows: list[Row] = []
     design, folds = design_of(study, seed)
     if design.order:
         rows += both_scales(study, design, folds, state, [{}], seed=seed)
     for axis in bar([axis for axis in study.axes if axis != CHECKPOINT], "axis values left out"):
-        rows += left_out(study, axis, state, seed)
+        rows += left_out_rows(study, axis, state, seed)
     return pd.DataFrame(rows, columns=RESULT)
 
 
-def left_out(study: Study, axis: str, state: Sequence[str], seed: int) -> list[dict]:
+def left_out_rows(study: Study, axis: str, state: Sequence[str], seed: int) -> list[Row]:
     """Rows with each value of the axis held out in turn."""
     others = [other for other in study.axes if other != axis]
     if not others:
@@ -139,3 +165,99 @@ def left_out(study: Study, axis: str, state: Sequence[str], seed: int) -> list[d
         return []
     places = [{"axis": axis, "value": str(value)} for value in values]
     return both_scales(study, design, [place[first][design.block]], state, places, seed=seed)
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """The ladder with the training state: accuracy under the outcome's attack and cross-entropy on training images
+    (adversarial if the study measured it); of a user's table, the columns that it names."""
+    if not data.decidable:
+        return pd.DataFrame(columns=RESULT)
+    models = data.models if data.fine is None else data.fine
+    return ladder(make_study(models, **data.of_measures), state=data.state)
+
+
+def ladder_view(statistics: Statistics) -> View:
+    rows = statistics.table("increments")
+    rows = rows[(rows["axis"] == "") & (rows["measure"] == "")]
+    names = rows["statistic"]
+    frame = pivoted(rows, ["step", "learner"], names)
+    chosen = rows.loc[names == "r2", ["step", "learner", "members"]]  # on the raw scale others may have been chosen
+    frame = frame.merge(chosen, on=["step", "learner"], how="left")
+    frame = frame.assign(shown=frame["step"].map(STEP_WORDS), by=frame["learner"].map(BETTER))
+    if len(frame):
+        place = frame["step"].map({step: number for number, step in enumerate(STEP_WORDS)})
+        frame = frame.iloc[np.argsort(place, kind="stable")]
+    columns = (
+        Column("shown", "prediction from"),
+        Column("by", "settings by"),
+        Column("r2", "R²", ".2f", True),
+        Column("increment", "increment in R²", "+.3f", True),
+        Column("tau", "τ of prediction with gap", "+.2f", True),
+        Column("mae_raw", "mean absolute error (points)", ".2f", True),
+        COUNT,
+        Column("members", "chosen, most often first"),
+    )
+    look = (
+        "How well the gap of configurations never seen is predicted, step by step. If a pair or a sparse combination "
+        "of measures does not raise R² over the training state, the measures together say nothing that is not in it."
+    )
+    return View("ladder", "The increment ladder", look, columns, frame)
+
+
+def increments_view(statistics: Statistics) -> View:
+    rows = statistics.table("increments")
+    rows = rows[(rows["statistic"] == "increment") & (rows["step"] == "measure")]
+    whole = rows[(rows["axis"] == "") & (rows["learner"] != "better")]
+    frame = pivoted(whole, ["measure"], whole["over"] + "_" + whole["learner"])
+    out = rows[(rows["axis"] != "") & (rows["over"] == "settings") & rows["estimate"].notna()]
+    both = out.groupby(["measure", "axis", "value"])["estimate"].min()
+    held = both.groupby("measure").agg(lambda least: f"{(least > 0).sum()} of {len(least)}")
+    frame = frame.assign(held=frame["measure"].map(held).fillna("n/a"))
+    bases = [("settings", "the settings"), ("state", "settings and state")]
+    columns = (
+        LABEL,
+        *(
+            Column(f"{over}_{learner}", f"over {base}, {learner}", "+.3f", True)
+            for over, base in bases
+            for learner in ("ridge", "trees")
+        ),
+        COUNT,
+        Column("held", "left-out values gained"),
+    )
+    look = (
+        "What one measure adds out of fold to R² of the gap, over the settings and over settings and training state; "
+        "an increment holds if it is above 0 under ridge regression and boosted trees. Last column: with each value of "
+        "each axis left out of training in turn, how often both learners still gain."
+    )
+    return View("increments", "Increment of each measure", look, columns, statistics.labelled(frame))
+
+
+def left_out_view(statistics: Statistics) -> View:
+    rows = statistics.table("increments")
+    rows = rows[(rows["axis"] != "") & (rows["measure"] == "") & (rows["statistic"] == "r2")]
+    frame = pivoted(rows, ["axis", "value"], rows["step"] + "_" + rows["learner"])
+    columns = (
+        Column("axis", "axis left out"),
+        Column("value", "value predicted"),
+        *(
+            Column(f"{step}_{by}", f"{STEP_WORDS[step]}, {by}", ".2f", True)
+            for step in ("settings", "state")
+            for by in ("ridge", "trees")
+        ),
+        COUNT,
+    )
+    look = (
+        "R² on the models of one value, predicted from all others without that axis' own columns. Below 0: worse than "
+        "the mean of those models, so that what was learned does not carry over to this value."
+    )
+    return View("left_out", "Prediction of values never seen", look, columns, frame)
+
+
+STATISTIC = Statistic(
+    asks="out-of-fold prediction of the gap from settings, training state, one measure, pairs, combinations",
+    place=120,
+    compute=compute,
+    text=("measure", "statistic", "step", "over", "learner", "axis", "value", "members"),
+    views=(ladder_view, increments_view, left_out_view),
+    section="prediction",
+)

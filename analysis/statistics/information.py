@@ -30,7 +30,7 @@ are few; pairs share models, so no p-value is given. The bootstrap draws configu
 takes the minimum in each draw; its percentile interval shares the bias: with few models per group it may lie above the
 estimate.
 
-A table of more than MOST_PAIRS pairs (analysis.statistics._pair_sample: 2,000,000, those of 2,000 models) is sampled:
+A table of more than MOST_PAIRS pairs (analysis.ranks.pair_sample: 2,000,000, those of 2,000 models) is sampled:
 both numbers are estimated from that many of its pairs, drawn once, keyed, and shared by all measures; each measure uses
 the sampled pairs whose models have it. `pairs` is the number used, n the number that exist. If few enough models have a
 measure for their pairs to be within the limit, all of them are used. A share p of the sample then has a standard error
@@ -41,20 +41,26 @@ above depends on `pairs`: about 0.001 bits for 60 groups of models.
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.models.checkpoints import expanded
-from robustgap.analysis.models.checkpoints import shares as shares_of_models
+from robustgap.analysis.models.baselines import with_kinds
+from robustgap.analysis.models.checkpoints import expanded, row_weights
 from robustgap.analysis.models.design import codes, configurations, in_grid, known_models
 from robustgap.analysis.progress import bar
-from robustgap.analysis.ranks.bootstrap import ROWS_AT_ONCE, Bootstrap, interval, untied
-from robustgap.analysis.statistics import _pair_sample as pair_sample
-from robustgap.analysis.statistics._pair_sample import PairSample, all_pairs, sampled_shares
-from robustgap.analysis.statistics._sign_information import both_orders, shares
+from robustgap.analysis.ranks import pair_sample
+from robustgap.analysis.ranks.bootstrap import ROWS_AT_ONCE, Bootstrap, interval, untied_weight
+from robustgap.analysis.ranks.pair_sample import PairSample, all_pairs, sampled_shares
+from robustgap.analysis.ranks.sign_information import both_orders, information_shares
+from robustgap.analysis.rows import Interval, Row, tidy_row
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import LABEL, Column, View, pivoted
 
 RESULT = ["measure", "statistic", "given", "estimate", "low", "high", "n", "pairs", "undefined"]
+PerSet = dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]  # (I, I / H) per draw, by set of axes
 LARGEST_SET = 2  # maximum number of axes to condition on
 MOST_GROUPS = 256  # combinations of values; with more, groups of pairs are too small to tell information from chance
 
@@ -76,7 +82,7 @@ class Groups:
     higher: np.ndarray
 
 
-def pair_weights(holds: Callable, starts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def pair_weights(holds: Callable[..., Any], starts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weight of the ordered pairs (i, j) for which `holds(rows)` (rows, n) is true, by group: (draws, groups, groups).
 
     Only ROWS_AT_ONCE x n pairs are held at a time; each is tested once and weighted for all draws in one matrix
@@ -98,7 +104,7 @@ def pair_weights(holds: Callable, starts: np.ndarray, weights: np.ndarray) -> np
     return found
 
 
-def grouped(table: pd.DataFrame, names: tuple[str, ...], y: np.ndarray, weights: np.ndarray) -> Groups:
+def sorted_by_group(table: pd.DataFrame, names: tuple[str, ...], y: np.ndarray, weights: np.ndarray) -> Groups:
     """Sort models (n,) with weights (draws, n) by the values of the axes `names`."""
     group = codes(table, names)
     order = np.argsort(group, kind="stable")
@@ -110,11 +116,11 @@ def grouped(table: pd.DataFrame, names: tuple[str, ...], y: np.ndarray, weights:
     return Groups(names, order, starts, values, y, weights, higher)
 
 
-def counts(groups: Groups, x: np.ndarray) -> np.ndarray:
+def sign_counts(groups: Groups, x: np.ndarray) -> np.ndarray:
     """Weights of pairs by groups and signs (draws, groups, groups, 3, 2): V_m = +1, -1, 0 and V_g = +1, -1."""
     x, y = x[groups.order], groups.y
 
-    def weight(holds: Callable) -> np.ndarray:
+    def weight(holds: Callable[..., Any]) -> np.ndarray:
         return pair_weights(lambda rows: holds(x[rows, None], x) & (y[rows, None] > y), groups.starts, groups.weights)
 
     same = weight(np.greater)
@@ -122,19 +128,19 @@ def counts(groups: Groups, x: np.ndarray) -> np.ndarray:
     return both_orders(same, groups.higher - same - tied, tied)
 
 
-def merged(table: np.ndarray, label: np.ndarray) -> np.ndarray:
+def summed_over_groups(table: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Sum the counts (draws, groups, groups, 3, 2) over groups with equal label (groups,), on both sides."""
     member = (label == np.unique(label)[:, None]).astype(float)
-    return np.einsum("ag,dghvw,bh->dabvw", member, table, member, optimize=True)
+    return np.asarray(np.einsum("ag,dghvw,bh->dabvw", member, table, member, optimize=True))
 
 
-def subsets(groups: Groups, table: np.ndarray) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+def subset_counts(groups: Groups, table: np.ndarray) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
     """The counts for every subset of the axes in `groups`, the full set first."""
     yield groups.names, table
     for size in reversed(range(len(groups.names))):
         for kept in itertools.combinations(range(len(groups.names)), size):
             names = tuple(groups.names[place] for place in kept)
-            yield names, merged(table, codes(groups.values, names))
+            yield names, summed_over_groups(table, codes(groups.values, names))
 
 
 def sets_of(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, ...]]:
@@ -146,20 +152,20 @@ def sets_of(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys([*largest, *parts]))
 
 
-def per_set(all_groups: Sequence[Groups], x: np.ndarray) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
+def per_set(all_groups: Sequence[Groups], x: np.ndarray) -> PerSet:
     """(I, I / H) per draw for every set of axes; NaN if H is 0 or the set has more than MOST_GROUPS groups."""
-    found = {}
+    found: PerSet = {}
     for groups in all_groups:
         if len(groups.starts) > MOST_GROUPS:
             found[groups.names] = (np.full(len(groups.weights), np.nan),) * 2
             continue
-        for names, table in subsets(groups, counts(groups, x)):
+        for names, table in subset_counts(groups, sign_counts(groups, x)):
             if names not in found:
-                found[names] = shares(table)
+                found[names] = information_shares(table)
     return found
 
 
-def rows_of(measure: str, found: dict, blocks: int, pairs: tuple[int, int]) -> Iterator[dict]:
+def information_rows(measure: str, found: PerSet, blocks: int, pairs: tuple[int, int]) -> Iterator[Row]:
     """Tidy rows of one measure: both minima, then both numbers for each set of axes, smallest sets first."""
     sets = sorted(found, key=len)
     for place, name in enumerate(["cmi", "cmi_normalised"]):
@@ -167,19 +173,20 @@ def rows_of(measure: str, found: dict, blocks: int, pairs: tuple[int, int]) -> I
         known = ~np.isnan(drawn)
         least = np.where(known.any(axis=0), np.where(known, drawn, np.inf).min(axis=0), np.nan)
         at = sets[int(np.where(known[:, 0], drawn[:, 0], np.inf).argmin())] if known[:, 0].any() else ()
-        yield tidy(measure, name, at, interval(least, blocks), pairs, int((~known[:, 0]).sum()))
+        yield information_row(measure, name, at, interval(least, blocks), pairs, int((~known[:, 0]).sum()))
     for names in sets:
         for name, drawn in zip(["information", "information_normalised"], found[names], strict=True):
-            yield tidy(measure, name, names, interval(drawn, blocks), pairs, int(np.isnan(drawn[0])))
+            yield information_row(measure, name, names, interval(drawn, blocks), pairs, int(np.isnan(drawn[0])))
 
 
-def tidy(measure: str, statistic: str, names: tuple[str, ...], estimate: tuple, pairs: tuple, undefined: int) -> dict:
-    row = {"measure": measure, "statistic": statistic, "given": "|".join(names)}
-    numbers = dict(zip(["estimate", "low", "high", "n", "pairs"], [*estimate, *pairs], strict=True))
-    return row | numbers | {"undefined": undefined}
+def information_row(
+    measure: str, statistic: str, names: tuple[str, ...], found: Interval, pairs: tuple[int, int], undefined: int
+) -> Row:
+    key = {"measure": measure, "statistic": statistic, "given": "|".join(names), "pairs": pairs[1]}
+    return tidy_row(found, pairs[0], undefined, **key)
 
 
-def notes(found: pd.DataFrame) -> list[str]:
+def sampling_notes(found: pd.DataFrame) -> list[str]:
     """Notes on the rows of `conditional_information`: whether pairs were sampled."""
     part = found[found["pairs"] < found["n"]]
     if part.empty:
@@ -196,7 +203,7 @@ def draw_sample(table: pd.DataFrame, keys: Sequence[str], y: np.ndarray, weights
     return PairSample.draw(np.lexsort((y, codes(table, keys))), y, weights, seed)
 
 
-def sampled(sample: PairSample, table: pd.DataFrame, axes: Sequence[str], x: np.ndarray) -> dict:
+def sampled_information(sample: PairSample, table: pd.DataFrame, axes: Sequence[str], x: np.ndarray) -> PerSet:
     """The result of `per_set`, estimated from a sample of the pairs."""
     names = [part for size in range(min(LARGEST_SET, len(axes)) + 1) for part in itertools.combinations(axes, size)]
     groups = {part: codes(table, part) for part in names}
@@ -225,26 +232,66 @@ def conditional_information(
     keys = [*axes, *([seed_column] if seed_column else [])]
     table = known_models(table, outcome, keys)
     table = expanded(table[in_grid(table, axes)] if axes else table, axes)
-    block, share = configurations(table, axes), shares_of_models(table)
+    block, share = configurations(table, axes), row_weights(table)
     weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "tau")
     y, sets = codes(table, [outcome]).astype(np.int32), sets_of(table, axes)
     many = all_pairs(len(table)) > pair_sample.MOST_PAIRS
     sample = draw_sample(table, keys, y, weights[:, block] * share, seed) if many else None
-    rows: list[dict] = []
+    rows: list[Row] = []
     shared: dict[bytes, list[Groups]] = {}  # by the set of models with the measure: usually all models
     for measure in bar(measures, "conditional information"):
         kept = table[measure].notna().to_numpy()
         x = table[measure].rank(method="dense", na_option="top").to_numpy(np.int32)  # only the order matters
-        pairs = int(untied(y[kept], np.arange(kept.sum()), share[kept][None])[0])
+        pairs = int(untied_weight(y[kept], np.arange(kept.sum()), share[kept][None])[0])
         used, part = pairs, table[kept]
         if sample and all_pairs(len(part)) > pair_sample.MOST_PAIRS:
             looked_at = sample.among(kept)
-            found, used = sampled(looked_at, table, axes, x), len(looked_at.upper)
+            found, used = sampled_information(looked_at, table, axes, x), len(looked_at.upper)
         else:
             if kept.tobytes() not in shared:
                 drawn = weights[:, block[kept]] * share[kept]
-                every = [grouped(part, names, y[kept], drawn) for names in sets if len(part)]
+                every = [sorted_by_group(part, names, y[kept], drawn) for names in sets if len(part)]
                 shared = {kept.tobytes(): every}
             found = per_set(shared[kept.tobytes()], x[kept]) or {(): (np.full(1, np.nan),) * 2}
-        rows += rows_of(measure, found, len(np.unique(block[kept])), (pairs, used))
+        rows += information_rows(measure, found, len(np.unique(block[kept])), (pairs, used))
     return pd.DataFrame(rows, columns=RESULT)
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Conditional information of every measure, baseline and control."""
+    table, draws = data.beside.table, data.slow_draws
+    found = conditional_information(table, **data.of_columns, seed_column=data.seed_column, draws=draws)
+    return with_kinds(found, data.beside.kinds)
+
+
+def information_view(statistics: Statistics) -> View:
+    rows = statistics.table("information")
+    least = rows[rows["statistic"].isin(["cmi", "cmi_normalised"])]
+    frame = pivoted(least, ["measure"], least["statistic"])
+    known = least[least["statistic"] == "cmi"].set_index("measure")
+    frame = frame.assign(
+        given=frame["measure"].map(known["given"].str.replace("|", " and ")), pairs=frame["measure"].map(known["pairs"])
+    )
+    columns = (
+        LABEL,
+        Column("cmi", "least information (bits)", ".3f", True),
+        Column("cmi_normalised", "as a share of the gap's", ".3f", True),
+        Column("given", "settings held"),
+        Column("pairs", "pairs of models", ".0f"),
+    )
+    look = (
+        "Conditional mutual information of the signs of differences (Jiang et al. 2020), at the settings (at most two) "
+        "that leave least of it. Near 0: some settings explain whatever the measure says about the order of gaps."
+    )
+    look += "".join(f" {note[0].upper()}{note[1:]}." for note in sampling_notes(rows))
+    return View("information", "Information left once settings are held", look, columns, statistics.labelled(frame))
+
+
+STATISTIC = Statistic(
+    asks="conditional mutual information of measure and gap, given up to two settings",
+    place=80,
+    compute=compute,
+    text=("measure", "kind", "statistic", "given"),
+    views=(information_view,),
+    section="settings",
+)

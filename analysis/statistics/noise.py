@@ -25,10 +25,15 @@ from robustgap.analysis.models.checkpoints import is_both
 from robustgap.analysis.models.design import codes, configurations, in_grid, known_models
 from robustgap.analysis.models.shared_images import Sharing
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval
+from robustgap.analysis.rows import Interval, Row, tidy_row
+from robustgap.analysis.statistics import Statistic, Statistics
 from robustgap.analysis.statistics._ceilings import ceilings
 from robustgap.analysis.statistics._components import EVERY, Components, Levels, components
+from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.statistics._settings_effects import SETTINGS, settings_split
-from robustgap.analysis.statistics.reliability import over_images
+from robustgap.analysis.statistics.reliability import over_images, per_model
+from robustgap.analysis.view import COUNT, Column, View, pivoted
+from robustgap.analysis.words import CEILINGS, COMPONENTS
 
 RESULT = ["measure", "statistic", "component", "estimate", "low", "high", "n", "undefined"]
 
@@ -68,33 +73,24 @@ def rule_variance(cells: dict[str, np.ndarray], found: Components, weights: np.n
 
     noise = np.nan_to_num(found.rho) * mean(cells["about_rho"][complete])
     noise = noise + np.nan_to_num(found.delta) * mean(cells["about_delta"][complete])
-    return np.maximum(mean(squares) - noise - mean(cells["about_image"][complete]), 0) / means.shape[1]
+    return np.asarray(np.maximum(mean(squares) - noise - mean(cells["about_image"][complete]), 0) / means.shape[1])
 
 
-def row(measure: str, statistic: str, component: str, found: tuple[float, float, float], n: int) -> dict:
+def component_row(measure: str, statistic: str, component: str, found: Interval, n: int) -> Row:
     """One tidy row."""
-    numbers = dict(zip(["estimate", "low", "high"], found, strict=True))
-    undefined = int(np.isnan(found[0]))
-    return {
-        "measure": measure,
-        "statistic": statistic,
-        "component": component,
-        **numbers,
-        "n": n,
-        "undefined": undefined,
-    }
+    return tidy_row(found, n, measure=measure, statistic=statistic, component=component)
 
 
-def shares(rows: list[dict]) -> list[dict]:
+def component_shares(rows: list[Row]) -> list[Row]:
     """Each component divided by the sum of all; interval ends use the estimates of the other components."""
-    total = np.nansum([one["estimate"] for one in rows])
+    total = np.nansum([row["estimate"] for row in rows])
     found = []
-    for one in rows:
-        rest = total - np.nan_to_num(one["estimate"])
-        low, high, own = (
-            (x / (x + rest) if x + rest > 0 else np.nan) for x in (one["low"], one["high"], one["estimate"])
+    for row in rows:
+        rest = total - np.nan_to_num(row["estimate"])
+        estimate, low, high = (
+            (x / (x + rest) if x + rest > 0 else np.nan) for x in (row["estimate"], row["low"], row["high"])
         )
-        found.append(row(one["measure"], "share", one["component"], (own, low, high), one["n"]))
+        found.append(component_row(row["measure"], "share", row["component"], (estimate, low, high), row["n"]))
     return found
 
 
@@ -134,11 +130,11 @@ def noise(
     drawn |= {"checkpoint_rule": rule_variance(cells, found, weights), "seed": found.rho, "checkpoint": found.delta}
     drawn |= {"images": (1 - known.everywhere) * mean_square(error, levels, weights) * (1 if se else np.nan)}
     blocks, n = weights.shape[1], len(table)
-    rows = [row(outcome, "variance", name, interval(part, blocks), n) for name, part in drawn.items()]
-    rows += shares(rows)
-    rows += [row(outcome, "ceiling", name, interval(part, blocks), n) for name, part in taus.items()]
+    rows = [component_row(outcome, "variance", name, interval(part, blocks), n) for name, part in drawn.items()]
+    rows += component_shares(rows)
+    rows += [component_row(outcome, "ceiling", name, interval(part, blocks), n) for name, part in taus.items()]
     for name, correlation in vars(known).items():
-        rows.append(row(outcome, "sharing", name, (correlation if shared else np.nan, np.nan, np.nan), n))
+        rows.append(component_row(outcome, "sharing", name, (correlation if shared else np.nan, np.nan, np.nan), n))
     return pd.DataFrame(rows, columns=RESULT)
 
 
@@ -154,5 +150,71 @@ def measure_noise(
     rows = []
     for name in errors:
         (kept, low, high), n = over_images(table[name], errors[name], block, weights)
-        rows.append(row(name, "share", "images", (1 - kept, 1 - high, 1 - low), n))
+        rows.append(component_row(name, "share", "images", (1 - kept, 1 - high, 1 - low), n))
     return pd.DataFrame(rows, columns=RESULT)
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Variance components and ceilings of the outcome, then the noise share of each measure of a ledger."""
+    axes, draws = data.axes, data.slow_draws
+    found = noise(
+        data.models,
+        axes=axes,
+        outcome=data.outcome,
+        seed_column=data.seed_column,
+        se=data.se,
+        shared=data.shared_noise,
+        draws=draws,
+    )
+    if data.ledger is None:
+        return found
+    errors = per_model(data.ledger, data.models["model"], "se")
+    return pd.concat([found, measure_noise(data.models, errors, axes=axes, draws=draws)], ignore_index=True)
+
+
+def noise_view(statistics: Statistics) -> View:
+    rows = statistics.table("noise")
+    rows = rows[rows["measure"] == statistics.ledger.outcome]
+    parts = rows[rows["statistic"].isin(["variance", "share"])]
+    frame = pivoted(parts, ["component"], parts["statistic"])
+    frame = frame.assign(shown=frame["component"].map({name: row for name, (_, row) in COMPONENTS.items()}))
+    columns = (
+        Column("shown", "component"),
+        Column("variance", "variance (points²)", ".2f", True),
+        Column("share", "share", ".3f", True),
+        COUNT,
+    )
+    look = (
+        "What sets the gaps of models apart. Settings are what a measure must go beyond; seed, checkpoint and images "
+        "are noise, which bounds how high τ can rise."
+    )
+    return View("noise", "What the spread of the gap is made of", look, columns, frame)
+
+
+def ceilings_view(statistics: Statistics) -> View:
+    rows = statistics.table("noise")
+    rows = rows[(rows["measure"] == statistics.ledger.outcome) & (rows["statistic"] == "ceiling")]
+    meaning = {name: row for name, (_, row) in CEILINGS.items()}
+    frame = pivoted(rows, ["component"], rows["statistic"])
+    frame = frame.assign(shown=frame["component"].map(meaning))
+    columns = (
+        Column("component", "level"),
+        Column("shown", "a perfect measure equals"),
+        Column("ceiling", "τ", ".2f", True),
+        COUNT,
+    )
+    look = (
+        "The τ that a perfect measure would be expected to reach with gaps as noisy as these. A measure near the "
+        "ceiling leaves nothing to be found; one above it profits from the noise it shares with the gap."
+    )
+    return View("ceilings", "Noise ceilings of τ", look, columns, frame)
+
+
+STATISTIC = Statistic(
+    asks="what the spread of the gap is made of, and the noise ceilings of τ",
+    place=130,
+    compute=compute,
+    text=("measure", "statistic", "component"),
+    views=(noise_view, ceilings_view),
+    section="data",
+)

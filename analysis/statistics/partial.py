@@ -14,9 +14,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from robustgap.analysis.models.baselines import with_kinds
 from robustgap.analysis.models.design import configurations, known_models
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, weighted_tau
-from robustgap.analysis.statistics.correlations import RESULT, row
+from robustgap.analysis.rows import Row
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.statistics.correlations import RESULT, correlation_row
+from robustgap.analysis.view import COUNT, LABEL, Column, View, pivoted
 
 
 def partial(xy: np.ndarray, xz: np.ndarray, yz: np.ndarray) -> np.ndarray:
@@ -33,7 +38,7 @@ def partial_tau(
     measures: Sequence[str],
     given: str,
     bootstrap: Bootstrap,
-) -> Iterator[dict]:
+) -> Iterator[Row]:
     """`partial_tau` of each measure given the column `given` (stored under given_axis), in the same draws as tau.
 
     n: models with all three values; undefined: 0 or 1.
@@ -49,7 +54,7 @@ def partial_tau(
             shared = {kept.tobytes(): weighted_tau(y[kept], z[kept], block[kept], weights)[0]}
         xy, xz = (weighted_tau(x[kept], other[kept], block[kept], weights)[0] for other in (y, z))
         found = interval(partial(xy, xz, shared[kept.tobytes()]), len(np.unique(block[kept])))
-        yield row(measure, "partial_tau", found, int(kept.sum()), int(np.isnan(found[0])), given_axis=given)
+        yield correlation_row(measure, "partial_tau", found, int(kept.sum()), given_axis=given)
 
 
 def partial_correlations(
@@ -67,9 +72,39 @@ def partial_correlations(
     table: one row per model; models without an outcome are left out. A measure is not conditioned on itself.
     """
     bootstrap = Bootstrap(draws, seed)
-    rows: list[dict] = []
+    rows: list[Row] = []
     table = known_models(table, outcome, axes)
     for column in given:
         asked = [measure for measure in measures if measure != column]
         rows += partial_tau(table, axes, outcome, asked, column, bootstrap)
     return pd.DataFrame(rows, columns=RESULT)
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Partial tau given training accuracy under the outcome's attack and the training loss, if the study measured it;
+    of a user's table, given the columns of its training state."""
+    found = partial_correlations(data.beside.table, **data.of_columns, given=data.given, draws=data.draws)
+    return with_kinds(found, data.beside.kinds)
+
+
+def partial_view(statistics: Statistics) -> View:
+    rows = statistics.table("partial")
+    given = list(dict.fromkeys(rows["given_axis"]))
+    frame = statistics.labelled(pivoted(rows, ["measure"], rows["given_axis"]))
+    columns = (LABEL, *(Column(name, f"τ given {name}", "+.2f", True) for name in given), COUNT)
+    look = (
+        "Kendall's partial τ takes a column out of the correlation: what the measure still says about the gap among "
+        "models alike in it. A value near 0 where τ is large means that the measure says what that column says."
+    )
+    return View("partial", "τ once another column is given", look, columns, frame)
+
+
+STATISTIC = Statistic(
+    asks="τ once a column is given, such as the training accuracy",
+    place=70,
+    compute=compute,
+    text=("measure", "kind", "statistic", "axis", "value", "given_axis", "given_value"),
+    needs=("given",),
+    views=(partial_view,),
+    section="settings",
+)

@@ -23,17 +23,21 @@ from robustgap.analysis.ledger import CHECKPOINT, VARIANTS, Ledger
 from robustgap.analysis.models.checkpoints import expanded
 from robustgap.analysis.models.design import codes, configurations
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval
+from robustgap.analysis.rows import tidy_row
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import LABEL, Column, View, pivoted
 
 RESULT = ["measure", "statistic", "estimate", "low", "high", "n", "undefined"]
 
 
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def remaining_share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """1 - part / whole; NaN if the whole is 0 or unknown."""
     known = (whole > 0) & ~np.isnan(part)
     return np.where(known, 1 - np.where(known, part, 0) / np.where(known, whole, 1), np.nan)
 
 
-def across(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def across_blocks(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of (x_i - x_j)^2 / 2 over pairs of rows in different blocks, per draw; NaN if there are none.
 
     values (n,), block (n,) numbers below the width of weights (draws, blocks) -> (draws,). Computed from the sums of 1,
@@ -47,7 +51,7 @@ def across(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.nda
     return np.where(pairs > 0, np.maximum(total, 0) / np.where(pairs > 0, pairs, 1), np.nan)
 
 
-def within(values: np.ndarray, group: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def within_groups(values: np.ndarray, group: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of (x_i - x_j)^2 / 2 over pairs of rows in one group, per draw; NaN if there are none.
 
     group (n,): rows that differ only in the seed; every group lies within one block.
@@ -80,15 +84,20 @@ def over_seeds(
     used = np.bincount(group, minlength=1)[group] > 1 if len(group) else known[known]
     model, group = model[used], group[used]
     once = np.unique(model)
-    found = ratio(within(ranks[model], group, block[model], weights), across(ranks[once], block[once], weights))
+    found = remaining_share(
+        within_groups(ranks[model], group, block[model], weights), across_blocks(ranks[once], block[once], weights)
+    )
     return interval(found, len(np.unique(block[once]))), len(once)
 
 
-def seed_cells(table: pd.DataFrame, axes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def seed_cells(table: pd.DataFrame, axes: Sequence[str], block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each membership of a model in a cell: the cell's index (models that differ only in the seed), and the model's
-    row."""
-    places = expanded(table, axes)
-    return codes(places, axes), places.index.to_numpy(int)
+    row. block (n,): configurations."""
+    cells = pd.DataFrame(
+        {"block": block, **({CHECKPOINT: table[CHECKPOINT].to_numpy(str)} if CHECKPOINT in axes else {})}
+    )
+    places = expanded(cells, list(cells))
+    return codes(places, list(cells)), places.index.to_numpy(int)
 
 
 def over_images(
@@ -103,27 +112,33 @@ def over_images(
     enough = n > 1
     n = np.where(enough, n, 2)
     variance = np.where(enough, (weights @ second - (weights @ total) ** 2 / n) / (n - 1), np.nan)
-    return interval(ratio(weights @ noise / n, variance), len(np.unique(block))), int(known.sum())
+    return interval(remaining_share(weights @ noise / n, variance), len(np.unique(block))), int(known.sum())
 
 
-def reliability(ledger: Ledger, table: pd.DataFrame) -> pd.DataFrame:
-    """Both statistics of every measure column (columns: RESULT). table: `ledger.models()`.
+def reliability(
+    table: pd.DataFrame,
+    *,
+    axes: Sequence[str],
+    measures: Sequence[str],
+    errors: pd.DataFrame | None = None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Both statistics of every measure (columns: RESULT); only `seeds` without standard errors.
 
-    n: models used; undefined: models left out (no value, no standard error, or no second seed).
+    errors: standard errors, one column per measure, rows as in `table`. n: models used; undefined: models left out (no
+    value, no standard error, or no second seed).
     """
-    block = configurations(table, ledger.axes)
-    places = pd.DataFrame({"block": block, CHECKPOINT: table[CHECKPOINT].to_numpy(str)})
-    group, model = seed_cells(places, ["block", CHECKPOINT])
-    weights = Bootstrap(ledger.draws).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
-    errors = per_model(ledger, table["model"], "se")
+    block = configurations(table, axes)
+    group, model = seed_cells(table, axes, block)
+    weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
     rows = []
-    for name in ledger.columns:
-        for statistic, (found, n) in (
-            ("seeds", over_seeds(table[name], group, block, weights, model)),
-            ("images", over_images(table[name], errors[name], block, weights)),
-        ):
-            row = dict(zip(["estimate", "low", "high"], found, strict=True))
-            rows.append({"measure": name, "statistic": statistic, **row, "n": n, "undefined": len(table) - n})
+    for name in measures:
+        found = {"seeds": over_seeds(table[name], group, block, weights, model)}
+        if errors is not None:
+            found["images"] = over_images(table[name], errors[name], block, weights)
+        for statistic, (numbers, n) in found.items():
+            rows.append(tidy_row(numbers, n, len(table) - n, measure=name, statistic=statistic))
     return pd.DataFrame(rows, columns=RESULT)
 
 
@@ -140,3 +155,39 @@ def costs(ledger: Ledger) -> pd.DataFrame:
     models it was computed for; index: measure column."""
     column = ledger.measures["measure"] + ledger.measures["variant"].map(VARIANTS)
     return ledger.measures.groupby(column)[["seconds", "forwards"]].mean()
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Reliability of every measure: over seeds, and over images if they are of a ledger."""
+    errors = None if data.ledger is None else per_model(data.ledger, data.models["model"], "se")
+    return reliability(data.models, axes=data.axes, measures=data.measures, errors=errors, draws=data.draws)
+
+
+def reliability_view(statistics: Statistics) -> View:
+    rows = statistics.table("reliability")
+    frame = pivoted(rows, ["measure"], rows["statistic"])
+    counts = rows.pivot_table(index="measure", columns="statistic", values="n")
+    for name in ("seeds", "images"):
+        frame[f"n_{name}"] = frame["measure"].map(counts[name]) if name in counts else np.nan
+    columns = (
+        LABEL,
+        Column("seeds", "over seeds", ".2f", True),
+        Column("n_seeds", "n", ".0f"),
+        Column("images", "over images", ".2f", True),
+        Column("n_images", "n", ".0f"),
+    )
+    look = (
+        "1: a second training (or other images) would rank the models the same; 0: what sets them apart would be lost. "
+        "An unreliable measure may fail for that reason alone."
+    )
+    return View("reliability", "Reliability of each measure", look, columns, statistics.labelled(frame))
+
+
+STATISTIC = Statistic(
+    asks="how much of each measure would be found again with other seeds or images",
+    place=150,
+    compute=compute,
+    text=("measure", "statistic"),
+    views=(reliability_view,),
+    section="reliability",
+)

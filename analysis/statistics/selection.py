@@ -25,25 +25,31 @@ that have the measure. Intervals: configuration bootstrap (analysis.ranks.bootst
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.models.baselines import with_kinds
 from robustgap.analysis.models.design import codes, configurations, known_models
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, mean
-from robustgap.analysis.statistics._picking import best_of, expected_pick
+from robustgap.analysis.ranks.picking import best_of, expected_pick
+from robustgap.analysis.rows import Row, tidy_row
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import LABEL, Column, View, pivoted
 
 RESULT = ["measure", "statistic", "choice", "direction", "estimate", "low", "high", "n", "undefined"]
 CANDIDATES = 5
 SPLITS = 10
 # Selectors that use no measure.
-RANDOM, VALIDATION, LAST = "random choice", "validation accuracy", "last checkpoint"
+RANDOM_CHOICE, VALIDATION, LAST = "random choice", "validation accuracy", "last checkpoint"
 
 
 @dataclass(frozen=True)
-class Study:
+class Candidates:
     """Models to choose from: target (n,), index of configuration and of run (n,), the half of each configuration (2
     SPLITS, configurations), and bootstrap weights (1 + draws, configurations); cache of picks."""
 
@@ -52,55 +58,55 @@ class Study:
     run: np.ndarray
     halves: np.ndarray
     weights: np.ndarray
-    picks: dict[tuple, np.ndarray] = field(default_factory=dict)
+    picks: dict[tuple[Any, ...], np.ndarray] = field(default_factory=dict)
 
 
-def model_picks(study: Study, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
+def model_picks(models: Candidates, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
     """Expected target of the model picked by `score` (None: at random) among `known`, (halves, draws)."""
-    blocks, group = np.unique(study.block[known], return_inverse=True)
-    target = study.target[known]
+    blocks, group = np.unique(models.block[known], return_inverse=True)
+    target = models.target[known]
     if score is None:
         best, value = np.zeros(len(blocks)), np.bincount(group, target) / np.bincount(group)
     else:
         best, value = best_of(group, score[known], target)
     size = min(CANDIDATES, len(blocks) // 2)
-    found = np.full((len(study.halves), len(study.weights)), np.nan)
-    for place, half in enumerate(study.halves[:, blocks] if size > 1 else ()):
-        found[place] = expected_pick(best[half], value[half], study.weights[:, blocks[half]], size)
+    found = np.full((len(models.halves), len(models.weights)), np.nan)
+    for place, half in enumerate(models.halves[:, blocks] if size > 1 else ()):
+        found[place] = expected_pick(best[half], value[half], models.weights[:, blocks[half]], size)
     return found
 
 
-def checkpoint_picks(study: Study, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
+def checkpoint_picks(models: Candidates, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
     """Mean target of each run's checkpoint picked by `score` (None: at random), (halves, draws), over runs with two
     checkpoints."""
-    runs, group = np.unique(study.run[known], return_inverse=True)
-    target, home = study.target[known], np.zeros(len(runs), dtype=int)
-    home[group] = study.block[known]
+    runs, group = np.unique(models.run[known], return_inverse=True)
+    target, home = models.target[known], np.zeros(len(runs), dtype=int)
+    home[group] = models.block[known]
     size = np.bincount(group)
     value = best_of(group, score[known], target)[1] if score is not None else np.bincount(group, target) / size
-    judged, width = size > 1, study.weights.shape[1]
-    total = study.weights @ (np.bincount(home[judged], value[judged], width) * study.halves).T
-    count = study.weights @ (np.bincount(home[judged], minlength=width) * study.halves).T
+    judged, width = size > 1, models.weights.shape[1]
+    total = models.weights @ (np.bincount(home[judged], value[judged], width) * models.halves).T
+    count = models.weights @ (np.bincount(home[judged], minlength=width) * models.halves).T
     return np.where(count > 0, total / np.where(count > 0, count, 1), np.nan).T
 
 
 PICKS = {"model": model_picks, "checkpoint": checkpoint_picks}
 
 
-def regret(study: Study, choice: str, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
+def regret(models: Candidates, choice: str, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
     """Expected target of the oracle minus that of picking by `score` (None: at random), (halves, draws)."""
     found = []
-    for one in (study.target, score):
+    for one in (models.target, score):
         key = (choice, b"" if one is None else one.tobytes(), known.tobytes())
-        if key not in study.picks:  # oracle and random choice are the same for most measures
-            study.picks[key] = PICKS[choice](study, one, known)
-        found.append(study.picks[key])
-    return found[0] - found[1]
+        if key not in models.picks:  # oracle and random choice are the same for most measures
+            models.picks[key] = PICKS[choice](models, one, known)
+        found.append(models.picks[key])
+    return np.asarray(found[0] - found[1])
 
 
-def judged_runs(study: Study, known: np.ndarray) -> int:
+def judged_runs(models: Candidates, known: np.ndarray) -> int:
     """Number of runs with at least two checkpoints to choose from."""
-    return int((np.bincount(study.run[known]) > 1).sum()) if known.any() else 0
+    return int((np.bincount(models.run[known]) > 1).sum()) if known.any() else 0
 
 
 def learned(up: np.ndarray, down: np.ndarray) -> np.ndarray:
@@ -109,9 +115,9 @@ def learned(up: np.ndarray, down: np.ndarray) -> np.ndarray:
     return np.where(up[swapped] <= down[swapped], up, down)
 
 
-def make_study(
+def make_candidates(
     table: pd.DataFrame, axes: Sequence[str], target: str, seed_column: str | None, bootstrap: Bootstrap
-) -> Study:
+) -> Candidates:
     """The models to choose from, with halves that are the same for every selector."""
     block = configurations(table, axes)
     seed = table[seed_column].to_numpy(str) if seed_column else np.full(len(table), "")
@@ -120,7 +126,7 @@ def make_study(
     rng = np.random.default_rng([bootstrap.seed, many])
     first = np.array([rng.permutation(many) < many // 2 for _ in range(SPLITS)])
     halves = np.stack([first, ~first], axis=1).reshape(2 * SPLITS, many)
-    return Study(table[target].to_numpy(float), block, run, halves, bootstrap.weights(np.zeros(many), "selection"))
+    return Candidates(table[target].to_numpy(float), block, run, halves, bootstrap.weights(np.zeros(many), "selection"))
 
 
 def ways(score: np.ndarray, sign: int | None) -> list[tuple[str, list[np.ndarray]]]:
@@ -145,59 +151,106 @@ def selection(
     """Regret of picking models and checkpoints by each measure, and by other selectors, as tidy rows (columns: RESULT).
 
     table: one row per model. target: column of robust test accuracy in percent. signs: declared sign of a measure's
-    relation with the *gap*. validation: column of validation accuracy. Rows with `measure` = RANDOM, VALIDATION, LAST
-    are the selectors without a measure, over all models; VALIDATION is left out without such data. model: n counts
+    relation with the *gap*. validation: column of validation accuracy. Rows with `measure` = RANDOM_CHOICE, VALIDATION,
+    LAST are the selectors without a measure, over all models; VALIDATION is left out without such data. model: n counts
     models, undefined those without the measure; checkpoint: n counts runs, undefined those with fewer than two
     checkpoints that have it. Estimates are NaN if there are not enough configurations, runs or values.
     """
     table = known_models(table, target, [*axes, *([seed_column] if seed_column else [])]).reset_index(drop=True)
     if table.empty:
         return pd.DataFrame(columns=RESULT)
-    study = make_study(table, axes, target, seed_column, Bootstrap(draws, seed))
+    models = make_candidates(table, axes, target, seed_column, Bootstrap(draws, seed))
     rules = table[CHECKPOINT] if CHECKPOINT in axes else pd.Series("", index=table.index)
     kinds = ["model", *(["checkpoint"] if CHECKPOINT in axes else [])]
-    rows: list[dict] = []
+    rows: list[Row] = []
     for choice in kinds:
         rule = {VALIDATION: rules == "best", LAST: rules == "last"} if choice == "checkpoint" else {}
         scores = {name: picked.to_numpy(float) for name, picked in rule.items() if picked.any()}
         if validation and VALIDATION not in scores:
             scores[VALIDATION] = table[validation].to_numpy(float)
-        others = {RANDOM: None, **scores}
+        others = {RANDOM_CHOICE: None, **scores}
         for name, score in others.items():
             known = ~np.isnan(score) if score is not None else np.full(len(table), True)
-            rows += rows_of(study, choice, name, {"": [score]}, known, None)
+            rows += selector_rows(models, choice, name, {"": [score]}, known, None)
         for name in bar(measures, f"picking a {choice}"):
             score = table[name].to_numpy(float)
             found = dict(ways(score, (signs or {}).get(name)))
-            rows += rows_of(study, choice, name, found, ~np.isnan(score), scores.get(VALIDATION))
+            rows += selector_rows(models, choice, name, found, ~np.isnan(score), scores.get(VALIDATION))
     return pd.DataFrame(rows, columns=RESULT)
 
 
-def rows_of(
-    study: Study,
+def selector_rows(
+    models: Candidates,
     choice: str,
     name: str,
     directions: Mapping[str, Sequence[np.ndarray | None]],
     known: np.ndarray,
     validation: np.ndarray | None,
-) -> Iterator[dict]:
+) -> Iterator[Row]:
     """Rows of one selector: its regret in each direction, and what it gains over random and validation."""
-    n = int(known.sum()) if choice == "model" else judged_runs(study, known)
-    everyone = len(known) if choice == "model" else len(np.unique(study.run))
+    n = int(known.sum()) if choice == "model" else judged_runs(models, known)
+    everyone = len(known) if choice == "model" else len(np.unique(models.run))
     for direction, scores in directions.items():
-        both = [regret(study, choice, score, known) for score in scores]
+        both = [regret(models, choice, score, known) for score in scores]
         own = learned(*both) if len(both) > 1 else both[0]
         statistics = {"regret": own}
-        if name != RANDOM:
-            statistics["over_random"] = regret(study, choice, None, known) - own
+        if name != RANDOM_CHOICE:
+            statistics["over_random"] = regret(models, choice, None, known) - own
         if validation is not None:
-            statistics["over_validation"] = regret(study, choice, validation, known & ~np.isnan(validation)) - own
+            statistics["over_validation"] = regret(models, choice, validation, known & ~np.isnan(validation)) - own
         for statistic, halves in statistics.items():
-            numbers = interval(mean(halves), len(np.unique(study.block[known])))
-            where = {"measure": name, "statistic": statistic, "choice": choice, "direction": direction}
-            yield {
-                **where,
-                **dict(zip(["estimate", "low", "high"], numbers, strict=True)),
-                "n": n,
-                "undefined": everyone - n,
-            }
+            numbers = interval(mean(halves), len(np.unique(models.block[known])))
+            key = {"measure": name, "statistic": statistic, "choice": choice, "direction": direction}
+            yield tidy_row(numbers, n, everyone - n, **key)
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Regret when picking by each measure, baseline and control, and by validation accuracy where it is known."""
+    assert data.target, "needs the target"
+    found = selection(
+        data.beside.table,
+        axes=data.axes,
+        target=data.target,
+        measures=data.of_columns["measures"],
+        seed_column=data.seed_column,
+        signs=data.signs,
+        validation=data.validation,
+        draws=data.slow_draws,
+    )
+    return with_kinds(found, data.beside.kinds)
+
+
+def selection_view(statistics: Statistics) -> View:
+    rows = statistics.table("selection")
+    rows = rows[rows["statistic"] == "regret"]
+    rows = rows.assign(direction=rows["direction"].replace("", "learned"))
+    frame = statistics.labelled(pivoted(rows, ["measure"], rows["choice"] + "_" + rows["direction"]))
+    for choice in ("model", "checkpoint"):
+        frame[f"n_{choice}"] = frame["measure"].map(rows[rows["choice"] == choice].groupby("measure")["n"].max())
+    ways = {RANDOM_CHOICE: "(random choice)", VALIDATION: "(validation accuracy)", LAST: "(always the last checkpoint)"}
+    frame = frame.assign(label=frame["measure"].map(ways).fillna(frame["label"]))
+    columns = (
+        LABEL,
+        Column("model_learned", "model, learned sign", ".2f", True),
+        Column("model_declared", "model, declared sign", ".2f", True),
+        Column("n_model", "models", ".0f"),
+        Column("checkpoint_learned", "checkpoint, learned sign", ".2f", True),
+        Column("checkpoint_declared", "checkpoint, declared sign", ".2f", True),
+        Column("n_checkpoint", "runs", ".0f"),
+    )
+    look = (
+        "Robust test accuracy, in points, that picking by the measure loses against the best candidate: lower is "
+        "better. Compare with the first lines, which need no measure at all."
+    )
+    return View("selection", "Selection regret", look, columns, frame)
+
+
+STATISTIC = Statistic(
+    asks="robust accuracy lost by picking a model, or a checkpoint, by each measure",
+    place=140,
+    compute=compute,
+    text=("measure", "kind", "statistic", "choice", "direction"),
+    needs=("target",),
+    views=(selection_view,),
+    section="selection",
+)

@@ -34,12 +34,17 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
+from robustgap.analysis.models.baselines import with_kinds
 from robustgap.analysis.models.checkpoints import expanded
 from robustgap.analysis.models.design import codes, in_grid, known_models
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval
 from robustgap.analysis.ranks.discordance import NUMBERS_AT_ONCE
+from robustgap.analysis.rows import Interval, Row, tidy_row
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.statistics._environments import Environments, environments, pair_weight
+from robustgap.analysis.view import LABEL, Column, View, pivoted
 
 RESULT = ["measure", "statistic", "axis", "value", "estimate", "low", "high", "n", "undefined", "min_ess"]
 ERROR = ["measure", "axis", "value", "estimate", "ess", "pairs"]
@@ -74,8 +79,8 @@ class Sums:
 def weights_of(y: np.ndarray, images: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Weight of each pair of models: confidence that their outcomes y (n,) differ; 0 for ties."""
     if images is None:
-        return (y[left] != y[right]).astype(float)
-    return np.nan_to_num(pair_weight(y, images, left, right))
+        return np.asarray((y[left] != y[right]).astype(float))
+    return np.asarray(np.nan_to_num(pair_weight(y, images, left, right)))
 
 
 def sums(found: Environments, measures: np.ndarray, y: np.ndarray, images: np.ndarray | None) -> list[Sums]:
@@ -122,14 +127,14 @@ def in_parts(weights: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
     return parts
 
 
-def tidy(measure: str, statistic: str, estimate: tuple, n: int, undefined: int, **where: str) -> dict:
-    row = {"measure": measure, "statistic": f"sign_error_{statistic}", "axis": "", "value": ""} | where
-    return row | dict(zip(["estimate", "low", "high"], estimate, strict=True)) | {"n": n, "undefined": undefined}
+def sign_error_row(measure: str, statistic: str, found: Interval, n: int, undefined: int, **where: str) -> Row:
+    key = {"axis": "", "value": "", "measure": measure, "statistic": f"sign_error_{statistic}", **where}
+    return tidy_row(found, n, undefined, **key)
 
 
 def over_environments(
     measure: str, axis: str, error: np.ndarray, inside: np.ndarray, ends: np.ndarray, weights: np.ndarray
-) -> Iterator[dict]:
+) -> Iterator[Row]:
     """Mean, percentile and maximum over the environments `inside` that survive (error is NaN in the others).
 
     n: surviving environments; undefined: dropped ones.
@@ -139,12 +144,12 @@ def over_environments(
     none = {name: np.full(1, np.nan) for name in ("mean", "p90", "max")}
     found = summaries(error[used], in_parts(weights, ends[used])) if n else none
     for name, drawn in found.items():
-        yield tidy(measure, name, interval(drawn, len(np.unique(ends[used]))), n, dropped, axis=axis)
+        yield sign_error_row(measure, name, interval(drawn, len(np.unique(ends[used]))), n, dropped, axis=axis)
 
 
-def pooled(
+def pooled_errors(
     measure: str, axis: str, found: Environments, part: Sums, min_ess: float, weights: np.ndarray
-) -> Iterator[dict]:
+) -> Iterator[Row]:
     """Sign error of all pairs of models for one axis and pair of values, one row per pair of values.
 
     n: environments with weight; undefined: those without; the estimate is NaN below min_ess.
@@ -158,7 +163,7 @@ def pooled(
         total = weights @ weight
         drawn = np.where(total > 0, weights @ wrong / np.where(total > 0, total, 1), np.nan) if enough else [np.nan]
         estimate = interval(np.asarray(drawn), len(np.unique(block[known])))
-        yield tidy(measure, "pooled", estimate, int(known.sum()), int((~known).sum()), axis=axis, value=value)
+        yield sign_error_row(measure, "pooled", estimate, int(known.sum()), int((~known).sum()), axis=axis, value=value)
 
 
 def prepared(
@@ -192,7 +197,7 @@ def sign_errors(
     table, found, added = prepared(table, axes, outcome, measures, images)
     least = default_min_ess(table, axes) if min_ess is None else min_ess
     bootstrap = Bootstrap(draws, seed)
-    rows: list[dict] = []
+    rows: list[Row] = []
     whole = bootstrap.weights(np.zeros(found.ends.max(initial=-1) + 1), "sign error")
     sides = {axis: found.block[found.axis == axis].max(initial=-1) + 1 for axis in axes}
     weights = {axis: bootstrap.weights(np.zeros(many), f"sign error {axis}") for axis, many in sides.items()}
@@ -201,7 +206,7 @@ def sign_errors(
         rows += over_environments(measure, "", error, np.full(len(found), True), found.ends, whole)
         for axis in axes:
             rows += over_environments(measure, axis, error, found.axis == axis, found.block[:, None], weights[axis])
-            rows += pooled(measure, axis, found, part, least, weights[axis])
+            rows += pooled_errors(measure, axis, found, part, least, weights[axis])
     return pd.DataFrame(rows, columns=RESULT[:-1]).assign(min_ess=float(least))
 
 
@@ -226,3 +231,45 @@ def environment_errors(
         frame = pd.DataFrame({"measure": measure, **columns, "pairs": part.pairs.astype(int)})
         parts.append(frame[(part.weight > 0) & (frame["ess"] >= least - 1e-9)])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=ERROR)
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Sign errors of every measure, baseline and control."""
+    table, images = data.weighted
+    found = sign_errors(table, **data.of_columns, images=images, min_ess=data.min_ess, draws=data.slow_draws)
+    return with_kinds(found, data.beside.kinds)
+
+
+def sign_errors_view(statistics: Statistics) -> View:
+    rows = statistics.table("sign_errors")
+    whole = rows[(rows["axis"] == "") & (rows["statistic"] != "sign_error_pooled")]
+    means = rows[(rows["axis"] != "") & (rows["statistic"] == "sign_error_mean")]
+    frame = pivoted(whole, ["measure"], whole["statistic"])
+    counts = whole[whole["statistic"] == "sign_error_mean"].set_index("measure")
+    frame = frame.assign(n=frame["measure"].map(counts["n"]), gone=frame["measure"].map(counts["undefined"]))
+    if len(means):
+        frame = frame.merge(pivoted(means, ["measure"], means["axis"]).drop(columns="n"), on="measure", how="left")
+    columns = (
+        LABEL,
+        Column("sign_error_mean", "mean error", ".2f", True),
+        Column("sign_error_p90", "90th percentile", ".2f", True),
+        Column("sign_error_max", "maximum", ".2f"),
+        Column("n", "environments", ".0f"),
+        Column("gone", "left out", ".0f"),
+        *(Column(axis, f"mean, {axis}", ".2f", True) for axis in statistics.ledger.axes),
+    )
+    look = (
+        "Share of comparisons of two configurations, one setting apart, that the measure orders wrongly; 1/2 is chance."
+        " A robust measure has even its maximum below 1/2 (or, falling with the gap, its minimum above)."
+    )
+    return View("sign_errors", "Robust sign errors", look, columns, statistics.labelled(frame))
+
+
+STATISTIC = Statistic(
+    asks="how often a measure orders two configurations wrongly: mean, 90th percentile, maximum",
+    place=100,
+    compute=compute,
+    text=("measure", "kind", "statistic", "axis", "value"),
+    views=(sign_errors_view,),
+    section="conditions",
+)

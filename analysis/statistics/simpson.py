@@ -14,6 +14,11 @@ E. H. Simpson, The interpretation of interaction in contingency tables, JRSS B 1
 import numpy as np
 import pandas as pd
 
+from robustgap.analysis.models.baselines import with_kinds
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import COUNT, LABEL, Column, View
+
 RESULT = ["measure", "statistic", "axis", "value", "estimate", "low", "high", "n", "undefined"]
 RESULT += ["pooled", "pooled_low", "pooled_high", "pooled_n", "reversed", "resolved", "values"]
 
@@ -35,3 +40,43 @@ def simpson(found: pd.DataFrame) -> pd.DataFrame:
     count = table["reversed"].where(each, False).groupby([table["measure"], table["axis"]], sort=False).transform("sum")
     table["values"] = np.where(each, table["reversed"], count).astype(int)
     return table[RESULT]
+
+
+def compute(data: StudyData, correlations: pd.DataFrame) -> pd.DataFrame:
+    """The check for every measure, baseline and control."""
+    return with_kinds(simpson(correlations), data.beside.kinds)
+
+
+def simpson_view(statistics: Statistics) -> View:
+    rows = statistics.table("simpson")
+    rows = statistics.labelled(rows[rows["reversed"]].rename(columns={"estimate": "within"}))
+    rows = rows.rename(columns={"low": "within_low", "high": "within_high"})
+    where = rows["axis"] + np.where(rows["value"] == "", " (mean)", " = " + rows["value"]) if len(rows) else []
+    columns = (
+        LABEL,
+        Column("where", "within"),
+        Column("pooled", "τ, all models", "+.2f", True),
+        Column("within", "τ within", "+.2f", True),
+        Column("told", "both single intervals exclude 0"),
+        COUNT,
+    )
+    look = (
+        "Every place where τ within a value of a setting has the other sign than τ over all models. Only where both "
+        "single intervals exclude 0 is the reversal more than noise."
+    )
+    told = np.where(rows["resolved"], "yes", "no")
+    return View(
+        "simpson", "Reversals inside the values of a setting", look, columns, rows.assign(where=where, told=told)
+    )
+
+
+STATISTIC = Statistic(
+    asks="τ over all models beside τ within each value of a setting",
+    place=60,
+    compute=compute,
+    text=("measure", "kind", "statistic", "axis", "value"),
+    yes_no=("reversed", "resolved"),
+    after=("correlations",),
+    views=(simpson_view,),
+    section="settings",
+)

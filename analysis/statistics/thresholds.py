@@ -11,15 +11,20 @@ resamples a whole curve; c itself is fixed. n: models at most c that have the me
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.ledger import CHECKPOINT
-from robustgap.analysis.models.checkpoints import standing
+from robustgap.analysis.ledger import CHECKPOINT, attack_of
+from robustgap.analysis.models.checkpoints import rows_by_value
 from robustgap.analysis.models.design import configurations, in_grid, known_models
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import Bootstrap, interval, weighted_tau
+from robustgap.analysis.rows import Row, tidy_row
+from robustgap.analysis.statistics import Statistic, Statistics
+from robustgap.analysis.statistics._data import StudyData
+from robustgap.analysis.view import COUNT, LABEL, Column, View, pivoted
 
 RESULT = ["measure", "statistic", "column", "quantile", "threshold", "axis", "value"]
 RESULT += ["estimate", "low", "high", "n", "undefined"]
@@ -37,7 +42,9 @@ def cuts(values: np.ndarray, quantiles: Sequence[float]) -> list[tuple[float, fl
     return [(share, float(c)) for share, c in {c: (share, c) for share, c in zip(quantiles, at, strict=True)}.values()]
 
 
-def subsets(table: pd.DataFrame, axes: Sequence[str], within: str | None, bootstrap: Bootstrap) -> list[tuple]:
+def models_by_value(
+    table: pd.DataFrame, axes: Sequence[str], within: str | None, bootstrap: Bootstrap
+) -> list[tuple[Any, ...]]:
     """(value, its models, the block of each, weights of the draws): first all models, then those of each value of the
     axis `within`."""
     rows, block = np.arange(len(table)), configurations(table, axes)
@@ -48,7 +55,7 @@ def subsets(table: pd.DataFrame, axes: Sequence[str], within: str | None, bootst
         block, strata = configurations(grid, axes), grid[within].to_numpy(str)
         strata = strata[np.unique(block, return_index=True)[1]]
         weights = bootstrap.weights(np.zeros(len(strata)) if within == CHECKPOINT else strata, f"pi {within}")
-        found += [(value, rows[here], block[here], weights) for value, here in standing(grid, within).items()]
+        found += [(value, rows[here], block[here], weights) for value, here in rows_by_value(grid, within).items()]
     return found
 
 
@@ -72,8 +79,8 @@ def thresholds(
     """
     table = known_models(table, outcome, axes)
     y, given = table[outcome].to_numpy(float), table[column].to_numpy(float)
-    parts = subsets(table, axes, within, Bootstrap(draws, seed))
-    rows: list[dict] = []
+    parts = models_by_value(table, axes, within, Bootstrap(draws, seed))
+    rows: list[Row] = []
     for measure in bar(measures, f"tau by {column}"):
         x = table[measure].to_numpy(float)
         for value, models, block, weights in parts:
@@ -82,7 +89,57 @@ def thresholds(
                 kept = (given[models] <= c) & ~np.isnan(x[models])
                 drawn = weighted_tau(x[models[kept]], y[models[kept]], block[kept], weights)[0]
                 found = interval(drawn, len(np.unique(block[kept])))
-                row = {"measure": measure, "statistic": "tau_at_most", **where, "quantile": share, "threshold": c}
-                row |= dict(zip(["estimate", "low", "high"], found, strict=True))
-                rows.append(row | {"n": int(kept.sum()), "undefined": int(np.isnan(found[0]))})
+                key = {"measure": measure, "statistic": "tau_at_most", **where, "quantile": share, "threshold": c}
+                rows.append(tidy_row(found, int(kept.sum()), **key))
     return pd.DataFrame(rows, columns=RESULT)
+
+
+def compute(data: StudyData) -> pd.DataFrame:
+    """Tau at or below each cut, also within each defense: of the adversarial cross-entropy if the study measured it,
+    else of the training error; of a user's table, of each column of its training state."""
+    table, columns = data.models, data.state
+    if data.ledger is not None and DEFAULT_COLUMN in table:
+        columns = [DEFAULT_COLUMN]
+    elif data.ledger is not None:
+        attack = attack_of(data.outcome)
+        columns = [f"{attack}_train_error"]
+        table = table.assign(**{columns[0]: 100 - table[f"{attack}_train"]})
+    within = "defense" if "defense" in data.axes else None
+    swept = [
+        thresholds(table, **data.of_measures, column=column, within=within, draws=data.slow_draws) for column in columns
+    ]
+    return pd.concat(swept, ignore_index=True)
+
+
+def thresholds_view(statistics: Statistics) -> View:
+    rows = statistics.table("thresholds")
+    rows = rows[rows["value"] == ""]
+    column = rows["column"].iloc[0] if len(rows) else "loss"
+    cuts = rows.drop_duplicates("quantile").sort_values("quantile")[["quantile", "threshold"]]
+    cuts = cuts[(cuts["quantile"] * 10).round().astype(int) % 2 == 0]
+    names = rows["quantile"].map("at_{:.1f}".format)
+    frame = statistics.labelled(pivoted(rows, ["measure"], names))
+    columns = (
+        LABEL,
+        *(
+            Column(f"at_{share:.1f}", f"c = {c:.3g} ({share:.0%} of the models)", "+.2f", True)
+            for share, c in cuts.to_numpy()
+        ),
+        COUNT,
+    )
+    look = (
+        f"τ among the models with {column} at most c; n: models at the largest c. A measure that works only among "
+        "models that fit their training data well fades from left to right."
+    )
+    return View("thresholds", "τ by threshold of the training loss", look, columns, frame)
+
+
+STATISTIC = Statistic(
+    asks="τ among the models whose training loss is at most c",
+    place=90,
+    compute=compute,
+    text=("measure", "statistic", "column", "axis", "value"),
+    needs=("state",),
+    views=(thresholds_view,),
+    section="conditions",
+)

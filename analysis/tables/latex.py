@@ -1,6 +1,6 @@
 """Views as LaTeX tables: one booktabs longtable each, with all names escaped."""
 
-from robustgap.analysis.tables.view import View, cell
+from robustgap.analysis.view import View, cell
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

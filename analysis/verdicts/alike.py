@@ -35,7 +35,7 @@ def between(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     return found
 
 
-def groups(table: pd.DataFrame, *, outcome: str, measures: Sequence[str]) -> dict[str, str]:
+def groups_by_order(table: pd.DataFrame, *, outcome: str, measures: Sequence[str]) -> dict[str, str]:
     """{measure: its group, '' if it has none}; a group is named after its member with the largest |tau| with the
     outcome.
 

@@ -23,11 +23,12 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis import words
-from robustgap.analysis.files import read_json, write_csv
+from robustgap.analysis.files import read_json
 from robustgap.analysis.labels import minus, with_interval
 from robustgap.analysis.model_table.checks import nearest
 from robustgap.analysis.models.study_table import make_study
 from robustgap.analysis.prediction.settings_regression import LEARNERS
+from robustgap.analysis.ranks.bootstrap import interval_side
 from robustgap.analysis.verdicts.statements import statements
 from robustgap.analysis.verdicts.unmet import unmet
 
@@ -35,7 +36,7 @@ NEGLIGIBLE = 0.01
 SIGN_DEPENDS, REPLICATES, PROXY, UNRESOLVED = "sign depends", "replicates", "proxy of the settings", "unresolved"
 INTERVAL = ["estimate", "low", "high"]
 ENDS = ["low", "high", "family_low", "family_high", "family_p", "fdr_q"]
-FAMILY = ["estimate", "family_low", "family_high"]
+FAMILY_ENDS = ["estimate", "family_low", "family_high"]
 OVER = ("", "_low", "_high", "_family_low", "_family_high")
 RESULT = [
     *("measure", "verdict", "axis", "reason", "sign"),
@@ -44,43 +45,45 @@ RESULT = [
     *(f"increment_{name}{end}" for name in LEARNERS for end in OVER),
     *("n", "configurations"),
 ]
-STATE = [f"increment_state_{name}{end}" for name in LEARNERS for end in OVER]
+STATE_COLUMNS = [f"increment_state_{name}{end}" for name in LEARNERS for end in OVER]
 
 
-def side(row: Mapping) -> int:
+def family_side(row: Mapping[str, Any]) -> int:
     """+1 (-1) if the family-wise interval lies wholly above (below) 0, else 0."""
-    return int(row["family_low"] > 0) - int(row["family_high"] < 0)
+    return interval_side(row["family_low"], row["family_high"])
 
 
-def about(row: Mapping) -> str:
+def about(row: Mapping[str, Any]) -> str:
     """'+0.52 [+0.31, +0.68]' with the family-wise interval."""
-    return with_interval(*(row[name] for name in FAMILY))
+    return with_interval(*(row[name] for name in FAMILY_ENDS))
 
 
-def points(row: Mapping) -> str:
+def points(row: Mapping[str, Any]) -> str:
     """An increment in R2 with three decimals: '+0.012 [+0.003, +0.021]'."""
-    estimate, low, high = (row[name] + 0.0 for name in FAMILY)
+    estimate, low, high = (row[name] + 0.0 for name in FAMILY_ENDS)
     return minus(f"{estimate:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
-def sign_change(pis: Sequence[Mapping]) -> tuple[Mapping, Mapping] | None:
+def sign_change(pis: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
     """The lowest and the highest pi of the axis whose values lie on opposite sides of 0; the widest apart if there are
     several."""
     found = []
     for axis in dict.fromkeys(row["axis"] for row in pis):
         own = [row for row in pis if row["axis"] == axis]
-        below, above = ([row for row in own if side(row) == sign] for sign in (-1, 1))
+        below, above = ([row for row in own if family_side(row) == sign] for sign in (-1, 1))
         if below and above:
             found.append((min(below, key=lambda row: row["estimate"]), max(above, key=lambda row: row["estimate"])))
     return max(found, key=lambda pair: pair[1]["estimate"] - pair[0]["estimate"]) if found else None
 
 
-def increment_words(increments: Sequence[Mapping]) -> str:
+def increment_words(increments: Sequence[Mapping[str, Any]]) -> str:
     """'+0.012 [...] by ridge regression and +0.010 [...] by boosted trees'."""
     return " and ".join(f"{points(row)} by {words.LEARNERS[row['learner']]}" for row in increments)
 
 
-def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | None) -> tuple[str, str]:
+def judge_increments(
+    tau: Mapping[str, Any], increments: Sequence[Mapping[str, Any]], sign: int | None
+) -> tuple[str, str]:
     """Verdict and reason for a measure whose tau is clear of 0."""
     start = f"Tau is {about(tau)}"
     if any(np.isnan(row["family_low"]) for row in increments):
@@ -89,19 +92,19 @@ def judge_increments(tau: Mapping, increments: Sequence[Mapping], sign: int | No
     if all(row["family_high"] < NEGLIGIBLE for row in increments):
         proxy = f"{start}, but {told}: below {NEGLIGIBLE} everywhere, so the settings alone say as much."
         return PROXY, proxy
-    if sign not in (None, side(tau)):
+    if sign not in (None, family_side(tau)):
         return UNRESOLVED, f"{start}, on the side opposite to the declared sign ({'+' if sign == 1 else '−'})."
     if not all(row["family_low"] > 0 for row in increments):
         each = [increment_words([row]) for row in increments]
         failed = unmet(increments, each, NEGLIGIBLE)
         return UNRESOLVED, f"{start}, but the increment in R2 over the settings is {failed}."
-    if any(row["slope"] != side(tau) for row in increments):
+    if any(row["slope"] != family_side(tau) for row in increments):
         return UNRESOLVED, f"{start}, but beyond the settings the relation has the other sign ({told})."
     declared = "as declared" if sign else "no sign was declared: two-sided"
     return REPLICATES, f"{start} ({declared}), and {told}."
 
 
-def judge(rows: Sequence[Mapping], sign: int | None) -> tuple[str, str, str]:
+def judge(rows: Sequence[Mapping[str, Any]], sign: int | None) -> tuple[str, str, str]:
     """Verdict, axis ('' except for *sign depends*) and a one-sentence reason, from the statements about one measure."""
     (tau,) = [row for row in rows if row["statistic"] == "tau"]
     if pair := sign_change([row for row in rows if row["statistic"] == "pi"]):
@@ -113,7 +116,7 @@ def judge(rows: Sequence[Mapping], sign: int | None) -> tuple[str, str, str]:
         return UNRESOLVED, "", "Tau is undefined: the measure is constant or has no values."
     if np.isnan(tau["family_low"]):
         return UNRESOLVED, "", f"Too few configurations ({tau['configurations']}) for a family-wise interval of tau."
-    if not side(tau):
+    if not family_side(tau):
         return UNRESOLVED, "", f"The interval of tau includes 0: {about(tau)}."
     verdict, reason = judge_increments(tau, [row for row in rows if row["statistic"] == "increment"], sign)
     return verdict, "", reason
@@ -135,7 +138,7 @@ def verdicts(found: pd.DataFrame, signs: Mapping[str, int | None]) -> pd.DataFra
             if one["statistic"] == "tau":
                 row |= {"n": one["n"], "configurations": one["configurations"]}
         rows.append(row)
-    state = STATE if (found["statistic"] == "increment_state").any() else []
+    state = STATE_COLUMNS if (found["statistic"] == "increment_state").any() else []
     return pd.DataFrame(rows, columns=[*RESULT, *state]).astype({"sign": "Int64"})
 
 
@@ -187,7 +190,7 @@ def read_signs(path: str | Path, columns: Collection[str] | None = None) -> dict
     return signs
 
 
-def notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | None) -> list[str]:
+def verdict_notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | None) -> list[str]:
     """Sentences telling the reader how the verdicts were reached."""
     told = []
     if free := [measure for measure in measures if signs.get(measure) is None]:
@@ -199,11 +202,3 @@ def notes(measures: Sequence[str], signs: Mapping[str, int | None], se: str | No
         "family-wise (no wrong statement at all); fdr_q bounds the share of wrong ones, so it may be below family_p"
     )
     return told
-
-
-def write_claims(made: Mapping[str, pd.DataFrame], out: str | Path) -> list[Path]:
-    """Write each table of `analysis.verdicts.judged` into folder `out` as NAME.csv; returns the files."""
-    paths = [Path(out) / f"{name}.csv" for name in made]
-    for table, path in zip(made.values(), paths, strict=True):
-        write_csv(table, path)
-    return paths

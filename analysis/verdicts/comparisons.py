@@ -18,6 +18,7 @@ underestimated.
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,9 @@ class Taus:
         return self.found[key]
 
 
-def difference(study: Study, taus: Taus, bases: Bases, pair: tuple[str, str]) -> tuple[dict, float, int, np.ndarray]:
+def difference(
+    study: Study, taus: Taus, bases: Bases, pair: tuple[str, str]
+) -> tuple[dict[str, Any], float, int, np.ndarray]:
     """One row without intervals, its standard error, degrees of freedom, and the error contributions by
     configuration."""
     rows = np.logical_and(*(paired(study.table, study.outcome, name)[2] for name in pair))
@@ -67,7 +70,7 @@ def difference(study: Study, taus: Taus, bases: Bases, pair: tuple[str, str]) ->
 
 def family(
     study: Study, taus: Taus, bases: Bases, pairs: Sequence[tuple[str, str]], kind: str, seed: int
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Rows of pairs with simultaneous family-wise intervals; kind: that of the second member of each pair."""
     if not pairs:
         return []

@@ -11,20 +11,33 @@ import pandas as pd
 
 from robustgap.analysis.models.baselines import BASELINE, MEASURE, Beside, with_kinds
 from robustgap.analysis.models.study_table import make_study
-from robustgap.analysis.verdicts.alike import groups
-from robustgap.analysis.verdicts.claims import claims, verdicts
+from robustgap.analysis.verdicts.alike import groups_by_order
+from robustgap.analysis.verdicts.claims import RESULT as CLAIM
+from robustgap.analysis.verdicts.claims import UNRESOLVED, claims, verdicts
+from robustgap.analysis.verdicts.comparisons import RESULT as COMPARISON
 from robustgap.analysis.verdicts.comparisons import comparisons
+from robustgap.analysis.verdicts.statements import RESULT as STATEMENT
 from robustgap.analysis.verdicts.statements import statements
 
 FAMILY_WISE = "All intervals here are family-wise: they hold for all measures together."
-ALONE = "All intervals here are of this row alone, in no family with the measures."
+ROW_ALONE = "All intervals here are of this row alone, in no family with the measures."
 
 
 def with_intervals_named(verdict: pd.DataFrame) -> pd.DataFrame:
     """Name the kind of interval in each reason."""
-    words = [FAMILY_WISE if kind == MEASURE else ALONE for kind in verdict["kind"]]
+    words = [FAMILY_WISE if kind == MEASURE else ROW_ALONE for kind in verdict["kind"]]
     told = [f"{why} {word}" if "[" in why else why for why, word in zip(verdict["reason"], words, strict=True)]
     return verdict.assign(reason=told)
+
+
+def undecided(measures: Sequence[str], kinds: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """The tables of `judged` where no verdict is possible. measures: with baselines and controls."""
+    reason = "The grid has no two models with different outcomes."
+    rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in measures]
+    verdict = with_kinds(pd.DataFrame(rows, columns=CLAIM), kinds)
+    verdict.insert(3, "group", "")
+    statement = with_kinds(pd.DataFrame(columns=STATEMENT), kinds)
+    return {"claims": verdict, "statements": statement, "comparisons": pd.DataFrame(columns=COMPARISON)}
 
 
 def judged(
@@ -53,7 +66,7 @@ def judged(
         columns = {name: table[name].to_numpy() for name in beside.kinds}
         finer = make_study(fine.assign(**columns), **keys_beside)
     others = statements(make_study(table, **keys_beside, se=se), finer=finer, seed=seed, alone=True)
-    alike = groups(table, outcome=outcome, measures=measures)
+    alike = groups_by_order(table, outcome=outcome, measures=measures)
     verdict = pd.concat([verdict, verdicts(others, {})], ignore_index=True)
     verdict = with_intervals_named(with_kinds(verdict, beside.kinds))
     verdict.insert(3, "group", verdict["measure"].map(alike).where(verdict["kind"] == MEASURE).fillna(""))

@@ -26,7 +26,7 @@ def z_values(estimate: np.ndarray, se: np.ndarray, free: np.ndarray) -> np.ndarr
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(se > 0, estimate / se, np.nan)
-    return np.sign(t) * np.minimum(stats.norm.isf(stats.t.sf(np.abs(t), np.maximum(free, 1))), MOST)
+    return np.asarray(np.sign(t) * np.minimum(stats.norm.isf(stats.t.sf(np.abs(t), np.maximum(free, 1))), MOST))
 
 
 def largest(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, seed: int = 0) -> np.ndarray:

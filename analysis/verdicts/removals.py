@@ -32,7 +32,7 @@ from robustgap.analysis.verdicts.statements import statement_rows, statements_of
 
 EXACT = 64  # up to this many configurations, each is removed
 FEWEST, MOST = 24, 32  # number removed with more configurations
-NUMBERS = FEWEST * 1344 * 45  # models times measures times removed configurations: some minutes
+MOST_NUMBERS = FEWEST * 1344 * 45  # models times measures times removed configurations: some minutes
 FURTHEST = 10.0  # margins are clipped here: an increment of exactly 0 has an interval of no width
 RESULT = [
     *("measure", "margin", "rests_on", "rests_on_margin", "rests_on_verdict"),
@@ -49,7 +49,7 @@ def beyond(bound: float, estimate: float) -> float:
     return float(np.clip(bound / max(width, abs(bound) / FURTHEST, 1e-300), -FURTHEST, FURTHEST))
 
 
-def outside(row: Mapping) -> float:
+def outside(row: Mapping[str, Any]) -> float:
     """Distance from 0 of the nearer interval end, divided by its half-width; negative if the interval includes 0."""
     return max(beyond(row["family_low"], row["estimate"]), beyond(-row["family_high"], -row["estimate"]))
 
@@ -59,7 +59,7 @@ def least(values: Sequence[float]) -> float:
     return -FURTHEST if not values or np.isnan(values).any() else min(values)
 
 
-def distances(rows: Sequence[Mapping], sign: int | None) -> dict[str, float]:
+def distances(rows: Sequence[Mapping[str, Any]], sign: int | None) -> dict[str, float]:
     """S, R and P of the module docstring from the statements about one measure."""
     (tau,) = [row for row in rows if row["statistic"] == "tau"]
     grown = [row for row in rows if row["statistic"] == "increment"]
@@ -78,7 +78,7 @@ def distances(rows: Sequence[Mapping], sign: int | None) -> dict[str, float]:
     return {SIGN_DEPENDS: max(depends), REPLICATES: replicates, PROXY: least([outside(tau), *upper])}
 
 
-def margin(rows: Sequence[Mapping], sign: int | None, verdict: str) -> float:
+def margin(rows: Sequence[Mapping[str, Any]], sign: int | None, verdict: str) -> float:
     """Margin of a verdict, from the current statements about the measure; negative if they give another verdict."""
     found = distances(rows, sign)
     if verdict == SIGN_DEPENDS:
@@ -88,9 +88,9 @@ def margin(rows: Sequence[Mapping], sign: int | None, verdict: str) -> float:
     return -max(found.values())
 
 
-def by_measure(rows: Sequence[Mapping], measures: Sequence[str]) -> list[list[Mapping]]:
+def by_measure(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[list[Mapping[str, Any]]]:
     """The rows grouped by measure."""
-    found: dict[str, list[Mapping]] = {measure: [] for measure in measures}
+    found: dict[str, list[Mapping[str, Any]]] = {measure: [] for measure in measures}
     for row in rows:
         found[row["measure"]].append(row)
     return list(found.values())
@@ -103,7 +103,11 @@ def described(table: pd.DataFrame, axes: Sequence[str], rows: np.ndarray) -> str
 
 
 def predicted_margins(
-    made: Sequence[Statement], rows: Sequence[Mapping], configurations: int, signs: Mapping, verdicts: Sequence[str]
+    made: Sequence[Statement],
+    rows: Sequence[Mapping[str, Any]],
+    configurations: int,
+    signs: Mapping[str, Any],
+    verdicts: Sequence[str],
 ) -> np.ndarray:
     """Margins of all measures without each configuration, predicted from the error contributions: (configurations, k).
 
@@ -136,7 +140,9 @@ def largest_shares(made: Sequence[Statement], measures: Sequence[str]) -> np.nda
     return np.stack([shares[about == measure].max(axis=0) for measure in measures], axis=1)
 
 
-def ranking(made: Sequence[Statement], rows: Sequence[Mapping], signs: Mapping, verdicts: Sequence[str]) -> np.ndarray:
+def ranking(
+    made: Sequence[Statement], rows: Sequence[Mapping[str, Any]], signs: Mapping[str, Any], verdicts: Sequence[str]
+) -> np.ndarray:
     """All configurations in the order of removal (module docstring)."""
     made = [one for one in made if one.key["statistic"] != "tau_expected"]
     rows = [row for row in rows if row["statistic"] != "tau_expected"]
@@ -193,7 +199,7 @@ def removals(
     many = len(study.levels)
     chosen = np.arange(many)
     if many > exact:
-        most = most or int(np.clip(NUMBERS // (len(whole) * len(measures)), FEWEST, MOST))
+        most = most or int(np.clip(MOST_NUMBERS // (len(whole) * len(measures)), FEWEST, MOST))
         chosen = ranking(made, rows, signs, verdicts)[:most]
     names = [described(whole, axes, study.block == place) for place in chosen]
     left = [without(study.block == place) for place in bar(chosen, "configurations left out")]
@@ -208,7 +214,7 @@ def removals(
 
 
 def summarised(
-    measures: Sequence[str], verdicts: Sequence[str], own: Sequence[float], names: Sequence[str], left: list
+    measures: Sequence[str], verdicts: Sequence[str], own: Sequence[float], names: Sequence[str], left: list[Any]
 ) -> pd.DataFrame:
     """One row per measure from the results without each configuration."""
     rows = []
@@ -229,7 +235,7 @@ def with_runs(
     chosen: np.ndarray,
     names: Sequence[str],
     verdicts: Sequence[str],
-    without: Callable,
+    without: Callable[..., Any],
     run: str,
 ) -> pd.DataFrame:
     """Add the run, within the configuration that a verdict rests on, whose removal leaves the smallest margin; only if

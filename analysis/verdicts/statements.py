@@ -17,12 +17,13 @@ among those made, Benjamini-Hochberg), which is less strict and therefore usuall
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from robustgap.analysis.models.checkpoints import standing
+from robustgap.analysis.models.checkpoints import rows_by_value
 from robustgap.analysis.models.design import paired
 from robustgap.analysis.models.study_table import Statement, Study
 from robustgap.analysis.prediction.increment_statements import INCREMENTS, increments
@@ -31,7 +32,7 @@ from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import LEVEL
 from robustgap.analysis.ranks.influence import (
     of_expected,
-    reliability,
+    outcome_reliability,
     settings_basis,
     standard_error,
     t_interval,
@@ -57,7 +58,7 @@ class Bases:
         return self.found[key]
 
 
-def tau_statement(study: Study, bases: Bases, rows: np.ndarray, key: dict) -> Statement:
+def tau_statement(study: Study, bases: Bases, rows: np.ndarray, key: dict[str, Any]) -> Statement:
     """Tau of a measure with the outcome among the models `rows` (n,) bool."""
     x, y, known = paired(study.table, study.outcome, key["measure"])
     rows = rows & known
@@ -68,7 +69,7 @@ def tau_statement(study: Study, bases: Bases, rows: np.ndarray, key: dict) -> St
     if np.isnan(tau):
         return Statement(key, np.nan, np.nan, 0, parts, **numbers)
     left, se, free = standard_error(influence, bases(chosen))
-    reliable = reliability(y[rows], None if study.se is None else study.se[rows])
+    reliable = outcome_reliability(y[rows], None if study.se is None else study.se[rows])
     if not np.isnan(se):
         parts[chosen] = left
     return Statement(key, tau, se, free, parts, **numbers, reliable=reliable)
@@ -87,13 +88,13 @@ def pis(study: Study, bases: Bases) -> list[Statement]:
     """pi of each measure among the models with each value of each axis."""
     found = []
     for axis in bar(study.axes, "pi"):
-        for value, here in standing(study.table, axis).items():
+        for value, here in rows_by_value(study.table, axis).items():
             where = {"statistic": "pi", "axis": axis, "value": value}
             found += [tau_statement(study, bases, here, {"measure": measure, **where}) for measure in study.measures]
     return found
 
 
-def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: int = 0) -> list[dict]:
+def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: int = 0) -> list[dict[str, Any]]:
     """Tidy rows of the statements of one family, with both kinds of intervals (module docstring).
 
     two_sided: whether wrong statements on both sides of 0 count, or only on one side (with 5 % there);
@@ -119,7 +120,7 @@ def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: in
     return rows
 
 
-def expected_rows(rows: list[dict], made: list[Statement]) -> list[dict]:
+def expected_rows(rows: list[dict[str, Any]], made: list[Statement]) -> list[dict[str, Any]]:
     """Rows of tau_expected from those of tau."""
     found = []
     for row, one in zip(rows, made, strict=True):
@@ -135,10 +136,12 @@ def statements_of(study: Study, seed: int = 0, finer: Study | None = None) -> li
     return [*taus(study, bases), *pis(study, bases), *increments(finer or study, seed)]
 
 
-def statement_rows(made: Sequence[Statement], study: Study, seed: int = 0, *, alone: bool = False) -> list[dict]:
+def statement_rows(
+    made: Sequence[Statement], study: Study, seed: int = 0, *, alone: bool = False
+) -> list[dict[str, Any]]:
     """Tidy rows of a study's statements. The families: tau of all measures; pi of all measures, axes and values; the
     increments of all measures with each learner. alone: each measure has its own families."""
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for family in [[name] for name in study.measures] if alone else [study.measures]:
         own = [one for one in made if one.key["measure"] in family]
         taus_, inside = ([one for one in own if one.key["statistic"] == name] for name in ("tau", "pi"))

@@ -1,14 +1,15 @@
 """States for each learner which part of the rule about increments failed."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-ABOVE, BELOW, BOTH, OPEN = "above 0", "negligible", "above 0 and negligible", "open"
+ABOVE, BELOW, ABOVE_AND_BELOW, OPEN = "above 0", "negligible", "above 0 and negligible", "open"
 
 
-def standing(low: float, high: float, negligible: float) -> str:
+def increment_position(low: float, high: float, negligible: float) -> str:
     """Position of an increment's family-wise interval, in words."""
     if low > 0:
-        return BOTH if high < negligible else ABOVE
+        return ABOVE_AND_BELOW if high < negligible else ABOVE
     return BELOW if high < negligible else OPEN
 
 
@@ -17,19 +18,19 @@ def where(found: str, negligible: float) -> str:
     words = {
         ABOVE: "clearly above 0",
         BELOW: f"clearly below {negligible}, so not clearly above 0",
-        BOTH: f"clearly above 0, if below {negligible}",
+        ABOVE_AND_BELOW: f"clearly above 0, if below {negligible}",
         OPEN: f"neither clearly above 0 nor clearly below {negligible}",
     }
     return words[found]
 
 
-def unmet(increments: Sequence[Mapping], told: Sequence[str], negligible: float) -> str:
+def unmet(increments: Sequence[Mapping[str, Any]], told: Sequence[str], negligible: float) -> str:
     """'the increment ... is +0.21 [...] by ridge regression, clearly above 0, but +0.05 [...] by boosted trees, neither
     clearly above 0 nor clearly below 0.01'. told: each increment with its interval and learner."""
-    found = [standing(row["family_low"], row["family_high"], negligible) for row in increments]
+    found = [increment_position(row["family_low"], row["family_high"], negligible) for row in increments]
     if len(set(found)) == 1:
         return f"{' and '.join(told)}: {where(found[0], negligible)}"
     parts = [f"{words}, {where(one, negligible)}" for words, one in zip(told, found, strict=True)]
-    fine = [part for part, one in zip(parts, found, strict=True) if one in (ABOVE, BOTH)]
-    failed = [part for part, one in zip(parts, found, strict=True) if one not in (ABOVE, BOTH)]
+    fine = [part for part, one in zip(parts, found, strict=True) if one in (ABOVE, ABOVE_AND_BELOW)]
+    failed = [part for part, one in zip(parts, found, strict=True) if one not in (ABOVE, ABOVE_AND_BELOW)]
     return ", but ".join(filter(None, [" and ".join(fine), " and ".join(failed)]))

@@ -7,7 +7,7 @@ import pytest
 from result_files import measured, write_measure
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.interim import collected, missing, sentences
+from robustgap.analysis.interim import collected, missing_items, missing_sentences
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -24,7 +24,7 @@ def taken(results: Path, out: Path) -> tuple:
     """The ledger and the lines about what is missing."""
     plan = json.loads((results / "plan.json").read_text())
     ledger, there, damaged = collected(plan, results, out)
-    return ledger, sentences(missing(plan, results, there, damaged))
+    return ledger, missing_sentences(missing_items(plan, results, there, damaged))
 
 
 def test_what_is_whole_is_taken_and_what_is_missing_is_told(results: Path, tmp_path: Path):

@@ -12,7 +12,7 @@ from robustgap.analysis import __main__ as command
 from robustgap.analysis.models.shared_images import Sharing
 from robustgap.analysis.statistics import _ceilings as module
 from robustgap.analysis.statistics._ceilings import NODES, ceilings, pairs
-from robustgap.analysis.statistics._components import Levels, cells, components, image_covariance, within
+from robustgap.analysis.statistics._components import Levels, cells, components, image_covariance, within_configurations
 from robustgap.analysis.statistics.noise import noise
 
 MEGABYTE = 2**20
@@ -89,7 +89,7 @@ def projection(*codes: np.ndarray) -> np.ndarray:
 def test_sums_of_squares_and_their_expectations_are_those_of_projections(balanced):
     for seed in range(12):
         y, se, found, shared = case(seed, balanced)
-        squares, means = within(y, se, found, shared), cells(y, se, found, shared)
+        squares, means = within_configurations(y, se, found, shared), cells(y, se, found, shared)
         for number, block in enumerate(found.blocks):
             run, rule = found.run[block], found.rule[block]
             image, same = image_covariance(se[block], run, shared), run[:, None] == run

@@ -6,9 +6,7 @@ import pandas as pd
 import pytest
 
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.ledger_statistics import PARTS, Part
-from robustgap.analysis.models.baselines import beside_ledger
-from robustgap.analysis.statistics.summary import ledger_correlations
+from robustgap.analysis.statistics import Statistics
 
 
 def named(ledger: Ledger, name: str, folder) -> Ledger:
@@ -20,12 +18,8 @@ def named(ledger: Ledger, name: str, folder) -> Ledger:
 
 def tables(ledger: Ledger) -> dict[str, pd.DataFrame]:
     """Every statistic; the measures are called by their place."""
-    models = ledger.models()
-    part = Part(ledger, models, ledger_correlations(ledger, beside_ledger(ledger, models, ledger.axes, ledger.outcome)))
-    found: dict[str, pd.DataFrame] = {}
-    for name, make in PARTS.items():
-        made = make(part)
-        found |= made if isinstance(made, dict) else {name: made}
+    statistics = Statistics(ledger)
+    found = {name: statistics.table(name) for name in statistics.names if name not in ("models", "issues")}
     places = {column: f"measure {place}" for place, column in enumerate(ledger.columns)}
     found["increments"] = found["increments"].drop(columns="members")  # names in sentences
     naming = ("measure", "other", "group")

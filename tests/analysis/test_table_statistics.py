@@ -125,7 +125,7 @@ def test_bad_columns_are_one_line(table, tmp_path, capsys, more, message):
 
 
 def test_pairs_that_were_sampled_are_told(table, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("robustgap.analysis.statistics._pair_sample.MOST_PAIRS", 50)
+    monkeypatch.setattr("robustgap.analysis.ranks.pair_sample.MOST_PAIRS", 50)
     assert run("statistics", table[::7], tmp_path, "--seed-column", "seed", "--draws", "10") == 0
     told = "conditional information of 2 measures: estimated from up to 50 of 91 pairs of models, the same for all"
     assert capsys.readouterr().out.splitlines()[-2] == told

@@ -1,39 +1,21 @@
-# Every statistic of the study, each a table, and what is said about them in words; then the tables that are shown.
+# Every statistic of analysis/statistics, each a table, and what is said about them in words; then the tables that are
+# shown.
 
 
 rule analysis:
     input:
         ledger="<results>/ledger/study.json",
     output:
-        multiext(
-            "<results>/analysis/",
-            "models.csv",
-            "issues.csv",
-            "claims.csv",
-            "statements.csv",
-            "comparisons.csv",
-            "increments.csv",
-            "partial.csv",
-            "simpson.csv",
-            "information.csv",
-            "sign_errors.csv",
-            "environments.csv",
-            "thresholds.csv",
-            "noise.csv",
-            "selection.csv",
-            "reliability.csv",
-            "findings.json",
-        ),
-        correlations=report(
-            "<results>/analysis/correlations.csv",
-            caption="../report/correlations.rst",
-            category="Correlations",
-        ),
-        summary=report(
-            "<results>/analysis/summary.csv",
-            caption="../report/summary.rst",
-            category="Correlations",
-        ),
+        "<results>/analysis/findings.json",
+        [
+            report(
+                f"<results>/analysis/{name}.csv",
+                caption="../report/statistic.rst",
+                category="Statistics",
+                labels={"statistic": name},
+            )
+            for name in statistic_names()
+        ],
     log:
         "<logs>/analysis.log",
     benchmark:
@@ -43,7 +25,7 @@ rule analysis:
     threads: 1
     params:
         ledger=subpath(input.ledger, parent=True),
-        folder=subpath(output.correlations, parent=True),
+        folder=subpath(output[0], parent=True),
         code=source_digest("analysis"),
     shell:
         "robustgap_python -m robustgap.analysis statistics {params.ledger} --out {params.folder} > {log} 2>&1"

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.known_answers import AXES, make
 from robustgap.analysis import figures
-from robustgap.analysis.figures import _numbers
+from robustgap.analysis.figures import _facts
 from robustgap.analysis.models.study_table import make_study
 from robustgap.analysis.statistics.increments import ladder
 
@@ -24,12 +24,12 @@ def stated(title: str, labels: list[str]) -> list[int]:
     return [int(label.split("n = ")[1]) for label in labels]
 
 
-def test_every_panel_of_thresholds_states_its_own_n(ledger_of):
-    ledger = ledger_of("usual")
+def test_every_panel_of_thresholds_states_its_own_n(statistics_of):
+    statistics = statistics_of("usual")
     module = figures.module("thresholds")
-    data = module.data(ledger)
+    data = module.data(statistics)
     whole = data[data["value"] == ""].set_index(["measure", "quantile"])["n"]
-    panels, apart = module.draw(ledger).axes, 0
+    panels, apart = module.draw(statistics).axes, 0
     for measure, axes in zip(dict.fromkeys(data["measure"]), panels, strict=False):
         labels = [label.get_text() for label in axes.get_xticklabels()]
         cuts = [int(label.split("%")[0]) / 100 for label in labels]
@@ -38,16 +38,16 @@ def test_every_panel_of_thresholds_states_its_own_n(ledger_of):
     assert apart == 1, "boundary_thickness is missing for Standard models"
 
 
-def test_rows_per_defense_count_the_models_that_have_the_measure(ledger_of):
-    ledger = ledger_of("usual")
+def test_rows_per_defense_count_the_models_that_have_the_measure(statistics_of):
+    statistics = statistics_of("usual")
     module = figures.module("pi_defense")
-    data = module.data(ledger)
-    words = dict(zip(dict.fromkeys(data["measure"]), counted(module.draw(ledger).axes[-1]), strict=True))
-    models = _numbers.beside(ledger).table
-    groups = [models[models["defense"] == value] for value in ledger.values("defense")]
+    data = module.data(statistics)
+    words = dict(zip(dict.fromkeys(data["measure"]), counted(module.draw(statistics).axes[-1]), strict=True))
+    models = statistics.data.beside.table
+    groups = [models[models["defense"] == value] for value in statistics.ledger.values("defense")]
     for measure, told in words.items():
         known, *parts = (
-            int((part[measure].notna() & part[ledger.outcome].notna()).sum()) for part in (models, *groups)
+            int((part[measure].notna() & part[statistics.ledger.outcome].notna()).sum()) for part in (models, *groups)
         )
         assert told == f"n = {known}" + ("" if known == len(models) else f": {', '.join(map(str, parts))}")
     assert any(": 0, " in told for told in words.values())
@@ -55,13 +55,13 @@ def test_rows_per_defense_count_the_models_that_have_the_measure(ledger_of):
 
 @pytest.mark.parametrize("case", ["usual", "one_axis", "robustbench"])
 @pytest.mark.parametrize("name", ["forest", "pi_defense"])
-def test_rows_are_counted_at_the_right_of_the_last_panel_that_is_drawn(ledger_of, case, name):
-    ledger = ledger_of(case)
-    figure = figures.module(name).draw(ledger)
+def test_rows_are_counted_at_the_right_of_the_last_panel_that_is_drawn(statistics_of, case, name):
+    statistics = statistics_of(case)
+    figure = figures.module(name).draw(statistics)
     axes = [axes for axes in figure.axes if axes.axison][-1]
-    taus = _numbers.correlations(ledger).query("statistic == 'tau'").set_index("measure")
-    wanted = [f"n = {n:.0f}" for n in taus.loc[_numbers.rows(ledger), "n"]]
-    assert len(wanted) > len(ledger.columns), "baselines and controls have rows of their own"
+    taus = statistics.table("correlations").query("statistic == 'tau'").set_index("measure")
+    wanted = [f"n = {n:.0f}" for n in taus.loc[_facts.row_names(statistics), "n"]]
+    assert len(wanted) > len(statistics.ledger.columns), "baselines and controls have rows of their own"
     assert [told.split(":")[0] for told in counted(axes)] == wanted
 
 

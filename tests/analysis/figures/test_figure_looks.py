@@ -7,18 +7,19 @@ from ledger_cases import NASTY, digits_size
 
 from robustgap.analysis import figures, labels
 from robustgap.analysis.figures import _forest, _style, robustness, scatter
+from robustgap.analysis.statistics import Statistics
 
 
-def test_the_best_checkpoint_is_open_and_the_last_is_filled(ledger_of):
-    ledger = ledger_of("usual")
-    data, cloud = robustness.data(ledger), clouds(robustness.draw(ledger).axes[0])[0]
+def test_the_best_checkpoint_is_open_and_the_last_is_filled(statistics_of):
+    statistics = statistics_of("usual")
+    data, cloud = robustness.data(statistics), clouds(robustness.draw(statistics).axes[0])[0]
     first = data[data["group"] == "Standard"]
     opaque = np.asarray(cloud.get_facecolors())[:, 3] > 0
     assert opaque.tolist() == first["checkpoint"].isin(["last", "both"]).tolist()
 
 
-def test_scatter_says_why_a_panel_is_empty(ledger_of):
-    figure = scatter.draw(ledger_of("all_missing"))
+def test_scatter_says_why_a_panel_is_empty(statistics_of):
+    figure = scatter.draw(statistics_of("all_missing"))
     words = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert any("no defined value" in text and NASTY in text for text in words)
 
@@ -34,8 +35,8 @@ def test_what_lies_beyond_a_panel_is_an_arrow_head_and_not_a_mark():
     assert [text.get_text() for text in axes.texts] == ["n/a"]
 
 
-def test_the_frontier_shows_what_lies_beyond_its_panel_and_names_its_lines(ledger_of):
-    frontier, ledger = figures.module("frontier"), ledger_of("usual")
+def test_the_frontier_shows_what_lies_beyond_its_panel_and_names_its_lines(statistics_of):
+    frontier, statistics = figures.module("frontier"), statistics_of("usual")
     axes = _style.Figure().add_subplot()
     rows = pd.DataFrame({"seconds": [1.0, 2.0, 3.0], "estimate": [-0.9, 0.1, 0.2]})
     frontier.draw_family(axes, rows.assign(low=[-1, -0.5, 0.1], high=[-0.2, 0.9, 0.3]), _style.look(0), -0.3, 0.6)
@@ -45,12 +46,13 @@ def test_the_frontier_shows_what_lies_beyond_its_panel_and_names_its_lines(ledge
     assert [x for marker, _, x in drawn if marker == "o"] == [[2, 3]]
     bars = [tuple(path.vertices[:, 1]) for path in axes.collections[0].get_paths()]
     assert bars == [(-0.3, -0.2), (-0.3, 0.6), (0.1, 0.3)]
-    words = [text.get_text() for text in frontier.draw(ledger).legends[0].get_texts()]
+    words = [text.get_text() for text in frontier.draw(statistics).legends[0].get_texts()]
     assert {"frontier", "0.01 in R²"} <= set(words)
 
 
-def test_the_numbers_of_the_frontier_cover_neither_marks_nor_each_other(ledger_of):
-    figure = figures.module("frontier").draw(digits_size(ledger_of("usual").path.parent / "digits", columns=8))
+def test_the_numbers_of_the_frontier_cover_neither_marks_nor_each_other(statistics_of):
+    ledger = digits_size(statistics_of("usual").ledger.path.parent / "digits", columns=8)
+    figure = figures.module("frontier").draw(ledger)
     chart, key = figure.axes
     boxes = [text.get_window_extent() for text in chart.texts]
     assert len(boxes) == len(key.texts) - 1 - sum("not on it" in text.get_text() for text in key.texts) > 3
@@ -64,8 +66,8 @@ def test_the_numbers_of_the_frontier_cover_neither_marks_nor_each_other(ledger_o
     assert not any(box.contains(*mark) for box in boxes for mark in marks)
 
 
-def test_a_study_without_axes_says_why_there_are_no_groups(ledger_of):
-    figure = figures.module("pi_defense").draw(ledger_of("robustbench"))
+def test_a_study_without_axes_says_why_there_are_no_groups(statistics_of):
+    figure = figures.module("pi_defense").draw(statistics_of("robustbench"))
     assert "no axis" in figure.axes[1].texts[0].get_text()
     assert figure.axes[0].get_yticklabels()[0].get_text()  # the labels survive beside the empty panel
 
@@ -85,8 +87,8 @@ def test_long_names_are_broken_into_lines():
     assert _style.broken("unbreakable", 4) == "unbreakable"
 
 
-def test_names_are_shown_as_they_are_and_not_read_as_mathematics(ledger_of):
-    figure = robustness.draw(ledger_of("nasty_names"))
+def test_names_are_shown_as_they_are_and_not_read_as_mathematics(statistics_of):
+    figure = robustness.draw(statistics_of("nasty_names"))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[:2] == [NASTY, r"AT\$x_1\$"]
 
@@ -103,15 +105,15 @@ def test_scales_follow_the_values():
 
 def test_nearly_equal_gaps_are_kept_apart():
     values = np.array([1.0, 1.0, 1.0, 5.0])
-    offsets = robustness.spread(values)
+    offsets = robustness.spread_out(values)
     assert len(set(offsets[:3])) == 3 and offsets[3] == 0
-    assert np.abs(robustness.spread(np.ones(500))).max() <= 0.3
+    assert np.abs(robustness.spread_out(np.ones(500))).max() <= 0.3
 
 
-def test_accuracies_have_no_tick_beyond_100_percent(ledger_of):
-    for axes in robustness.draw(ledger_of("usual")).axes[0].child_axes:
+def test_accuracies_have_no_tick_beyond_100_percent(statistics_of):
+    for axes in robustness.draw(statistics_of("usual")).axes[0].child_axes:
         assert len(axes.get_yticks()) >= 2 and max(*axes.get_yticks(), *axes.get_xticks()) <= 100
-    full = robustness.data(ledger_of("usual")).assign(train=100.0)
+    full = robustness.data(statistics_of("usual")).assign(train=100.0)
     figure = robustness.Figure()
     robustness.draw_points(axes := figure.add_subplot(), full, ["AT"], 7)
     assert axes.get_ylim()[1] > 100 and max(axes.get_yticks()) <= 100
@@ -126,16 +128,16 @@ def test_numbers_in_words():
 
 
 def test_many_points_are_drawn_as_a_picture_inside_an_svg_and_as_markers_inside_a_pdf(tmp_path, monkeypatch):
-    ledger = digits_size(tmp_path / "ledger", columns=6)
+    statistics = Statistics(digits_size(tmp_path / "ledger", columns=6))
 
     def below(axes):
         """The rasterized share: what lies below the threshold is drawn as one picture."""
         limit = axes.get_rasterization_zorder()
         return [limit is not None and cloud.get_zorder() < limit for cloud in clouds(axes)]
 
-    assert not any(one for axes in scatter.draw(ledger).axes for one in below(axes))
+    assert not any(one for axes in scatter.draw(statistics).axes for one in below(axes))
     monkeypatch.setattr(scatter, "MANY", 100)
-    figure = scatter.draw(ledger)
+    figure = scatter.draw(statistics)
     assert all(one for axes in figure.axes for one in below(axes))
     written = {path.suffix: path for path in _style.save(figure, tmp_path / "scatter")}
     assert b"/Subtype /Image" not in written[".pdf"].read_bytes()

@@ -4,15 +4,18 @@ import subprocess
 import sys
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 from ledger_cases import CASES
 from trees import ROOT
 
 from robustgap.analysis import figures
-from robustgap.analysis.figures import _numbers, _style
+from robustgap.analysis.figures import _style
 from robustgap.analysis.files import write_csv
 from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.statistics import Statistics, read_statistic
+from robustgap.analysis.statistics_folder import write_statistics
 
 
 def test_each_figure_file_is_found_in_reading_order():
@@ -24,44 +27,52 @@ def test_each_figure_file_is_found_in_reading_order():
 
 @pytest.mark.parametrize("name", figures.names())
 @pytest.mark.parametrize("case", CASES)
-def test_every_figure_draws_on_every_ledger(case, name, ledger_of):
-    ledger = ledger_of(case)
-    figure = figures.module(name).draw(ledger)
+def test_every_figure_draws_on_every_ledger(case, name, statistics_of):
+    statistics = statistics_of(case)
+    figure = figures.module(name).draw(statistics)
     with mpl.rc_context(_style.STYLE):
         figure.draw_without_rendering()
     assert len(figure.axes) >= 1
-    data = figures.module(name).data(ledger)
+    data = figures.module(name).data(statistics)
     words = " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
     assert len(data) > 0 or "no " in words or "too few" in words  # an empty figure says why
-    caption = figures.caption(name, ledger)
-    assert "{" not in caption and f"{len(_numbers.models(ledger))}" in caption
+    caption = figures.caption(name, statistics)
+    assert "{" not in caption and f"{len(statistics.models)}" in caption
 
 
-def test_correlations_taken_from_a_file_equal_those_computed(ledger_of, tmp_path):
-    ledger = ledger_of("one_axis")
-    computed = _numbers.correlations(ledger)
-    write_csv(computed, tmp_path / "correlations.csv")
-    other = Ledger.load(ledger.path)
-    _numbers.take(other, tmp_path)
-    pd.testing.assert_frame_equal(_numbers.correlations(other), computed, check_dtype=False)
+def test_a_figure_draws_a_ledger_as_it_draws_its_statistics(tmp_path):
+    ledger = CASES["four_models"](tmp_path / "ledger")
+    drawn = [figures.module("heatmap").draw(source) for source in (ledger, Statistics(ledger))]
+    one, two = ([text.get_text() for axes in figure.axes for text in axes.texts] for figure in drawn)
+    assert one == two and len(one) > 0
 
 
-def test_the_value_na_of_an_axis_survives_a_csv(ledger_of, tmp_path):
-    table = _numbers.correlations(ledger_of("one_axis")).assign(value="NA")
+def test_statistics_taken_from_a_folder_equal_those_computed(statistics_of, tmp_path):
+    computed = statistics_of("one_axis")
+    write_statistics(computed, tmp_path)
+    read = Statistics(Ledger.load(computed.ledger.path), tmp_path)
+    for name in computed.names:
+        options = {"check_dtype": False, "obj": name}
+        pd.testing.assert_frame_equal(read.table(name), computed.table(name).replace({pd.NA: np.nan}), **options)
+
+
+def test_the_value_na_of_an_axis_survives_a_csv(statistics_of, tmp_path):
+    table = statistics_of("one_axis").table("correlations").assign(value="NA")
     write_csv(table, tmp_path / "correlations.csv")
-    assert set(_numbers.read_correlations(tmp_path / "correlations.csv")["value"]) == {"NA"}
+    assert set(read_statistic(tmp_path, "correlations")["value"]) == {"NA"}
 
 
-def test_correlations_of_another_ledger_are_refused(ledger_of, tmp_path):
-    ledger, path = ledger_of("usual"), tmp_path / "correlations.csv"
+def test_statistics_of_another_ledger_are_refused(statistics_of, tmp_path):
+    ledger, path = statistics_of("usual").ledger, tmp_path / "correlations.csv"
+    table = statistics_of("usual").table("correlations")
     with pytest.raises(FileNotFoundError, match=r"correlations\.csv: no such file"):
-        _numbers.take(Ledger.load(ledger.path), tmp_path)
-    write_csv(_numbers.correlations(ledger).query("measure != 'num_params'"), path)
+        Statistics(ledger, tmp_path)
+    write_csv(table.query("measure != 'num_params'"), path)
     with pytest.raises(ValueError, match="no rows for measure num_params"):
-        _numbers.take(Ledger.load(ledger.path), tmp_path)
-    write_csv(_numbers.correlations(ledger).drop(columns="low"), path)
+        Statistics(ledger, tmp_path)
+    write_csv(table.drop(columns="low"), path)
     with pytest.raises(ValueError, match="wanted column low"):
-        _numbers.take(Ledger.load(ledger.path), tmp_path)
+        Statistics(ledger, tmp_path)
 
 
 def test_the_command_writes_each_figure_without_torch_and_twice_the_same(tmp_path):
@@ -74,13 +85,13 @@ def test_the_command_writes_each_figure_without_torch_and_twice_the_same(tmp_pat
     )
     command = [sys.executable, "-c", code, "figures", str(ledger.path), "--out", str(tmp_path / "one")]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
-    written = figures.draw_all(ledger, tmp_path / "two")
+    written = figures.draw_all(Statistics(ledger), tmp_path / "two")
     wanted = {f"{name}.{kind}" for name in figures.names() for kind in ("pdf", "svg", "png", "csv")}
     assert {path.name for path in written} == wanted == {path.name for path in (tmp_path / "one").iterdir()}
     for path in written:
         assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes(), path.name
     for name in figures.names():
-        write_csv(figures.module(name).data(ledger), tmp_path / "data.csv")
+        write_csv(figures.module(name).data(Statistics(ledger)), tmp_path / "data.csv")
         assert (tmp_path / "two" / f"{name}.csv").read_bytes() == (tmp_path / "data.csv").read_bytes()
         assert b"/FontFile2" in (tmp_path / "two" / f"{name}.pdf").read_bytes()
         assert "<text" not in (tmp_path / "two" / f"{name}.svg").read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ from report_pages import draw_stand_ins
 from robustgap.analysis import figures, report
 from robustgap.analysis.findings.verdicts import verdict_sentence, why_unresolved
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.ledger_statistics import write_statistics
-from robustgap.analysis.statistics.files import read_statistic
+from robustgap.analysis.statistics import Statistics, read_statistic
+from robustgap.analysis.statistics_folder import write_statistics
 from robustgap.analysis.tables import views
 from robustgap.analysis.verdicts.claims import RESULT as CLAIM
 from robustgap.analysis.verdicts.statements import RESULT as STATEMENT
@@ -34,7 +34,7 @@ def made(request, tmp_path_factory) -> tuple[Ledger, Path]:
     folder = tmp_path_factory.mktemp(request.param)
     case = {**ledger_cases.CASES, "digits_size": lambda path: ledger_cases.digits_size(path, columns=8)}
     ledger = case[request.param](folder / "ledger")
-    write_statistics(ledger, folder / "analysis")
+    write_statistics(Statistics(ledger), folder / "analysis")
     return ledger, folder
 
 
@@ -50,17 +50,17 @@ def test_sentences_and_reasons_name_their_intervals(made):
 
 def test_captions_tables_and_the_page_name_their_intervals(made):
     ledger, folder = made
+    statistics = Statistics(ledger, folder / "analysis")
     for name in figures.names():
-        assert named(figures.caption(name, ledger)), name
-    for view in views(ledger, folder / "analysis").values():
+        assert named(figures.caption(name, statistics)), name
+    for view in views(statistics).values():
         for column in view.columns:
             assert column.told.endswith((" [single]", " [family-wise]")) == column.interval
             assert all(("_family_" in end) == column.family for end in column.ends)
         for kind in {column.family for column in view.columns if column.interval}:
             assert f"{'family-wise' if kind else 'single'}: " in view.look.split("In brackets: ")[1]
     draw_stand_ins(ledger, folder / "figures")
-    parts = {"figures": folder / "figures", "statistics": folder / "analysis"}
-    report.write(ledger, **parts, out=folder / "report.html")
+    report.write(statistics, folder / "figures", folder / "report.html")
     page = (folder / "report.html").read_text(encoding="utf-8")
     blocks = re.findall(r"<(p|li|dd|figcaption|h2|h3)\b[^>]*>(.*?)</\1>", page, re.DOTALL)
     texts = [unescape(re.sub(r"<[^>]+>", "", text)) for _, text in blocks]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.ledger_statistics import write_statistics
-from robustgap.analysis.statistics.files import read_statistic
+from robustgap.analysis.statistics import Statistics, read_statistic
+from robustgap.analysis.statistics_folder import write_statistics
 
 DEPENDS = "the sign of its relation with the gap depends on defense"
 
@@ -25,7 +25,7 @@ def noisy(folder, noise: float) -> Ledger:
 @pytest.mark.parametrize(("noise", "depends"), [(0.05, True), (0.3, False)])
 def test_a_sign_is_said_to_depend_on_a_setting_where_the_verdict_says_so(tmp_path, noise, depends):
     """In both ledgers the plain intervals of pi lie on opposite sides of 0."""
-    write_statistics(noisy(tmp_path / "ledger", noise), tmp_path)
+    write_statistics(Statistics(noisy(tmp_path / "ledger", noise)), tmp_path)
     wanted = "kind == 'measure' and statistic == 'pi' and axis == 'defense'"
     pi = read_statistic(tmp_path, "correlations").query(wanted).set_index("value")
     assert pi.loc["TRADES", "low"] > 0 > pi.loc["AT", "high"]

@@ -6,8 +6,8 @@ import pytest
 from ledger_cases import CASES
 
 from robustgap.analysis.findings.verdicts import LACKS, lacking, verdict_sentence, why_unresolved
-from robustgap.analysis.ledger_statistics import write_statistics
-from robustgap.analysis.statistics.files import read_statistic
+from robustgap.analysis.statistics import Statistics, read_statistic
+from robustgap.analysis.statistics_folder import write_statistics
 
 REASONS = {  # what analysis.verdicts.claims writes as the reason of each
     "tau": "Tau is undefined",
@@ -53,7 +53,7 @@ def test_each_measure_counts_under_the_part_of_the_rule_that_failed():
 
 @pytest.mark.parametrize("case", ["usual", "four_models", "one_axis", "robustbench", "nothing_trained"])
 def test_the_words_agree_with_the_reasons_of_the_verdicts(case, tmp_path):
-    write_statistics(CASES[case](tmp_path / "ledger"), tmp_path / "analysis")
+    write_statistics(Statistics(CASES[case](tmp_path / "ledger")), tmp_path / "analysis")
     table = read_statistic(tmp_path / "analysis", "claims")
     if "grid has no two models" not in "".join(table["reason"]):
         for place, name in lacking(table).items():

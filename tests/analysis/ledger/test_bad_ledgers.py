@@ -11,7 +11,8 @@ from ledger_cases import CASES
 
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.statistics import Statistics
+from robustgap.analysis.statistics_folder import write_statistics
 
 COMMANDS = ("statistics", "figures", "report")
 
@@ -123,7 +124,7 @@ def test_a_poor_ledger_has_statistics_that_say_so(tmp_path, name):
     ledgers.make(tmp_path / "ledger", troubles=False)
     rewrite(tmp_path, *POOR[name])
     ledger = Ledger.load(tmp_path / "ledger")
-    paths = write_statistics(ledger, tmp_path / "out")
+    paths = write_statistics(Statistics(ledger), tmp_path / "out")
     told = " ".join(json.loads(paths[-1].read_text())["sentences"])
     assert WORDS[name] in told and "nan" not in told
 
@@ -132,7 +133,7 @@ def test_columns_of_every_table_are_the_same_whatever_the_study_holds(tmp_path):
     """A figure or a report can count on them, also where there is nothing to say."""
     columns = []
     for case in ("usual", "robustbench", "nothing_trained"):
-        write_statistics(CASES[case](tmp_path / case / "ledger"), tmp_path / case / "out")
+        write_statistics(Statistics(CASES[case](tmp_path / case / "ledger")), tmp_path / case / "out")
         files = sorted((tmp_path / case / "out").glob("*.csv"))
         tables = {path.name: list(pd.read_csv(path, nrows=0).columns) for path in files if path.stem != "models"}
         columns.append(tables)

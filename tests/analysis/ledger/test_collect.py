@@ -11,8 +11,7 @@ from result_files import FOREIGN
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger.collect import collect
-from robustgap.analysis.models.flags import model_table
-from robustgap.analysis.statistics.summary import issue_table
+from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.words import FLAGS
 
 
@@ -100,6 +99,6 @@ def test_what_was_seen_of_a_flagged_model_reaches_its_reason_and_the_list_of_iss
     outcomes.to_parquet(path)
     ledger = collect(results, results / "ledger")
     assert ledger.runs.set_index("model").loc["r1-last", "reason"] == seen
-    issues = issue_table(ledger, model_table(ledger))
+    issues = Statistics(ledger).table("issues")
     (told,) = issues.loc[issues["issue"] == "gradient_masking", "reason"]
     assert told == f"{seen}: {FLAGS['gradient_masking'].reason}"

@@ -8,7 +8,7 @@ from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger.collect import collect
 from robustgap.analysis.ledger.origins import OTHER_ARITHMETIC, arithmetic, flag_other_arithmetic
 from robustgap.analysis.report.provenance import provenance
-from robustgap.analysis.statistics.summary import issue_table
+from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.words import FLAGS
 
 PINNED = {"cpu": "Epyc", "device": "x86_64", "instructions": "AVX2", "reproducible": True, "threads": 1}
@@ -40,7 +40,7 @@ def test_a_mixture_is_flagged_listed_and_kept(results):
     found = [(part["runs"], part["cpu"], part["commit"]) for part in ledger.study["trainings"]]
     assert sorted(found) == [(1, "Epyc", "c0ffee"), (1, "Xeon", "c0ffee"), (1, "Xeon", "c0ffee")]
     assert {"1 run: AVX2, reproducible, torch 2.13.0; CPU Xeon, commit c0ffee"} < set(provenance(ledger)["trained"])
-    issues = issue_table(ledger, ledger.models())
+    issues = Statistics(ledger).table("issues")
     assert set(issues.loc[issues["issue"] == OTHER_ARITHMETIC, "model"]) == set(flagged)
     assert FLAGS[OTHER_ARITHMETIC].reason and FLAGS[OTHER_ARITHMETIC].models
 

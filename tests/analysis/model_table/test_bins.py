@@ -10,9 +10,8 @@ from benchmarks.random_search import AXES, BINS, MEASURES, make_search
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.model_table import read_models
 from robustgap.analysis.model_table.bins import cut, read_bins
-from robustgap.analysis.models.baselines import beside_table
+from robustgap.analysis.statistics import Statistics, StudyData
 from robustgap.analysis.statistics.correlations import correlations
-from robustgap.analysis.table_statistics import Columns, makers
 from robustgap.analysis.verdicts.claims import claims
 
 
@@ -102,8 +101,7 @@ def test_a_setting_in_disguise_knows_nothing_more_than_settings_that_are_cut(tmp
 def test_increments_of_statistics_go_by_the_finer_classes(tmp_path):
     make_search("linear", 60, 0).to_csv(tmp_path / "a.csv", index=False)
     read = read_models(tmp_path / "a.csv", axes=AXES, outcome="gap", measures=["lr"], bins=BINS)
-    beside = beside_table(read.rows, read.axes, read.outcome, read.measures)
-    found = makers(read, beside, Columns(), 0)["increments"]()
+    found = Statistics(StudyData.of_table(read, draws=0)).table("increments")
     assert read.rows["learning_rate"].nunique() == 4
     assert len(set(found.loc[found["axis"] == "learning_rate", "value"])) == read.fine["learning_rate"].nunique() == 6
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustgap.analysis.__main__ import main, names
+from robustgap.analysis.__main__ import listed_names, main
 from robustgap.analysis.model_table import read_models
-from robustgap.analysis.table_statistics import Columns, points_per_unit, unit_notes
+from robustgap.analysis.model_table.roles import Roles, points_per_unit, unit_notes
 from robustgap.analysis.verdicts.claims import read_signs
 
 COMMANDS = ["correlate", "claims", "statistics"]
@@ -60,7 +60,7 @@ def test_signs_of_other_columns_and_a_catalogue_of_more_measures_are_taken(table
     ],
 )
 def test_names_with_commas_stand_in_quotes(listed, found):
-    assert names(listed) == found
+    assert listed_names(listed) == found
 
 
 def test_the_nearest_column_is_named_whatever_its_capitals(table, tmp_path, capsys):
@@ -122,11 +122,11 @@ def test_the_unit_is_told_from_what_fractions_cannot_be(table, tmp_path, columns
     se = "se" if "se" in columns else None
     options = {"outcome": "gap", "seed_column": "seed", "se": se, "beside": beside, "counts": ["images"]}
     read = read_models(tmp_path / "a.csv", axes=["defense", "batch"], **options)
-    given = Columns(target=beside[0] if beside else None, images="images", se=se)
+    given = Roles(target=beside[0] if beside else None, images="images", se=se)
     assert points_per_unit(read, given) == points
     (told,) = unit_notes(read, given)
     assert f"is taken to be in {'fractions' if points > 1 else 'points'}" in told
-    assert unit_notes(read, Columns()) == []
+    assert unit_notes(read, Roles()) == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from scipy.stats import norm
 
 from benchmarks.known_answers import AXES, make, make_family
 from robustgap.analysis.findings.beside import check_sentences
-from robustgap.analysis.ledger_statistics import write_statistics
 from robustgap.analysis.models.baselines import (
     BASELINE,
     CLEAN,
@@ -26,6 +25,8 @@ from robustgap.analysis.models.baselines import (
     controls,
     free_name,
 )
+from robustgap.analysis.statistics import Statistics
+from robustgap.analysis.statistics_folder import write_statistics
 from robustgap.analysis.verdicts.judged import judged
 
 ASKED = {"axes": AXES, "outcome": "gap"}
@@ -145,7 +146,7 @@ def test_a_ledger_gives_its_training_accuracies_and_its_loss_where_it_has_one(tm
 def test_every_table_of_a_ledger_has_the_rows_beside_the_measures(tmp_path):
     ledger = ledgers.make(tmp_path / "ledger")
     logged = replace(ledger, runs=ledger.runs.assign(train_loss=np.arange(len(ledger.runs)) / 7))
-    write_statistics(logged, tmp_path)
+    write_statistics(Statistics(logged), tmp_path)
     wanted = {ROBUST: BASELINE, CLEAN: BASELINE, LOSS: BASELINE, RANDOM: CONTROL, FITTED: CONTROL}
     names = ["correlations", "summary", "claims", "statements", "partial", "simpson", "information", "sign_errors"]
     for name in [*names, "selection"]:

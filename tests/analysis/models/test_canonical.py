@@ -13,7 +13,7 @@ from robustgap.analysis.models.canonical import canonical_codes, canonical_rows,
 from robustgap.analysis.models.study_table import make_study
 from robustgap.analysis.prediction.increment_statements import design_of
 from robustgap.analysis.prediction.settings_regression import LEAVE_ONE
-from robustgap.analysis.statistics.increments import RESULT, both_scales, left_out
+from robustgap.analysis.statistics.increments import RESULT, both_scales, left_out_rows
 from robustgap.analysis.verdicts.claims import claims
 
 NAMES = dict(zip(AXES[:4], ("z", "y", "b", "a"), strict=True)) | {"checkpoint": "checkpoint"}
@@ -91,7 +91,7 @@ def test_the_ladder_is_the_same_under_other_names_and_orders(case):
         study = make_study(table, axes=axes, outcome="gap", measures=names)
         found = both_scales(study, *design_of(study), [], [{}], seed=0)
         if case == "both":
-            found += left_out(study, left, [], 0)
+            found += left_out_rows(study, left, [], 0)
         made = pd.DataFrame(found, columns=RESULT)
         return made[~made["statistic"].str.endswith("_raw")].drop(columns="members")
 

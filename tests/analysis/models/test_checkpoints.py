@@ -12,9 +12,9 @@ from scipy.stats import kendalltau
 
 from robustgap.analysis.ledger import BOTH, Ledger
 from robustgap.analysis.model_table import read_models
-from robustgap.analysis.models.checkpoints import expanded, shares, standing
+from robustgap.analysis.models.checkpoints import expanded, row_weights, rows_by_value
 from robustgap.analysis.models.study_table import make_study
-from robustgap.analysis.statistics._components import EVERY, Levels, within
+from robustgap.analysis.statistics._components import EVERY, Levels, within_configurations
 from robustgap.analysis.statistics.correlations import correlations
 from robustgap.analysis.statistics.increments import ladder
 from robustgap.analysis.statistics.information import conditional_information
@@ -93,8 +93,8 @@ def test_tau_psi_and_pi_equal_loops_over_the_models_that_there_are(seed):
 def test_without_such_models_nothing_is_expanded():
     table = copies(planted())
     pd.testing.assert_frame_equal(expanded(table, AXES), table)
-    assert (shares(expanded(table, AXES)) == 1).all()
-    assert {value: list(rows) for value, rows in standing(table, "checkpoint").items()} == {
+    assert (row_weights(expanded(table, AXES)) == 1).all()
+    assert {value: list(rows) for value, rows in rows_by_value(table, "checkpoint").items()} == {
         value: list(table["checkpoint"] == value) for value in ("best", "last")
     }
     one = planted()[["a", "b", "checkpoint"]]
@@ -155,7 +155,7 @@ def test_components_have_the_squares_and_freedom_of_their_projections():
     kept = ~(both & (whole.rule == 1))
     levels = Levels(whole.configuration[kept], whole.run[kept], np.where(both, EVERY, whole.rule)[kept])
     y = rng.standard_normal(kept.sum())
-    found = within(y, np.zeros(len(y)), levels, INDEPENDENT)
+    found = within_configurations(y, np.zeros(len(y)), levels, INDEPENDENT)
     for number, rows in enumerate(levels.blocks):
         cells = np.where(levels.rule[rows] == EVERY, 0.5, levels.rule[rows] == np.arange(2)[:, None]).T
         runs = (levels.run[rows][:, None] == np.unique(levels.run[rows])) * 1.0
@@ -187,8 +187,8 @@ def test_the_checkpoint_component_rests_on_runs_with_two_models():
 
 def test_reliability_compares_such_a_model_under_either_rule_and_ranks_it_once():
     table = planted(3)
-    group, model = seed_cells(table, AXES)
     block = table.groupby(["a", "b"]).ngroup().to_numpy()
+    group, model = seed_cells(table, AXES, block)
     (estimate, _, _), n = over_seeds(table["m"], group, block, np.ones((1, 6)), model)
     ranked = table.assign(rank=table["m"].rank()).dropna(subset=["m"])
     ranked["model"] = ranked.index

@@ -12,12 +12,12 @@ from scipy.stats import kendalltau
 
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.ledger import BOTH, Ledger
-from robustgap.analysis.ledger_statistics import Part, write_statistics
 from robustgap.analysis.models.flags import ALL, LEFT_OUT, OUTLYING, left_out, model_table
 from robustgap.analysis.models.outliers import residual_bound, residuals, settings_columns
-from robustgap.analysis.statistics.files import read_statistic
+from robustgap.analysis.statistics import Statistics, StudyData, read_statistic
+from robustgap.analysis.statistics_folder import write_statistics
 from robustgap.analysis.tables import views
-from robustgap.analysis.verdicts.unflagged import COLUMNS, with_unflagged
+from robustgap.analysis.verdicts.unflagged import UNFLAGGED_COLUMNS, with_unflagged
 from robustgap.analysis.words import FLAGS
 from robustgap.training.overfitting import FLAG
 
@@ -115,7 +115,7 @@ def flagged(path, model: str = "AT-32-true-none-s0", rise: float = 0.35) -> Ledg
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flagged")
     ledger = flagged(folder / "ledger")
-    write_statistics(ledger, folder / "out")
+    write_statistics(Statistics(ledger), folder / "out")
     return ledger, folder / "out"
 
 
@@ -159,31 +159,31 @@ def test_tau_is_also_given_without_each_flag_and_without_all(made):
 
 def test_all_headlines_and_verdicts_stand_beside_those_of_the_other_models(made):
     ledger, out = made
-    part = Part(ledger, model_table(ledger))
-    kept = part.models[~left_out(part.models)[ALL]].reset_index(drop=True)
-    pd.testing.assert_frame_equal(part.unflagged.models, kept)
-    assert part.unflagged.unflagged is None
-    other, claims = Part(ledger, kept).verdicts["claims"], read_statistic(out, "claims").set_index("measure")
-    own = other.set_index("measure")
+    data = StudyData.of_ledger(ledger)
+    kept = data.models[~left_out(data.models)[ALL]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(data.unflagged.models, kept)
+    assert data.unflagged.unflagged is None
+    claims = read_statistic(out, "claims").set_index("measure")
+    own = data.unflagged.verdicts["claims"].set_index("measure")
     assert claims["verdict_without_flagged"].to_dict() == own["verdict"].to_dict()
     assert claims["axis_without_flagged"].to_dict() == own["axis"].to_dict()
     assert claims["n_without_flagged"].dropna().to_dict() == own["n"].dropna().to_dict()
     without = json.loads((out / "findings.json").read_text())["without_flagged"]
     assert without["sample"]["models"] == len(kept) and without["sentences"][0].startswith(f"{len(kept)} models of ")
-    shown = views(ledger, out)["verdicts"]
+    shown = views(Statistics(ledger, out))["verdicts"]
     marks = dict(zip(shown.frame["measure"], shown.frame["without"], strict=True))
     same = (claims["verdict"] + claims["axis"]) == (claims["verdict_without_flagged"] + claims["axis_without_flagged"])
     assert {name: mark == "the same" for name, mark in marks.items()} == same.to_dict()
     assert main(["claims", str(ledger.path), "--out", str(out / "again")]) == 0
     again = pd.read_csv(out / "again" / "claims.csv", keep_default_na=False)
-    assert again[["measure", *COLUMNS[:2]]].equals(claims.reset_index()[["measure", *COLUMNS[:2]]])
+    assert again[["measure", *UNFLAGGED_COLUMNS[:2]]].equals(claims.reset_index()[["measure", *UNFLAGGED_COLUMNS[:2]]])
 
 
 def test_where_no_model_is_flagged_nothing_is_computed_again(tmp_path):
     ledger = ledgers.make(tmp_path, axes={"defense": ["AT", "TRADES"], "awp": [False, True]}, troubles=False)
-    part = Part(ledger, model_table(ledger))
-    assert left_out(part.models) == {} and part.unflagged is None
+    data = StudyData.of_ledger(ledger)
+    assert left_out(data.models) == {} and data.unflagged is None and Statistics(ledger).unflagged is None
     verdict = pd.DataFrame({"measure": ["m"], "verdict": ["replicates"], "axis": [""], "n": [4]})
-    assert with_unflagged(verdict, None)[COLUMNS[:2]].to_numpy().tolist() == [["", ""]]
+    assert with_unflagged(verdict, None)[UNFLAGGED_COLUMNS[:2]].to_numpy().tolist() == [["", ""]]
     changed = with_unflagged(verdict, verdict.assign(verdict="unresolved", n=3))
-    assert changed[COLUMNS].to_numpy().tolist() == [["unresolved", "", 3]]
+    assert changed[UNFLAGGED_COLUMNS].to_numpy().tolist() == [["unresolved", "", 3]]

@@ -6,11 +6,10 @@ import pytest
 
 from benchmarks.known_answers import AXES, make_family
 from robustgap.analysis.model_table import read_models
-from robustgap.analysis.models.baselines import beside_table
-from robustgap.analysis.statistics.correlations import correlations
-from robustgap.analysis.table_statistics import Columns, makers
+from robustgap.analysis.model_table.roles import Roles
+from robustgap.analysis.statistics import Statistics, StudyData
 
-GIVEN = Columns(state=["loss"], target="robust_test", validation="robust_val", images="images", se="se_gap")
+GIVEN = Roles(state=["loss"], target="robust_test", validation="robust_val", images="images", se="se_gap")
 MEASURES = ["genuine", "null_1"]
 NAMES = ["measure", "statistic", "axis", "value", "given_axis", "given_value", "given", "component", "column"]
 NAMES += ["quantile", "choice", "direction"]
@@ -30,11 +29,9 @@ def statistics(table: pd.DataFrame, axes: list[str], folder) -> dict[str, pd.Dat
     beside = [GIVEN.target, GIVEN.validation]
     options = {"measures": MEASURES, "se": GIVEN.se, "beside": beside, "state": GIVEN.state, "counts": [GIVEN.images]}
     read = read_models(folder / "a.csv", axes=axes, outcome="gap", seed_column="seed", **options)
-    beside_them = beside_table(read.rows, axes, "gap", MEASURES, GIVEN.state)
-    ways = {name: make for name, make in makers(read, beside_them, GIVEN, 20).items() if name != "increments"}
-    asked = {"axes": axes, "outcome": "gap", "measures": MEASURES, "seed_column": "seed"}
-    found = {"correlations": correlations(read.rows, **asked, draws=20)} | {name: make() for name, make in ways.items()}
-    return {name: in_order(content) for name, content in found.items()}
+    found = Statistics(StudyData.of_table(read, GIVEN, 20))
+    verdicts = ("claims", "statements", "comparisons", "increments")  # tested elsewhere
+    return {name: in_order(found.table(name)) for name in found.names if name not in verdicts}
 
 
 def in_order(content: pd.DataFrame) -> pd.DataFrame:

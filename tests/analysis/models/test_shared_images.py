@@ -10,7 +10,7 @@ from scipy.stats import kendalltau, norm
 
 from robustgap.analysis.commands import PUBLISHED
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.models.shared_images import of_ledger, ranking_error, read_bits, sharing
+from robustgap.analysis.models.shared_images import ranking_error, read_bits, shared_image_noise, sharing
 from robustgap.analysis.statistics._ceilings import arrange, ceilings
 from robustgap.analysis.statistics._components import components
 
@@ -74,13 +74,13 @@ def test_shared_test_images_do_not_lower_the_ceiling_where_independent_ones_woul
 def test_models_of_the_shipped_study_fail_on_the_same_images_the_more_they_have_in_common():
     ledger = Ledger.load(PUBLISHED / "digits")
     table = ledger.models()
-    shared = of_ledger(ledger, table, ledger.outcome)
+    shared = shared_image_noise(ledger, table, ledger.outcome)
     assert 1 > shared.run > shared.configuration > shared.everywhere > 0.2
     np.testing.assert_allclose(
         ranking_error(table, ledger.outcome, shared) ** 2,
         table[f"se_{ledger.outcome}"] ** 2 * (1 - shared.everywhere),
     )
-    assert of_ledger(ledger, table, "gap_pgd10_rest") is None
+    assert shared_image_noise(ledger, table, "gap_pgd10_rest") is None
 
 
 def test_bits_of_models_judged_on_different_images_are_not_compared(tmp_path):

@@ -9,11 +9,11 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 
 from robustgap.analysis.models.study_table import make_study
-from robustgap.analysis.prediction.gain import fits, gains, normal_scores, residuals, sum_error
+from robustgap.analysis.prediction.gain import beyond_fit, fits, gains, normal_scores, sum_error
 from robustgap.analysis.prediction.increment_statements import increments
 from robustgap.analysis.prediction.ladder_steps import best_pair
 from robustgap.analysis.prediction.settings_regression import PENALTIES, Design, deals_of, folds_of, make_design, ridge
-from robustgap.analysis.statistics.increments import cluster_interval, ladder, quality, ratio
+from robustgap.analysis.statistics.increments import cluster_interval, ladder, quality, ratio_of_sums
 
 
 def test_folds_keep_configurations_together_and_are_even():
@@ -87,7 +87,7 @@ def test_residuals_are_those_of_least_squares_where_values_are_known():
     values[:, 2] = np.c_[np.ones(20), linear][cell] @ [1, 2, 3]
     values[:, 3] = np.where(cell == 19, 1.5, np.nan)
     outside = np.stack([np.arange(20) < 14, np.arange(20) > 3])
-    found = residuals(design_with(cell, share, linear), values, outside)
+    found = beyond_fit(design_with(cell, share, linear), values, outside)
     columns = np.c_[np.ones(40), linear[cell]]
     for fit, inside in enumerate(outside):
         for place in range(2):
@@ -152,6 +152,6 @@ def test_quality_of_predictions():
     assert found["mae_raw"][0] == pytest.approx(np.abs(y - predicted).mean())
     assert found["tau"][0] == pytest.approx(stats.kendalltau(y, predicted).statistic)
     assert all(low < estimate < high for estimate, low, high in found.values())
-    value, parts = ratio(np.array([1.0, 3]), np.array([2.0, 2]))
+    value, parts = ratio_of_sums(np.array([1.0, 3]), np.array([2.0, 2]))
     assert value == 1 and parts.tolist() == [-0.25, 0.25]
     assert np.isnan(cluster_interval(1.0, parts)[1])

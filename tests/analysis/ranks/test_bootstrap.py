@@ -12,7 +12,7 @@ from scipy.stats import kendalltau
 from robustgap.analysis.models.design import codes
 from robustgap.analysis.ranks import bootstrap as inference
 from robustgap.analysis.ranks import discordance as inversions
-from robustgap.analysis.ranks.bootstrap import Bootstrap, concordance, interval, mean, untied, weighted_tau
+from robustgap.analysis.ranks.bootstrap import Bootstrap, concordance, interval, mean, untied_weight, weighted_tau
 from robustgap.analysis.statistics.correlations import correlations, tau
 
 
@@ -104,8 +104,8 @@ def test_many_rows_are_merged_few_are_compared_and_both_agree(monkeypatch):
 
 def test_untied_pairs_of_a_constant_and_of_distinct_values():
     block, weights = np.array([0, 0, 1]), np.array([[1.0, 1.0], [2.0, 0.0], [1.0, 3.0]])
-    assert untied(np.array([5.0, 5.0, 5.0]), block, weights).tolist() == [0, 0, 0]
-    assert untied(np.arange(3), block, weights).tolist() == [3, 4, 7]
+    assert untied_weight(np.array([5.0, 5.0, 5.0]), block, weights).tolist() == [0, 0, 0]
+    assert untied_weight(np.arange(3), block, weights).tolist() == [3, 4, 7]
 
 
 def test_weights_draw_within_strata_and_do_not_depend_on_other_purposes():

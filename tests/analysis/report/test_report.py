@@ -17,9 +17,9 @@ from report_pages import PNG, Page, downloads, draw_stand_ins, embedded, page_of
 from robustgap.analysis import figures, labels, report
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.ledger_statistics import write_statistics
-from robustgap.analysis.report import embedding
-from robustgap.analysis.statistics.files import HOLDS
+from robustgap.analysis.report import embedding, losses
+from robustgap.analysis.statistics import Statistics
+from robustgap.analysis.statistics_folder import contents, write_statistics
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,8 @@ def made(tmp_path_factory):
             folder = tmp_path_factory.mktemp(case)
             ledger = CASES[case](folder / "ledger")
             draw_stand_ins(ledger, folder / "figures")
-            write_statistics(ledger, folder / "analysis")
-            parts = {"figures": folder / "figures", "statistics": folder / "analysis"}
-            report.write(ledger, **parts, out=folder / "report.html")
+            write_statistics(Statistics(ledger), folder / "analysis")
+            report.write(Statistics(ledger, folder / "analysis"), folder / "figures", folder / "report.html")
             ready[case] = ledger, folder
         return ready[case]
 
@@ -55,13 +54,13 @@ def test_every_ledger_has_a_report_that_fetches_nothing(case, made):
 @pytest.mark.parametrize("case", CASES)
 def test_every_figure_is_in_the_page_with_caption_alternative_text_and_data(case, made):
     ledger, folder = made(case)
-    page = page_of(folder)
+    page, statistics = page_of(folder), Statistics(ledger, folder / "analysis")
     assert len(page.of("img")) == len(figures.names())
     data = downloads(page)
     for name, picture in zip(figures.names(), page.of("img"), strict=True):
         assert embedded(picture["src"]) == (folder / "figures" / f"{name}.svg").read_bytes()
         assert len(picture["alt"]) > 40
-        assert figures.caption(name, ledger) in page.text
+        assert figures.caption(name, statistics) in page.text
         assert data[f"{name}.csv"] == (folder / "figures" / f"{name}.csv").read_bytes()
 
 
@@ -104,12 +103,8 @@ def test_a_card_shows_formula_proof_cost_and_reliability(made, tmp_path):
         "paper": "Somebody, 2023",
     }
     catalogue = {**ledger.catalogue, "average_ce": {**ledger.catalogue["average_ce"], **entry}}
-    report.write(
-        replace(ledger, catalogue=catalogue),
-        figures=folder / "figures",
-        statistics=folder / "analysis",
-        out=tmp_path / "report.html",
-    )
+    described = replace(ledger, catalogue=catalogue)
+    report.write(Statistics(described, folder / "analysis"), folder / "figures", tmp_path / "report.html")
     page, rows = page_of(tmp_path), pd.read_csv(folder / "analysis" / "reliability.csv")
     for words in (
         "mean_i CE_i",
@@ -135,8 +130,8 @@ def test_a_form_of_tau_without_any_value_has_no_column(made):
 def test_reasons_that_differ_in_numbers_alone_are_told_once():
     reasons = "2 x the lowest is 0.503; 88 x not above 0, where 1/gamma^2 has no meaning; 1 x the lowest is 1.2"
     told = "3 x the lowest is 0.503 (or another number); 88 x not above 0, where 1/gamma^2 has no meaning"
-    assert report.merged(reasons) == told
-    assert report.merged("4 x one; two") == "4 x one; two"
+    assert losses.merged_reasons(reasons) == told
+    assert losses.merged_reasons("4 x one; two") == "4 x one; two"
 
 
 def test_headings_do_not_skip_a_level_and_every_section_has_one(made):
@@ -159,7 +154,7 @@ def test_exclusions_are_told_with_their_reasons(made, tmp_path):
     ledger, folder = made("usual")
     rule = {"where": {"defense": ["Standard", "AT"], "awp": True}, "reason": "no adversary to perturb", "count": 4}
     ledger = Ledger(**{**vars(Ledger.load(ledger.path)), "study": {**ledger.study, "excluded": [rule]}})
-    report.write(ledger, figures=folder / "figures", statistics=folder / "analysis", out=tmp_path / "report.html")
+    report.write(Statistics(ledger, folder / "analysis"), folder / "figures", tmp_path / "report.html")
     assert "defense = Standard or AT, awp = true: no adversary to perturb (4 trainings)" in page_of(tmp_path).text
 
 
@@ -167,7 +162,7 @@ def test_heavy_pictures_and_large_tables_are_embedded_smaller(made, monkeypatch)
     ledger, folder = made("four_models")
     monkeypatch.setattr(embedding, "HEAVY", 10)
     monkeypatch.setattr(embedding, "LARGE", 10)
-    page = Page(report.build(ledger, folder / "figures", folder / "analysis"))
+    page = Page(report.build(Statistics(ledger, folder / "analysis"), folder / "figures"))
     assert {embedded(picture["src"]) for picture in page.of("img")} == {PNG}
     offered = {link["download"] for link in page.of("a") if "download" in link}
     assert {f"{name}.csv.gz" for name in figures.names()} <= offered
@@ -187,7 +182,7 @@ def test_every_statistic_and_every_table_can_be_taken_from_the_page(case, made):
     shown = {element["id"].replace("-", "_") for tag, element in page.tags if element.get("class") == "table"}
     assert tables == {f"{name}.{kind}" for name in shown for kind in ("csv", "tex")} and len(shown) == 15
     assert all(held.read(f"tables/{name}") == data[name] for name in tables)
-    assert all(what in page.text for what in HOLDS.values())
+    assert all(what in page.text for what in contents(Statistics(ledger)).values())
 
 
 def test_a_missing_file_is_one_clear_line(made, tmp_path, capsys):

@@ -5,7 +5,8 @@ from report_pages import draw_stand_ins, page_of
 
 from robustgap.analysis import figures, report
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.ledger_statistics import write_statistics
+from robustgap.analysis.statistics import Statistics
+from robustgap.analysis.statistics_folder import write_statistics
 
 
 def test_every_command_takes_a_study_by_its_name(tmp_path, monkeypatch, capsys):
@@ -26,9 +27,8 @@ def test_every_command_takes_a_study_by_its_name(tmp_path, monkeypatch, capsys):
 
 def test_real_figures_make_a_page_of_moderate_size(tmp_path):
     ledger = CASES["nothing_trained"](tmp_path / "ledger")
-    write_statistics(ledger, tmp_path / "analysis")
-    figures.draw_all(ledger, tmp_path / "figures", tmp_path / "analysis")
-    parts = {"figures": tmp_path / "figures", "statistics": tmp_path / "analysis"}
-    report.write(ledger, **parts, out=tmp_path / "report.html")
+    write_statistics(Statistics(ledger), tmp_path / "analysis")
+    figures.draw_all(Statistics(ledger, tmp_path / "analysis"), tmp_path / "figures")
+    report.write(Statistics(ledger, tmp_path / "analysis"), tmp_path / "figures", tmp_path / "report.html")
     assert len(page_of(tmp_path).of("img")) == len(figures.names())
     assert (tmp_path / "report.html").stat().st_size < 8e6

@@ -11,8 +11,9 @@ from ledger_cases import digits_size
 from robustgap.analysis import figures, report
 from robustgap.analysis.labels import signed
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.ledger_statistics import write_statistics
 from robustgap.analysis.report import explorer
+from robustgap.analysis.statistics import Statistics
+from robustgap.analysis.statistics_folder import write_statistics
 
 pytestmark = [
     pytest.mark.skipif(find() is None, reason="no Chromium on the PATH, and CHROMIUM names none"),
@@ -47,10 +48,9 @@ def study(tmp_path_factory) -> tuple[Ledger, report.Path]:
     """A ledger of 128 models, and the folder of its report."""
     folder = tmp_path_factory.mktemp("page")
     ledger = digits_size(folder / "ledger", columns=14)
-    write_statistics(ledger, folder / "analysis")
-    figures.draw_all(ledger, folder / "figures", folder / "analysis")
-    parts = {"figures": folder / "figures", "statistics": folder / "analysis"}
-    report.write(ledger, **parts, out=folder / "report.html")
+    write_statistics(Statistics(ledger), folder / "analysis")
+    figures.draw_all(Statistics(ledger, folder / "analysis"), folder / "figures")
+    report.write(Statistics(ledger, folder / "analysis"), folder / "figures", folder / "report.html")
     return ledger, folder
 
 

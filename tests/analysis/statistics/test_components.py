@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal, norm
 
 from benchmarks import known_answers
 from robustgap.analysis.models.shared_images import Sharing
-from robustgap.analysis.statistics._ceilings import agreement, ceilings, posterior
+from robustgap.analysis.statistics._ceilings import ceilings, expected_agreement, posterior
 from robustgap.analysis.statistics._components import Levels, components, image_covariance
 from robustgap.analysis.statistics._settings_effects import settings_bases, split
 
@@ -85,11 +85,11 @@ def test_expected_agreement_is_that_of_the_bivariate_normal_distribution():
         covariance = [[variance, variance], [variance, variance + extra]]
         both = multivariate_normal(cov=covariance)
         alike = both.cdf([mean, mean]) + both.cdf([-mean, -mean])
-        found = agreement(np.array([mean]), np.array([variance]), np.array([extra]))
+        found = expected_agreement(np.array([mean]), np.array([variance]), np.array([extra]))
         assert found == pytest.approx(2 * alike - 1, abs=0.02)
-    exact = agreement(np.array([0.4]), np.array([0.0]), np.array([1.0]))
+    exact = expected_agreement(np.array([0.4]), np.array([0.0]), np.array([1.0]))
     assert exact == pytest.approx(2 * norm.cdf(0.4) - 1)
-    assert agreement(np.array([0.4]), np.array([1.0]), np.array([0.0])) == pytest.approx(1)
+    assert expected_agreement(np.array([0.4]), np.array([1.0]), np.array([0.0])) == pytest.approx(1)
 
 
 def test_posterior_is_the_conditional_normal_distribution():

@@ -9,7 +9,8 @@ import pytest
 
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ranks.bootstrap import Bootstrap
-from robustgap.analysis.statistics.reliability import across, costs, over_images, over_seeds, reliability, within
+from robustgap.analysis.statistics import Statistics
+from robustgap.analysis.statistics.reliability import across_blocks, costs, over_images, over_seeds, within_groups
 
 
 def ones(block):
@@ -32,8 +33,8 @@ def test_pairs_within_groups_and_across_blocks_are_those_of_brute_force():
                     inside += [half] * int(w)
                 if block[i] != block[j]:
                     outside += [half] * int(w * weight[0, block[j]])
-        assert within(values, group, block, weight) == pytest.approx([np.mean(inside)])
-        assert across(values, block, weight) == pytest.approx([np.mean(outside)])
+        assert within_groups(values, group, block, weight) == pytest.approx([np.mean(inside)])
+        assert across_blocks(values, block, weight) == pytest.approx([np.mean(outside)])
 
 
 def planted(share, configurations=400, seeds=3, seed=0):
@@ -89,7 +90,7 @@ def test_what_cannot_be_known_is_undefined(values, group):
 def test_the_table_of_a_study_has_both_statistics_of_every_column(tmp_path):
     ledger = ledgers.make(tmp_path, seeds=3)
     table = ledger.models()
-    found = reliability(ledger, table)
+    found = Statistics(ledger).table("reliability")
     assert found[["measure", "statistic"]].to_numpy().tolist() == [
         [column, statistic] for column in ledger.columns for statistic in ("seeds", "images")
     ]
@@ -108,7 +109,7 @@ def test_models_trained_elsewhere_have_no_second_seed(tmp_path):
     foreign = dict.fromkeys([*ledger.axes, "seed", "checkpoint"], "NA")
     replace(ledger, runs=ledger.runs.assign(**foreign)).write(tmp_path)
     ledger = Ledger.load(tmp_path)
-    rows = reliability(ledger, ledger.models()).set_index(["measure", "statistic"])
+    rows = Statistics(ledger).table("reliability").set_index(["measure", "statistic"])
     assert np.isnan(rows.loc[("average_ce", "seeds"), "estimate"]) and rows.loc[("average_ce", "seeds"), "n"] == 0
     assert rows.loc[("average_ce", "images"), "estimate"] > 0.9
 

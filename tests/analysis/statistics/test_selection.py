@@ -10,8 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustgap.analysis.ranks.bootstrap import Bootstrap
-from robustgap.analysis.statistics._picking import best_of, chance, expected_pick
-from robustgap.analysis.statistics.selection import CANDIDATES, LAST, RANDOM, RESULT, VALIDATION, make_study, selection
+from robustgap.analysis.ranks.picking import best_of, chance, expected_pick
+from robustgap.analysis.statistics.selection import (
+    CANDIDATES,
+    LAST,
+    RANDOM_CHOICE,
+    RESULT,
+    VALIDATION,
+    make_candidates,
+    selection,
+)
 
 AXES = ["a", "b", "checkpoint"]
 OPTIONS = {"axes": AXES, "target": "test", "seed_column": "seed"}
@@ -29,7 +37,7 @@ def design(seed: int = 0, values: int = 8) -> pd.DataFrame:
 def one(
     found: pd.DataFrame, measure: str, statistic: str = "regret", choice: str = "model", direction: str = "learned"
 ):
-    direction = "" if measure in (RANDOM, LAST, VALIDATION) else direction
+    direction = "" if measure in (RANDOM_CHOICE, LAST, VALIDATION) else direction
     wanted = {"measure": measure, "statistic": statistic, "choice": choice, "direction": direction}
     rows = found[(found[list(wanted)] == pd.Series(wanted)).all(axis=1)]
     assert len(rows) == 1
@@ -74,7 +82,7 @@ def test_perfect_measures_of_either_sign_lose_nothing_and_beat_chance():
     for choice in ("model", "checkpoint"):
         for measure, direction in (("up", "learned"), ("down", "learned"), ("up", "declared")):
             assert one(found, measure, "regret", choice, direction)["estimate"] == pytest.approx(0, abs=1e-12)
-        lost = one(found, RANDOM, choice=choice)["estimate"]
+        lost = one(found, RANDOM_CHOICE, choice=choice)["estimate"]
         assert one(found, "up", "over_random", choice)["estimate"] == pytest.approx(lost) and lost > 0
         worst = one(found, "down", "regret", choice, "declared")["estimate"]
         assert worst > lost, "a declared sign that is wrong is not mended"
@@ -84,7 +92,7 @@ def test_regrets_of_one_split_equal_their_definition(monkeypatch):
     monkeypatch.setattr("robustgap.analysis.statistics.selection.SPLITS", 1)
     table = design(4).assign(val=lambda t: t["test"] + np.random.default_rng(1).standard_normal(len(t)))
     found = selection(table, **OPTIONS, measures=["m"], signs={"m": -1}, validation="val", draws=0)
-    study = make_study(table, AXES, "test", "seed", Bootstrap(0, 0))
+    study = make_candidates(table, AXES, "test", "seed", Bootstrap(0, 0))
     lost, ways, trusted = [], [], []
     for half in study.halves:
         drawn = [table[np.isin(study.block, some)] for some in itertools.combinations(np.flatnonzero(half), CANDIDATES)]
@@ -94,7 +102,7 @@ def test_regrets_of_one_split_equal_their_definition(monkeypatch):
         ways.append(np.mean(best) - np.mean(ends, axis=0))
         lost.append(np.mean(best) - np.mean([group["test"].mean() for group in drawn]))
     assert one(found, "m", direction="declared")["estimate"] == pytest.approx(np.mean(ways, axis=0)[0])
-    assert one(found, RANDOM)["estimate"] == pytest.approx(np.mean(lost))
+    assert one(found, RANDOM_CHOICE)["estimate"] == pytest.approx(np.mean(lost))
     assert one(found, VALIDATION)["estimate"] == pytest.approx(np.mean(trusted))
     over = one(found, "m", "over_validation", direction="declared")["estimate"]
     assert over == pytest.approx(np.mean(trusted) - np.mean(ways, axis=0)[0])
@@ -107,7 +115,7 @@ def test_checkpoints_are_picked_run_by_run():
     found = selection(table, **OPTIONS, measures=["m"], signs={"m": -1}, draws=50)
     wide = table.pivot_table(index=["a", "b", "seed"], columns="checkpoint", values="test")
     top = wide.max(axis=1)
-    for measure, picked in ((VALIDATION, wide["best"]), (LAST, wide["last"]), (RANDOM, wide.mean(axis=1))):
+    for measure, picked in ((VALIDATION, wide["best"]), (LAST, wide["last"]), (RANDOM_CHOICE, wide.mean(axis=1))):
         row = one(found, measure, choice="checkpoint")
         assert row["estimate"] == pytest.approx((top - picked).mean(), rel=1e-9)
         assert row["n"] == 48 and row["undefined"] == 0 and row["low"] < row["estimate"] < row["high"]
@@ -138,7 +146,7 @@ def test_models_without_the_measure_cannot_be_picked_and_are_counted():
 def test_nothing_to_go_by_is_undefined_or_as_good_as_random(values):
     found = selection(design().assign(m=values), **OPTIONS, measures=["m"], draws=20)
     for choice in ("model", "checkpoint"):
-        row, chance_ = one(found, "m", choice=choice), one(found, RANDOM, choice=choice)
+        row, chance_ = one(found, "m", choice=choice), one(found, RANDOM_CHOICE, choice=choice)
         assert np.isnan(row["estimate"]) if np.isnan(values) else row["estimate"] == pytest.approx(chance_["estimate"])
 
 

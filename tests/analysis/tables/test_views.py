@@ -12,11 +12,11 @@ from ledger_cases import CASES, NASTY
 
 from robustgap.analysis.__main__ import main
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.ledger_statistics import write_statistics
-from robustgap.analysis.statistics.files import read_statistic
+from robustgap.analysis.statistics import Statistics, read_statistic
+from robustgap.analysis.statistics_folder import write_statistics
 from robustgap.analysis.tables import views
 from robustgap.analysis.tables.latex import escape, to_latex
-from robustgap.analysis.tables.view import Column, View, cell, number, shown
+from robustgap.analysis.view import Column, View, cell, number_text, shown
 
 CHOSEN = ("usual", "robustbench", "nothing_trained", "nasty_names")
 
@@ -30,7 +30,7 @@ def made(tmp_path_factory):
         if case not in ready:
             folder = tmp_path_factory.mktemp(case)
             ready[case] = CASES[case](folder / "ledger"), folder / "analysis"
-            write_statistics(*ready[case])
+            write_statistics(Statistics(ready[case][0]), ready[case][1])
         return ready[case]
 
     return get
@@ -65,7 +65,7 @@ def check_latex(text: str, columns: int) -> int:
 @pytest.mark.parametrize("case", CHOSEN)
 def test_every_view_is_whole_and_its_latex_well_formed(case, made):
     ledger, folder = made(case)
-    found = views(ledger, folder)
+    found = views(Statistics(ledger, folder))
     assert next(iter(found)) == "verdicts" and len(found) == 15
     for view in found.values():
         assert len(shown(view)) == len(view.frame) and view.look.endswith(".")
@@ -83,7 +83,7 @@ def test_every_view_is_whole_and_its_latex_well_formed(case, made):
 
 def test_views_hold_the_numbers_of_the_statistics(made):
     ledger, folder = made("usual")
-    found = views(ledger, folder)
+    found = views(Statistics(ledger, folder))
     partial = read_statistic(folder, "partial").set_index(["measure", "given_axis"])
     for row in found["partial"].frame.to_dict("records"):
         assert row["average_ce_low"] == partial["low"].get((row["measure"], "average_ce"), row["average_ce_low"]) or (
@@ -99,7 +99,7 @@ def test_views_hold_the_numbers_of_the_statistics(made):
 
 
 def test_numbers_as_they_are_shown():
-    assert [number(value, "+.3f") for value in (0.0004, -0.0004, -0.0012, np.nan)] == [
+    assert [number_text(value, "+.3f") for value in (0.0004, -0.0004, -0.0012, np.nan)] == [
         "0.000",
         "0.000",
         "−0.001",
@@ -125,7 +125,7 @@ def test_every_character_is_escaped():
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on the PATH")
 def test_latex_compiles(made, tmp_path):
     ledger, folder = made("nasty_names")
-    body = "\n".join(to_latex(view, ledger.name) for view in views(ledger, folder).values())
+    body = "\n".join(to_latex(view, ledger.name) for view in views(Statistics(ledger, folder)).values())
     head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs,longtable,textcomp}\begin{document}"
     (tmp_path / "all.tex").write_text(f"{head}\n{body}\\end{{document}}\n", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
@@ -137,6 +137,6 @@ def test_the_command_writes_csv_and_latex(made, tmp_path, capsys):
     arguments = ["tables", str(ledger.path), "--statistics"]
     assert main([*arguments, str(folder), "--out", str(tmp_path / "one")]) == 0
     names = sorted(file.name for file in (tmp_path / "one").iterdir())
-    assert names == sorted(f"{name}.{kind}" for name in views(ledger, folder) for kind in ("csv", "tex"))
+    assert names == sorted(f"{name}.{kind}" for name in views(Statistics(ledger, folder)) for kind in ("csv", "tex"))
     assert main([*arguments, str(tmp_path), "--out", str(tmp_path / "two")]) == 1
-    assert "summary.csv: no such file" in capsys.readouterr().err
+    assert "correlations.csv: no such file" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from robustgap.analysis.verdicts.alike import ALIKE, between, groups
+from robustgap.analysis.verdicts.alike import ALIKE, between, groups_by_order
 
 
 def table_of(n: int = 60) -> pd.DataFrame:
@@ -15,14 +15,14 @@ def table_of(n: int = 60) -> pd.DataFrame:
 
 
 def test_monotone_changes_of_one_another_are_one_group_falling_ones_too():
-    found = groups(table_of(), outcome="gap", measures=["other", "exp", "a", "down", "constant"])
+    found = groups_by_order(table_of(), outcome="gap", measures=["other", "exp", "a", "down", "constant"])
     assert found == {"a": "a", "exp": "a", "down": "a", "other": "", "constant": ""}
 
 
 def test_groups_depend_on_no_order_of_columns_or_rows():
     table, names = table_of(), ["a", "exp", "down", "other", "constant"]
-    shuffled = groups(table.sample(frac=1, random_state=1), outcome="gap", measures=names[::-1])
-    assert shuffled == groups(table, outcome="gap", measures=names)
+    shuffled = groups_by_order(table.sample(frac=1, random_state=1), outcome="gap", measures=names[::-1])
+    assert shuffled == groups_by_order(table, outcome="gap", measures=names)
 
 
 def chain(n: int = 400) -> pd.DataFrame:
@@ -40,13 +40,13 @@ def test_each_two_of_a_group_are_alike():
         wanted = kendalltau(table["abc"[i]], table["abc"[j]]).statistic
         np.testing.assert_allclose(taus[i, j], wanted)
     assert taus[0, 1] > ALIKE > taus[0, 2] and taus[1, 2] > ALIKE
-    found = groups(table, outcome="gap", measures=["a", "b", "c"])
+    found = groups_by_order(table, outcome="gap", measures=["a", "b", "c"])
     assert found["b"] == "b" and sorted([found["a"], found["c"]]) == ["", "b"]
 
 
 def test_measures_that_few_models_share_are_not_called_alike():
     table = table_of()
     half = table.assign(exp=table["exp"].where(table.index < 20))
-    assert groups(half, outcome="gap", measures=["a", "exp"]) == {"a": "", "exp": ""}
-    assert groups(table, outcome="gap", measures=["a"]) == {"a": ""}
-    assert groups(table, outcome="gap", measures=[]) == {}
+    assert groups_by_order(half, outcome="gap", measures=["a", "exp"]) == {"a": "", "exp": ""}
+    assert groups_by_order(table, outcome="gap", measures=["a"]) == {"a": ""}
+    assert groups_by_order(table, outcome="gap", measures=[]) == {}

@@ -16,7 +16,7 @@ from robustgap.analysis.ranks.influence import (
     interactions,
     level_codes,
     of_expected,
-    reliability,
+    outcome_reliability,
     settings_basis,
     standard_error,
     t_interval,
@@ -118,11 +118,11 @@ def test_tau_of_expected_outcomes_is_recovered_from_noisy_ones():
     expected, own = rng.standard_normal((2, 20000))
     measure, se = expected + own, 0.8
     noisy = expected + se * rng.standard_normal(20000)
-    reliable = reliability(noisy, np.full(20000, se))
+    reliable = outcome_reliability(noisy, np.full(20000, se))
     assert reliable == pytest.approx(1 / (1 + se**2), abs=0.02)
     found = of_expected(stats.kendalltau(measure, noisy).statistic, reliable)
     assert found == pytest.approx(stats.kendalltau(measure, expected).statistic, abs=0.02)
-    assert reliability(noisy, None) == reliability(np.ones(3), np.ones(3)) == 1
+    assert outcome_reliability(noisy, None) == outcome_reliability(np.ones(3), np.ones(3)) == 1
     assert of_expected(0.3, 1.0) == pytest.approx(0.3) and of_expected(-0.9, 0.25) == -1
 
 

@@ -7,7 +7,9 @@ import numpy as np
 def entropies(counts: np.ndarray) -> np.ndarray:
     """- sum of c log2(c / total) over the last axis: the entropy in bits times the total."""
     total = counts.sum(axis=-1)
-    return total * np.log2(np.where(total > 0, total, 1)) - (counts * np.log2(np.where(counts > 0, counts, 1))).sum(-1)
+    return np.asarray(
+        total * np.log2(np.where(total > 0, total, 1)) - (counts * np.log2(np.where(counts > 0, counts, 1))).sum(-1)
+    )
 
 
 def information(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +28,7 @@ def both_orders(same: np.ndarray, other: np.ndarray, tied: np.ndarray) -> np.nda
     return np.stack([np.stack([same, other, tied], axis=-1), np.stack(turned, axis=-1)], axis=-1)
 
 
-def shares(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def information_shares(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(I, I / H) per draw, from counts (draws, groups, groups, 3, 2)."""
     shared, whole = information(table.reshape(len(table), -1, 3, 2))
     known = whole > 0

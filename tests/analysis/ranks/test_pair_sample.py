@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustgap.analysis.statistics import _pair_sample as pair_sample
-from robustgap.analysis.statistics._pair_sample import PairSample, all_pairs, draw_pairs
-from robustgap.analysis.statistics.information import conditional_information, notes
+from robustgap.analysis.ranks import pair_sample
+from robustgap.analysis.ranks.pair_sample import PairSample, all_pairs, draw_pairs
+from robustgap.analysis.statistics.information import conditional_information, sampling_notes
 
 AXES = ["a", "b", "checkpoint"]
 MEASURES = ["proxy", "genuine", "null", "itself", "coarse", "half", "few"]
@@ -35,7 +35,7 @@ def design(values: int = 30) -> pd.DataFrame:
 def test_up_to_the_limit_every_pair_is_used(monkeypatch):
     table = design(6)
     alone = conditional_information(table, measures=MEASURES, draws=10, **OPTIONS)
-    assert (alone["pairs"] == alone["n"]).all() and notes(alone) == []
+    assert (alone["pairs"] == alone["n"]).all() and sampling_notes(alone) == []
     monkeypatch.setattr(pair_sample, "MOST_PAIRS", all_pairs(len(table)))
     pd.testing.assert_frame_equal(
         conditional_information(table, measures=MEASURES, draws=10, **OPTIONS), alone, check_exact=True
@@ -84,7 +84,7 @@ def test_the_sample_is_the_same_for_all_measures_and_in_any_order_of_rows(monkey
     pd.testing.assert_frame_equal(alone, both, check_exact=True)
     other = conditional_information(table, measures=["null"], draws=10, seed=1, **OPTIONS)
     assert (other["estimate"] != alone["estimate"]).all()
-    assert notes(found)[0].startswith("conditional information of 6 measures: estimated from up to 3,000 of ")
+    assert sampling_notes(found)[0].startswith("conditional information of 6 measures: estimated from up to 3,000 of ")
 
 
 @pytest.mark.parametrize(("models", "size"), [(2, 1), (3, 2), (30, 100), (30, 434), (30, 435)])

@@ -32,4 +32,4 @@ def expected_pick(score: np.ndarray, target: np.ndarray, weights: np.ndarray, si
     count, total = np.cumsum(weights, axis=1)[:, ends], np.cumsum(weights * target, axis=1)[:, ends]
     inside, value = np.diff(count, axis=1, prepend=0), np.diff(total, axis=1, prepend=0)
     probability = np.diff(chance(count, weights.sum(axis=1), size), axis=1, prepend=0)
-    return (probability * np.where(inside > 0, value / np.maximum(inside, 1), 0)).sum(axis=1)
+    return np.asarray((probability * np.where(inside > 0, value / np.maximum(inside, 1), 0)).sum(axis=1))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csc_array
 
-from robustgap.analysis.statistics._sign_information import both_orders, shares
+from robustgap.analysis.ranks.sign_information import both_orders, information_shares
 
 MOST_PAIRS = 2_000_000  # all pairs of 2,000 models; larger tables are sampled. float32 counts this far exactly
 PAIRS_AT_ONCE = 2**16  # pairs whose weights in all draws are held at a time
@@ -64,7 +64,9 @@ class PairSample:
         inside = kept[self.upper] & kept[self.lower]
         return PairSample(self.upper[inside], self.lower[inside], self.weights)
 
-    def counts(self, x: np.ndarray, groups: Mapping[tuple, np.ndarray]) -> Iterator[tuple[tuple, np.ndarray]]:
+    def counts(
+        self, x: np.ndarray, groups: Mapping[tuple[str, ...], np.ndarray]
+    ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
         """For each name in `groups` (the group (n,) of each model), the weight of the pairs by group of the upper and
         of the lower model and by sign of the difference of x (n,): (name, (groups, groups, SIGNS, draws))."""
         for names in self.batches(groups):
@@ -90,9 +92,9 @@ class PairSample:
         groups = int(group.max(initial=0)) + 1
         return groups, groups, SIGNS, self.weights.shape[1]
 
-    def batches(self, groups: Mapping[tuple, np.ndarray]) -> Iterator[list[tuple]]:
+    def batches(self, groups: Mapping[tuple[str, ...], np.ndarray]) -> Iterator[list[tuple[str, ...]]]:
         """Names counted in one pass: as many as NUMBERS_AT_ONCE allows, at least one."""
-        batch: list[tuple] = []
+        batch: list[tuple[str, ...]] = []
         held = 0
         for name, group in groups.items():
             numbers = int(np.prod(self.shape(group)))
@@ -105,7 +107,9 @@ class PairSample:
             yield batch
 
 
-def sampled_shares(sample: PairSample, groups: Mapping[tuple, np.ndarray], x: np.ndarray) -> dict:
+def sampled_shares(
+    sample: PairSample, groups: Mapping[tuple[str, ...], np.ndarray], x: np.ndarray
+) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
     """(I, I / H) per draw for each name in `groups` (the group (n,) of each model), in bits."""
     found = {}
     for name, counted in sample.counts(x, groups):
@@ -113,6 +117,7 @@ def sampled_shares(sample: PairSample, groups: Mapping[tuple, np.ndarray], x: np
         parts = []
         for first in range(0, counted.shape[-1], step):
             signs = np.moveaxis(counted[..., first : first + step].astype(float), (2, 3), (0, 1))
-            parts.append(shares(both_orders(*signs)))
-        found[name] = tuple(np.concatenate(drawn) for drawn in zip(*parts, strict=True))
+            parts.append(information_shares(both_orders(*signs)))
+        information, share = (np.concatenate(drawn) for drawn in zip(*parts, strict=True))
+        found[name] = information, share
     return found

@@ -3,17 +3,15 @@
 A view is written as CSV (numbers), as LaTeX (analysis.tables.latex) and as a sortable table in the report.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.labels import measure_label, minus
-from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.models.baselines import BASELINE, CONTROL, MEASURE
-from robustgap.analysis.statistics.files import read_statistic
+from robustgap.analysis.labels import minus
 
+SIGN_TEXT = {1.0: "+", -1.0: "−"}
 ENDS = ["estimate", "low", "high"]
 SINGLE, FAMILY = "single", "family-wise"
 BRACKETS = {
@@ -21,9 +19,6 @@ BRACKETS = {
     FAMILY: "family-wise: intervals that hold for all measures together with 95 % probability (of a baseline or a "
     "control: for that row alone)",
 }
-
-
-KINDS = [MEASURE, BASELINE, CONTROL]  # in row order
 
 
 @dataclass(frozen=True)
@@ -62,9 +57,10 @@ class View:
     look: str
     columns: tuple[Column, ...]
     frame: pd.DataFrame
+    section: str = ""  # of the report, that shows it
 
 
-def number(value: float, form: str) -> str:
+def number_text(value: float, form: str) -> str:
     """A number as displayed: true minus sign, 'n/a' if undefined."""
     if pd.isna(value):
         return "n/a"
@@ -72,19 +68,19 @@ def number(value: float, form: str) -> str:
     return minus(told if told.strip("+-0.") else told.lstrip("+-"))  # a number that rounds to 0 has no sign
 
 
-def cell(row: dict, column: Column) -> tuple[str, str | float]:
+def cell(row: dict[str, Any], column: Column) -> tuple[str, str | float]:
     """(displayed text, sort key) of one cell."""
     value = row[column.name]
     if column.form == "text":
         return str(value), str(value)
-    told, key = number(value, column.form), float("nan") if pd.isna(value) else float(value)
+    told, key = number_text(value, column.form), float("nan") if pd.isna(value) else float(value)
     if column.interval and not pd.isna(row[column.ends[0]]):
         low, high = (minus(format(round(row[end], 9) + 0.0, column.form)) for end in column.ends)
         told = f"{told} [{low}, {high}]"
     return told, key
 
 
-def spread(rows: pd.DataFrame, keys: list[str], names: pd.Series) -> pd.DataFrame:
+def pivoted(rows: pd.DataFrame, keys: list[str], names: pd.Series) -> pd.DataFrame:
     """Pivot tidy rows: one row per value of `keys`; for each name the columns NAME, NAME_low, NAME_high, and the
     largest n of them."""
     if rows.empty:
@@ -95,42 +91,11 @@ def spread(rows: pd.DataFrame, keys: list[str], names: pd.Series) -> pd.DataFram
     return wide.reset_index().merge(rows.groupby(keys, sort=False)["n"].max().reset_index(), on=keys, how="left")
 
 
-class Source:
-    """The statistics of one ledger, with the labels and order of its measures (strongest tau first)."""
-
-    def __init__(self, ledger: Ledger, folder: Path):
-        self.ledger, self.folder = ledger, folder
-        summary = self.read("summary")
-        strength = summary["tau"].abs().sort_values(ascending=False, kind="stable").index
-        ranked = summary.loc[strength].sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
-        self.order = {name: place for place, name in enumerate(ranked["measure"])}
-        self.kinds = dict(zip(summary["measure"], summary["kind"], strict=True))
-
-    def read(self, name: str) -> pd.DataFrame:
-        return read_statistic(self.folder, name)
-
-    def named(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows sorted as measures, baselines, controls, with their labels in the column `label`."""
-        if frame.empty:
-            return frame.assign(label="", kind="")
-        place = frame["measure"].map(self.order).fillna(-1)  # selectors without a measure come first
-        frame = frame.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
-        kinds = [self.kinds.get(name, MEASURE) for name in frame["measure"]]
-        frame = frame.assign(kind=kinds)
-        frame.insert(1, "label", [self.label(name) for name in frame["measure"]])
-        return frame
-
-    def label(self, name: str) -> str:
-        """Label of a row: 'training loss (baseline)'."""
-        kind = self.kinds.get(name, MEASURE)
-        return measure_label(name, self.ledger.columns) if kind == MEASURE else f"{name} ({kind})"
-
-
 LABEL = Column("label", "measure")
 COUNT = Column("n", "n", ".0f")
 
 
-def complete(view: View) -> View:
+def completed(view: View) -> View:
     """The view with missing columns added as undefined numbers, and its text completed with what brackets hold."""
     frame = view.frame.copy()
     for column in view.columns:
@@ -141,7 +106,7 @@ def complete(view: View) -> View:
     used = {held[column.family] for column in view.columns if column.interval}
     told = "; ".join(BRACKETS[kind] for kind in held if kind in used)
     look = f"{view.look} In brackets: {told}." if told else view.look
-    return View(view.name, view.heading, look, view.columns, frame)
+    return replace(view, look=look, frame=frame)
 
 
 def shown(view: View) -> pd.DataFrame:

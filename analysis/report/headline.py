@@ -1,0 +1,48 @@
+"""Top of the report: key numbers, verdicts in words, and what was found in sentences."""
+
+from typing import Any
+
+from robustgap.analysis.findings.beside import check_sentences
+from robustgap.analysis.findings.verdicts import removal_sentence, verdict_sentence, why_unresolved, without_sentence
+from robustgap.analysis.labels import minus
+from robustgap.analysis.models.baselines import MEASURE
+from robustgap.analysis.report.tables import table_view
+from robustgap.analysis.view import View
+
+
+def key_numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """(number, what it counts) for the top of the page."""
+    sample, gap = found["sample"], found["gap"]
+    tiles = [(f"{sample['models']:,}", f"models analysed of {sample['planned']:,} planned")]
+    if sample["configurations"]:
+        tiles.append((f"{sample['configurations']:,}", f"configurations, {sample['trainings']:,} trainings"))
+    if gap["n"]:
+        spread = minus(f"{gap['min']:.1f} to {gap['max']:.1f}")
+        tiles.append((minus(f"{gap['median']:.1f}"), f"median gap, percentage points ({spread})"))
+    if gap.get("adversarially_trained"):
+        share = f"{gap['above_2_se']:,} of {gap['adversarially_trained']:,}"
+        tiles.append((share, "adversarially trained models with a gap above 2 of its standard errors"))
+    tiles.append(
+        (f"{len(found['strongest'])} of {found['measures']}", "measure columns whose single τ interval excludes 0")
+    )
+    tiles.append((f"{sample['failed'] + sample['collapsed']:,}", "models failed or collapsed"))
+    return tiles
+
+
+def context(verdicts: View, found: dict[str, Any], study: str) -> dict[str, Any]:
+    """verdicts: the view of all verdicts; found: content of findings.json."""
+    rows, without = verdicts.frame, found["without_flagged"]
+    own = rows[rows["kind"] == MEASURE]
+    labels = own["label"].tolist()
+    return {
+        "tiles": key_numbers(found),
+        "sentences": found["sentences"],
+        "without": without,
+        "verdicts": table_view(verdicts, study),
+        "reasons": rows[["label", "shown", "reason"]].to_numpy().tolist(),
+        "verdict_sentence": verdict_sentence(own, labels),
+        "removals": removal_sentence(own),
+        "verdicts_without": without_sentence(own, labels, without),
+        "why_unresolved": why_unresolved(own),
+        "checks": check_sentences(rows),
+    }

@@ -1,0 +1,46 @@
+"""The folder of statistics: every statistic as NAME.csv, and of a ledger findings.json."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from robustgap.analysis.files import write_csv, write_text
+from robustgap.analysis.findings.numbers import find
+from robustgap.analysis.findings.sentences import sentences
+from robustgap.analysis.progress import bar
+from robustgap.analysis.statistics import Statistics, entry
+
+FINDINGS = "findings"  # the file that is no table
+FINDINGS_HOLD = "the sentences of the report, and the numbers that they are made of (JSON)"
+
+
+def contents(statistics: Statistics) -> dict[str, str]:
+    """{name: what the file asks or holds} of the folder of a ledger, in reading order."""
+    return {**{name: entry(name).asks for name in statistics.names}, FINDINGS: FINDINGS_HOLD}
+
+
+def file_name(name: str) -> str:
+    """Name of a file of the folder: 'claims' -> 'claims.csv'."""
+    return f"{name}.json" if name == FINDINGS else f"{name}.csv"
+
+
+def findings(statistics: Statistics) -> dict[str, Any]:
+    """The numbers behind the report's sentences, and the sentences."""
+    numbers = find(statistics)
+    return {**numbers, "sentences": sentences(numbers)}
+
+
+def write_statistics(statistics: Statistics, out: str | Path) -> list[Path]:
+    """Write every statistic into folder `out`, NAME.csv each, and of a ledger findings.json (numbers, and sentences
+    made from them; the same without flagged models under `without_flagged`); returns the files."""
+    tables = {name: statistics.table(name) for name in bar(statistics.names, "statistics")}
+    paths = [Path(out) / file_name(name) for name in tables]
+    for path, table in zip(paths, tables.values(), strict=True):
+        write_csv(table, path)
+    if statistics.data.ledger is None:
+        return paths
+    rest = statistics.unflagged
+    found = {**findings(statistics), "without_flagged": findings(rest) if rest else None}
+    paths.append(Path(out) / file_name(FINDINGS))
+    write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", paths[-1])
+    return paths

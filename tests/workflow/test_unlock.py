@@ -11,7 +11,7 @@ import pytest
 from trees import ROOT, Tree
 
 from robustgap.training.jobs.lock import own_content
-from robustgap.workflow import unlock
+from robustgap.workflow import unlock, whole
 
 STUDY = str(ROOT / "workflow/config/digits-tiny.yaml")
 LOCK = "results/digits-tiny/catalogue.json\n"
@@ -119,9 +119,12 @@ def test_a_killed_study_is_unlocked_and_goes_on(project: Tree):
     assert not list((project.path / unlock.LOCKS.parent).glob("locks/*"))
 
 
-def test_make_study_releases_such_a_lock_first():
-    typed = subprocess.run(["make", "--dry-run", "study"], cwd=ROOT, capture_output=True, text=True).stdout
-    assert 0 < typed.index("robustgap unlock workflow/config/digits.yaml") < typed.index("snakemake --configfile")
+def test_a_study_releases_such_a_lock_before_snakemake_starts(locks: Path, capfd):
+    owned(locks, pid=ended())
+    assert whole.main(["digits-tiny", "--version"]) == 0
+    output, errors = capfd.readouterr()
+    assert output.splitlines()[-1].startswith("9.") and "lock released" in errors
+    assert [file.name for file in locks.iterdir()] == ["1.output.lock"]
 
 
 def test_a_record_says_who_and_where(locks: Path):

@@ -4,7 +4,7 @@ import yaml
 from trees import ROOT
 
 from robustgap.analysis import words
-from robustgap.analysis.ledger import BEST_IS_LAST
+from robustgap.analysis.ledger import ATTACKS, BEST_IS_LAST
 from robustgap.analysis.ledger.origins import OTHER_ARITHMETIC
 from robustgap.analysis.models import flags
 from robustgap.training.divergence import DIVERGED
@@ -23,5 +23,5 @@ def test_every_flag_has_words():
 def test_every_attack_of_a_study_and_every_norm_has_words():
     schema = yaml.safe_load((ROOT / "workflow" / "config" / "schema.yaml").read_text(encoding="utf-8"))
     attacks = schema["properties"]["outcomes"]["properties"]["attacks"]["items"]["enum"]
-    assert set(attacks) == set(words.ATTACKS) == set(words.CONDITIONS)
+    assert set(attacks) == set(words.ATTACKS) == set(words.CONDITIONS) == set(ATTACKS)
     assert set(schema["properties"]["norm"]["enum"]) == set(words.NORMS)

@@ -10,6 +10,7 @@ from robustgap.analysis.commands import find_ledger
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.statistics_folder import contents
+from robustgap.measures._cards import catalogue_entry
 from robustgap.measures._code import names
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.study import read_study
@@ -31,6 +32,8 @@ def test_a_shipped_ledger_is_that_of_todays_study(folder):
     assert ledger.study["axes"] == plan["axes"]
     assert ledger.study["code"] == plan["code"]
     assert set(ledger.measures["measure"]) == set(plan["study"]["measures"]) <= set(names())
+    for name, shipped in ledger.catalogue.items():  # claims and cards come from it; names of tests may change
+        assert {**shipped, "proof": []} == {**catalogue_entry(name), "proof": []}, name
 
 
 def test_the_shipped_gaps_can_be_told_from_image_sampling():

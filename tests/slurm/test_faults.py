@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.t
 STUDY = "workflow/config/digits-tiny.yaml"
 RESULTS = "results/digits-tiny"
 FAULTS = ["scancel", "time limit", "SIGKILL", "preempted", "node down", "none"]
-HOLD = """    def after_epoch(weights: dict | None) -> None:
+HOLD = """    def after_epoch(weights: dict[str, Tensor] | None) -> None:
         while progress.epoch >= 2 and Path(f"HOLD-{run}").exists():
             __import__("time").sleep(0.05)
 """

@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     tree.first = tree.run("digits-tiny", "--until", "train")
     assert tree.first.code == 0, tree.first.text
     assert tree.first.jobs["train"] == len(FAULTS), "two runs share a job: choose other chunks"
-    tree.edit("training/jobs/run.py", "    def after_epoch(weights: dict | None) -> None:\n", HOLD)
+    tree.edit("training/jobs/run.py", HOLD.splitlines(keepends=True)[0], HOLD)
     return tree
 
 

@@ -43,7 +43,7 @@ VERBS = {
     },
 }
 EXAMPLES = """examples:
-  robustgap plan workflow/config/digits.yaml          what will be trained, and how long it takes
+  robustgap plan digits                               what will be trained, and how long it takes
   robustgap study digits --cores 4                    train, measure and report
   robustgap measures card boundary_thickness          everything about one measure
   robustgap statistics digits --out DIR               every statistic of the ledger that ships

@@ -1,7 +1,7 @@
 """From a study to its tables of runs, models and jobs. Imports no torch.
 
-python -m robustgap.workflow.grid FILE                  what a study costs, before any of it is run
-python -m robustgap.workflow.grid FILE --out plan.json  the same, and its plan, for running single stages by hand
+python -m robustgap.workflow.grid STUDY|FILE                  what a study costs, before any of it is run
+python -m robustgap.workflow.grid STUDY|FILE --out plan.json  the same, and its plan, for running single stages by hand
 """
 
 import argparse
@@ -29,7 +29,7 @@ from robustgap.training.settings import (
 from robustgap.workflow import by_hand
 from robustgap.workflow.estimate import disk, hours, rates
 from robustgap.workflow.names import nearest
-from robustgap.workflow.study import read_study, resolve
+from robustgap.workflow.study import read_study, resolve, study_file
 from robustgap.workflow.study_faults import StudyError
 
 
@@ -151,7 +151,7 @@ def write_plan(plan: Plan, out: Path) -> None:
 
 def parser(prog: str) -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
-    command.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    command.add_argument("study", metavar="STUDY|FILE", help="a shipped study, such as digits, or a study file")
     command.add_argument("--out", type=given_path, help="write the plan there")
     command.add_argument("--rates", type=given_path, default=rates.RATES, help="measured images per second of devices")
     return command
@@ -160,7 +160,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.grid") -> int:
     options = parser(prog).parse_args(arguments)
     try:
-        plan = open_plan(read_study(options.file), options.file)
+        file = study_file(options.study)
+        plan = open_plan(read_study(file), file)
         costs = [*rates.summary_lines(plan, options.rates), ("disk", disk.summary_line(plan))]
         print(hours.plan_summary(plan, [*costs, *by_hand.summary_lines(plan)]))
         if options.out:

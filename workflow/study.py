@@ -13,7 +13,7 @@ import yaml
 
 from robustgap.measures._code import names as python_measures
 from robustgap.training.facts import DATA_SET_FACTS, EXTRA_SET_FACTS, DataSetFacts
-from robustgap.training.paths import expanded, expanded_address
+from robustgap.training.paths import expanded, expanded_address, given_path
 from robustgap.training.settings import DEFAULTS, StudyFile, exact, number
 from robustgap.workflow.generated import SCHEMA
 from robustgap.workflow.names import nearest
@@ -39,14 +39,28 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         return mapping
 
 
+def study_names() -> list[str]:
+    """Names of the shipped studies."""
+    return sorted(file.stem for file in SCHEMA.parent.glob("*.yaml") if file != SCHEMA)
+
+
+def study_file(name: str) -> Path:
+    """A study file, by its path or by the name of a shipped study. Raises StudyError if there is none."""
+    path, known = given_path(name), study_names()
+    if name in known and not path.is_file():
+        return SCHEMA.with_name(f"{name}.yaml")
+    if not path.exists():
+        wanted = f"wanted a file or one of {', '.join(known)}{nearest(path.stem, known)}"
+        raise StudyError(f"{name}: found no study of that name or path, {wanted}")
+    return path
+
+
 def read_study(path: str | Path) -> StudyFile:
     """Content of a study file. Raises StudyError if it is missing, not YAML, not a mapping, or has a duplicate key."""
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        known = sorted(file.stem for file in SCHEMA.parent.glob("*.yaml") if file != SCHEMA)
-        hint = nearest(Path(path).stem, known) or f"; studies that are there: {', '.join(known)}"
-        raise StudyError(f"{path}: {error.strerror or error}{hint}") from error
+        raise StudyError(f"{path}: {error.strerror or error}") from error
     except StudyError as error:
         raise StudyError(f"{path}: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
 """Snakemake's lock on a study, released when the Snakemake that held it is gone: killed, or cut off with its terminal.
 
-python -m robustgap.workflow.unlock FILE
+python -m robustgap.workflow.unlock STUDY|FILE
 
 Snakemake locks what it is about to write by lists in .snakemake/locks, and removes them when it ends; after SIGKILL or
 SIGHUP they stay. Beside them stands, from the first job on, a record of who made them. A lock is released only where
@@ -18,8 +18,7 @@ import sys
 from pathlib import Path
 
 from robustgap.training.jobs.lock import Owner, describe, machine, own_content, read_content, surely_dead
-from robustgap.training.paths import given_path
-from robustgap.workflow.study import read_study, resolve
+from robustgap.workflow.study import read_study, resolve, study_file
 from robustgap.workflow.study_faults import StudyError
 
 LOCKS = Path(".snakemake/locks")
@@ -90,14 +89,15 @@ def release(study: str) -> list[str]:
 
 def parser(prog: str) -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").splitlines()[0])
-    command.add_argument("file", type=given_path, help="study file, such as workflow/config/digits.yaml")
+    command.add_argument("study", metavar="STUDY|FILE", help="a shipped study, such as digits, or a study file")
     return command
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.unlock") -> int:
     options = parser(prog).parse_args(arguments)
     try:
-        for line in release(resolve(read_study(options.file), options.file)["study"]):
+        file = study_file(options.study)
+        for line in release(resolve(read_study(file), file)["study"]):
             print(line, file=sys.stderr)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

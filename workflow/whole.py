@@ -8,31 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from robustgap.training.paths import given_path
 from robustgap.workflow import grid, unlock
-from robustgap.workflow.study import ROOT
+from robustgap.workflow.study import ROOT, study_file, study_names
 
 USAGE = """usage: {prog} STUDY|FILE [OPTIONS OF SNAKEMAKE]
 
 STUDY is one of {studies}; FILE a study file. Its plan is printed, a lock that a killed Snakemake left is released, and
 Snakemake runs, with --cores all and the profile of one machine where nothing else is said."""
 PROFILES = ("--profile", "--workflow-profile")
-
-
-def study_names() -> list[str]:
-    """Names of the shipped studies."""
-    return sorted(file.stem for file in (ROOT / "workflow" / "config").glob("*.yaml") if file.stem != "schema")
-
-
-def study_file(name: str) -> Path:
-    """A study file, by path or name. Raises FileNotFoundError if there is none."""
-    places = [given_path(name), ROOT / "workflow" / "config" / f"{name}.yaml"]
-    file = next((place for place in places if place.is_file()), None)
-    if file is None:
-        raise FileNotFoundError(
-            f"{name}: found no study of that name or path, wanted a file or one of {', '.join(study_names())}"
-        )
-    return file
 
 
 def command(file: Path, options: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from trees import ROOT
 from robustgap import __version__
 from robustgap.__main__ import VERBS, completion, main
 from robustgap.workflow import whole
+from robustgap.workflow.study import study_file
 
 PACKAGES = ("training", "measures", "analysis", "workflow")
 MODULES = [
@@ -108,13 +109,16 @@ def test_a_shell_can_complete_commands_and_their_options(shell: str):
 
 def test_a_study_is_run_by_its_name_or_its_file(tmp_path: Path, capsys: pytest.CaptureFixture):
     file = ROOT / "workflow" / "config" / "digits-tiny.yaml"
-    assert whole.study_file("digits-tiny") == whole.study_file(str(file)) == file
+    assert study_file("digits-tiny") == study_file(str(file)) == file
     line = whole.command(file, [])
     assert line[line.index("--cores") + 1] == "all" and "--workflow-profile" in line
     line = whole.command(file, ["--profile", "mine"])
     assert "--cores" not in line and "--workflow-profile" not in line
-    assert main(["study", "digit"]) == 1
-    assert "wanted a file or one of cifar10, " in capsys.readouterr().err
+    for command in ("study", "plan", "unlock"):
+        assert main([command, "digit"]) == 1
+        told = capsys.readouterr().err
+        assert "digit: found no study of that name or path, wanted a file or one of cifar10, " in told
+        assert told.endswith(", did you mean 'digits'?\n")
 
 
 def test_every_package_and_every_file_beside_code_is_installed():

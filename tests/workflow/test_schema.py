@@ -232,7 +232,8 @@ def test_a_missing_file_names_the_nearest_study(capsys):
 def test_a_missing_file_that_is_near_to_nothing_lists_the_studies(capsys):
     assert grid.main(["workflow/config/nosuch.yaml"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "; studies that are there: cifar10, cifar10-small, digits, digits-full, " in line and "schema" not in line
+    assert ", wanted a file or one of cifar10, cifar10-small, digits, digits-full, " in line and "schema" not in line
+    assert "did you mean" not in line
 
 
 def test_merged_keys_are_not_keys_that_stand_twice(tmp_path: Path):

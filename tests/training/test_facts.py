@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from linear_attacks import Linear, batch, inner
 from trees import ROOT
 
 from robustgap.training.data.augment import AUGMENTATIONS
@@ -62,6 +65,33 @@ def test_settings_of_defenses_are_settings_and_apply_where_their_facts_say():
     for name, facts in DEFENSE_FACTS.items():
         settings = complete({"defense": name})
         assert {key for key in keys if settings[key] != "NA"} == set(facts.settings)
+
+
+class Recording(dict):
+    """Settings that know which of them were read."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.read = set()
+
+    def __getitem__(self, key):
+        self.read.add(key)
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("name", DEFENSE_FACTS)
+def test_the_settings_of_a_defense_are_those_that_it_reads(name):
+    """Replays are read by the batches, and steps by the attack, whose number of steps tells where facts say so."""
+    elsewhere = {"inner_steps", "free_replays"}
+    settings = Recording(complete({"defense": name}))
+    defense = DEFENSES[name](settings)
+    keys = {key for facts in DEFENSE_FACTS.values() for key in facts.settings} - elsewhere
+    assert settings.read & keys == set(DEFENSE_FACTS[name].settings) - elsewhere
+    assert (name == "FreeAT") == ("free_replays" in DEFENSE_FACTS[name].settings)
+    (x, y, index), model = batch(8), Linear().eval()
+    attacks = (replace(inner(index, steps), carried=torch.zeros_like(x)) for steps in (1, 3))
+    once, often = (defense.adversary(model, x, y, attack) for attack in attacks)
+    assert torch.equal(once, often) != ("inner_steps" in DEFENSE_FACTS[name].settings)
 
 
 def test_split_sizes_are_those_of_the_data():

@@ -166,6 +166,5 @@ def test_processes_change_no_run_no_job_and_no_digest():
     for batch in one["batches"]:
         assert len({every.batch_digest(SimpleNamespace(batch=batch)) for every in jobs}) == 1
     assert jobs[0].plan_digest() == jobs[1].plan_digest() and jobs[0].data_digest() == jobs[1].data_digest()
-    assert (
-        hours_by_stage(one)["training"] < hours_by_stage(four)["training"]
-    )  # each process starts Python and loads the data
+    hours = [hours_by_stage(plan)["training"] for plan in (one, four)]
+    assert hours[0] < hours[1]  # each process starts Python and loads the data

@@ -5,6 +5,7 @@ python -m robustgap.workflow.generated      rewrites both files of a checkout
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,18 @@ def markdown(head: list[str], rows: Iterable[list[Any]]) -> str:
     return "".join([first, f"|{'---|' * len(head)}\n", *others])
 
 
-def main() -> None:
-    for path, renewed in ((SCHEMA, schema_text), (README, readme_text)):
-        path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+def main() -> int:
+    try:
+        texts = {path: make(path.read_text(encoding="utf-8")) for path, make in WRITTEN.items()}
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    return 0
 
+
+WRITTEN = {SCHEMA: schema_text, README: readme_text}
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

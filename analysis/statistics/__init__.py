@@ -55,8 +55,10 @@ class Statistic:
 
 
 def entry(name: str) -> Statistic:
-    """The entry of one statistic."""
-    found: Statistic = importlib.import_module(f"{__name__}.{name}").STATISTIC
+    """The entry of one statistic. Raises LookupError if its file has none."""
+    found = getattr(importlib.import_module(f"{__name__}.{name}"), "STATISTIC", None)
+    if not isinstance(found, Statistic):
+        raise LookupError(f"analysis/statistics/{name}.py: found no entry, wanted STATISTIC = Statistic(...)")
     return found
 
 

@@ -93,13 +93,15 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments and arguments[0] in VERBS:
         return VERBS[arguments[0]].run(arguments[0], arguments[1:])
     top = parser()
-    given, _ = top.parse_known_args(arguments)
+    given, others = top.parse_known_args(arguments)
     if given.print_completion:
         print(completion(given.print_completion))
         return 0
+    if others and given.command is None:
+        top.error(f"found {others[0]}, wanted one of the commands, or an option of them after it")
     if given.command is None:
         top.print_help()
-        return 0 if not arguments else 2
+        return 0
     near = difflib.get_close_matches(given.command, VERBS, n=1)
     hint = f", did you mean {near[0]!r}?" if near else ""
     print(f"error: found command {given.command!r}, wanted one of {', '.join(VERBS)}{hint}", file=sys.stderr)

@@ -72,10 +72,17 @@ def at_home(path: Path) -> Path:
         raise ValueError(f"found {str(path)!r}, wanted a path: no home of {path.parts[0]} is known") from error
 
 
+def make_folder(path: str | Path) -> Path:
+    """The folder, made if missing: before long work, so that a place that cannot be written is an error at once."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def replace(path: str | Path, write: Callable[[Path], object]) -> None:
     """Write atomically: `write` fills a temporary file beside `path`, which is then renamed to `path`."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)

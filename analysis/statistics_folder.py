@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from robustgap.analysis.files import write_csv, write_text
+from robustgap.analysis.files import make_folder, write_csv, write_text
 from robustgap.analysis.findings.numbers import find
 from robustgap.analysis.findings.sentences import sentences
 from robustgap.analysis.progress import bar
@@ -33,14 +33,15 @@ def findings(statistics: Statistics) -> dict[str, Any]:
 def write_statistics(statistics: Statistics, out: str | Path) -> list[Path]:
     """Write every statistic into folder `out`, NAME.csv each, and of a ledger findings.json (numbers, and sentences
     made from them; the same without flagged models under `without_flagged`); returns the files."""
+    folder = make_folder(out)
     tables = {name: statistics.table(name) for name in bar(statistics.names, "statistics")}
-    paths = [Path(out) / file_name(name) for name in tables]
+    paths = [folder / file_name(name) for name in tables]
     for path, table in zip(paths, tables.values(), strict=True):
         write_csv(table, path)
     if statistics.data.ledger is None:
         return paths
     rest = statistics.unflagged
     found = {**findings(statistics), "without_flagged": findings(rest) if rest else None}
-    paths.append(Path(out) / file_name(FINDINGS))
+    paths.append(folder / file_name(FINDINGS))
     write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", paths[-1])
     return paths

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from robustgap.analysis.figures import _facts, _style
-from robustgap.analysis.files import write_csv
+from robustgap.analysis.files import make_folder, write_csv
 from robustgap.analysis.statistics import Statistics
 
 
@@ -45,7 +45,7 @@ def draw_all(statistics: Statistics, out: str | Path, jobs: int = 1) -> list[Pat
     jobs: number of parallel processes. Returns the files written. Raises FileNotFoundError or ValueError if the folder
     of statistics lacks a table that is needed.
     """
-    out = Path(out)
+    out = make_folder(out)
     _facts.caption_fields(statistics)  # all tables are computed here, once, before they are sent to other processes
     data = {name: out / f"{name}.csv" for name in names()}
     for name, path in data.items():

@@ -213,7 +213,7 @@ def test_versions_are_compared(tmp_path: Path):
     file = ROOT / "robustgap" / "__init__.py"
     deployment.version_or_exit(file)
     (tmp_path / "other.py").write_text(file.read_text().replace('__version__ = "', '__version__ = "9.'))
-    with pytest.raises(SystemExit, match=r"and rules of version 9\.[0-9.]+ \(v9\), wanted one"):
+    with pytest.raises(SystemExit, match=r"but rules of version 9\.[0-9.]+ \(v9\), wanted one"):
         deployment.version_or_exit(tmp_path / "other.py", "v9")
 
 

@@ -13,7 +13,7 @@ from robustgap.training.settings import DAMAGED, Plan
 
 def mark(made: Path) -> None:
     """Make the job that wrote a file run again. The file is marked by its modification time, and removed when Snakemake
-    ends (`Jobs.remove_marked`): removing it at once would abort the workflow at the next job that reads it."""
+    ends (`Jobs.remove_damaged`): removing it at once would abort the workflow at the next job that reads it."""
     with suppress(FileNotFoundError):
         os.utime(made, (DAMAGED, DAMAGED))
 

@@ -3,7 +3,7 @@
 snakemake [TARGET] --cores all --workflow-profile workflow/profiles/local [--configfile workflow/config/NAME.yaml]
 
 Targets: all (default), ledger, figures, report, interim, measure_NAME, robustbench. Results go to results/STUDY/.
-What is computed, and how, stands in training/, measures/ and analysis/; here is only what depends on what.
+The computations are in training/, measures/ and analysis/; the rules only say what depends on what.
 """
 
 from snakemake.utils import min_version

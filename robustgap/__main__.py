@@ -25,7 +25,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "plan": Verb("a study", "robustgap.workflow.grid", "what a study trains, and what it takes"),
-    "study": Verb("a study", "robustgap.workflow.whole", "run a study with Snakemake, to its report"),
+    "study": Verb("a study", "robustgap.workflow.run_study", "run a study with Snakemake, to its report"),
     "unlock": Verb("a study", "robustgap.workflow.unlock", "release the lock of a Snakemake that is gone"),
     "measures": Verb("measures", "robustgap.measures.__main__", "list, card, new, run"),
     **{

@@ -1,4 +1,4 @@
-"""`python -m robustgap.training data | train | outcomes`: the jobs of the workflow's first three stages."""
+"""`python -m robustgap.training data | train | outcomes`: the jobs of the first three stages of the workflow."""
 
 import argparse
 import signal
@@ -14,7 +14,7 @@ from robustgap.training.facts import DATA_SET_FACTS
 from robustgap.training.jobs import outcomes
 from robustgap.training.jobs.lock import take_turns
 from robustgap.training.jobs.plan import data_dir, splits_of
-from robustgap.training.jobs.processes import Job, side_by_side, trainer
+from robustgap.training.jobs.processes import Job, make_trainer, train_in_parallel
 from robustgap.training.jobs.provenance import study_device
 from robustgap.training.jobs.pseudo_labels import extra_images, pseudo_label, save_extra
 from robustgap.training.paths import given_path
@@ -23,13 +23,13 @@ from robustgap.training.settings import Plan, Record
 
 def prepare_data(plan: Plan, out: Path, device: torch.device) -> None:
     """Fetch the files that the study's runs need, read them once, and record the splits; pseudo-label the extra pool
-    when a run asks for it. No other job fetches anything: nodes of a cluster have no network."""
+    if a run uses it. No other job downloads anything: cluster nodes have no network."""
     study, extra_data = plan["study"], {run["settings"]["extra_data"] for run in plan["runs"].values()}
     sha256 = study.get("extra_sha256", {})
     published = sorted(extra_data - {"none", "pool"})
-    wanted = [*DATA_SET_FACTS[study["data"]].files]
-    wanted += [extra_file(name, study["data"], sha256.get(name, "")) for name in published]
-    for file in wanted:
+    files = [*DATA_SET_FACTS[study["data"]].files]
+    files += [extra_file(name, study["data"], sha256.get(name, "")) for name in published]
+    for file in files:
         fetch(data_dir(study), file, study.get("mirrors", ()), study.get("offline", False))
     splits = splits_of(study)
     if "pool" in extra_data:
@@ -41,16 +41,16 @@ def prepare_data(plan: Plan, out: Path, device: torch.device) -> None:
 
 
 def train_batch(plan: Plan, batch: str, results: Path, out: Path, device: torch.device, processes: int = 1) -> None:
-    """Train the runs of one job, one after another or `processes` at a time, those that another job is at last; the
-    manifest says what became of each."""
+    """Train the runs of one job, `processes` at a time, runs that another job is training last, and write the manifest:
+    status, reason and files of each run. Raises LookupError for an unknown batch."""
     if batch not in plan["batches"]:
         raise LookupError(f"batch {batch!r} is not in the plan of study {plan['study']['study']}")
     settings = {run: plan["runs"][run]["settings"] for run in plan["batches"][batch]}
     job, manifest = Job(plan["study"], settings, results, device), dict[str, Record]()
     if min(processes, len(settings)) > 1:
-        side_by_side(job, min(processes, len(settings)), manifest.__setitem__)
+        train_in_parallel(job, min(processes, len(settings)), manifest.__setitem__)
     else:
-        take_turns(settings, trainer(job, manifest.__setitem__))
+        take_turns(settings, make_trainer(job, manifest.__setitem__))
     write_json(out, {"batch": batch, "runs": {run: manifest[run] for run in settings}})
 
 
@@ -61,11 +61,11 @@ def at_least_one(text: str) -> int:
 
 
 def end_on_sigterm() -> None:
-    """SIGTERM, which schedulers send before they kill (cancelled, out of time, preempted), ends the job in order: the
-    lock is released, half-written files are removed, and one line says how it goes on."""
+    """Shut down cleanly on SIGTERM, which schedulers send before they kill a job (cancelled, out of time, preempted):
+    release the lock, remove half-written files, and print one line."""
 
     def end(number: int, frame: object) -> None:
-        print("ended by SIGTERM: started again, it goes on after its last epoch", file=sys.stderr, flush=True)
+        print("ended by SIGTERM: when started again, it resumes after its last epoch", file=sys.stderr, flush=True)
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
@@ -75,12 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m robustgap.training", description=__doc__)
     parser.add_argument("stage", choices=["data", "train", "outcomes"])
     parser.add_argument("--plan", type=given_path, required=True, help="plan.json of the study")
-    parser.add_argument("--batch", help="train: which job of the plan")
-    parser.add_argument("--chunk", help="outcomes: which bucket of models")
+    parser.add_argument("--batch", help="train: the job of the plan")
+    parser.add_argument("--chunk", help="outcomes: the chunk of models")
     parser.add_argument("--results", type=given_path, help="folder of the study")
     parser.add_argument("--out", type=given_path, required=True)
     parser.add_argument("--processes", type=at_least_one, default=1, help="train: how many runs at a time; default: 1")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; default: a GPU where there is one")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; default: a GPU if there is one")
     options = parser.parse_args(arguments)
     try:
         plan = read_json(options.plan)

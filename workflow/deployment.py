@@ -1,5 +1,5 @@
-"""Checks made by the Snakefile before it reads a study, which also cover its use as a module of another Snakefile: a
-user's own, or one written by a deployment tool. Each fault is one line, and ends the process."""
+"""Checks that the Snakefile runs before it reads a study, also as a module of another Snakefile: a user's own, or one
+written by a deployment tool. A failed check prints one line and ends the process."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,8 +21,8 @@ def version_or_exit(file: str | Path, origin: object = None) -> None:
     if version != __version__:
         where = f" ({origin})" if origin else ""
         raise SystemExit(
-            f"robustgap: found version {__version__} installed, and rules of version {version}{where}, wanted one:"
-            " install that version, or name the tag of this one in the Snakefile"
+            f"robustgap: found version {__version__} installed, but rules of version {version}{where}, wanted one:"
+            " install the version of the rules, or use the tag of the installed version in the Snakefile"
         )
 
 
@@ -37,22 +37,22 @@ def study_files_or_exit(
     """The files that a study was read from.
 
     loaded: all files that Snakemake has read; given: those of `--configfile`; replaced: whether these replace the files
-    named by Snakefiles; main: whether ours is the Snakefile that was started. Exits if it is not and no study was
-    passed on, or if Snakemake merged two files into one study with settings of both, which nobody intended.
+    named in Snakefiles; main: whether ours is the Snakefile that was started. If it is not, exits when no study was
+    passed on, or when Snakemake merged two studies into one.
     """
     loaded, given = list(loaded), list(given)
     if main:
         return loaded
     if not config:
         raise SystemExit("config: found nothing, wanted a study, such as `config: config` in the module statement")
-    named = [] if replaced else [file for file in loaded if file not in given and is_study(file)]
-    added = [file for file in given if is_study(file)]
-    if named and added:
+    from_snakefiles = [] if replaced else [file for file in loaded if file not in given and is_study(file)]
+    from_options = [file for file in given if is_study(file)]
+    if from_snakefiles and from_options:
         raise SystemExit(
-            f"{named[0]}: found a second study, {added[0]}, which Snakemake merges into this one, wanted"
+            f"{from_snakefiles[0]}: found a second study, {from_options[0]}, which Snakemake merges into it, wanted"
             " --replace-workflow-config beside --configfile"
         )
-    return [*named, *given] if named else added
+    return [*from_snakefiles, *given] if from_snakefiles else from_options
 
 
 def is_study(file: str | Path) -> bool:
@@ -61,10 +61,10 @@ def is_study(file: str | Path) -> bool:
     return isinstance(content, dict) and {"study", "data", "eps"} <= set(content)
 
 
-def place_or_exit(found: str, wanted: str) -> None:
-    """Exit if the outputs of the rules would lie elsewhere than plan.json, through which jobs find each other."""
-    if found != wanted:
+def results_folder_or_exit(folder: str, planned: str) -> None:
+    """Exit if the rules would write to another folder than that of plan.json, where jobs look for their inputs."""
+    if folder != planned:
         raise SystemExit(
-            f"results: found {found}, wanted {wanted}: a module statement cannot move them, by `prefix` or `pathvars`,"
-            " because jobs find plan.json there; run it in a folder of its own (snakemake --directory)"
+            f"results: found {folder}, wanted {planned}: `prefix` and `pathvars` of a module cannot move them,"
+            " because jobs read plan.json there; use a working directory of its own (snakemake --directory)"
         )

@@ -1,7 +1,7 @@
-"""From a study to its tables of runs, models and jobs. Imports no torch.
+"""Makes the plan of a study: its runs, models and jobs. Imports no torch.
 
-python -m robustgap.workflow.grid STUDY|FILE                  what a study costs, before any of it is run
-python -m robustgap.workflow.grid STUDY|FILE --out plan.json  the same, and its plan, for running single stages by hand
+python -m robustgap.workflow.grid STUDY|FILE                  print what a study trains, and its cost
+python -m robustgap.workflow.grid STUDY|FILE --out plan.json  also write the plan, to run single stages by hand
 """
 
 import argparse
@@ -26,7 +26,7 @@ from robustgap.training.settings import (
     model_id,
     run_id,
 )
-from robustgap.workflow import by_hand
+from robustgap.workflow import missing_files
 from robustgap.workflow.estimate import disk, hours, rates
 from robustgap.workflow.names import nearest
 from robustgap.workflow.study import read_study, resolve, study_file
@@ -37,13 +37,13 @@ def grid_cells(study: StudyFile) -> tuple[dict[str, Settings], int]:
     """Complete settings (without seed) of every cell of the grid, by their id, and how many cells coincide with an
     earlier one because a setting does not apply to them."""
     fixed = {"data": study["data"], "norm": study["norm"], "eps": study["eps"], **study["settings"]}
-    cells = list(itertools.product(*study["axes"].values())) if study["axes"] else []
+    combinations = list(itertools.product(*study["axes"].values())) if study["axes"] else []
     cells_by_id: dict[str, Settings] = {}
-    for cell in cells:
-        settings = complete({**fixed, **dict(zip(study["axes"], cell, strict=True))})
+    for values in combinations:
+        settings = complete({**fixed, **dict(zip(study["axes"], values, strict=True))})
         del settings["seed"]
         cells_by_id.setdefault(run_id(settings), settings)
-    return cells_by_id, len(cells) - len(cells_by_id)
+    return cells_by_id, len(combinations) - len(cells_by_id)
 
 
 def matches(settings: Settings, where: dict[str, Any]) -> bool:
@@ -55,19 +55,19 @@ def exclusions(study: StudyFile, cells: dict[str, Settings]) -> dict[str, int]:
     """{configuration: number of the first exclusion that names it}.
 
     Raises StudyError for an exclusion that names an unknown setting, or a value that the grid does not have: it would
-    exclude nothing, and nobody would notice.
+    silently exclude nothing.
     """
     excluded_by: dict[str, int] = {}
     for number, rule in enumerate(study["exclude"]):
         for key, value in rule["where"].items():
-            place, known = f"exclude[{number}].where.{key}", next(iter(cells.values()), {})
+            field, known = f"exclude[{number}].where.{key}", next(iter(cells.values()), {})
             if key not in known:
-                raise StudyError(f"{place}: unknown setting{nearest(key, known) or '; known: ' + ', '.join(known)}")
+                raise StudyError(f"{field}: unknown setting{nearest(key, known) or '; known: ' + ', '.join(known)}")
             values = list(dict.fromkeys(settings[key] for settings in cells.values()))
-            for wanted in value if isinstance(value, list) else [value]:
-                if wanted not in values:
-                    listed = ", ".join(str(one) for one in values)
-                    raise StudyError(f"{place}: found {wanted!r}, the grid has {listed}{nearest(wanted, values)}")
+            for excluded in value if isinstance(value, list) else [value]:
+                if excluded not in values:
+                    listed = ", ".join(map(str, values))
+                    raise StudyError(f"{field}: found {excluded!r}, the grid has {listed}{nearest(excluded, values)}")
         for name, settings in cells.items():
             if matches(settings, rule["where"]):
                 excluded_by.setdefault(name, number)
@@ -75,14 +75,14 @@ def exclusions(study: StudyFile, cells: dict[str, Settings]) -> dict[str, int]:
 
 
 def make_plan(study: StudyFile) -> Plan:
-    """All runs, models, jobs and exclusions of a resolved study. Raises StudyError when nothing is left to do."""
+    """All runs, models, jobs and exclusions of a resolved study. Raises StudyError if there is no model."""
     cells, _ = grid_cells(study)
     excluded = exclusions(study, cells)
     trained = [settings for name, settings in cells.items() if name not in excluded]
     for settings in trained:
         if settings["awp"] and settings["sam"] != "none":
             raise StudyError(
-                f"sam: found {settings['sam']!r} with awp, wanted one of the two a training; see `exclude`"
+                f"sam: found {settings['sam']!r} with awp, wanted only one of the two in a training; see `exclude`"
             )
     runs: dict[str, Entry] = {}
     for settings, seed in itertools.product(trained, study["seeds"]):
@@ -132,17 +132,17 @@ def open_plan(config: StudyFile, origin: str | Path) -> Plan:
 
 
 def plan_or_exit(config: StudyFile, files: list[str | Path]) -> Plan:
-    """`open_plan` for the Snakefile: ends the process with the faults alone, without Snakemake's frame around them."""
+    """`open_plan` for the Snakefile: on faults, prints them without Snakemake's traceback and ends the process."""
     try:
         for file in files:
-            read_study(file)  # as strictly as `python -m robustgap.workflow.grid`: Snakemake takes a key twice
+            read_study(file)  # as strict as `python -m robustgap.workflow.grid`: Snakemake accepts duplicate keys
         return open_plan(config, ", ".join(os.path.relpath(file) for file in files) or "config of the module")
     except StudyError as error:
         raise SystemExit(str(error)) from error
 
 
 def write_plan(plan: Plan, out: Path) -> None:
-    """Write plan.json through a temporary file, so that no reader ever sees half of it."""
+    """Write plan.json through a temporary file, so that no reader sees half of it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.{os.getpid()}")
     temporary.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.wo
         file = study_file(options.study)
         plan = open_plan(read_study(file), file)
         costs = [*rates.summary_lines(plan, options.rates), ("disk", disk.summary_line(plan))]
-        print(hours.plan_summary(plan, [*costs, *by_hand.summary_lines(plan)]))
+        print(hours.plan_summary(plan, [*costs, *missing_files.summary_lines(plan)]))
         if options.out:
             write_plan(plan, options.out)
         sys.stdout.flush()

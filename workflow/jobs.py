@@ -1,7 +1,7 @@
-"""Answers the rules' questions about a plan: the files and the digest of each job.
+"""Input files and digests of the jobs of a plan, for the rules.
 
-A digest changes exactly when the job would do something different. It is passed as a rule parameter, so adding a run
-affects one chunk and adding a measure affects no other; finished work inside a chunk is cached.
+A digest changes exactly when its job would compute something else. It is a parameter of the rule, so adding a run
+reruns one chunk and adding a measure reruns no other; finished work inside a chunk is cached.
 """
 
 import ast
@@ -24,17 +24,17 @@ from robustgap.workflow.unlock import locks_of, record_owner
 
 FUNCTION = "robustgap_python"
 CODE = Path(".snakemake/robustgap")
-BESIDE = ("j2", "css", "js")  # files next to a package's Python on which its results depend
+ASSETS = ("j2", "css", "js")  # other files of a package on which its results depend
 
 
 def shell_prefix(environments: Collection[Any] = (), reproducible: bool = False, before: str = "") -> str:
-    """Shell code for `shell.prefix`: `before`, then the function `robustgap_python`, with which all jobs run.
+    """Shell code for `shell.prefix`: `before`, then the function `robustgap_python`, through which all jobs run Python.
 
-    The function runs Python with one thread per process; in a checkout with its own code, whatever is installed, and
-    nothing from the working directory, whose torch.py, for instance, is not ours; with the Python that runs Snakemake,
-    since PBS and others do not pass PATH on to jobs; and with the instructions of a reproducible study. If Snakemake
+    The function runs one thread per process and imports nothing from the working directory, such as a user's torch.py;
+    in a checkout it runs the code of the checkout, whatever is installed. It uses the Python that runs Snakemake, since
+    PBS and others do not pass PATH on to jobs, and sets the CPU instructions of a reproducible study. If Snakemake
     provides environments (`environments`: its deployment methods), their entries in PATH stay first, and installed code
-    is found through CODE. The rules of other Snakefiles, which get the same prefix, keep their variables.
+    is found through CODE. Being a function, it leaves the variables of other Snakefiles' rules unchanged.
     """
     variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     if checkout() or environments:
@@ -47,12 +47,12 @@ def shell_prefix(environments: Collection[Any] = (), reproducible: bool = False,
     if function in before:
         return before
     if FUNCTION in before:
-        raise SystemExit("reproducible: found true and false in studies of one Snakefile, wanted one of the two")
+        raise SystemExit("reproducible: found true and false in studies of one Snakefile, wanted the same in all")
     return before + function
 
 
 def link_code() -> None:
-    """Create CODE: a folder with the installed code, and nothing installed next to it."""
+    """Create CODE: a folder through which jobs import the installed robustgap and no other installed package."""
     if checkout():
         return
     CODE.mkdir(parents=True, exist_ok=True)
@@ -75,12 +75,12 @@ def json_digest(*parts: object) -> str:
 def source_digest(folder: str) -> str:
     """Digest of a package of this repository: its parsed Python, so that comments and layout do not count, and the
     templates, scripts and style sheets next to it."""
-    python, other = [], []
+    python, assets = [], []
     for file in sorted((ROOT / folder).rglob("*.py")):
         python.append((file.name, ast.dump(ast.parse(file.read_text(encoding="utf-8")))))
-    for kind in BESIDE:
-        other += [(file.name, file.read_text(encoding="utf-8")) for file in sorted((ROOT / folder).rglob(f"*.{kind}"))]
-    return json_digest(python, other)
+    for kind in ASSETS:
+        assets += [(file.name, file.read_text(encoding="utf-8")) for file in sorted((ROOT / folder).rglob(f"*.{kind}"))]
+    return json_digest(python, assets)
 
 
 def find_scripts(executor: Any) -> None:
@@ -88,8 +88,8 @@ def find_scripts(executor: Any) -> None:
     Snakefile: Snakemake would search only the working directory. `profiles` is a link to workflow/profiles."""
     for name in ("submit_cmd", "status_cmd", "cancel_cmd"):
         script, *options = (getattr(executor, name, None) or "").split(" ", 1)
-        places = [ROOT / script, ROOT / "workflow" / script] if script else []
-        for file in [place for place in places if place.is_file()][:1]:
+        candidates = [ROOT / script, ROOT / "workflow" / script] if script else []
+        for file in [path for path in candidates if path.is_file()][:1]:
             # cancel runs without a shell
             path = str(file) if name == "cancel_cmd" else shlex.quote(str(file))
             setattr(executor, name, " ".join([path, *options]))
@@ -125,9 +125,9 @@ class Jobs:
         """`shell_prefix` of the jobs of this study."""
         return shell_prefix(environments, self.study["reproducible"], before)
 
-    def start(self, executor: Any, targets: Iterable[str]) -> None:
+    def on_start(self, executor: Any, targets: Iterable[str]) -> None:
         """Prepare for the first job: write the plan, record who locks the results, and locate the profile's scripts.
-        executor: Snakemake's settings. An interim report while jobs are running leaves their plan unchanged."""
+        executor: Snakemake's executor settings. An interim report does not change the plan of jobs that are running."""
         find_scripts(executor)
         if list(targets) != ["interim"] or not self._plan_file.exists():
             self.write_plan()
@@ -135,18 +135,20 @@ class Jobs:
             record_owner(self.study["study"])
 
     def start_as_module(self) -> None:
-        """The same when another Snakefile uses ours, called when its rules are read: Snakemake runs hooks only of the
-        Snakefile that was started. Files that `end_badly` would have removed are removed now. Nothing is changed while
-        a Snakemake holds the lock on the results."""
+        """The same as a module of another Snakefile, called while rules are read: Snakemake only runs the hooks of the
+        main Snakefile. First does what `on_error` would have done. Does nothing while a Snakemake process holds the
+        lock on the results."""
         if not locks_of(self.study["study"]):
-            self.remove_marked()
+            self.remove_damaged()
             self.write_plan()
             link_code()
 
-    def end_badly(self) -> None:
+    def on_error(self) -> None:
         """Clean up after the last job if one has failed."""
-        self.remove_marked()
-        print(f"what there is: python -m robustgap.analysis interim {self.study['study']}", file=sys.stderr)
+        self.remove_damaged()
+        print(
+            f"report of what is finished: python -m robustgap.analysis interim {self.study['study']}", file=sys.stderr
+        )
 
     @property
     def _plan_file(self) -> Path:
@@ -158,11 +160,11 @@ class Jobs:
         every digest."""
         write_plan(self.plan, self._plan_file)
 
-    def remove_marked(self) -> None:
-        """Remove the splits and outcome tables that a job marked because a file behind them is damaged, once all jobs
-        have ended: until then other jobs may read them."""
+    def remove_damaged(self) -> None:
+        """Remove the splits and outcome tables that a job marked as made from a damaged file. Called when no job runs:
+        until then others may read them."""
         results = Path(self.results)
-        for name in ("data/splits.json", *self.of_chunks("outcomes/{chunk}.parquet")):
+        for name in ("data/splits.json", *self.for_chunks("outcomes/{chunk}.parquet")):
             if (results / name).exists() and (results / name).stat().st_mtime == DAMAGED:
                 (results / name).unlink()
 
@@ -175,14 +177,14 @@ class Jobs:
         """The ledger behind the figures: the study's own; the shipped one if `figures` is the only target and the study
         has no results here."""
         name = self.study["study"]
-        shipped = ROOT / "analysis" / "published" / name / "study.json"
-        alone = list(targets) == ["figures"] and not Path("results", name, "data").exists()
-        return str(shipped) if alone and shipped.exists() else "<results>/ledger/study.json"
+        published = ROOT / "analysis" / "published" / name / "study.json"
+        only_figures = list(targets) == ["figures"] and not Path("results", name, "data").exists()
+        return str(published) if only_figures and published.exists() else "<results>/ledger/study.json"
 
     def figures_statistics(self, targets: Iterable[str]) -> list[str]:
         """The statistics behind the figures: the study's own; none for the shipped ledger."""
-        own = self.figures_ledger(targets).startswith("<results>")
-        return ["<results>/analysis/correlations.csv"] if own else []
+        from_results = self.figures_ledger(targets).startswith("<results>")
+        return ["<results>/analysis/correlations.csv"] if from_results else []
 
     def models(self, wildcards: Any) -> list[str]:
         """Ids of the models in a chunk."""
@@ -192,15 +194,15 @@ class Jobs:
         """Manifests of the training jobs behind a chunk's models (none for models trained elsewhere)."""
         return [f"<results>/runs/{batch}.json" for batch in self._batches[wildcards.chunk]]
 
-    def of_chunks(self, pattern: str) -> list[str]:
+    def for_chunks(self, pattern: str) -> list[str]:
         """`pattern` expanded for each chunk."""
         return [pattern.format(chunk=chunk) for chunk in self.chunks]
 
     def foreign_files(self) -> list[str]:
-        """Outcomes and measures of the chunks with models trained elsewhere."""
+        """Outcomes and measures of the chunks that hold models trained elsewhere."""
         chunks = {entry["chunk"] for entry in self.plan["models"].values() if entry["source"] != "grid"}
-        folders = ["outcomes/{chunk}.parquet", *(f"measures/{name}/{{chunk}}.csv" for name in self.measures)]
-        return [f"<results>/{folder}".format(chunk=chunk) for folder in folders for chunk in sorted(chunks)]
+        patterns = ["outcomes/{chunk}.parquet", *(f"measures/{name}/{{chunk}}.csv" for name in self.measures)]
+        return [f"<results>/{pattern}".format(chunk=chunk) for pattern in patterns for chunk in sorted(chunks)]
 
     def extra_data(self) -> list[str]:
         """The extra images used by the grid."""
@@ -212,11 +214,11 @@ class Jobs:
 
     def data_digest(self) -> str:
         """Changes with the data set, and with the extra images used by the grid."""
-        named = [self.study["data_dir"], self.study["extra_sha256"]]
-        return json_digest(self.study["data"], named, self.extra_data(), self.plan["code"]["training"])
+        source = [self.study["data_dir"], self.study["extra_sha256"]]
+        return json_digest(self.study["data"], source, self.extra_data(), self.plan["code"]["training"])
 
     def arithmetic(self) -> list[str]:
-        """Part of the digests of computed results: empty except in a reproducible study."""
+        """Added to the digests of computed results: empty except in a reproducible study."""
         return ["reproducible"] if self.study["reproducible"] else []
 
     def batch_digest(self, wildcards: Any) -> str:
@@ -229,13 +231,13 @@ class Jobs:
     def chunk_digest(self, wildcards: Any) -> str:
         """Changes with a chunk's models, the threat model, the requested images, the version of outcomes, and
         `reproducible`."""
-        asked = {key: value for key, value in self.study["outcomes"].items() if key != "batch_size"}
-        threat = [self.study["data"], self.study["norm"], self.study["eps"], self.study["model_dir"]]
+        outcomes = {key: value for key, value in self.study["outcomes"].items() if key != "batch_size"}
+        threat_model = [self.study["data"], self.study["norm"], self.study["eps"], self.study["model_dir"]]
         images, version = self.study["measure_images"], self.plan["code"]["outcomes"]
         models = sorted(self._models[wildcards.chunk])
         # for other models, the id determines how they are loaded
         files = [self.plan["models"][model] for model in models if self.plan["models"][model]["source"] == "file"]
-        return json_digest(models, threat, asked, images, version, *files, *self.arithmetic())
+        return json_digest(models, threat_model, outcomes, images, version, *files, *self.arithmetic())
 
 
 __all__ = ["Jobs", "code_id", "figure_names", "source_digest", "statistic_names"]

@@ -1,10 +1,10 @@
-"""Suggests the intended name: one that is close in spelling, equal up to case and punctuation, or a common alias."""
+"""Suggests a known name for an unknown one: equal up to case and punctuation, a common alias, or close in spelling."""
 
 import difflib
 import re
 from collections.abc import Iterable
 
-# What papers and their code call our keys and values, in lower case without punctuation.
+# Names of our keys and values in papers and their code, in lower case without punctuation.
 COMMON = {
     "architecture": "arch model modelname network net backbone",
     "AT": "pgd pgdat madry adversarialtraining advtraining",
@@ -52,12 +52,12 @@ def letters_and_digits(name: object) -> str:
 
 
 def nearest(found: object, known: Iterable[object]) -> str:
-    """', did you mean 'batch_size'?' if a known name is meant or close, else ''."""
+    """', did you mean 'batch_size'?' if there is a similar known name, else ''."""
     names = [str(name) for name in known]
-    same = [name for name in names if letters_and_digits(name) == letters_and_digits(found)]
-    others = [name for name in names if letters_and_digits(found) in COMMON.get(name, "").split()]
-    by_plain = {letters_and_digits(name): name for name in reversed(names)}
-    close = difflib.get_close_matches(str(found), names, n=1)
-    close += [by_plain[name] for name in difflib.get_close_matches(letters_and_digits(found), by_plain, n=1)]
-    meant = [*same, *others, *close]
-    return f", did you mean {meant[0]!r}?" if meant else ""
+    same_letters = [name for name in names if letters_and_digits(name) == letters_and_digits(found)]
+    by_alias = [name for name in names if letters_and_digits(found) in COMMON.get(name, "").split()]
+    plain_names = {letters_and_digits(name): name for name in reversed(names)}
+    similar = difflib.get_close_matches(str(found), names, n=1)
+    similar += [plain_names[name] for name in difflib.get_close_matches(letters_and_digits(found), plain_names, n=1)]
+    candidates = [*same_letters, *by_alias, *similar]
+    return f", did you mean {candidates[0]!r}?" if candidates else ""

@@ -110,8 +110,8 @@ def typed_value(key: str, value: object) -> object:
 
 def rule_file(path: str) -> Path:
     """Path of a user's rule file: in the working directory, else beside the Snakefile."""
-    here = Path(path).absolute()
-    return here if here.is_file() else ROOT / path
+    local = Path(path).absolute()
+    return local if local.is_file() else ROOT / path
 
 
 def extra_measures(study: StudyFile) -> dict[str, str]:
@@ -135,59 +135,64 @@ def budget_fault(config: StudyFile) -> str | None:
 
 
 def path_faults(study: StudyFile) -> list[str]:
-    """Resolve every path of a study, in place; one 'KEY: fault' for each that cannot be resolved."""
-    places: list[tuple[str, Any, str | int, Callable[[str], str]]] = [
+    """Expand every path of a study in place; one 'KEY: fault' for each that cannot be expanded."""
+    fields: list[tuple[str, Any, str | int, Callable[[str], str]]] = [
         *((key, study, key, expanded) for key in ("data_dir", "model_dir")),
         *((f"models[{i}].file", entry, "file", expanded) for i, entry in enumerate(study["models"]) if "file" in entry),
         *((f"extra_rules[{i}]", study["extra_rules"], i, expanded) for i in range(len(study["extra_rules"]))),
         *((f"mirrors[{i}]", study["mirrors"], i, expanded_address) for i in range(len(study["mirrors"]))),
     ]
     faults = []
-    for place, holder, key, written_out in places:
+    for field, container, key, expand in fields:
         try:
-            holder[key] = written_out(holder[key])
+            container[key] = expand(container[key])
         except ValueError as error:
-            faults.append(f"{place}: {error}")
+            faults.append(f"{field}: {error}")
     return faults
 
 
 def meaning_faults(study: StudyFile) -> Iterator[str]:
-    """One 'KEY: fault' for everything that a schema cannot check."""
+    """One 'KEY: fault' for everything that the schema cannot check."""
     for key in study["settings"]:
         if key in study["axes"]:
-            yield f"axes.{key}: also a fixed setting, wanted one of the two"
+            yield f"axes.{key}: also a fixed setting, wanted only one of the two"
     if study["checkpoints"] != ["last"]:
-        for place, epochs in setting_values(study, "epochs"):
+        for field, epochs in setting_values(study, "epochs"):
             if epochs < 2:
-                yield f"{place}: found {epochs}, wanted at least 2: `best` is looked for after the first drop of lr"
+                yield f"{field}: found {epochs}, wanted at least 2: `best` is selected after the first drop of lr"
     images = DATA_SET_FACTS[study["data"]]
-    for place, value in setting_values(study, "extra_data"):
+    for field, value in setting_values(study, "extra_data"):
         if value == "pool" and not images.extra:
-            yield f"{place}: found 'pool', but {study['data']} has no extra images"
+            yield f"{field}: found 'pool', but {study['data']} has no extra images"
         if value in EXTRA_SET_FACTS and study["data"] not in EXTRA_SET_FACTS[value].files:
-            yield f"{place}: found {value!r}, which has images for {', '.join(EXTRA_SET_FACTS[value].files)} only"
+            yield f"{field}: found {value!r}, which has images for {', '.join(EXTRA_SET_FACTS[value].files)} only"
     yield from outcome_faults(study["outcomes"], study, images)
     if study["train_jobs"] == "run" and study["train_processes"] > 1:
-        yield f"train_processes: found {study['train_processes']}, wanted 1 with train_jobs: run, one run a job"
+        yield f"train_processes: found {study['train_processes']}, wanted 1 with train_jobs: run, one run per job"
     if study.get("extends") == study["study"]:
         yield f"extends: found the study's own name, {study['study']}, wanted another, or the folder of a ledger"
-    for place, value in setting_values(study, "precision"):
+    for field, value in setting_values(study, "precision"):
         if study["reproducible"] and value == "bfloat16":
-            slow = "with instructions for AVX2 it takes many times as long"
-            yield f"{place}: found 'bfloat16' with reproducible: true, wanted float32: {slow}"
+            slow = "AVX2 instructions make it many times slower"
+            yield f"{field}: found 'bfloat16' with reproducible: true, wanted float32: {slow}"
     yield from measure_faults(study)
 
 
 def outcome_faults(outcomes: dict[str, Any], study: StudyFile, images: DataSetFacts) -> Iterator[str]:
-    """Requests for more images than there are, and missing attacks that are needed."""
-    train, there = outcomes.get("train_images", images.train), f"all there are in {study['data']}"
-    for key, found, most, why in (
-        ("outcomes.train_images", train, images.train, there),
-        ("outcomes.test_images", outcomes.get("test_images", 0), images.test, there),
-        ("measure_images", study["measure_images"], train, "outcomes.train_images" if train < images.train else there),
+    """Faults of `outcomes` and `measure_images`: more images than the data set has, missing attacks that are needed."""
+    train, all_images = outcomes.get("train_images", images.train), f"the number of images in {study['data']}"
+    for field, found, maximum, limit in (
+        ("outcomes.train_images", train, images.train, all_images),
+        ("outcomes.test_images", outcomes.get("test_images", 0), images.test, all_images),
+        (
+            "measure_images",
+            study["measure_images"],
+            train,
+            "outcomes.train_images" if train < images.train else all_images,
+        ),
     ):
-        if found > most:
-            yield f"{key}: found {found}, wanted at most {most}, {why}"
+        if found > maximum:
+            yield f"{field}: found {found}, wanted at most {maximum}, {limit}"
     outcome = study["analysis"].get("outcome", "gap_pgd10")
     needed = {outcome.removeprefix("gap_"): f"analysis.outcome, {outcome}, needs"}
     for attack in ("clean", "pgd10"):
@@ -198,28 +203,29 @@ def outcome_faults(outcomes: dict[str, Any], study: StudyFile, images: DataSetFa
 
 
 def setting_values(study: StudyFile, key: str) -> list[tuple[str, Any]]:
-    """(place in the file, value) of a setting: the values of its axis, else the fixed value, else its default."""
+    """(field, value) of a setting: the values of its axis, else the fixed value, else its default."""
     if key in study["axes"]:
-        return [(f"axes.{key}[{place}]", value) for place, value in enumerate(study["axes"][key])]
+        return [(f"axes.{key}[{position}]", value) for position, value in enumerate(study["axes"][key])]
     return [(f"settings.{key}", study["settings"].get(key, DEFAULTS[key]))]
 
 
 def measure_faults(study: StudyFile) -> Iterator[str]:
     """Missing extra rule files, and measures that nothing computes."""
-    for place, path in enumerate(study["extra_rules"]):
+    for position, path in enumerate(study["extra_rules"]):
         if not rule_file(path).is_file():
-            yield f"extra_rules[{place}]: no file {path} (in the working directory, or the folder of the Snakefile)"
-    made, by_rule = list(python_measures()), extra_measures(study)
-    for name in set(made) & set(by_rule):
-        yield f"extra_rules: {by_rule[name]} makes {name!r}, which measures/{name}.py makes already"
+            yield f"extra_rules[{position}]: no file {path} (in the working directory, or the folder of the Snakefile)"
+    in_python, in_rules = list(python_measures()), extra_measures(study)
+    for name in set(in_python) & set(in_rules):
+        yield f"extra_rules: {in_rules[name]} makes {name!r}, which measures/{name}.py makes already"
     if isinstance(study["measures"], str):
         if study["measures"] != "all":
             yield f"measures: found {study['measures']!r}, wanted a list of names or all"
         return
-    for place, name in enumerate(study["measures"]):
-        if name not in made and name not in by_rule:
-            hint = nearest(name, [*made, *by_rule]) or f"; known measures: {', '.join([*made, *by_rule])}"
-            yield f"measures[{place}]: nothing makes {name!r}{hint}"
+    for position, name in enumerate(study["measures"]):
+        if name not in in_python and name not in in_rules:
+            known = [*in_python, *in_rules]
+            hint = nearest(name, known) or f"; known measures: {', '.join(known)}"
+            yield f"measures[{position}]: nothing makes {name!r}{hint}"
 
 
 def measure_rules(study: StudyFile) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Reports violations of the JSON schema by a study, one line each: `KEY: what was found, what is wanted`."""
+"""Checks a study against the JSON schema; one line per violation, `KEY: what was found, what is wanted`."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ def schema() -> dict[str, Any]:
     return content
 
 
-YAML_TYPES = {"array": "a list", "object": "keys and values", "string": "text"}  # YAML types in everyday words
+YAML_TYPES = {"array": "a list", "object": "keys and values", "string": "text"}  # JSON types in everyday words
 
 
 def as_yaml(value: Any) -> str:
@@ -36,12 +36,12 @@ def as_yaml(value: Any) -> str:
     return repr(value)
 
 
-def place_in_file(path: Iterable[str | int]) -> str:
-    """Place of a value in the file: ('seeds', 1) -> 'seeds[1]'."""
-    place = ""
-    for part in path:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-    return place
+def field_name(path: Iterable[str | int]) -> str:
+    """How messages name a field: ('seeds', 1) -> 'seeds[1]'."""
+    field = ""
+    for key in path:
+        field += f"[{key}]" if isinstance(key, int) else f".{key}" if field else str(key)
+    return field
 
 
 def schema_faults(config: StudyFile) -> list[str]:
@@ -52,59 +52,62 @@ def schema_faults(config: StudyFile) -> list[str]:
 
 def _number_faults(value: Any, path: tuple[str | int, ...]) -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
-        yield f"{place_in_file(path)}: found {value}, wanted a finite number"
+        yield f"{field_name(path)}: found {value}, wanted a finite number"
     if isinstance(value, dict | list):
-        for part, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _number_faults(inner, (*path, part))
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _number_faults(item, (*path, key))
 
 
 def _schema_faults(config: StudyFile) -> Iterator[str]:
     validator = jsonschema.Draft202012Validator(schema())
-    for error in sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]):
-        place, found, wanted = place_in_file(error.absolute_path), error.instance, error.validator_value
+    for error in sorted(validator.iter_errors(config), key=lambda error: [str(key) for key in error.absolute_path]):
+        field, found, wanted = field_name(error.absolute_path), error.instance, error.validator_value
         if error.validator == "additionalProperties":
             known = list(error.schema["properties"])
             for key in [key for key in found if key not in known]:
                 hint = nearest(key, known) or f"; known keys: {', '.join(known)}"
-                yield f"{place_in_file([*error.absolute_path, key])}: unknown key{hint}"
+                yield f"{field_name([*error.absolute_path, key])}: unknown key{hint}"
         elif error.validator == "required":
             for key in [key for key in wanted if key not in found]:
-                yield f"{place_in_file([*error.absolute_path, key])}: missing"
+                yield f"{field_name([*error.absolute_path, key])}: missing"
         elif error.validator == "enum":
             listed = ", ".join(map(str, wanted))
-            yield f"{place}: found {as_yaml(found)}, wanted one of {listed}{nearest(found, wanted)}"
+            yield f"{field}: found {as_yaml(found)}, wanted one of {listed}{nearest(found, wanted)}"
         elif error.validator == "uniqueItems":
-            twice = next(value for place, value in enumerate(found) if value in found[:place])
-            yield f"{place}: found {as_yaml(twice)} twice, wanted distinct values"
+            twice = next(value for position, value in enumerate(found) if value in found[:position])
+            yield f"{field}: found {as_yaml(twice)} twice, wanted distinct values"
         elif error.validator in ("minItems", "minProperties", "minLength"):
-            yield f"{place}: found nothing, wanted at least one value"
+            yield f"{field}: found nothing, wanted at least one value"
         else:
-            yield f"{place}: found {as_yaml(found)}, wanted {wish(error.validator, wanted)}{spelling(found, wanted)}"
+            limit = requirement(error.validator, wanted)
+            yield f"{field}: found {as_yaml(found)}, wanted {limit}{spelling_hint(found, wanted)}"
 
 
-def wish(validator: str, wanted: Any) -> str:
+def requirement(keyword: str, value: Any) -> str:
     """What a schema keyword requires, in words."""
     relation = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    if validator in relation:
-        return f"a value {relation[validator]} {wanted}"
-    if validator == "type":
-        kinds = [wanted] if isinstance(wanted, str) else wanted
+    if keyword in relation:
+        return f"a value {relation[keyword]} {value}"
+    if keyword == "type":
+        kinds = [value] if isinstance(value, str) else value
         return " or ".join(YAML_TYPES.get(kind) or f"{'an' if kind[0] in 'aio' else 'a'} {kind}" for kind in kinds)
-    return f"text of the form {wanted}" if validator == "pattern" else f"{validator} {wanted}"
+    return f"text of the form {value}" if keyword == "pattern" else f"{keyword} {value}"
 
 
-def spelling(found: Any, wanted: Any) -> str:
+def spelling_hint(found: Any, wanted: Any) -> str:
     """A hint for numbers and lists that were read as text: 1e-3 has no dot, and Snakemake's --config turns most values
     into text."""
     if not isinstance(found, str):
         return ""
     if wanted == "array":
-        return " (in --config a list has brackets and quotes around it; better name it in a study file)"
+        return " (in --config, put brackets and quotes around a list; better write it in a study file)"
     try:
         float(found if wanted in ("number", "integer") else "text")
     except ValueError:
         return ""
     if isinstance(yaml.safe_load(found), str):
-        return f" (YAML takes {found} for text: write it with a dot, or without quotes)"
-    in_config = "--config makes text of numbers in brackets: name them in a study file, such as a second --configfile"
-    return f" ({found} is text here: write it without quotes; {in_config})"
+        return f" (YAML reads {found} as text: write it with a dot, or without quotes)"
+    in_config = (
+        "--config turns numbers in brackets into text: write them in a study file, such as a second --configfile"
+    )
+    return f" ({found} is text: write it without quotes; {in_config})"

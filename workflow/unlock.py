@@ -1,11 +1,11 @@
-"""Snakemake's lock on a study, released when the Snakemake that held it is gone: killed, or cut off with its terminal.
+"""Releases the lock of a Snakemake that has died, killed or cut off from its terminal, on a study's results.
 
 python -m robustgap.workflow.unlock STUDY|FILE
 
-Snakemake locks what it is about to write by lists in .snakemake/locks, and removes them when it ends; after SIGKILL or
-SIGHUP they stay. Beside them stands, from the first job on, a record of who made them. A lock is released only where
-its record says so and that process is known to be gone; one without a record, or of another machine, is left to whoever
-knows better (`snakemake --unlock`).
+Snakemake lists the files it is about to write in .snakemake/locks, and removes the lists when it ends, but not after
+SIGKILL or SIGHUP. From the first job on, a file next to them records which process made them. A lock is only released
+if that process is known to have ended; locks without a record, or from another machine, are left to the user
+(`snakemake --unlock`).
 """
 
 import argparse
@@ -26,7 +26,7 @@ MACHINE_ID = Path("/etc/machine-id")
 
 
 def system() -> str:
-    """Identifies this installation of a system across boots; '' if not available."""
+    """An id of this operating system that survives reboots; '' if not available."""
     try:
         return hashlib.sha256(MACHINE_ID.read_bytes()).hexdigest()[:16]
     except OSError:
@@ -44,7 +44,7 @@ def locks_of(study: str) -> dict[str, int]:
 
 
 def record_owner(study: str) -> None:
-    """Record next to the existing locks that this process made them: both are removed together."""
+    """Record, next to the existing locks, that this process made them."""
     owner = json.loads(own_content()) | {"system": system(), "locks": locks_of(study)}
     LOCKS.mkdir(parents=True, exist_ok=True)
     (LOCKS / f"owner.{os.getpid()}").write_text(json.dumps(owner) + "\n", encoding="utf-8")
@@ -52,34 +52,30 @@ def record_owner(study: str) -> None:
 
 def rebooted(owner: Owner) -> bool:
     """Whether the owner ran on this machine before its last boot."""
-    here = {"host": platform.node(), "system": system()}
-    before, now = (text.partition(" ")[0] for text in (str(owner.get("machine", "")), machine()))  # boot ids
-    same = here["system"] != "" and all(owner.get(key) == here[key] for key in here)
-    return bool(same and before and now and before != now)
-
-
-def gone(owner: Owner) -> bool:
-    return surely_dead(owner) or rebooted(owner)
+    if not system() or (owner.get("host"), owner.get("system")) != (platform.node(), system()):
+        return False
+    boot_then, boot_now = (text.partition(" ")[0] for text in (str(owner.get("machine", "")), machine()))
+    return "" not in (boot_then, boot_now) and boot_then != boot_now
 
 
 def release(study: str) -> list[str]:
-    """Remove the locks on a study if all their owners are gone; returns messages about it. Raises StudyError, and
-    removes none, if one of them may still be running."""
+    """Remove the locks on a study and return messages about it. Raises StudyError, and removes nothing, if one of the
+    processes that made them may still be running."""
     if not locks_of(study):
         return []
-    with (LOCKS.parent / "release").open("w", encoding="utf-8") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # otherwise another process could remove a lock made since it checked
+    with (LOCKS.parent / "release").open("w", encoding="utf-8") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)  # otherwise another process could remove a lock made since it checked
         locks = locks_of(study)
         owners = {file: read_content(file.read_bytes()) for file in sorted(LOCKS.glob("owner.*"))}
         made_by_owner = {file: locks.items() & owner.get("locks", {}).items() for file, owner in owners.items()}
         owners = {file: owner for file, owner in owners.items() if made_by_owner[file]}
-        unknown = locks.items() - set().union(*made_by_owner.values())
-        by_hand = f"if it does not run any more: snakemake --unlock (in {Path.cwd()})"
+        unowned = locks.items() - set().union(*made_by_owner.values())
+        advice = f"if it is no longer running: snakemake --unlock (in {Path.cwd()})"
         for owner in owners.values():
-            if not gone(owner):
-                raise StudyError(f"results/{study}: locked by a Snakemake: {describe(owner)}; {by_hand}")
-        if unknown:
-            raise StudyError(f"results/{study}: locked by a Snakemake, nobody knows which; {by_hand}")
+            if not (surely_dead(owner) or rebooted(owner)):
+                raise StudyError(f"results/{study}: locked by a Snakemake: {describe(owner)}; {advice}")
+        if unowned:
+            raise StudyError(f"results/{study}: locked by an unknown Snakemake; {advice}")
         for name in locks:
             (LOCKS / name).unlink()
         for file in owners:

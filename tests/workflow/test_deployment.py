@@ -190,7 +190,7 @@ def test_rules_of_another_version_than_the_installed_one_are_refused(tmp_path: P
     refused = place.plan()
     assert refused.code != 0 and "Traceback" not in refused.text
     line = last_line(refused.text)
-    assert line.startswith(f"robustgap: found version {TAG[1:]} installed, and rules of version {OLD[1:]} (")
+    assert line.startswith(f"robustgap: found version {TAG[1:]} installed, but rules of version {OLD[1:]} (")
     assert OWNER in line and OLD in line
 
 
@@ -206,14 +206,14 @@ def test_a_workflow_without_the_package_says_so(tmp_path: Path, published: Path)
     place = own(Place(tmp_path / "own", published, hidden), FROM_GIT.format(tag=TAG))
     refused = place.plan()
     assert refused.code != 0 and "Traceback" not in refused.text
-    assert last_line(refused.text).startswith("robustgap: found no package of that name beside Snakemake, wanted")
+    assert last_line(refused.text).startswith("robustgap: found no such package in the Python of Snakemake, wanted")
 
 
 def test_versions_are_compared(tmp_path: Path):
     file = ROOT / "robustgap" / "__init__.py"
     deployment.version_or_exit(file)
     (tmp_path / "other.py").write_text(file.read_text().replace('__version__ = "', '__version__ = "9.'))
-    with pytest.raises(SystemExit, match=r"and rules of version 9\.[0-9.]+ \(v9\), wanted one"):
+    with pytest.raises(SystemExit, match=r"but rules of version 9\.[0-9.]+ \(v9\), wanted one"):
         deployment.version_or_exit(tmp_path / "other.py", "v9")
 
 

@@ -12,7 +12,7 @@ from studies import study
 from trees import ROOT
 
 from robustgap.training.facts import EXTRA_SET_FACTS
-from robustgap.workflow import by_hand, grid
+from robustgap.workflow import grid, missing_files
 from robustgap.workflow.grid import open_plan
 from robustgap.workflow.names import COMMON, letters_and_digits
 from robustgap.workflow.study import read_study, resolve
@@ -49,7 +49,7 @@ CASES = {
     "batch of one": (study(**{"axes.batch_size": [1]}), "axes.batch_size[0]: found 1, wanted a value >= 2"),
     "text for a number": (
         study(**{"settings.lr": "1e-1"}),
-        "settings.lr: found '1e-1', wanted a number (YAML takes 1e-1 for text",
+        "settings.lr: found '1e-1', wanted a number (YAML reads 1e-1 as text",
     ),
     "schedule": (
         study(**{"axes.schedule": ["piecewise", "cosin"]}),
@@ -65,7 +65,7 @@ CASES = {
     "radius": (study(**{"settings.asam_rho": 0}), "settings.asam_rho: found 0, wanted a value > 0"),
     "two perturbations of the weights": (
         study(**{"settings.awp": True, "axes.sam": ["none", "SAM"]}),
-        "sam: found 'SAM' with awp, wanted one of the two a training; see `exclude`",
+        "sam: found 'SAM' with awp, wanted only one of the two in a training; see `exclude`",
     ),
     "average of nothing": (study(**{"axes.ema_decay": [0, 1]}), "axes.ema_decay[1]: found 1, wanted a value < 1"),
     "all of the label": (
@@ -93,7 +93,7 @@ CASES = {
     "half a process": (study(train_processes=1.5), "train_processes: found 1.5, wanted an integer"),
     "processes for one run": (
         study(train_processes=4, train_jobs="run"),
-        "train_processes: found 4, wanted 1 with train_jobs: run, one run a job",
+        "train_processes: found 4, wanted 1 with train_jobs: run, one run per job",
     ),
     "study name": (study(study="../x"), "study: found '../x', wanted text of the form"),
     "no clean accuracy": (study(**{"outcomes.attacks": ["pgd10"]}), "outcomes.attacks: 'clean' is missing"),
@@ -177,9 +177,9 @@ CASES = {
     "a number for a text or list": (study(measures=3), "measures: found 3, wanted a list or text"),
     "numbers as --config reads them": (
         study(seeds=["0", "1"]),
-        "seeds[0]: found '0', wanted an integer (0 is text here: write it without quotes; --config makes text of",
+        "seeds[0]: found '0', wanted an integer (0 is text: write it without quotes; --config turns numbers",
     ),
-    "a list as --config reads it": (study(seeds="0,1"), "seeds: found '0,1', wanted a list (in --config a list has"),
+    "a list as --config reads it": (study(seeds="0,1"), "seeds: found '0,1', wanted a list (in --config, put brackets"),
     "draws": (study(analysis={"draws": 1}), "analysis.draws: found 1, wanted a value >= 100"),
 }
 
@@ -260,7 +260,7 @@ def test_every_name_of_others_leads_to_a_name_of_ours():
 def test_the_plan_tells_which_files_are_to_be_got_by_hand(tmp_path: Path):
     def lines(**changes: object) -> list[str]:
         given = study(data="cifar10", data_dir=str(tmp_path), **{"settings.extra_data": "ti500k"}, **changes)
-        return [text for _, text in by_hand.summary_lines(open_plan(given, "s"))]
+        return [text for _, text in missing_files.summary_lines(open_plan(given, "s"))]
 
     file = tmp_path / EXTRA_SET_FACTS["ti500k"].files["cifar10"].path
     gone, checksum = lines()
@@ -273,10 +273,10 @@ def test_the_plan_tells_which_files_are_to_be_got_by_hand(tmp_path: Path):
     assert lines(extra_sha256={"ti500k": "0" * 64}) == []
     models = [ROBUSTBENCH, {"source": "file", "name": "m", "file": str(tmp_path / "m.pt"), "architecture": "mlp"}]
     both = study(models=models, model_dir=str(tmp_path))
-    (line,) = [text for _, text in by_hand.summary_lines(open_plan(both, "s"))]
+    (line,) = [text for _, text in missing_files.summary_lines(open_plan(both, "s"))]
     assert line == f"2 of 2 checkpoints are not there: {tmp_path}/cifar10/Linf/Wong2020Fast.pt, and 1 more"
     (tmp_path / "m.pt").touch()
-    assert "1 of 2 checkpoints" in by_hand.summary_lines(open_plan(both, "s"))[0][1]
+    assert "1 of 2 checkpoints" in missing_files.summary_lines(open_plan(both, "s"))[0][1]
 
 
 @pytest.mark.parametrize(

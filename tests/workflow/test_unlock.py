@@ -11,7 +11,7 @@ import pytest
 from trees import ROOT, Tree
 
 from robustgap.training.jobs.lock import own_content
-from robustgap.workflow import unlock, whole
+from robustgap.workflow import run_study, unlock
 
 STUDY = str(ROOT / "workflow/config/digits-tiny.yaml")
 LOCK = "results/digits-tiny/catalogue.json\n"
@@ -97,7 +97,7 @@ def test_a_lock_that_no_record_tells_of_is_left(how: str, locks: Path, capsys):
         (locks / "2.output.lock").write_text(LOCK)
     there = sorted(locks.iterdir())
     assert unlock.main([STUDY]) == 1
-    assert "nobody knows which" in told(capsys) and sorted(locks.iterdir()) == there
+    assert "locked by an unknown Snakemake" in told(capsys) and sorted(locks.iterdir()) == there
 
 
 def test_a_killed_study_is_unlocked_and_goes_on(project: Tree):
@@ -121,7 +121,7 @@ def test_a_killed_study_is_unlocked_and_goes_on(project: Tree):
 
 def test_a_study_releases_such_a_lock_before_snakemake_starts(locks: Path, capfd):
     owned(locks, pid=ended())
-    assert whole.main(["digits-tiny", "--version"]) == 0
+    assert run_study.main(["digits-tiny", "--version"]) == 0
     output, errors = capfd.readouterr()
     assert output.splitlines()[-1].startswith("9.") and "lock released" in errors
     assert [file.name for file in locks.iterdir()] == ["1.output.lock"]

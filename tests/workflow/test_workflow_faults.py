@@ -46,7 +46,7 @@ def test_damaged_files_are_named_and_made_again(finished: Tree, tmp_path: Path):
     assert stopped.code != 0 and not table.exists()
     named = f"{table.relative_to(tree.path)}: found no readable parquet"
     assert named in stopped.text and "moved it aside: run again" in stopped.text
-    assert "what there is: python -m robustgap.analysis interim digits-tiny" in stopped.text
+    assert "report of what is finished: python -m robustgap.analysis interim digits-tiny" in stopped.text
     interim = tree.run("digits-tiny", "interim")
     assert interim.code == 0, interim.text
     page = (results / "interim" / "report.html").read_text()

@@ -11,19 +11,19 @@ from robustgap.training.jobs.plan import entry_of
 from robustgap.training.settings import DAMAGED, Plan
 
 
-def mark(made: Path) -> None:
-    """Make the job that wrote a file run again. The file is marked by its modification time, and removed when Snakemake
-    ends (`Jobs.remove_marked`): removing it at once would abort the workflow at the next job that reads it."""
+def mark(file: Path) -> None:
+    """Make the job that wrote a file run again: mark the file by its modification time. It is removed when Snakemake
+    ends (`Jobs.remove_damaged`), since removing it now would abort the workflow at the next job that reads it."""
     with suppress(FileNotFoundError):
-        os.utime(made, (DAMAGED, DAMAGED))
+        os.utime(file, (DAMAGED, DAMAGED))
 
 
 @contextmanager
 def rerun_if_damaged(plan: Plan, results: Path, model_id: str) -> Iterator[None]:
-    """Context in which a model is used. A FileFault about it is raised again with advice, after removing what depends
-    on the damaged file, so that the workflow reruns the job that made it; that job keeps all intact results.
+    """Context in which a model is used. A FileFault about its files is raised again with advice, after making the
+    workflow rerun the job that wrote the damaged file; that job keeps all intact results.
 
-    If a run's weights, log or record are damaged, the manifest of its batch is removed. The chunk's table is removed in
+    If a run's weights, log or record are damaged, the manifest of its batch is removed. The chunk's table is marked in
     any case, because Snakemake does not remake inputs of a table that exists. A foreign model's own files cannot be
     made again.
     """

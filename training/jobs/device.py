@@ -17,10 +17,12 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if re.match(r"\d|GPU-|MIG-", visible):  # not -1, nor Slurm's NoDevFiles: those hide all GPUs
-        why = "this torch is built without CUDA" if torch.version.cuda is None else "is the driver older than its CUDA?"
+        reason = (
+            "this torch is built without CUDA" if torch.version.cuda is None else "is the driver older than its CUDA?"
+        )
         built = f"torch {torch.__version__}"
         print(
-            f"warning: found no GPU, though CUDA_VISIBLE_DEVICES is {visible}: CPU used ({built}; {why})",
+            f"warning: found no GPU, though CUDA_VISIBLE_DEVICES is {visible}: CPU used ({built}; {reason})",
             file=sys.stderr,
         )
     return torch.device("cpu")

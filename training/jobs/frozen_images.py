@@ -17,27 +17,27 @@ from robustgap.training.jobs.plan import entry_of, model_dir, run_record, splits
 from robustgap.training.robustbench import zoo
 from robustgap.training.settings import OUTCOMES_VERSION, Plan, StudyFile
 
-FROZEN_STREAM = 8  # stream of the order that selects the frozen images; never to change
-ATTACKED = "pgd10"  # the attack whose adversarial examples of the measure images are kept
+FROZEN_STREAM = 8  # stream of the order that selects the frozen images; never change it
+ATTACKED = "pgd10"  # the attack whose adversarial examples are stored for the measures
 
 
 class OutcomesFault(FileFault):
     """A model's stored outcomes cannot be used; the model itself may be intact."""
 
 
-def _frozen(split: Split, count: int | None, where: str) -> Split:
+def _frozen(split: Split, count: int | None, field: str) -> Split:
     """The first `count` images (None: all) of the frozen order. Raises ValueError if there are fewer."""
     if count is not None and not 0 < count <= len(split):
-        raise ValueError(f"{where}: found {count}, wanted 1 to {len(split)}, the number of images there are")
+        raise ValueError(f"{field}: found {count}, wanted 1 to {len(split)}, the number of images available")
     rows = stratified_order(split.labels, FROZEN_STREAM)[:count]
     return Split(split.images[rows], split.labels[rows], split.index[rows])
 
 
 def frozen_images(study: StudyFile) -> tuple[Split, Split, int]:
     """(train, test, m): frozen images in order; the first m training images are the measure images."""
-    splits, wanted = splits_of(study), study["outcomes"]
-    train = _frozen(splits.train, wanted.get("train_images"), "outcomes.train_images")
-    test = _frozen(splits.test, wanted.get("test_images"), "outcomes.test_images")
+    splits, outcomes = splits_of(study), study["outcomes"]
+    train = _frozen(splits.train, outcomes.get("train_images"), "outcomes.train_images")
+    test = _frozen(splits.test, outcomes.get("test_images"), "outcomes.test_images")
     m = study["measure_images"]
     if not 0 < m <= len(train):
         raise ValueError(f"measure_images: found {m}, wanted 1 to {len(train)}, the frozen training images")
@@ -66,14 +66,14 @@ def cache_file(plan: Plan, results: Path, model_id: str) -> Path:
         weights = [file_digest(Path(entry["file"])), json.dumps(loaded_as)]
     else:
         weights = [run_record(plan, results, model_id)["files"][f"{entry['checkpoint']}.safetensors"]]
-    made_of = {
+    depends_on = {
         "version": OUTCOMES_VERSION,
         "threat": [study["norm"], study["eps"]],
         "attacks": sorted(study["outcomes"]["attacks"]),
         "images": [study["data"], index_sha(train.index), index_sha(test.index), m],
         "weights": weights,
     }
-    code = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+    code = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:12]
     return results / "outcomes" / "models" / f"{model_id}.{code}.safetensors"
 
 

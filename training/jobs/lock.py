@@ -8,8 +8,8 @@ the holder; its modification time is the heartbeat, updated every BEAT seconds. 
 over
 - at once, if the holder ran on the same machine and its process is gone;
 - otherwise if nothing changed for SILENCE seconds on its own clock: clocks of two machines are never compared. Of the
-  time between two checks at most LOOK seconds count: whatever kept it from looking for longer, such as a file server
-  outage or a frozen machine, may have hidden the holder's heartbeat.
+  time between two checks at most LOOK seconds count: what delayed the check, such as a file server outage or a frozen
+  machine, may also have hidden the holder's heartbeat.
 Taking over means creating lock.N+1: exactly one of several watchers succeeds, and an old holder that was merely frozen
 notices before it writes again. SILENCE is well above the 60 s for which NFS may report old times.
 """
@@ -28,7 +28,7 @@ from typing import Any
 
 BEAT, SILENCE, POLL = 15.0, 180.0, 5.0  # seconds: between heartbeats; until takeover; between two checks
 LOOK = 3 * POLL  # maximum seconds of silence counted per check
-Owner = dict[str, Any]  # what a lock says of the process that made it
+Owner = dict[str, Any]  # the process that made a lock, as recorded in it
 JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")  # environment variables set by schedulers
 
 
@@ -47,9 +47,9 @@ def machine() -> str:
 
 
 def started(pid: int) -> str:
-    """Start time of a process, in clock ticks since boot: together with its id, a unique name. '' if it has ended."""
+    """Start time of a process in clock ticks since boot, which with its id identifies it. '' if it has ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]  # before it: a name of any bytes
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]  # after the name, which may hold any bytes
     except OSError:
         return ""
     state, *rest = fields.decode("ascii").split()
@@ -140,32 +140,32 @@ class RunLock:
     def acquire(self) -> None:
         """Take the lock, or raise Held. The folder must exist. Raises OSError naming the file, for instance on a full
         disk."""
-        before = max(self._numbers(), default=0)
-        reason = self._reason_to_take(before) if before else ""
-        mine = self._path(before + 1)
+        previous = max(self._numbers(), default=0)
+        reason = self._reason_to_take(previous) if previous else ""
+        path = self._path(previous + 1)
         try:
-            with mine.open("xb") as file:
+            with path.open("xb") as file:
                 file.write(self.content)
         except FileExistsError as error:
             raise Held(f"{self.folder}: has just been taken by another process") from error
         except OSError as error:
-            mine.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(mine)) from error
-        # The lock seen before may be gone by now, and with it the right to succeed it: then nobody gets the lock.
-        others = [number for number in self._numbers() if number != before + 1]
-        if max(others, default=0) != before:
-            mine.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        # If the previous lock has changed meanwhile, another process may have succeeded it: then nobody gets the lock.
+        others = [number for number in self._numbers() if number != previous + 1]
+        if max(others, default=0) != previous:
+            path.unlink(missing_ok=True)
             raise Held(f"{self.folder}: has just changed hands")
         if reason:
             print(f"{self.folder}: taken over from {reason}", file=sys.stderr)
-        self.number = before + 1
+        self.number = previous + 1
         for number in others:
             self._path(number).unlink(missing_ok=True)
 
     def mine(self) -> bool:
         """Whether this process still holds the lock."""
-        found = self._look(self.number) if self.number else None
-        return found is not None and found[0] == self.content and max(self._numbers()) == self.number
+        lock = self._look(self.number) if self.number else None
+        return lock is not None and lock[0] == self.content and max(self._numbers()) == self.number
 
     def check(self) -> None:
         """Call before every write. Raises Held if the lock was taken over while this process was frozen."""
@@ -178,8 +178,8 @@ class RunLock:
             os.utime(self._path(self.number))
 
     def release(self) -> None:
-        found = self._look(self.number)
-        if found is not None and found[0] == self.content:
+        lock = self._look(self.number)
+        if lock is not None and lock[0] == self.content:
             self._path(self.number).unlink(missing_ok=True)
         self.number = 0
 
@@ -207,10 +207,10 @@ def take_turns(runs: Iterable[str], work: Callable[[str], None], sleep: Callable
     """Call work(run) for every run, each taken from `runs` when its turn comes. If it raises Held, another job is
     training the run; it is retried after the others, every POLL seconds, and the result picked up then. The process
     waited for is reported once, on stderr."""
-    left, reported = runs, dict[str, str]()
+    remaining, reported = runs, dict[str, str]()
     while True:
         tried, held = 0, []
-        for run in left:
+        for run in remaining:
             tried += 1
             try:
                 work(run)
@@ -218,9 +218,9 @@ def take_turns(runs: Iterable[str], work: Callable[[str], None], sleep: Callable
                 held.append(run)
                 if reported.get(run) != str(reason):
                     reported[run] = str(reason)
-                    print(f"{reason}: others first, then waiting for it", file=sys.stderr)
+                    print(f"{reason}: training the others first, then waiting for it", file=sys.stderr)
         if not held:
             return
         if len(held) == tried:
             sleep(POLL)
-        left = held
+        remaining = held

@@ -53,22 +53,22 @@ def outcome_rows(
     ):
         for attack in study["outcomes"]["attacks"] if len(index) else ():
             packed = tensors[f"{source}.{attack}"].numpy()
-            right = np.unpackbits(packed)[: len(train if source == "train" else test)][-len(index) :]
-            p, own = float(right.mean()), name == source
+            correct = np.unpackbits(packed)[: len(train if source == "train" else test)][-len(index) :]
+            p, has_bits = float(correct.mean()), name == source
             masking = masked if (name, attack) == ("train", ATTACKED) else ""
-            flags = [(ROBUST_FLOOR, own and attack == ATTACKED and p <= chance), (GRADIENT_MASKING, bool(masking))]
+            flags = [(ROBUST_FLOOR, has_bits and attack == ATTACKED and p <= chance), (GRADIENT_MASKING, bool(masking))]
             yield {
                 "model": model_id,
                 "split": name,
                 "attack": attack,
                 "eps": number(study["eps"]),
                 "norm": study["norm"],
-                "n": len(right),
+                "n": len(correct),
                 "accuracy": p,
-                "se": math.sqrt(p * (1 - p) / len(right)),
+                "se": math.sqrt(p * (1 - p) / len(correct)),
                 "flags": ";".join(flag for flag, holds in flags if holds),
-                "seconds": seconds[f"{source}.{attack}"] if own else 0.0,
-                "bits": packed.tobytes() if own else b"",
+                "seconds": seconds[f"{source}.{attack}"] if has_bits else 0.0,
+                "bits": packed.tobytes() if has_bits else b"",
                 "index_sha": index_sha(index),
                 "reason": masking,
             }
@@ -89,6 +89,6 @@ def write_outcomes(path: Path, table: list[TableRow]) -> None:
 
 def accuracies_text(rows: list[TableRow]) -> str:
     """'clean 0.981/0.957 pgd10 0.812/0.690': accuracy on train / test under each attack."""
-    accuracy = {(line["split"], line["attack"]): line["accuracy"] for line in rows}
-    attacks = dict.fromkeys(line["attack"] for line in rows)
+    accuracy = {(row["split"], row["attack"]): row["accuracy"] for row in rows}
+    attacks = dict.fromkeys(row["attack"] for row in rows)
     return " ".join(f"{a} {accuracy['train', a]:.3f}/{accuracy['test', a]:.3f}" for a in attacks)

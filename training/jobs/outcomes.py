@@ -67,16 +67,16 @@ def attacked(
     if any(module.training for module in model.modules()):
         raise ValueError("model: found train mode, wanted eval mode for every outcome")
     device = next((p.device for p in model.parameters()), images.device)
-    right, adversarial = [], []
+    correct, adversarial = [], []
     with frozen(model), full_precision():
         for rows in torch.split(torch.arange(len(labels)), batch):
-            x, y, ids = (part[rows].to(device) for part in (images, labels, index))
+            x, y, ids = (tensor[rows].to(device) for tensor in (images, labels, index))
             x_adv = OUTCOME_ATTACKS[attack](model, x, y, ids, eps, norm)
             with torch.no_grad():
                 logits = model(x_adv)
-            right.append(((logits.argmax(1) == y) & torch.isfinite(logits).all(1)).cpu())
+            correct.append(((logits.argmax(1) == y) & torch.isfinite(logits).all(1)).cpu())
             adversarial.append(x_adv.cpu())
-    return torch.cat(right), torch.cat(adversarial)
+    return torch.cat(correct), torch.cat(adversarial)
 
 
 def evaluate_model(model: nn.Module, splits: Splits, study: StudyFile) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -88,8 +88,8 @@ def evaluate_model(model: nn.Module, splits: Splits, study: StudyFile) -> tuple[
         images = splits.floats(split.images)
         for attack in study["outcomes"]["attacks"]:
             began = time.perf_counter()
-            right, adversarial = attacked(model, images, split.labels, split.index, attack=attack, **options)
-            tensors[f"{name}.{attack}"] = torch.from_numpy(np.packbits(right.numpy()))
+            correct, adversarial = attacked(model, images, split.labels, split.index, attack=attack, **options)
+            tensors[f"{name}.{attack}"] = torch.from_numpy(np.packbits(correct.numpy()))
             seconds[f"{name}.{attack}"] = round(time.perf_counter() - began, 4)
             if (name, attack) == ("train", ATTACKED):
                 tensors["adversarial"] = adversarial[:m].clone()
@@ -100,24 +100,24 @@ def masking_evidence(model: nn.Module, study: StudyFile, adversarial: Tensor) ->
     """Evidence for gradient masking of a model, from training images and their adversarial examples; '' if there is
     none."""
     train, _, m = frozen_images(study)
-    few = min(m, ENOUGH)
+    count = min(m, ENOUGH)
     device = next((p.device for p in model.parameters()), adversarial.device)
-    images = splits_of(study).floats(train.images[:few])
-    given = [part.to(device) for part in (images, train.labels[:few], train.index[:few], adversarial[:few])]
+    images = splits_of(study).floats(train.images[:count])
+    inputs = [images, train.labels[:count], train.index[:count], adversarial[:count]]
     options = {"eps": number(study["eps"]), "norm": study["norm"], "batch": int(study["outcomes"]["batch_size"])}
-    return gradient_masking(model, *given, seed=SEED, **options).evidence
+    return gradient_masking(model, *(tensor.to(device) for tensor in inputs), seed=SEED, **options).evidence
 
 
 def model_outcomes(
     plan: Plan, results: Path, model_id: str, device: torch.device | str
 ) -> tuple[dict[str, Tensor], dict[str, float], str]:
     """`evaluate_model` and `masking_evidence` of a planned model, from its cache if intact; a damaged cache is reported
-    on stderr and made again. Raises what `load_planned_model` raises."""
+    on stderr and rebuilt. Raises what `load_planned_model` raises."""
     file = cache_file(plan, results, model_id)
     if file.exists():
         try:
             tensors, metadata = load_tensors(file)
-            if "masking" in metadata:  # missing in caches of older versions, which are made again
+            if "masking" in metadata:  # missing in caches of older versions, which are rebuilt
                 return tensors, json.loads(metadata["seconds"]), metadata["masking"]
         except FileFault as error:
             print(f"{error}: outcomes of {model_id} are made again", file=sys.stderr)
@@ -147,9 +147,9 @@ def evaluate_chunk(plan: Plan, chunk: str, results: Path, out: Path, device: tor
     models = {name: entry for name, entry in plan["models"].items() if entry["chunk"] == chunk}
     if not models:
         raise LookupError(f"chunk {chunk!r} is not in the plan of study {plan['study']['study']}")
-    frozen_images(plan["study"])  # raises faults of the data set here, where no model is blamed for them
+    frozen_images(plan["study"])  # so that a fault of the data set is not reported as one of a model
     table, began = [], time.perf_counter()
-    for done, (model_id, entry) in enumerate(models.items(), start=1):
+    for position, (model_id, entry) in enumerate(models.items(), start=1):
         try:
             with rerun_if_damaged(plan, results, model_id):
                 if collapsed(plan, results, model_id):
@@ -160,12 +160,12 @@ def evaluate_chunk(plan: Plan, chunk: str, results: Path, out: Path, device: tor
         except (ValueError, LookupError, OSError) as error:
             if entry["source"] == "grid":
                 raise
-            rows, result = [failed_row(model_id, str(error))], f"not judged: {error}"
+            rows, result = [failed_row(model_id, str(error))], f"not evaluated: {error}"
         table += rows
         spent = time.perf_counter() - began
-        left = spent / done * (len(models) - done)
+        left = spent / position * (len(models) - position)
         print(
-            f"model {done} of {len(models)}: {model_id} {result}; {spent:.1f} s, about {left:.0f} s left",
+            f"model {position} of {len(models)}: {model_id} {result}; {spent:.1f} s, about {left:.0f} s left",
             file=sys.stderr,
         )
     write_outcomes(out, table)

@@ -5,13 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from robustgap.training.checkpoint import (
-    FileFault,
-    load_model,
-    load_weights,
-    read_log,
-    read_record,
-)
+from robustgap.training.checkpoint import FileFault, load_model, load_weights, read_log, read_record
 from robustgap.training.data.datasets import DATA_DIR, load
 from robustgap.training.data.splits import Splits
 from robustgap.training.networks.architectures import build
@@ -96,8 +90,8 @@ def initial_weights(plan: Plan, results: Path, model_id: str) -> dict[str, Tenso
 
 
 def training_log(plan: Plan, results: Path, model_id: str) -> list[dict[str, float]] | None:
-    """The epochs of training behind a grid model, one dictionary each: all of them, or for the best checkpoint those up
-    to it. None for a model not trained here. Raises FileFault if the log is missing or damaged."""
+    """The log of a grid model's training, one dictionary per epoch, up to its checkpoint; None for a model not trained
+    here. Raises FileFault if the log is missing or damaged."""
     entry = entry_of(plan, model_id)
     if entry["source"] != "grid":
         return None

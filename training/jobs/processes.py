@@ -1,9 +1,8 @@
 """Trains the runs of one job: one after another, or several in parallel, each in its own process.
 
 Small networks leave a device idle between kernels; parallel runs in separate processes fill it and share nothing else.
-A child requests a run whenever it is idle, reports the result, and finally waits for the runs that it found locked by
-another job. The pipe used for requests also tracks the parent: however the parent ends, the system closes the pipe, and
-the child shuts down cleanly, as on SIGTERM.
+A child requests a run whenever it is idle, reports its result, and finally waits for the runs that another job holds.
+When the parent ends, for whatever reason, the system closes its pipe, and the child shuts down cleanly, as on SIGTERM.
 """
 
 import contextlib
@@ -31,8 +30,8 @@ from robustgap.training.jobs.run_record import require_same_arithmetic
 from robustgap.training.settings import Record, Settings, StudyFile
 
 GRACE = 20.0  # seconds for children to shut down cleanly before they are killed
-ASK, DONE, FAULT = "ask", "done", "fault"  # messages from a child ...
-STOP = "stop"  # ... and to a child, besides runs, and None when there are no more
+ASK, DONE, FAULT = "ask", "done", "fault"  # messages from a child
+STOP = "stop"  # message to a child; others are a run, or None when there are no more
 
 Report = Callable[[str, Record], None]
 
@@ -46,9 +45,9 @@ class Job(NamedTuple):
     device: torch.device
 
 
-def trainer(job: Job, report: Report) -> Callable[[str], None]:
-    """Return work(run), which trains a run, or picks up an existing one, and reports the result. work raises Held while
-    another process is training the run, ValueError if it was trained in other arithmetic than the study requires.
+def make_trainer(job: Job, report: Report) -> Callable[[str], None]:
+    """Return a function that trains a run, unless it is finished, and reports the result. It raises Held while another
+    process is training the run, ValueError if the run was trained in other arithmetic than the study requires.
 
     Loads the data set. Raises ValueError if this process is not as reproducible as the study requires.
     """
@@ -71,7 +70,7 @@ def trainer(job: Job, report: Report) -> Callable[[str], None]:
     return work
 
 
-def side_by_side(job: Job, processes: int, report: Report) -> None:
+def train_in_parallel(job: Job, processes: int, report: Report) -> None:
     """Train a job's runs in this many processes, each with as many threads as this process.
 
     Raises ChildProcessError, with a line for each failed process, after the others have finished their current runs.
@@ -79,89 +78,90 @@ def side_by_side(job: Job, processes: int, report: Report) -> None:
     context, children = multiprocessing.get_context("spawn"), dict[Connection, BaseProcess]()  # CUDA breaks in a fork
     try:
         for _ in range(processes):
-            here, there = context.Pipe()
-            child = context.Process(target=train_as_told, args=(there, job, torch.get_num_threads()), daemon=True)
+            parent_end, child_end = context.Pipe()
+            child = context.Process(target=child_main, args=(child_end, job, torch.get_num_threads()), daemon=True)
             child.start()
-            there.close()
-            children[here] = child
-        faults = hand_out(job.settings, children, report)
+            child_end.close()
+            children[parent_end] = child
+        faults = assign_runs(job.settings, children, report)
     finally:
-        end(children)
+        shut_down(children)
     if faults:
         raise ChildProcessError("\n".join(faults))
 
 
-def hand_out(runs: Iterable[str], children: dict[Connection, BaseProcess], report: Report) -> list[str]:
+def assign_runs(runs: Iterable[str], children: dict[Connection, BaseProcess], report: Report) -> list[str]:
     """Give each idle child the next run until all children have ended; returns error messages. After the first error,
     no further run is started."""
-    left, there, given, faults = iter(runs), dict(children), dict.fromkeys(children, "none"), list[str]()
+    remaining, running, faults = iter(runs), dict(children), list[str]()
+    last_run = dict.fromkeys(children, "none")
 
     def fault(text: str) -> None:
         faults.append(text)
-        for pipe in there:
-            tell(pipe, STOP)
+        for pipe in running:
+            send(pipe, STOP)
 
-    while there:
-        for pipe in wait(list(there)):
+    while running:
+        for pipe in wait(list(running)):
             assert isinstance(pipe, Connection)
             try:
-                kind, *said = pipe.recv()
+                kind, *content = pipe.recv()
             except (EOFError, OSError):
-                child = there.pop(pipe)
+                child = running.pop(pipe)
                 child.join()
                 if child.exitcode:
-                    fault(f"process {child.pid} {how_ended(child.exitcode)}; its last run: {given[pipe]}")
+                    fault(f"process {child.pid} {exit_reason(child.exitcode)}; its last run: {last_run[pipe]}")
                 continue
             if kind == ASK:
-                run = None if faults else next(left, None)
-                given[pipe] = run or given[pipe]
-                tell(pipe, run)
+                run = None if faults else next(remaining, None)
+                last_run[pipe] = run or last_run[pipe]
+                send(pipe, run)
             elif kind == DONE:
-                report(*said)
+                report(*content)
             else:
-                fault(*said)
+                fault(*content)
     return faults
 
 
-def tell(pipe: Connection, what: str | None) -> None:
+def send(pipe: Connection, message: str | None) -> None:
     with contextlib.suppress(OSError):  # a dead child is noticed when its pipe is read
-        pipe.send(what)
+        pipe.send(message)
 
 
-def how_ended(code: int) -> str:
+def exit_reason(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "was killed, as happens where memory runs out"
+        return "was killed, perhaps because memory ran out"
     return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-def end(children: dict[Connection, BaseProcess]) -> None:
-    """Shut down all children, and make sure that they end."""
-    latest = time.monotonic() + GRACE
+def shut_down(children: dict[Connection, BaseProcess]) -> None:
+    """Let all children shut down cleanly; kill those still running after GRACE seconds."""
+    deadline = time.monotonic() + GRACE
     for pipe in children:
         pipe.close()
     for child in children.values():
-        child.join(max(0.0, latest - time.monotonic()))
+        child.join(max(0.0, deadline - time.monotonic()))
         if child.is_alive():
             child.kill()
             child.join()
 
 
-def train_as_told(pipe: Connection, job: Job, threads: int) -> None:
-    """Main loop of a child: train the runs received on the pipe, then those that other jobs held."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the parent, which ends its children
-    signal.signal(signal.SIGTERM, end_in_order)
+def child_main(pipe: Connection, job: Job, threads: int) -> None:
+    """Main function of a child: train the runs received on the pipe, then those that other jobs held."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the parent, which shuts down its children
+    signal.signal(signal.SIGTERM, exit_on_signal)
     torch.set_num_threads(threads)
     sys.stderr.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]  # a line is one write
-    told, stopped = queue.SimpleQueue[str | None](), threading.Event()
-    threading.Thread(target=listen, args=(pipe, told, stopped), daemon=True).start()
+    replies, stopped = queue.SimpleQueue[str | None](), threading.Event()
+    threading.Thread(target=receive, args=(pipe, replies, stopped), daemon=True).start()
 
-    def ask() -> str | None:
+    def next_run() -> str | None:
         pipe.send((ASK,))
-        return told.get()
+        return replies.get()
 
     current = "before its first run"
     try:
-        train = trainer(job, lambda run, entry: pipe.send((DONE, run, entry)))
+        train = make_trainer(job, lambda run, entry: pipe.send((DONE, run, entry)))
 
         def work(run: str) -> None:
             nonlocal current
@@ -170,28 +170,28 @@ def train_as_told(pipe: Connection, job: Job, threads: int) -> None:
             current = run
             train(run)
 
-        take_turns(iter(ask, None), work)
+        take_turns(iter(next_run, None), work)
     except Exception as error:
-        if not isinstance(error, (ValueError, LookupError, OSError)):  # those already give a one-line reason
+        if not isinstance(error, (ValueError, LookupError, OSError)):  # their messages are one line
             traceback.print_exc()
         with contextlib.suppress(OSError):
             pipe.send((FAULT, f"{current}: {type(error).__name__}: {' '.join(str(error).split())}"))
 
 
-def listen(pipe: Connection, told: "queue.SimpleQueue[str | None]", stopped: threading.Event) -> None:
-    """Forward the parent's messages; when the parent is gone, end this process."""
+def receive(pipe: Connection, replies: "queue.SimpleQueue[str | None]", stopped: threading.Event) -> None:
+    """Forward the parent's messages; end this process when the parent has ended."""
     try:
         while True:
-            said = pipe.recv()
-            if said == STOP:
+            message = pipe.recv()
+            if message == STOP:
                 stopped.set()
-            told.put(None if said == STOP else said)
+            replies.put(None if message == STOP else message)
     except (EOFError, OSError):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
-def end_in_order(number: int, frame: object) -> None:
-    """End by SystemExit, which releases the lock and removes half-written files; ignore a second signal, which would
-    interrupt that."""
+def exit_on_signal(number: int, frame: object) -> None:
+    """Raise SystemExit, so that the lock is released and half-written files are removed, and ignore further signals,
+    which would interrupt that."""
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)

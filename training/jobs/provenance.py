@@ -47,8 +47,8 @@ def commit() -> str:
 def unpinned() -> str:
     """What deviates in this process from the arithmetic of a reproducible study; '' if nothing does."""
     values = {name: os.environ.get(name, "not set") for name in REPRODUCIBLE}
-    if other := [name for name, value in REPRODUCIBLE.items() if values[name].lower() != value.lower()]:
-        return f"found {', '.join(f'{name} {values[name]}' for name in other)}"
+    if deviating := [name for name, value in REPRODUCIBLE.items() if values[name].lower() != value.lower()]:
+        return f"found {', '.join(f'{name} {values[name]}' for name in deviating)}"
     if not torch.cpu.get_capabilities().get("avx2"):
         return f"found a CPU without AVX2 ({cpu_name()})"
     if (capability := torch.backends.cpu.get_cpu_capability()) != "AVX2":  # torch started before the variable was set
@@ -58,10 +58,10 @@ def unpinned() -> str:
 
 def require_reproducible(study: StudyFile) -> None:
     """Raise ValueError if the study must be reproducible and this process is not."""
-    if study.get("reproducible") and (found := unpinned()):
+    if study.get("reproducible") and (deviation := unpinned()):
         wanted = " ".join(f"{name}={value}" for name, value in REPRODUCIBLE.items())
         raise ValueError(
-            f"reproducible: {found}, wanted {wanted} OMP_NUM_THREADS=1 before torch starts, on a CPU with AVX2"
+            f"reproducible: {deviation}, wanted {wanted} OMP_NUM_THREADS=1 before torch starts, on a CPU with AVX2"
         )
 
 
@@ -72,7 +72,9 @@ def study_device(study: StudyFile, name: str = "auto") -> torch.device:
     if not study.get("reproducible"):
         return pick_device(name)
     if name not in ("auto", "cpu"):
-        raise ValueError(f"--device: found {name} with reproducible: true, wanted cpu: only there are bits promised")
+        raise ValueError(
+            f"--device: found {name} with reproducible: true, wanted cpu: only its results are reproducible"
+        )
     require_reproducible(study)
     return torch.device("cpu")
 

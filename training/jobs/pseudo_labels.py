@@ -1,7 +1,7 @@
 """Extra images of a run, and pseudo-labels for a data set's own pool.
 
-As in semi-supervised adversarial training (Carmon et al., NeurIPS 2019), a standardly trained model labels the images;
-their true labels are never read.
+As in semi-supervised adversarial training (Carmon et al., NeurIPS 2019), a model from standard training labels the
+images; their true labels are never read.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from robustgap.training.modes import evaluating
 from robustgap.training.networks.architectures import build
 from robustgap.training.settings import StudyFile, complete
 
-# The teacher is part of the meaning of `extra_data: pool`, so it is frozen like the defaults.
+# The teacher defines `extra_data: pool`, so it is frozen like the defaults.
 TEACHER = {"defense": "Standard", "architecture": "cnn", "epochs": 30, "augmentation": "crop", "eps": 0, "seed": 0}
 
 
@@ -33,7 +33,7 @@ def pseudo_label(splits: Splits, device: torch.device) -> Split:
     loop.train(teacher, optimizer, splits_on_device(splits, device), None, settings, progress, None, lambda _: None)
     images = splits.floats(splits.extra.images).to(device)
     with evaluating(teacher), torch.no_grad():
-        labels = torch.cat([teacher(part).argmax(1) for part in torch.split(images, 512)])
+        labels = torch.cat([teacher(batch).argmax(1) for batch in torch.split(images, 512)])
     return Split(splits.extra.images, labels.cpu(), splits.extra.index)
 
 

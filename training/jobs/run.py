@@ -17,13 +17,7 @@ from torch import Tensor, nn
 
 from robustgap.training import loop
 from robustgap.training.carried_state import begin
-from robustgap.training.checkpoint import (
-    FileFault,
-    save_model,
-    save_tensors,
-    write_json,
-    write_log,
-)
+from robustgap.training.checkpoint import FileFault, save_model, save_tensors, write_json, write_log
 from robustgap.training.data.splits import Split, Splits
 from robustgap.training.ema import holding
 from robustgap.training.jobs.lock import RunLock
@@ -47,13 +41,14 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
 
 
 def check_collapse(model: nn.Module, splits: Splits) -> tuple[float, str]:
-    """Clean accuracy on all training images, and why the run counts as collapsed ('' if it does not): accuracy not
-    above chance, 1/K + 3 sqrt(q (1-q) / n) with q = 1/K."""
-    x, y = splits.train.images, splits.train.labels
+    """Clean accuracy on all n training images, and why the run counts as collapsed ('' if it does not): accuracy not
+    above chance, q + 3 sqrt(q (1-q) / n) with q = 1/K."""
+    images, labels = splits.train.images, splits.train.labels
     with evaluating(model), full_precision(), torch.no_grad():
-        batches = zip(torch.split(x, 512), torch.split(y, 512), strict=True)
-        right = sum(int((model(splits.floats(a)).argmax(1) == b).sum()) for a, b in batches)
-    accuracy, chance, n = right / len(y), 1 / splits.num_classes, len(y)
+        batches = zip(torch.split(images, 512), torch.split(labels, 512), strict=True)
+        correct = sum(int((model(splits.floats(x)).argmax(1) == y).sum()) for x, y in batches)
+    n, chance = len(labels), 1 / splits.num_classes
+    accuracy = correct / n
     bound = chance + 3 * math.sqrt(chance * (1 - chance) / n)
     reason = (
         "" if accuracy > bound else f"final clean training accuracy {accuracy:.3f} is not above chance ({bound:.3f})"
@@ -78,14 +73,14 @@ def train_run(
     device: torch.device,
     lock: RunLock | None = None,
 ) -> Record:
-    """Train one run (or pick up an existing one) and return its record, the content of run.json.
+    """Train one run, unless it is finished, and return its record, the content of run.json.
 
-    lock: the folder's lock, if the caller has tried it before. Raises Held if another process is training the run.
+    lock: the folder's lock, if the caller has one. Raises Held if another process is training the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with lock or RunLock(folder) as held:
-        record = finished(folder, settings, splits) or train_alone(settings, splits, extra, folder, device, held)
-        held.check()
+    with lock or RunLock(folder) as lock:
+        record = finished(folder, settings, splits) or train_alone(settings, splits, extra, folder, device, lock)
+        lock.check()
         (folder / "resume.safetensors").unlink(missing_ok=True)  # after run.json: a kill in between loses nothing
     return record
 
@@ -95,8 +90,8 @@ def train_alone(
 ) -> Record:
     """The part of `train_run` that runs while holding the folder's lock."""
     run, sidecar = run_id(settings), folder / "resume.safetensors"
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-    print(f"{run}: trains on {platform.node()}, {device.type}, CUDA_VISIBLE_DEVICES {seen}", file=sys.stderr)
+    visible_gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+    print(f"{run}: trains on {platform.node()}, {device.type}, CUDA_VISIBLE_DEVICES {visible_gpus}", file=sys.stderr)
     for half_written in folder.glob(".*.tmp"):
         half_written.unlink()
     model = build(settings, splits).to(device)
@@ -113,8 +108,8 @@ def train_alone(
             print(f"{run}: resumed after epoch {progress.epoch}", file=sys.stderr)
         except FileFault as error:
             print(f"{error}: run {run} starts again", file=sys.stderr)
-    if (this := made_by(device)) not in progress.made_by:
-        progress.made_by.append(this)
+    if (provenance := made_by(device)) not in progress.made_by:
+        progress.made_by.append(provenance)
 
     def after_epoch(weights: dict[str, Tensor] | None) -> None:
         lock.check()
@@ -144,12 +139,12 @@ def train_alone(
 
 
 def progress_line(run: str, progress: loop.Progress, settings: Settings) -> str:
-    row, left = progress.log[-1], int(settings["epochs"]) - progress.epoch
+    row, epochs_left = progress.log[-1], int(settings["epochs"]) - progress.epoch
     return (
         f"{run} epoch {progress.epoch}/{settings['epochs']} loss {row['train_loss']:.4g} "
         f"train {row['train_clean']:.3f}/{row['train_robust']:.3f} "
         f"val {row['val_clean']:.3f}/{row['val_robust']:.3f} "
-        f"{row['seconds']:.2f} s, about {left * progress.seconds / progress.epoch:.0f} s left"
+        f"{row['seconds']:.2f} s, about {epochs_left * progress.seconds / progress.epoch:.0f} s left"
         + ", catastrophic overfitting"
         * int(row["catastrophic"])
     )

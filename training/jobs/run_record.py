@@ -58,16 +58,15 @@ def require_same_arithmetic(study: StudyFile, folder: Path) -> None:
     them.)"""
     if not study.get("reproducible"):
         return
-    for name, parts in (("run.json", _made_by_record), ("resume.safetensors", _made_by_sidecar)):
+    for name, read in (("run.json", _made_by_record), ("resume.safetensors", _made_by_sidecar)):
         if not (folder / name).exists():
             continue
         try:
-            made = parts(folder / name)
+            makers = read(folder / name)
         except (FileFault, ValueError, LookupError):
             continue
-        other = [part for part in made or [{}] if not part.get("reproducible")]
-        if other:
-            found = " on ".join(str(other[0][key]) for key in ("instructions", "cpu") if key in other[0])
+        if others := [maker for maker in makers or [{}] if not maker.get("reproducible")]:
+            found = " on ".join(str(others[0][key]) for key in ("instructions", "cpu") if key in others[0])
             raise ValueError(
                 f"{folder / name}: found a run trained in other arithmetic ({found or 'not recorded'}), wanted that of"
                 f" reproducible: true; give the study another name, or remove {folder}"

@@ -4,10 +4,10 @@ from robustgap.training.facts import DATA_SET_FACTS, NETWORK_FACTS
 from robustgap.training.settings import Plan
 
 FLOAT = 4  # bytes
-# Besides tensors: small files, each of which takes whole blocks, and the pages, figures and tables.
+# Besides tensors: small files, which take whole blocks, and pages, figures and tables.
 BLOCK = 4096
 RUN_FILES = 5  # run.json, log.csv, and the last blocks of three weight files
-PAGES, PAGE_VALUE = 4e6, 1500  # bytes of figures, report, tables and statistics; and per value of a measure
+PAGES, PAGE_VALUE = 4e6, 1500  # bytes of report, figures and tables: fixed, and per value of a measure
 WEIGHT_FILES = 3  # init, last, best
 SIDECAR = 3  # during training: weights, momentum, best weights
 
@@ -23,12 +23,12 @@ def bytes_by_kind(plan: Plan) -> dict[str, float]:
     and attack; `rest`: records, caches of measures, figures, report), and the additional bytes of one run in training
     (`training`, the largest)."""
     study = plan["study"]
-    every = [run["settings"] for run in plan["runs"].values()]
-    sizes = [parameters(settings["architecture"], settings["width"], study["data"]) for settings in every]
+    run_settings = [run["settings"] for run in plan["runs"].values()]
+    sizes = [parameters(settings["architecture"], settings["width"], study["data"]) for settings in run_settings]
     images, outcomes = DATA_SET_FACTS[study["data"]], study["outcomes"]
-    shown = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
+    evaluated = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
     values = len(plan["models"]) * len(study["measures"])
-    bits = shown * len(outcomes["attacks"]) / 8
+    bits = evaluated * len(outcomes["attacks"]) / 8
     return {
         "weights": FLOAT * WEIGHT_FILES * sum(sizes),
         "images": len(plan["models"]) * (FLOAT * study["measure_images"] * images.values + bits),
@@ -41,9 +41,9 @@ def summary_line(plan: Plan) -> str:
     """One line for the plan's summary."""
     sizes = bytes_by_kind(plan)
     weights, images, rest, training = (amount(sizes[key]) for key in ("weights", "images", "rest", "training"))
-    whole = amount(sum(sizes.values()) - sizes["training"])
-    parts = f"weights {weights}, adversarial images {images}, figures, caches and logs {rest}"
-    return f"{whole} ({parts}), and up to {training} for each run in training"
+    total = amount(sum(sizes.values()) - sizes["training"])
+    breakdown = f"weights {weights}, adversarial images {images}, figures, caches and logs {rest}"
+    return f"{total} ({breakdown}), and up to {training} for each run in training"
 
 
 def amount(size: float) -> str:

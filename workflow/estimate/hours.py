@@ -18,7 +18,7 @@ EVALUATION_BATCH = 512
 FORWARD, ATTACK_STEP = 0.4, 0.7  # in passes: an attack step needs no gradients of the weights
 EPOCH = 0.02  # seconds: shuffling and augmenting the images, the log, the training state
 ALIGN_PASSES = 4  # two input gradients, and backward through them
-# On each measure image, in both variants, with the adversarial examples at hand: between the residual network of
+# Per measure image, for both variants, without making the adversarial examples: between the residual network of
 # benchmarks/measures.md, and a CNN and an MLP, which spend more between their passes. Of any other measure: LIGHT.
 MEASURE_PASSES = {
     "average_flat": 110,
@@ -47,8 +47,7 @@ Seconds = Callable[[str, str, float, int, float], float]
 
 
 def pixel_ratio(data: str) -> tuple[int, float]:
-    """The measured size nearest to a data set's images, and how many times as many pixels these have: they cost so many
-    times as much."""
+    """The measured size nearest to a data set's images, and the ratio of their pixels, in which the cost is linear."""
     side = DATA_SET_FACTS[data].side
     measured = min(MEASURED, key=lambda other: abs(other - side))
     return measured, (side / measured) ** 2
@@ -78,34 +77,38 @@ def step_passes(settings: Settings) -> float:
 
 
 def training_seconds(settings: Settings, seconds: Seconds, exact: Seconds) -> float:
-    """Seconds of one training: its steps, and the accuracies after every epoch."""
+    """Seconds of one training: its steps, and the evaluation after every epoch."""
     images = DATA_SET_FACTS[settings["data"]]
-    seen = images.train * (1 if settings["extra_data"] == "none" else 2)  # half of each batch is extra images
-    look = attack_passes("clean") + attack_passes("pgd10") + attack_passes("fgsm") / 2  # FGSM on validation images only
+    images_per_epoch = images.train * (
+        1 if settings["extra_data"] == "none" else 2
+    )  # half of each batch is extra images
+    passes = (
+        attack_passes("clean") + attack_passes("pgd10") + attack_passes("fgsm") / 2
+    )  # FGSM on validation images only
     data, architecture = settings["data"], settings["architecture"]
-    epoch = seconds(data, architecture, seen, settings["batch_size"], step_passes(settings))
-    after = exact(data, architecture, 2 * images.val, EVALUATION_BATCH, look)
-    return int(settings["epochs"]) * (epoch + after + EPOCH)
+    epoch = seconds(data, architecture, images_per_epoch, settings["batch_size"], step_passes(settings))
+    evaluation = exact(data, architecture, 2 * images.val, EVALUATION_BATCH, passes)
+    return int(settings["epochs"]) * (epoch + evaluation + EPOCH)
 
 
 def measure_passes(names: list[str], together: bool) -> float:
-    """Passes of these measures on each image; if `together`, common work is counted once."""
-    apart = [name for name in names if not (together and SHARED_PASSES.get(name) in names)]
-    return sum(MEASURE_PASSES.get(name, LIGHT) for name in apart)
+    """Passes of these measures on each image; if `together`, shared passes count once."""
+    counted = [name for name in names if not (together and SHARED_PASSES.get(name) in names)]
+    return sum(MEASURE_PASSES.get(name, LIGHT) for name in counted)
 
 
 def run_seconds(plan: Plan, settings: Settings, seconds: Seconds, exact: Seconds) -> dict[str, float]:
     """Seconds of one run of a plan by stage; `exact`: in float32, which accuracies, outcomes and measures use."""
     study, images = plan["study"], DATA_SET_FACTS[plan["study"]["data"]]
     outcomes, models = study["outcomes"], len(study["checkpoints"])
-    shown = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
+    evaluated = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
     attacks = sum(attack_passes(attack) for attack in outcomes["attacks"])
-    measured = measure_passes(study["measures"], together=study["measure_jobs"] == "chunk")
+    per_image = measure_passes(study["measures"], together=study["measure_jobs"] == "chunk")
     network = settings["data"], settings["architecture"]
     return {
         "training": training_seconds(settings, seconds, exact),
-        "outcomes": models * exact(*network, shown, outcomes["batch_size"], attacks),
-        "measures": models * exact(*network, study["measure_images"], EVALUATION_BATCH, measured),
+        "outcomes": models * exact(*network, evaluated, outcomes["batch_size"], attacks),
+        "measures": models * exact(*network, study["measure_images"], EVALUATION_BATCH, per_image),
     }
 
 
@@ -115,8 +118,8 @@ def hours_by_stage(plan: Plan) -> dict[str, float]:
     for run in plan["runs"].values():
         for stage, amount in run_seconds(plan, run["settings"], cpu_seconds, cpu_seconds).items():
             total[stage] += amount
-    counts, together = job_counts(plan), plan["study"]["train_processes"]
-    started = {"training": sum(min(together, len(batch)) for batch in plan["batches"].values())}
+    counts, parallel = job_counts(plan), plan["study"]["train_processes"]
+    started = {"training": sum(min(parallel, len(batch)) for batch in plan["batches"].values())}
     started |= {"outcomes": counts["outcomes"], "measures": counts["measures"]}
     for stage, processes in started.items():
         total[stage] += JOB_START * processes
@@ -128,14 +131,14 @@ def job_counts(plan: Plan) -> dict[str, int]:
     chunks = len(plan["chunks"])
     counts = {"data": 1, "train": len(plan["batches"]), "outcomes": chunks}
     by_rule = measure_rules(plan["study"])
-    elsewhere = len(plan["study"]["measures"]) - sum(map(len, by_rule.values()))  # each has a rule of its own
-    counts["measures"] = chunks * (len(by_rule) + elsewhere)
+    extra_rules = len(plan["study"]["measures"]) - sum(map(len, by_rule.values()))  # one measure each
+    counts["measures"] = chunks * (len(by_rule) + extra_rules)
     return counts | {"catalogue": 1, "ledger": 1, "analysis": 1, "tables": 1, "figures": 1, "report": 1}
 
 
 def plan_summary(plan: Plan, more: list[tuple[str, str]]) -> str:
-    """A page for the terminal: what will be trained and measured, what is excluded and why, and the cost; `more`:
-    further lines (name, text) at its end."""
+    """Summary for the terminal: what is trained and measured, what is excluded and why, and the cost; `more`: further
+    lines (title, text)."""
     study, runs, counts = plan["study"], plan["runs"], job_counts(plan)
     seeds, excluded = len(study["seeds"]), sum(rule["count"] for rule in plan["excluded"])
     cells = 1 if study["axes"] else 0

@@ -47,15 +47,15 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
         raise StudyError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     rates_by_device: dict[str, dict[Way, float]] = {}
     for number, line in enumerate(lines, start=2):
-        if absent := [column for column in RATE_COLUMNS if not line.get(column)]:
-            raise StudyError(f"{path}: line {number}: found no {absent[0]}, wanted {', '.join(RATE_COLUMNS)}")
+        if missing := [column for column in RATE_COLUMNS if not line.get(column)]:
+            raise StudyError(f"{path}: line {number}: found no {missing[0]}, wanted {', '.join(RATE_COLUMNS)}")
         try:
             rate = float(line["images_per_second"])
         except ValueError:
             rate = 0.0
         if not 0 < rate < float("inf"):
-            spelled = line["images_per_second"]
-            raise StudyError(f"{path}: line {number}: images_per_second: found {spelled!r}, wanted a number > 0")
+            text = line["images_per_second"]
+            raise StudyError(f"{path}: line {number}: images_per_second: found {text!r}, wanted a number > 0")
         way = Way(line["architecture"], line["precision"], line["channels_last"] == "True")
         rates_by_device.setdefault(line["device"], {})[way] = rate
     return rates_by_device
@@ -64,19 +64,17 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
 def seconds_on(rates: dict[Way, float], way: Way) -> Callable[[str, str, float, int, float], float] | None:
     """Like `hours.cpu_seconds`, for a device; None if neither this network nor one it can be scaled from was measured
     that way."""
-    passes_of_a_step = hours.step_passes(complete({"defense": "AT", "inner_steps": 10}))
+    passes_per_step = hours.step_passes(complete({"defense": "AT", "inner_steps": 10}))
     rate, work = rates.get(way), 1.0
     if rate is None and way.architecture in SCALED:
-        rate, work = (
-            rates.get(way._replace(architecture=hours.REFERENCE)),
-            NETWORK_FACTS[way.architecture].resnet18s.image,
-        )
+        rate = rates.get(way._replace(architecture=hours.REFERENCE))
+        work = NETWORK_FACTS[way.architecture].resnet18s.image
     if rate is None:
         return None
-    image = work / (rate * passes_of_a_step)
+    seconds_per_image = work / (rate * passes_per_step)
 
     def seconds(data: str, architecture: str, images: float, batch: int, passes: float) -> float:
-        return passes * images * hours.pixel_ratio(data)[1] * image
+        return passes * images * hours.pixel_ratio(data)[1] * seconds_per_image
 
     return seconds
 
@@ -107,9 +105,8 @@ def summary_lines(plan: Plan, path: Path) -> list[tuple[str, str]]:
     for device, rates in read_rates(path).items():
         estimate = device_hours(plan, device, rates)
         total = sum(estimate.stages.values())
-        text = (
-            f"{hours.clock(total)} ({', '.join(f'{stage} {hours.clock(h)}' for stage, h in estimate.stages.items())})"
-        )
+        stages = ", ".join(f"{stage} {hours.clock(amount)}" for stage, amount in estimate.stages.items())
+        text = f"{hours.clock(total)} ({stages})"
         if estimate.scaled:
             text += f"; {', '.join(estimate.scaled)} estimated from the multiply-adds, not measured"
         if estimate.unknown:

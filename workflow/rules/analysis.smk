@@ -1,5 +1,4 @@
-# Every statistic of analysis/statistics, each a table, and what is said about them in words; then the tables that are
-# shown.
+# Every statistic of analysis/statistics as a table, and the findings in words; then the tables of the report.
 
 
 rule analysis:

@@ -1,6 +1,6 @@
-# The images of the study: fixed splits, and pseudo-labels of the extra pool where runs ask for it. It is the one job that
-# downloads, so it runs where Snakemake runs: nodes of a cluster have no network. Labelling trains a network, and belongs
-# on a node; sets that have a pool come with the packages.
+# The images of the study: fixed splits, and pseudo-labels of the extra pool if runs use it. The only job that downloads,
+# so it runs where Snakemake runs: cluster nodes have no network. Pseudo-labelling trains a network and is submitted to a
+# node; data sets with a pool need no download.
 
 
 rule data:

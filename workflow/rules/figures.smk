@@ -1,5 +1,5 @@
-# Every figure of analysis/figures, drawn from the ledger, in each format and with its data beside it. Where figures are
-# all that is asked for and the study was not run here, they are drawn from the ledger that ships.
+# Every figure of analysis/figures, drawn from the ledger, in each format and with its data as CSV. If figures are the only
+# target and the study has no results here, they are drawn from the published ledger.
 
 
 rule figures:

@@ -1,4 +1,4 @@
-# The tidy tables of the study, from which every statistic and figure is made.
+# The tidy tables of the study, from which all statistics and figures are made.
 
 
 rule catalogue:
@@ -19,9 +19,9 @@ rule catalogue:
 
 rule ledger:
     input:
-        JOBS.of_chunks("<results>/outcomes/{chunk}.parquet"),
+        JOBS.for_chunks("<results>/outcomes/{chunk}.parquet"),
         [
-            JOBS.of_chunks(f"<results>/measures/{name}/{{chunk}}.csv")
+            JOBS.for_chunks(f"<results>/measures/{name}/{{chunk}}.csv")
             for name in JOBS.measures
         ],
         catalogue="<results>/catalogue.json",

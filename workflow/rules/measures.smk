@@ -1,5 +1,5 @@
-# One rule per measure, one job per chunk; with `measure_jobs: chunk` one rule for all of them, whose jobs load a model
-# once and share what its measures have in common. `code` changes with the arithmetic of a measure and of every helper
+# One rule per measure, one job per chunk; with `measure_jobs: chunk` one rule for all of them, whose jobs load each
+# model once and share passes between measures. `code` changes with the arithmetic of a measure and of every helper
 # it uses, not with comments; `digest` with the chunk's models.
 
 for GROUP, NAMES in JOBS.measure_rules.items():
@@ -39,5 +39,5 @@ for NAME in JOBS.measures:
         name:
             f"measure_{NAME}"
         input:
-            JOBS.of_chunks(f"<results>/measures/{NAME}/{{chunk}}.csv"),
+            JOBS.for_chunks(f"<results>/measures/{NAME}/{{chunk}}.csv"),
         localrule: True

@@ -1,9 +1,9 @@
-# Correctness of a chunk's models on the frozen images, clean and attacked. Adversarial images are made here, once per
-# model, and cached for the measures.
+# Correctness of a chunk's models on the frozen images, clean and attacked. Adversarial images are computed once per model
+# and cached for the measures.
 
 
 onerror:
-    JOBS.end_badly()
+    JOBS.on_error()
 
 
 rule outcomes:

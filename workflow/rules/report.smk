@@ -1,4 +1,4 @@
-# One HTML page: what was found, in words and figures, and every run that failed or is flagged.
+# One HTML page: the findings in words and figures, and every run that failed or is flagged.
 
 
 rule report:
@@ -6,7 +6,7 @@ rule report:
         rules.figures.output,
         ledger="<results>/ledger/study.json",
         correlations="<results>/analysis/correlations.csv",
-        tables=rules.tables.output,  # not read: the page has them too, but who has a report wants them beside it
+        tables=rules.tables.output,  # not read, but delivered with the report
     output:
         report(
             "<results>/report.html",
@@ -30,7 +30,7 @@ rule report:
         " --statistics {params.statistics} --out {output} > {log} 2>&1"
 
 
-# At any time, beside a study that runs too: it waits for nothing, and what is missing stands on top of its page.
+# Can run at any time, also while the study is running: it waits for nothing, and its page starts with what is missing.
 rule interim:
     log:
         "<logs>/interim.log",

@@ -1,5 +1,4 @@
-# The study, read and checked. Ours may be the Snakefile that was started, or a module of another one: then the
-# configuration is what that one passes on.
+# Reads and checks the study. If this Snakefile is a module of another one, that one passes the configuration on.
 
 from robustgap.workflow.deployment import study_files_or_exit, version_or_exit
 from robustgap.workflow.grid import plan_or_exit

@@ -1,6 +1,6 @@
-# One job trains the runs of a batch. Each run keeps its own cache and sidecar in runs/RUN, so a job that is killed
-# goes on where it stood; a run that collapses says so in its run.json and does not fail the job. It trains as many runs
-# side by side as it has threads; how many these are is no parameter, because it changes no result.
+# One job trains the runs of a batch. Each run saves its training state in runs/RUN, so a killed job resumes where it
+# stopped; a collapsed run is recorded in its run.json and does not fail the job. A job trains as many runs in parallel as
+# it has threads; their number is not a parameter, because it changes no result.
 
 
 rule train:

@@ -25,7 +25,7 @@ def test_what_others_train_comes_last_and_is_waited_for(capsys):
     assert order == ["a", "b", "c", "d", "b", "d", "b", "b"]
     assert naps == [lock.POLL]  # only where a whole round brought nothing
     assert capsys.readouterr().err.splitlines() == [
-        f"{run}: is being trained by n7: others first, then waiting for it" for run in "bd"
+        f"{run}: is being trained by n7: training the others first, then waiting for it" for run in "bd"
     ]
 
 

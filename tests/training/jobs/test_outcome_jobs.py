@@ -218,7 +218,7 @@ def test_foreign_models_that_do_not_load_leave_their_reason(tmp_path, capsys):
     assert table.n.tolist() == [0, 0] and table.split.tolist() == ["", ""] and table.accuracy.isna().all()
     assert "Wong2020Fast.pt: robustbench cannot load" in table.reason[0]
     assert "Rade2021Helper_R18_ddpm.pt: not found" in table.reason[1]
-    assert "not judged" in capsys.readouterr().err
+    assert "not evaluated" in capsys.readouterr().err
 
 
 class Foreign(nn.Module):

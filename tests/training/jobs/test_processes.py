@@ -134,7 +134,7 @@ def test_a_child_that_is_killed_is_named_when_the_other_has_finished(tmp_path):
     os.kill(child, signal.SIGKILL)
     said = process.communicate()[1]
     assert process.returncode == 1
-    wanted = f"process {child} was killed, as happens where memory runs out; its last run: {runs[0]}"
+    wanted = f"process {child} was killed, perhaps because memory ran out; its last run: {runs[0]}"
     assert said.splitlines()[-1] == f"error: {wanted}"
     assert read_json(tmp_path / "runs" / runs[1] / "run.json")["status"] == "finished"
     assert not (tmp_path / "runs" / runs[2]).exists()  # not begun after the fault

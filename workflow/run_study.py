@@ -1,4 +1,4 @@
-"""Runs a whole study: writes its plan, then runs Snakemake from a checkout of the project, up to the report.
+"""Runs a study from its plan to its report, with Snakemake, in a checkout of the project.
 
 robustgap study STUDY|FILE [OPTIONS OF SNAKEMAKE]
 """
@@ -13,15 +13,15 @@ from robustgap.workflow.study import ROOT, study_file, study_names
 
 USAGE = """usage: {prog} STUDY|FILE [OPTIONS OF SNAKEMAKE]
 
-STUDY is one of {studies}; FILE a study file. Its plan is printed, a lock that a killed Snakemake left is released, and
-Snakemake runs, with --cores all and the profile of one machine where nothing else is said."""
+STUDY is one of {studies}; FILE is a study file. Prints the plan, releases a lock left by a killed Snakemake, and runs
+Snakemake, by default with --cores all and the profile for one machine."""
 PROFILES = ("--profile", "--workflow-profile")
 
 
 def command(file: Path, options: list[str]) -> list[str]:
-    """Snakemake's command line."""
-    named = {option.partition("=")[0] for option in options}
-    line = [
+    """Words of the command line that starts Snakemake."""
+    option_names = {option.partition("=")[0] for option in options}
+    words = [
         sys.executable,
         "-m",
         "snakemake",
@@ -31,14 +31,14 @@ def command(file: Path, options: list[str]) -> list[str]:
         "--configfile",
         str(file),
     ]
-    if not named & {"--cores", "-c", "--jobs", "-j", *PROFILES}:
-        line += ["--cores", "all"]
-    if not named & set(PROFILES):
-        line += ["--workflow-profile", str(ROOT / "workflow" / "profiles" / "local")]
-    return line
+    if not option_names & {"--cores", "-c", "--jobs", "-j", *PROFILES}:
+        words += ["--cores", "all"]
+    if not option_names & set(PROFILES):
+        words += ["--workflow-profile", str(ROOT / "workflow" / "profiles" / "local")]
+    return words
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.whole") -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.run_study") -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0].startswith("-"):
         print(USAGE.format(prog=prog, studies=", ".join(study_names())))

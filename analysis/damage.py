@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 @contextmanager
-def made_anew(file: Path, asked: Path | None = None) -> Iterator[None]:
+def set_aside_if_damaged(file: Path, requested: Path | None = None) -> Iterator[None]:
     """Context in which a file of a study's results is read. On a ValueError the file is moved aside, and the error is
     raised again with a hint what to do. `asked` is the output of the same job that other jobs depend on; it is moved
     too, because Snakemake reruns a job only if that output is missing.
@@ -21,7 +21,7 @@ def made_anew(file: Path, asked: Path | None = None) -> Iterator[None]:
     except ValueError as error:
         if not any((folder / "plan.json").is_file() for folder in list(file.absolute().parents)[:3]):
             raise
-        for path in {file, asked or file}:
+        for path in {file, requested or file}:
             with suppress(FileNotFoundError):
                 path.replace(path.with_name(f"{path.name}.damaged"))
         raise ValueError(f"{error}; moved it aside: run again, and it is made anew") from error

@@ -41,29 +41,29 @@ def with_numbers(table: pd.DataFrame, columns: Iterable[str], file: str | Path) 
         numbers[name] = pd.to_numeric(table[name], errors="coerce")
         bad = (numbers[name].isna() & table[name].notna()).to_numpy()
         if bad.any():
-            place = int(bad.argmax())
-            found = table[name].iloc[place]
-            raise ValueError(f"{file}, row {place + 1}: found {found!r} in column {name!r}, wanted a number")
+            row = int(bad.argmax())
+            cell = table[name].iloc[row]
+            raise ValueError(f"{file}, row {row + 1}: found {cell!r} in column {name!r}, wanted a number")
     return table.assign(**numbers)
 
 
 def read_json(path: str | Path, keys: Iterable[str] = ()) -> dict[str, Any]:
     """Read a JSON object. Raises FileNotFoundError, or ValueError if it is truncated, not an object, or lacks a key."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: found no readable JSON (truncated?): {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: found a JSON {type(found).__name__}, wanted an object")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: found a JSON {type(content).__name__}, wanted an object")
     for key in keys:
-        if key not in found:
-            raise ValueError(f"{path}: wanted key {key!r}; found keys: {', '.join(found) or 'none'}")
-    return found
+        if key not in content:
+            raise ValueError(f"{path}: wanted key {key!r}; found keys: {', '.join(content) or 'none'}")
+    return content
 
 
-def at_home(path: Path) -> Path:
+def expand_home(path: Path) -> Path:
     """`path` with `~` expanded: a shell passes `--out=~/x` unexpanded, which would create a folder named `~`. Raises
     ValueError if that user's home is unknown."""
     try:

@@ -19,11 +19,11 @@ from robustgap.analysis.files import read_json, write_text
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger.collect import collect
 
-NAMED = 3  # examples listed per reason
-WRONG = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
+EXAMPLES = 3  # examples listed per reason
+ERROR_LINE = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
 
 
-def parts(plan: dict[str, Any]) -> list[str]:
+def input_files(plan: dict[str, Any]) -> list[str]:
     """Every file a ledger is made from, relative to the study's folder."""
     runs = [f"runs/{run}/{name}" for run in plan["runs"] for name in ("run.json", "log.csv")]
     outcomes = [f"outcomes/{chunk}.parquet" for chunk in plan["chunks"]]
@@ -31,7 +31,7 @@ def parts(plan: dict[str, Any]) -> list[str]:
     return ["plan.json", "catalogue.json", *runs, *outcomes, *measures]
 
 
-def copied(names: Iterable[str], results: Path, copy: Path, damaged: dict[str, str]) -> None:
+def copy_new(names: Iterable[str], results: Path, copy: Path, damaged: dict[str, str]) -> None:
     """Copy files that exist, are not known to be damaged and are not yet copied, keeping their times."""
     for name in names:
         source, target = results / name, copy / name
@@ -44,71 +44,73 @@ def copied(names: Iterable[str], results: Path, copy: Path, damaged: dict[str, s
             target.unlink(missing_ok=True)
 
 
-def collected(plan: dict[str, Any], results: Path, out: Path) -> tuple[Ledger, set[str], dict[str, str]]:
+def collect_so_far(plan: dict[str, Any], results: Path, out: Path) -> tuple[Ledger, set[str], dict[str, str]]:
     """The ledger of the results so far, written to `out`; the files used for it, and {damaged file: fault}.
 
     Raises ValueError if no model has been evaluated yet.
     """
-    names, damaged = parts(plan), dict[str, str]()
+    names, damaged = input_files(plan), dict[str, str]()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         while True:
-            copied(names, results, copy, damaged)
-            there = {name for name in names if (copy / name).is_file()}
+            copy_new(names, results, copy, damaged)
+            present = {name for name in names if (copy / name).is_file()}
             if not (copy / "catalogue.json").is_file():
                 write_text("{}\n", copy / "catalogue.json")
             try:
                 ledger = collect(copy, out)
-                return ledger, there, damaged
+                return ledger, present, damaged
             except ValueError as error:  # names the file, but that of the copy
-                found = next((name for name in there if str(error).startswith(str(copy / name))), None)
-                if found is None or found == "plan.json":
+                faulty = next((name for name in present if str(error).startswith(str(copy / name))), None)
+                if faulty is None or faulty == "plan.json":
                     raise
-                fault = str(error).removeprefix(f"{copy / found}").replace(str(copy), str(results))
-                damaged[found] = f"damaged{fault.partition(': run again')[0].partition('; moved')[0]}"
-                (copy / found).unlink(missing_ok=True)
+                fault = str(error).removeprefix(f"{copy / faulty}").replace(str(copy), str(results))
+                damaged[faulty] = f"damaged{fault.partition(': run again')[0].partition('; moved')[0]}"
+                (copy / faulty).unlink(missing_ok=True)
 
 
-def said(log: Path) -> str:
+def error_in(log: Path) -> str:
     """The error in a job's log; '' if there is none."""
     try:
-        lines = WRONG.findall(log.read_text(encoding="utf-8", errors="replace"))
+        lines = ERROR_LINE.findall(log.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return ""
     return lines[-1].removeprefix("error: ") if lines else ""
 
 
-def of_job(results: Path, *logs: str) -> str:
+def job_state(results: Path, *logs: str) -> str:
     """Why a job has not made its file, from its log: the first of `logs` that exists."""
     for name in logs:
         if (results / "logs" / name).is_file():
-            return said(results / "logs" / name) or "no fault in its log: it runs, or was cut off"
+            return error_in(results / "logs" / name) or "no fault in its log: it runs, or was cut off"
     return "not begun"
 
 
 def missing_items(
-    plan: dict[str, Any], results: Path, there: set[str], damaged: dict[str, str]
+    plan: dict[str, Any], results: Path, present: set[str], damaged: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Missing items by kind: {what, missing, planned, reasons: [{count, reason, examples}]}."""
     runs, outcomes, measures = dict[str, str](), dict[str, str](), dict[str, str]()
     waiting = defaultdict(list)
     for run, entry in plan["runs"].items():
-        if f"runs/{run}/run.json" not in there:
-            held = any((results / "runs" / run).glob("lock.*"))
-            why = (
-                "being trained, or was when it was cut off" if held else of_job(results, f"train/{entry['batch']}.log")
+        if f"runs/{run}/run.json" not in present:
+            locked = any((results / "runs" / run).glob("lock.*"))
+            reason = (
+                "being trained, or was when it was cut off"
+                if locked
+                else job_state(results, f"train/{entry['batch']}.log")
             )
-            runs[run] = damaged.get(f"runs/{run}/run.json", why)
+            runs[run] = damaged.get(f"runs/{run}/run.json", reason)
             waiting[entry["chunk"]].append(run)
     for chunk in plan["chunks"]:
-        if (file := f"outcomes/{chunk}.parquet") not in there:
-            why = "wait for trainings" if waiting[chunk] else of_job(results, f"outcomes/{chunk}.log")
-            outcomes[chunk] = damaged.get(file, why)
+        if (file := f"outcomes/{chunk}.parquet") not in present:
+            reason = "wait for trainings" if waiting[chunk] else job_state(results, f"outcomes/{chunk}.log")
+            outcomes[chunk] = damaged.get(file, reason)
         for name in plan["study"]["measures"]:
-            if (file := f"measures/{name}/{chunk}.csv") not in there:
+            if (file := f"measures/{name}/{chunk}.csv") not in present:
                 logs = (f"measures/{name}/{chunk}.log", f"measures/measures/{chunk}.log")
-                why = "wait for outcomes" if chunk in outcomes else of_job(results, *logs)
-                measures[f"{name} of {chunk}"] = damaged.get(file, why)
+                reason = "wait for outcomes" if chunk in outcomes else job_state(results, *logs)
+                measures[f"{name} of {chunk}"] = damaged.get(file, reason)
     planned = {"trainings": len(plan["runs"]), "outcomes (chunks of models)": len(plan["chunks"])}
     planned["measures (of a chunk each)"] = len(plan["chunks"]) * len(plan["study"]["measures"])
     kinds = zip(planned.items(), (runs, outcomes, measures), strict=True)
@@ -124,18 +126,18 @@ def by_reason(absent: dict[str, str]) -> list[dict[str, Any]]:
     for name, reason in absent.items():
         grouped[reason].append(name)
     ordered = sorted(grouped.items(), key=lambda item: -len(item[1]))
-    return [{"count": len(names), "reason": reason, "examples": names[:NAMED]} for reason, names in ordered]
+    return [{"count": len(names), "reason": reason, "examples": names[:EXAMPLES]} for reason, names in ordered]
 
 
-def missing_sentences(found: list[dict[str, Any]]) -> list[str]:
+def missing_sentences(items: list[dict[str, Any]]) -> list[str]:
     """One line for each kind with missing items."""
     lines = []
-    for kind in (kind for kind in found if kind["missing"]):
-        told = []
-        for why in kind["reasons"]:
-            more = ", …" if why["count"] > len(why["examples"]) else ""
-            told.append(f"{why['count']} × {why['reason']} ({', '.join(why['examples'])}{more})")
-        lines.append(f"{kind['what']}: {kind['missing']:,} of {kind['planned']:,} missing: {'; '.join(told)}")
+    for kind in (kind for kind in items if kind["missing"]):
+        reasons = []
+        for reason in kind["reasons"]:
+            more = ", …" if reason["count"] > len(reason["examples"]) else ""
+            reasons.append(f"{reason['count']} × {reason['reason']} ({', '.join(reason['examples'])}{more})")
+        lines.append(f"{kind['what']}: {kind['missing']:,} of {kind['planned']:,} missing: {'; '.join(reasons)}")
     return lines
 
 
@@ -150,15 +152,15 @@ def write_interim(results: Path, out: Path) -> list[str]:
     from robustgap.analysis.tables import write_views
 
     plan = read_json(results / "plan.json", ["study", "axes", "runs", "models", "chunks", "excluded"])
-    ledger, there, damaged = collected(plan, results, out / "ledger")
-    found = missing_items(plan, results, there, damaged)
-    lines = missing_sentences(found)
+    ledger, present, damaged = collect_so_far(plan, results, out / "ledger")
+    missing = missing_items(plan, results, present, damaged)
+    lines = missing_sentences(missing)
     if not (ledger.runs["status"] == "finished").any():
         raise ValueError("\n".join([f"{results}: no model has been judged yet, so there is nothing to report", *lines]))
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     # An interim report must be quick and its verdicts are provisional: skip judging again without each configuration.
     ledger.study["study"]["analysis"] = {**ledger.study["study"].get("analysis", {}), "removals": False}
-    ledger.study["interim"] = {"made": made, "missing": found, "sentences": lines}
+    ledger.study["interim"] = {"made": made, "missing": missing, "sentences": lines}
     write_text(json.dumps(ledger.study, indent=1) + "\n", out / "ledger" / "study.json")
     write_statistics(Statistics(ledger), out / "analysis")
     statistics = Statistics(ledger, out / "analysis")

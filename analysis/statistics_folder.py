@@ -11,12 +11,12 @@ from robustgap.analysis.progress import bar
 from robustgap.analysis.statistics import Statistics, entry
 
 FINDINGS = "findings"  # the file that is no table
-FINDINGS_HOLD = "the sentences of the report, and the numbers that they are made of (JSON)"
+FINDINGS_CONTENT = "the sentences of the report, and the numbers that they are made of (JSON)"
 
 
 def contents(statistics: Statistics) -> dict[str, str]:
     """{name: what the file asks or holds} of the folder of a ledger, in reading order."""
-    return {**{name: entry(name).asks for name in statistics.names}, FINDINGS: FINDINGS_HOLD}
+    return {**{name: entry(name).asks for name in statistics.names}, FINDINGS: FINDINGS_CONTENT}
 
 
 def file_name(name: str) -> str:
@@ -40,8 +40,8 @@ def write_statistics(statistics: Statistics, out: str | Path) -> list[Path]:
         write_csv(table, path)
     if statistics.data.ledger is None:
         return paths
-    rest = statistics.unflagged
-    found = {**findings(statistics), "without_flagged": findings(rest) if rest else None}
+    unflagged = statistics.unflagged
+    content = {**findings(statistics), "without_flagged": findings(unflagged) if unflagged else None}
     paths.append(folder / file_name(FINDINGS))
-    write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", paths[-1])
+    write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", paths[-1])
     return paths

@@ -42,7 +42,7 @@ class Column:
         return tuple(f"{self.name}_{kind}{end}" for end in ENDS[1:]) if self.interval else ()
 
     @property
-    def told(self) -> str:
+    def title(self) -> str:
         """The displayed heading."""
         kind = f" [{FAMILY if self.family else SINGLE}]" if self.interval else ""
         return f"{self.heading}{kind}"
@@ -64,8 +64,8 @@ def number_text(value: float, form: str) -> str:
     """A number as displayed: true minus sign, 'n/a' if undefined."""
     if pd.isna(value):
         return "n/a"
-    told = format(value, form)
-    return minus(told if told.strip("+-0.") else told.lstrip("+-"))  # a number that rounds to 0 has no sign
+    text = format(value, form)
+    return minus(text if text.strip("+-0.") else text.lstrip("+-"))  # a number that rounds to 0 has no sign
 
 
 def cell(row: dict[str, Any], column: Column) -> tuple[str, str | float]:
@@ -73,11 +73,11 @@ def cell(row: dict[str, Any], column: Column) -> tuple[str, str | float]:
     value = row[column.name]
     if column.form == "text":
         return str(value), str(value)
-    told, key = number_text(value, column.form), float("nan") if pd.isna(value) else float(value)
+    text, key = number_text(value, column.form), float("nan") if pd.isna(value) else float(value)
     if column.interval and not pd.isna(row[column.ends[0]]):
         low, high = (minus(format(round(row[end], 9) + 0.0, column.form)) for end in column.ends)
-        told = f"{told} [{low}, {high}]"
-    return told, key
+        text = f"{text} [{low}, {high}]"
+    return text, key
 
 
 def pivoted(rows: pd.DataFrame, keys: list[str], names: pd.Series) -> pd.DataFrame:
@@ -102,10 +102,10 @@ def completed(view: View) -> View:
         for name in (column.name, *column.ends):
             if name not in frame:
                 frame[name] = "" if column.form == "text" else np.nan
-    held = [SINGLE, FAMILY]
-    used = {held[column.family] for column in view.columns if column.interval}
-    told = "; ".join(BRACKETS[kind] for kind in held if kind in used)
-    look = f"{view.look} In brackets: {told}." if told else view.look
+    kinds = [SINGLE, FAMILY]
+    used = {kinds[column.family] for column in view.columns if column.interval}
+    brackets = "; ".join(BRACKETS[kind] for kind in kinds if kind in used)
+    look = f"{view.look} In brackets: {brackets}." if brackets else view.look
     return replace(view, look=look, frame=frame)
 
 

@@ -24,8 +24,8 @@ def module(name: str) -> ModuleType:
 
 def names() -> list[str]:
     """Names of all figures, in reading order."""
-    found = [entry.name for entry in pkgutil.iter_modules(__path__) if not entry.name.startswith("_")]
-    return sorted(found, key=lambda name: (module(name).ORDER, name))
+    modules = [entry.name for entry in pkgutil.iter_modules(__path__) if not entry.name.startswith("_")]
+    return sorted(modules, key=lambda name: (module(name).ORDER, name))
 
 
 def caption(name: str, statistics: Statistics) -> str:
@@ -54,4 +54,4 @@ def draw_all(statistics: Statistics, out: str | Path, jobs: int = 1) -> list[Pat
         return [*data.values(), *(path for name in data for path in draw_one(name, statistics, out))]
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         drawn = [pool.submit(draw_one, name, statistics, out) for name in data]
-        return [*data.values(), *(path for one in drawn for path in one.result())]
+        return [*data.values(), *(path for job in drawn for path in job.result())]

@@ -33,7 +33,7 @@ def measures_by_strength(statistics: Statistics) -> list[str]:
 def row_names(statistics: Statistics) -> list[str]:
     """Row names: the measures, strongest tau first, then baselines and controls in their own order."""
     others = [name for name, kind in statistics.kinds.items() if kind != MEASURE]
-    return [*found, *others] if (found := measures_by_strength(statistics)) else []
+    return [*measures, *others] if (measures := measures_by_strength(statistics)) else []
 
 
 def group_axis(statistics: Statistics) -> str | None:
@@ -72,9 +72,9 @@ def noise_ceilings(statistics: Statistics) -> dict[str, tuple[float, float, floa
 def ceiling_words(statistics: Statistics) -> str:
     """'run-level 0.82 [0.73, 0.85], configuration-level 0.80 [0.70, 0.82], single 95 % intervals', or that they are
     undefined."""
-    found = noise_ceilings(statistics)
-    told = [f"{name}-level {with_interval(*numbers).replace('+', '')}" for name, numbers in found.items()]
-    return ", ".join([*told, "single 95 % intervals"]) if told else "undefined here"
+    ceilings = noise_ceilings(statistics)
+    texts = [f"{name}-level {with_interval(*numbers).replace('+', '')}" for name, numbers in ceilings.items()]
+    return ", ".join([*texts, "single 95 % intervals"]) if texts else "undefined here"
 
 
 def threat(statistics: Statistics) -> str:
@@ -83,8 +83,8 @@ def threat(statistics: Statistics) -> str:
     rows = statistics.ledger.outcomes[statistics.ledger.outcomes["attack"] == name]
     study = statistics.ledger.study["study"]
     norms = [NORMS.get(norm, norm) for norm in sorted(set(rows["norm"])) or [study.get("norm", "unknown norm")]]
-    given = study.get("eps")
-    budgets = [str(given)] if given is not None else [f"{eps:.4g}" for eps in sorted(set(rows["eps"]))]
+    budget = study.get("eps")
+    budgets = [str(budget)] if budget is not None else [f"{eps:.4g}" for eps in sorted(set(rows["eps"]))]
     label = CONDITIONS.get(name, name)
     return label if name == "clean" else f"{label}, {' and '.join(norms)}, ε = {' or '.join(budgets)}"
 

@@ -74,10 +74,10 @@ def name_rows(axes: Axes, measures: Sequence[str], statistics: Statistics) -> No
 
 def set_apart(axes: Axes, names: Sequence[str], statistics: Statistics) -> None:
     """Set the names of baselines and controls in italics, below a separating line, at the ticks of a panel."""
-    beside = [statistics.kinds[name] != MEASURE for name in names]
-    for label, apart in zip(axes.get_yticklabels(), beside, strict=False):
+    is_apart = [statistics.kinds[name] != MEASURE for name in names]
+    for label, apart in zip(axes.get_yticklabels(), is_apart, strict=False):
         label.set_fontstyle("italic" if apart else "normal")
-    first = len(names) - sum(beside)
+    first = len(names) - sum(is_apart)
     if first < len(names):
         axes.axhline(first - 0.5, color=GREY, linewidth=1.2, zorder=1, clip_on=False)
 

@@ -86,9 +86,9 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     return list(paths.values())
 
 
-def look(place: int) -> tuple[str, str]:
+def look(index: int) -> tuple[str, str]:
     """Colour and marker of the group at index `place` in the legend."""
-    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
 
 
 def face(checkpoint: str, colour: str) -> tuple[float, float, float, float]:
@@ -97,9 +97,9 @@ def face(checkpoint: str, colour: str) -> tuple[float, float, float, float]:
     return to_rgba(colour, 0 if checkpoint == "best" else OPACITY)
 
 
-def scatter_group(axes: Axes, x: pd.Series, y: ArrayLike, checkpoints: pd.Series, place: int, size: float) -> None:
+def scatter_group(axes: Axes, x: pd.Series, y: ArrayLike, checkpoints: pd.Series, index: int, size: float) -> None:
     """Plot one group of models: colour and marker by group, fill by checkpoint rule."""
-    colour, marker = look(place)
+    colour, marker = look(index)
     faces = [face(checkpoint, colour) for checkpoint in checkpoints]
     cloud = axes.scatter(x, y, s=size, marker=marker, facecolors=faces, edgecolors=colour, linewidths=0.9)
     cloud.set(zorder=2)
@@ -122,11 +122,11 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def broken(text: str, most: int) -> str:
+def broken(text: str, width: int) -> str:
     """Text wrapped to lines of at most `most` characters, at spaces and underscores where possible."""
     lines = [""]
     for part in re.findall(r"[^_ ]*[_ ]|[^_ ]+", text):
-        if lines[-1] and len(lines[-1] + part.rstrip()) > most:
+        if lines[-1] and len(lines[-1] + part.rstrip()) > width:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip() for line in lines)
@@ -134,14 +134,14 @@ def broken(text: str, most: int) -> str:
 
 def legend(figure: Figure, labels: Sequence[str], checkpoints: Iterable[str] = (), more: Sequence[Line2D] = ()) -> None:
     """Legend above a figure: the groups in order, the checkpoint rules if there are two, then `more`."""
-    found = set(checkpoints)
-    rules = [rule for rule in RULES if rule in found or (rule == "last" and BOTH in found)]
+    used = set(checkpoints)
+    rules = [rule for rule in RULES if rule in used or (rule == "last" and BOTH in used)]
     entries = []
-    for place, label in enumerate(labels):
-        colour, marker = look(place)
+    for index, label in enumerate(labels):
+        colour, marker = look(index)
         entries.append(Line2D([], [], linestyle="", markersize=6, color=colour, marker=marker, label=plain(label)))
     for rule in rules if len(rules) > 1 else []:
-        label = f"checkpoint {rule}{' (or both)' if rule == 'last' and BOTH in found else ''}"
+        label = f"checkpoint {rule}{' (or both)' if rule == 'last' and BOTH in used else ''}"
         circle = Line2D([], [], linestyle="", markersize=6, color=GREY, marker="o", label=label)
         circle.set_fillstyle("none" if rule == "best" else "full")
         entries.append(circle)

@@ -44,14 +44,14 @@ def data(statistics: Statistics) -> pd.DataFrame:
 
 def draw_axis(axes: Axes, marks: pd.DataFrame, axis: str) -> None:
     """Draw pi and psi of one axis."""
-    own = marks[marks["axis"] == axis]
-    if own["estimate"].isna().all():
+    axis_marks = marks[marks["axis"] == axis]
+    if axis_marks["estimate"].isna().all():
         say(axes, f"no group of models that\nshares or differs in\n{axis} alone", 7.5, top=True)
         return
     for offset, statistic in ((-0.2, "pi"), (0.2, "psi")):
-        part = own[own["statistic"] == statistic]
+        rows = axis_marks[axis_marks["statistic"] == statistic]
         _forest.draw_marks(
-            axes, part, offset, LOOKS[statistic], hollow=(part["few"] | part["low"].isna()).to_numpy(bool)
+            axes, rows, offset, LOOKS[statistic], hollow=(rows["few"] | rows["low"].isna()).to_numpy(bool)
         )
 
 

@@ -76,20 +76,20 @@ def number_points(axes: Axes, rows: pd.DataFrame, chosen: pd.DataFrame) -> None:
     marks, bars = boxes(x, y - 4, y + 4, 4), boxes(x, points("low")[:, 1], points("high")[:, 1], 1)
     taken = np.empty((0, 4))
     left, foot, right, top = np.array(axes.bbox.extents) * 72 / axes.figure.dpi
-    for number, place in enumerate(rows.index.get_indexer(chosen.index), 1):
-        half, ways = np.array([2.7 * len(str(number)) + 0.5, 4]), []
+    for number, row in enumerate(rows.index.get_indexer(chosen.index), 1):
+        half_size, placements = np.array([2.7 * len(str(number)) + 0.5, 4]), []
         for offset in AROUND:
-            middle = np.array([x[place], y[place]]) + offset
-            box = np.concatenate([middle - half, middle + half])
+            middle = np.array([x[row], y[row]]) + offset
+            box = np.concatenate([middle - half_size, middle + half_size])
             outside = bool((box[:2] < (left, foot)).any() or (box[2:] > (right, top)).any())
             cost = (outside + overlaps(box, taken), overlaps(box, marks), overlaps(box, bars), float(np.hypot(*offset)))
-            ways.append((cost, tuple(offset), box))
-        _, offset, box = min(ways, key=lambda way: way[0])
+            placements.append((cost, tuple(offset), box))
+        _, offset, box = min(placements, key=lambda placement: placement[0])
         taken = np.vstack([taken, box])
         front = bool(chosen["frontier"].iloc[number - 1])
         words = axes.annotate(
             str(number),
-            (rows["seconds"].iloc[place], float(np.clip(rows["estimate"].iloc[place], *axes.get_ylim()))),
+            (rows["seconds"].iloc[row], float(np.clip(rows["estimate"].iloc[row], *axes.get_ylim()))),
             xytext=offset,
             textcoords="offset points",
             ha="center",
@@ -108,28 +108,28 @@ def name_numbers(axes: Axes, statistics: Statistics, rows: pd.DataFrame, chosen:
     for number, row in enumerate(chosen.itertuples(), 1):
         if not row.frontier and lines[-1][1] == INK:
             lines.append(("not on it, but telling most", GREY, "bold", 0.03))
-        told = f"{number:>2}  {measure_label(row.measure, statistics.ledger.columns)}  {minus(f'{row.estimate:+.3f}')}"
-        lines.append((told, INK if row.frontier else GREY, "normal", 0.0))
-    if lost := int((rows["estimate"] < RANGE[0]).sum()):
-        lines.append((f"below {minus(str(RANGE[0]))}: {lost} of {len(rows)}", GREY, "normal", 0.03))
+        line = f"{number:>2}  {measure_label(row.measure, statistics.ledger.columns)}  {minus(f'{row.estimate:+.3f}')}"
+        lines.append((line, INK if row.frontier else GREY, "normal", 0.0))
+    if hidden := int((rows["estimate"] < RANGE[0]).sum()):
+        lines.append((f"below {minus(str(RANGE[0]))}: {hidden} of {len(rows)}", GREY, "normal", 0.03))
     height = 1.0
-    for told, colour, weight, gap in lines:
+    for line, colour, weight, gap in lines:
         height -= gap
-        axes.text(0, height, plain(told), color=colour, weight=weight, fontsize=7.5, va="top", transform=axes.transAxes)
+        axes.text(0, height, plain(line), color=colour, weight=weight, fontsize=7.5, va="top", transform=axes.transAxes)
         height -= 0.047
 
 
-def draw_family(axes: Axes, part: pd.DataFrame, appearance: tuple[str, str], low: float, high: float) -> None:
+def draw_family(axes: Axes, rows: pd.DataFrame, appearance: tuple[str, str], low: float, high: float) -> None:
     """Marks and intervals of one family, with arrow heads where they leave the panel."""
     colour, marker = appearance
-    x, estimates = part["seconds"].to_numpy(), part["estimate"].to_numpy()
-    ends = part["low"].clip(low, high), part["high"].clip(low, high)
+    x, estimates = rows["seconds"].to_numpy(), rows["estimate"].to_numpy()
+    ends = rows["low"].clip(low, high), rows["high"].clip(low, high)
     axes.vlines(x, *ends, color=colour, lw=0.9, alpha=0.55)
     inside = (estimates >= low) & (estimates <= high)
     axes.plot(x[inside], estimates[inside], linestyle="", color=colour, marker=marker, markersize=6, zorder=3)
     for head, edge, over, bar in (
-        ("v", low, estimates < low, part["low"] < low),
-        ("^", high, estimates > high, part["high"] > high),
+        ("v", low, estimates < low, rows["low"] < low),
+        ("^", high, estimates > high, rows["high"] > high),
     ):
         for chosen, size in ((bar.to_numpy() & ~over, 3.5), (over, 8)):
             axes.plot(x[chosen], np.full(chosen.sum(), edge), linestyle="", color=colour, marker=head, markersize=size)
@@ -153,10 +153,10 @@ def draw(statistics: Statistics) -> Figure:
     axes.axhline(NEGLIGIBLE, color=INK, linewidth=0.8, linestyle=DASHES, zorder=1)
     entries = []
     ledger = statistics.ledger
-    for place, family in enumerate(dict.fromkeys(ledger.entry(name)["family"] for name in ledger.columns)):
-        part = rows[rows["family"] == family]
-        draw_family(axes, part, look(place), low, high)
-        entries.append(_forest.legend_entry(f"{family} (n = {len(part)})", look(place)))
+    for index, family in enumerate(dict.fromkeys(ledger.entry(name)["family"] for name in ledger.columns)):
+        family_rows = rows[rows["family"] == family]
+        draw_family(axes, family_rows, look(index), low, high)
+        entries.append(_forest.legend_entry(f"{family} (n = {len(family_rows)})", look(index)))
     front = rows[rows["frontier"]]
     heights = front["estimate"].clip(low, high)
     axes.plot(front["seconds"], heights, color=INK, lw=1, drawstyle="steps-post", zorder=2, alpha=0.7)

@@ -45,8 +45,8 @@ def data(statistics: Statistics) -> pd.DataFrame:
     table = table[(table["axis"] == "") & table["learner"].isin(LOOKS)]
     steps = (table["statistic"] == "r2") & (table["measure"] == "")
     single = (table["step"] == "measure") & table["statistic"].isin(["r2", "increment"])
-    kept = table[steps | single].drop(columns=["axis", "value"])
-    return kept.reset_index(drop=True)
+    chosen = table[steps | single].drop(columns=["axis", "value"])
+    return chosen.reset_index(drop=True)
 
 
 def ladder_rows(table: pd.DataFrame, learner: str) -> pd.DataFrame:
@@ -55,39 +55,39 @@ def ladder_rows(table: pd.DataFrame, learner: str) -> pd.DataFrame:
     single = rows[rows["step"] == "measure"]
     deepest = "state" if (single["over"] == "state").any() else "settings"
     single = single[single["over"] == deepest].sort_values("estimate", ascending=False).head(1)
-    kept = pd.concat([rows[rows["step"] != "measure"], single])
-    return kept.set_index("step").reindex([step for step in STEPS if step in set(kept["step"])])
+    chosen = pd.concat([rows[rows["step"] != "measure"], single])
+    return chosen.set_index("step").reindex([step for step in STEPS if step in set(chosen["step"])])
 
 
 def draw_ladder(axes: Axes, statistics: Statistics, table: pd.DataFrame) -> None:
     """R2 with intervals, one row per step; the chosen measures are listed at the right."""
-    parts = {learner: ladder_rows(table, learner) for learner in LOOKS}
-    steps = list(parts["ridge"].index)
-    every = pd.concat(parts.values())
-    _forest.dress(axes, len(steps), *_forest.limits(every, -1, 1))
-    for offset, (learner, part) in zip((-0.17, 0.17), parts.items(), strict=True):
-        _forest.draw_marks(axes, part, offset, LOOKS[learner])
+    by_learner = {learner: ladder_rows(table, learner) for learner in LOOKS}
+    steps = list(by_learner["ridge"].index)
+    all_rows = pd.concat(by_learner.values())
+    _forest.dress(axes, len(steps), *_forest.limits(all_rows, -1, 1))
+    for offset, (learner, rows) in zip((-0.17, 0.17), by_learner.items(), strict=True):
+        _forest.draw_marks(axes, rows, offset, LOOKS[learner])
     axes.set_yticks(range(len(steps)), [STEPS[step] for step in steps])
     axes.set(xlabel="out-of-fold R² of the gap", title="the ladder")
     if "measure" in steps:
-        chosen = [part.loc["measure", "measure"] for part in parts.values()]
+        chosen = [rows.loc["measure", "measure"] for rows in by_learner.values()]
         best = dict.fromkeys(measure_label(name, statistics.ledger.columns) for name in chosen)
         words = plain(" / ".join(best))
-        place = axes.get_yaxis_transform()
-        axes.text(1.01, steps.index("measure"), words, transform=place, fontsize=7, color=GREY, va="center")
+        transform = axes.get_yaxis_transform()
+        axes.text(1.01, steps.index("measure"), words, transform=transform, fontsize=7, color=GREY, va="center")
 
 
 def draw_increments(axes: Axes, statistics: Statistics, table: pd.DataFrame, over: str) -> None:
     """The increment of each measure over one base, with both learners."""
-    part = table[(table["statistic"] == "increment") & (table["over"] == over)]
+    increments = table[(table["statistic"] == "increment") & (table["over"] == over)]
     axes.set_title("over the settings" if over == "settings" else "over settings and training state")
-    if part.empty:
+    if increments.empty:
         say(axes, "no column of the training state\nis known in this study", top=True)
         return
     axes.axvline(0, color=GREY, linewidth=0.9, zorder=1)
     axes.axvline(NEGLIGIBLE, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
     for offset, learner in zip((-0.17, 0.17), LOOKS, strict=True):
-        rows = _facts.one_per_measure(statistics, part[part["learner"] == learner])
+        rows = _facts.one_per_measure(statistics, increments[increments["learner"] == learner])
         _forest.draw_marks(axes, rows, offset, LOOKS[learner])
     axes.set_xlabel("increment in R²")
 
@@ -110,8 +110,8 @@ def draw(statistics: Statistics) -> Figure:
     panels = np.atleast_1d(bottom.subplots(1, 2, sharey=True))
     increments = table[table["statistic"] == "increment"]
     for axes, over in zip(panels, ("settings", "state"), strict=True):
-        own = increments[increments["over"] == over]
-        _forest.dress(axes, len(measures), *_forest.limits(own, *RANGE))
+        shown = increments[increments["over"] == over]
+        _forest.dress(axes, len(measures), *_forest.limits(shown, *RANGE))
         draw_increments(axes, statistics, table, over)
     _forest.name_rows(panels[0], measures, statistics)
     return figure

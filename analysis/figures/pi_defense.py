@@ -37,11 +37,11 @@ def data(statistics: Statistics) -> pd.DataFrame:
 
 def counts(statistics: Statistics, marks: pd.DataFrame) -> list[str]:
     """n of each row: 'n = 128', or 'n = 40: 0, 16, 16, 8' if the measure is missing for some models."""
-    told, whole = [], len(statistics.models)
+    texts, total = [], len(statistics.models)
     for _, rows in marks.groupby("measure", sort=False):
-        n, *parts = (f"{n:.0f}" for n in rows["n"].fillna(0))
-        told.append(f"n = {n}" + (f": {', '.join(parts)}" if parts and int(n) < whole else ""))
-    return told
+        n, *by_value = (f"{n:.0f}" for n in rows["n"].fillna(0))
+        texts.append(f"n = {n}" + (f": {', '.join(by_value)}" if by_value and int(n) < total else ""))
+    return texts
 
 
 @styled
@@ -64,9 +64,9 @@ def draw(statistics: Statistics) -> Figure:
         return figure
     _forest.dress_tau(right, len(measures), statistics)
     _forest.set_apart(right, measures, statistics)
-    for place, value in enumerate(values):
-        offset = 0.8 * ((place + 0.5) / len(values) - 0.5)
-        _forest.draw_marks(right, marks[(marks["statistic"] == "pi") & (marks["value"] == value)], offset, look(place))
+    for index, value in enumerate(values):
+        offset = 0.8 * ((index + 0.5) / len(values) - 0.5)
+        _forest.draw_marks(right, marks[(marks["statistic"] == "pi") & (marks["value"] == value)], offset, look(index))
     what = "of each defense" if axis == "defense" else f"sharing a value of {axis} (no defense axis in this study)"
     right.set(xlabel="τ with the gap", title=f"among the models {what}")
     _forest.count_rows(right, counts(statistics, marks))

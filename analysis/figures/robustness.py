@@ -30,13 +30,13 @@ FEWEST_ENLARGED = 5  # models
 
 def data(statistics: Statistics) -> pd.DataFrame:
     """One row per point: model, group, checkpoint, test and train accuracy (percent), gap and its se (points)."""
-    outcome, parts = statistics.ledger.outcome, []
+    outcome, tables = statistics.ledger.outcome, []
     name = attack_of(outcome)
     for label, table in _facts.groups(statistics).items():
         columns = {"model": table["model"], "group": label, CHECKPOINT: table[CHECKPOINT]}
         columns |= {side: table[f"{name}_{side}"] for side in ("test", "train")}
-        parts.append(pd.DataFrame({**columns, "gap": table[outcome], "se_gap": table[f"se_{outcome}"]}))
-    points = pd.concat(parts, ignore_index=True)
+        tables.append(pd.DataFrame({**columns, "gap": table[outcome], "se_gap": table[f"se_{outcome}"]}))
+    points = pd.concat(tables, ignore_index=True)
     return points.dropna(subset=["test", "train"]).reset_index(drop=True)
 
 
@@ -66,16 +66,16 @@ def gap_lines(axes: Axes, points: pd.DataFrame) -> None:
 
 def draw_points(axes: Axes, points: pd.DataFrame, labels: list[str], ticks: int) -> None:
     """Train against test accuracy of some models, with lines of constant gap."""
-    for place, label in enumerate(labels):
-        part = points[points["group"] == label]
-        scatter_group(axes, part["test"], part["train"], part[CHECKPOINT], place, size=26)
+    for index, label in enumerate(labels):
+        group = points[points["group"] == label]
+        scatter_group(axes, group["test"], group["train"], group[CHECKPOINT], index, size=26)
     axes.margins(0.08)
     axes.autoscale_view()
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     locator = MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10])
-    for side, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+    for scale, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         # Fixed here: automatic ticks change during layout and exceed 100 percent.
-        side.set_ticks([tick for tick in locator.tick_values(low, high) if max(low, 0) <= tick <= min(high, 100)])
+        scale.set_ticks([tick for tick in locator.tick_values(low, high) if max(low, 0) <= tick <= min(high, 100)])
     gap_lines(axes, points)
 
 
@@ -84,11 +84,11 @@ def crowd(points: pd.DataFrame) -> pd.DataFrame:
 
     Models without any robustness (Standard training) lie so far below the rest that the others would shrink to a blot.
     """
-    test = np.sort(points["test"].to_numpy())
-    jumps = np.diff(test)
-    if len(jumps) == 0 or jumps.max() < (test[-1] - test[0]) / 3 or test[-1] == test[0]:
+    accuracies = np.sort(points["test"].to_numpy())
+    jumps = np.diff(accuracies)
+    if len(jumps) == 0 or jumps.max() < (accuracies[-1] - accuracies[0]) / 3 or accuracies[-1] == accuracies[0]:
         return points
-    return points[points["test"] > test[jumps.argmax()]]
+    return points[points["test"] > accuracies[jumps.argmax()]]
 
 
 def draw_accuracies(axes: Axes, statistics: Statistics, points: pd.DataFrame, labels: list[str]) -> None:
@@ -154,16 +154,16 @@ def spread_out(values: np.ndarray, height: float = 0.6) -> np.ndarray:
 
 def draw_rows(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
     """The gap of each model in its group's row, with median and quartiles."""
-    for place, label in enumerate(labels):
-        part = points[points["group"] == label]
-        if part.empty:
-            axes.annotate("no model", (0.5, place), xycoords=("axes fraction", "data"), color=GREY, ha="center")
+    for row, label in enumerate(labels):
+        group = points[points["group"] == label]
+        if group.empty:
+            axes.annotate("no model", (0.5, row), xycoords=("axes fraction", "data"), color=GREY, ha="center")
             continue
-        y = place + spread_out(part["gap"].to_numpy())
-        scatter_group(axes, part["gap"], y, part[CHECKPOINT], place, size=14)
-        low, middle, high = part["gap"].quantile([0.25, 0.5, 0.75])
-        axes.plot([low, high], [place, place], color=INK, linewidth=2.5, solid_capstyle="butt", zorder=3)
-        axes.plot([middle], [place], color=INK, marker="|", markersize=13, markeredgewidth=2, zorder=3)
+        y = row + spread_out(group["gap"].to_numpy())
+        scatter_group(axes, group["gap"], y, group[CHECKPOINT], row, size=14)
+        low, middle, high = group["gap"].quantile([0.25, 0.5, 0.75])
+        axes.plot([low, high], [row, row], color=INK, linewidth=2.5, solid_capstyle="butt", zorder=3)
+        axes.plot([middle], [row], color=INK, marker="|", markersize=13, markeredgewidth=2, zorder=3)
     counts = points["group"].value_counts()
     axes.set_yticks(range(len(labels)), [f"{plain(label)}\nn = {counts.get(label, 0)}" for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -171,11 +171,11 @@ def draw_rows(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
 
 def draw_histogram(axes: Axes, points: pd.DataFrame, labels: list[str]) -> None:
     """Stacked histogram of the gap over all models."""
-    parts = [points.loc[points["group"] == label, "gap"] for label in labels]
-    colours = [look(place)[0] for place in range(len(labels))]
+    gaps = [points.loc[points["group"] == label, "gap"] for label in labels]
+    colours = [look(index)[0] for index in range(len(labels))]
     count = int(np.clip(2 * np.sqrt(len(points)), 6, 30))
     bins = np.linspace(points["gap"].min() - 1e-6, points["gap"].max() + 1e-6, count)
-    axes.hist(parts, bins=bins.tolist(), stacked=True, color=colours, edgecolor="white", linewidth=0.4)
+    axes.hist(gaps, bins=bins.tolist(), stacked=True, color=colours, edgecolor="white", linewidth=0.4)
     axes.set(ylabel="models", title=f"gap of all {len(points)} models")
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.tick_params(labelbottom=False)

@@ -33,14 +33,14 @@ WIDE_RANGE = 20  # values of both signs spanning more than this many interquarti
 
 def data(statistics: Statistics) -> pd.DataFrame:
     """One row per point: measure, model, group, checkpoint, value of the measure, gap (percentage points)."""
-    parts, measures = [], _facts.measures_by_strength(statistics)
+    tables, measures = [], _facts.measures_by_strength(statistics)
     for label, table in _facts.groups(statistics).items():
         wide = table.rename(columns={statistics.ledger.outcome: "gap"})[["model", CHECKPOINT, "gap", *measures]]
-        parts.append(wide.melt(["model", CHECKPOINT, "gap"], var_name="measure").assign(group=label))
-    if not parts or not measures:
+        tables.append(wide.melt(["model", CHECKPOINT, "gap"], var_name="measure").assign(group=label))
+    if not tables or not measures:
         return pd.DataFrame(columns=["measure", "model", "group", CHECKPOINT, "value", "gap"])
-    points = pd.concat(parts, ignore_index=True).dropna(subset=["value", "gap"])
-    rank = points["measure"].map({measure: place for place, measure in enumerate(measures)})
+    points = pd.concat(tables, ignore_index=True).dropna(subset=["value", "gap"])
+    rank = points["measure"].map({measure: index for index, measure in enumerate(measures)})
     points = points.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True)
     return points[["measure", "model", "group", CHECKPOINT, "value", "gap"]]
 
@@ -114,9 +114,9 @@ def draw_panel(axes: Axes, statistics: Statistics, column: str, points: pd.DataF
         return
     if len(points) * len(statistics.ledger.columns) > MANY:
         axes.set_rasterization_zorder(2.1)
-    for place, label in enumerate(labels):
-        part = points[points["group"] == label]
-        scatter_group(axes, part["value"], part["gap"], part[CHECKPOINT], place, size=13)
+    for index, label in enumerate(labels):
+        group = points[points["group"] == label]
+        scatter_group(axes, group["value"], group["gap"], group[CHECKPOINT], index, size=13)
     scale, missing = set_scale(axes, points["value"].to_numpy()), total - len(points)
     note = f"n = {len(points)}" + (f", {missing} missing" if missing else "") + scale
     axes.set_xlabel(note, fontsize=7, color=GREY, labelpad=1)
@@ -138,21 +138,21 @@ def draw(statistics: Statistics) -> Figure:
     panels = figure.subplots(down, across, squeeze=False)  # shared axes take time quadratic in the panels
     low, high = (points["gap"].min(), points["gap"].max()) if len(points) else (0.0, 1.0)
     margin = 0.05 * (high - low) or 1
-    for place, axes in enumerate(panels.flat):
+    for index, axes in enumerate(panels.flat):
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_ylim(low - margin, high + margin)
-        axes.tick_params(labelleft=place % across == 0)
+        axes.tick_params(labelleft=index % across == 0)
     by_measure = dict(list(points.groupby("measure", sort=False)))
-    for place, axes in enumerate(panels.flat):
-        if place < len(measures):
-            draw_panel(axes, statistics, measures[place], by_measure.get(measures[place], points.iloc[:0]), labels)
+    for index, axes in enumerate(panels.flat):
+        if index < len(measures):
+            draw_panel(axes, statistics, measures[index], by_measure.get(measures[index], points.iloc[:0]), labels)
         else:
             axes.axis("off")
     figure.supylabel(
         f"{_facts.kind(statistics)} generalization gap\n(percentage points)", fontsize=9, multialignment="center"
     )
-    what = f"value of the measure (gap of {len(statistics.models)} models, {_facts.threat(statistics)})"
-    what += f"\nnoise ceilings of τ: {_facts.ceiling_words(statistics)}"
-    figure.supxlabel(what, fontsize=9)
+    xlabel = f"value of the measure (gap of {len(statistics.models)} models, {_facts.threat(statistics)})"
+    xlabel += f"\nnoise ceilings of τ: {_facts.ceiling_words(statistics)}"
+    figure.supxlabel(xlabel, fontsize=9)
     legend(figure, labels, points[CHECKPOINT])
     return figure

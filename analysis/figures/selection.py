@@ -39,18 +39,18 @@ def data(statistics: Statistics) -> pd.DataFrame:
     return table[table["statistic"] == "regret"].drop(columns="statistic").reset_index(drop=True)
 
 
-def draw_choice(axes: Axes, statistics: Statistics, part: pd.DataFrame, choice: str) -> None:
+def draw_choice(axes: Axes, statistics: Statistics, regrets: pd.DataFrame, choice: str) -> None:
     """Regret of every measure for one kind of choice, with lines for selection without a measure."""
     axes.set_title(f"picking {CHOICES[choice]}")
-    if part["estimate"].isna().all():
+    if regrets["estimate"].isna().all():
         say(axes, "nothing to choose from:\nno run has two checkpoints,\nor too few configurations", top=True)
         return
     for name, (colour, dashes) in BASELINES.items():
-        for row in part[part["measure"] == name].itertuples(index=False):
+        for row in regrets[regrets["measure"] == name].itertuples(index=False):
             axes.axvspan(row.low, row.high, color=colour, alpha=0.1, linewidth=0, zorder=0)
             axes.axvline(row.estimate, color=colour, linestyle=dashes, linewidth=1.3, zorder=1)
     for direction, offset in (("learned", -0.16), ("declared", 0.16)):
-        rows = _facts.one_per_measure(statistics, part[part["direction"] == direction])
+        rows = _facts.one_per_measure(statistics, regrets[regrets["direction"] == direction])
         claimed = [direction == "learned" or bool(statistics.ledger.expects(name)) for name in rows["measure"]]
         _forest.draw_marks(axes, rows, offset, LOOKS[direction], shown=np.array(claimed))
 
@@ -64,9 +64,9 @@ def draw(statistics: Statistics) -> Figure:
     figure = Figure(figsize=(_forest.LABELS + 8, _forest.height(len(measures), 2)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, choice in zip(panels, CHOICES, strict=True):
-        part = table[table["choice"] == choice]
-        _forest.dress(axes, len(measures), *_forest.limits(part, 0, 100))
-        draw_choice(axes, statistics, part, choice)
+        regrets = table[table["choice"] == choice]
+        _forest.dress(axes, len(measures), *_forest.limits(regrets, 0, 100))
+        draw_choice(axes, statistics, regrets, choice)
         axes.set_xlabel("accuracy lost against the oracle (percentage points)" if axes.axison else "")
     _forest.name_rows(panels[0], measures, statistics)
     entries = [_forest.legend_entry(f"direction {name}", LOOKS[name]) for name in LOOKS]

@@ -39,26 +39,26 @@ def data(statistics: Statistics) -> pd.DataFrame:
 
 def survivors(part: pd.DataFrame) -> tuple[int, int]:
     """(largest number of surviving environments of any measure, number of all environments)."""
-    whole = part["n"] + part["undefined"]
-    return (int(part["n"].max()), int(whole.max())) if len(part) else (0, 0)
+    total = part["n"] + part["undefined"]
+    return (int(part["n"].max()), int(total.max())) if len(part) else (0, 0)
 
 
 def draw_panel(axes: Axes, statistics: Statistics, part: pd.DataFrame, what: str) -> None:
     """Mean, 90th percentile and maximum of every measure over the environments of one axis."""
-    alive, whole = survivors(part)
-    axes.set_title(f"{what}\n{alive} of {whole} survive", fontsize=8.5)
-    if not alive:
+    surviving, total = survivors(part)
+    axes.set_title(f"{what}\n{surviving} of {total} survive", fontsize=8.5)
+    if not surviving:
         none = "no two configurations\ndiffer in it alone"
-        lost = "no environment survives:\nno gaps of such a pair\ndiffer beyond image noise"
-        say(axes, lost if whole else none, 7, top=True)
+        none_survive = "no environment survives:\nno gaps of such a pair\ndiffer beyond image noise"
+        say(axes, none_survive if total else none, 7, top=True)
         return
     axes.axvline(0.5, color=GREY, linewidth=0.9, zorder=1)
-    for place, (statistic, appearance) in enumerate(LOOKS.items()):
+    for index, (statistic, appearance) in enumerate(LOOKS.items()):
         rows = _facts.one_per_measure(statistics, part[part["statistic"] == statistic])
         if statistic == "sign_error_max":
             y = np.arange(len(rows))
             axes.hlines(y, rows["least"], rows["estimate"], color=PALE, linewidth=5, zorder=1)
-        _forest.draw_marks(axes, rows, (place - 1) * 0.27, appearance, hollow=np.full(len(rows), False))
+        _forest.draw_marks(axes, rows, (index - 1) * 0.27, appearance, hollow=np.full(len(rows), False))
 
 
 @styled
@@ -67,11 +67,11 @@ def draw(statistics: Statistics) -> Figure:
     marks, measures = data(statistics), _facts.measures_by_strength(statistics)
     if marks.empty or not measures:
         return empty("this study has no axes, or no measures: no pair of configurations to order")
-    panels_of = ["", *statistics.ledger.axes]
-    width = max(_forest.LABELS + 1.7 * len(panels_of), 7)
+    panel_axes = ["", *statistics.ledger.axes]
+    width = max(_forest.LABELS + 1.7 * len(panel_axes), 7)
     figure = Figure(figsize=(width, _forest.height(len(measures), 3)), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(panels_of), sharey=True))
-    for axes, axis in zip(panels, panels_of, strict=True):
+    panels = np.atleast_1d(figure.subplots(1, len(panel_axes), sharey=True))
+    for axes, axis in zip(panels, panel_axes, strict=True):
         _forest.dress(axes, len(measures), 0, 1, [0, 0.5, 1])
         draw_panel(axes, statistics, marks[marks["axis"] == axis], axis or "all axes")
     _forest.name_rows(panels[0], measures, statistics)

@@ -30,9 +30,9 @@ LABELLED = (0.2, 0.6, 1.0)  # fractions of the models
 def data(statistics: Statistics) -> pd.DataFrame:
     """The rows of the thresholds table, measures in the order of the panels."""
     table = statistics.table("thresholds")
-    place = {measure: number for number, measure in enumerate(_facts.taus_by_strength(statistics).index)}
-    kept = table[table["measure"].isin(place)]
-    return kept.iloc[np.argsort(kept["measure"].map(place), kind="stable")].reset_index(drop=True)
+    order = {measure: index for index, measure in enumerate(_facts.taus_by_strength(statistics).index)}
+    rows = table[table["measure"].isin(order)]
+    return rows.iloc[np.argsort(rows["measure"].map(order), kind="stable")].reset_index(drop=True)
 
 
 def draw_panel(axes: Axes, statistics: Statistics, rows: pd.DataFrame, values: list[str]) -> None:
@@ -45,9 +45,11 @@ def draw_panel(axes: Axes, statistics: Statistics, rows: pd.DataFrame, values: l
     whole = rows[rows["value"] == ""]
     axes.fill_between(whole["quantile"], whole["low"], whole["high"], color=PALE, linewidth=0, zorder=0)
     axes.plot(whole["quantile"], whole["estimate"], color=INK, linewidth=1.8, marker="o", markersize=2.4, zorder=3)
-    for place, value in enumerate(values):
-        part, (colour, marker) = rows[(rows["value"] == value) & rows["low"].notna()], look(place)
-        axes.plot(part["quantile"], part["estimate"], color=colour, marker=marker, markersize=3, lw=0.9, alpha=0.9)
+    for index, value in enumerate(values):
+        value_rows, (colour, marker) = rows[(rows["value"] == value) & rows["low"].notna()], look(index)
+        axes.plot(
+            value_rows["quantile"], value_rows["estimate"], color=colour, marker=marker, markersize=3, lw=0.9, alpha=0.9
+        )
 
 
 def labelled_cuts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -59,8 +61,8 @@ def labelled_cuts(rows: pd.DataFrame) -> pd.DataFrame:
 def heading(name: str, rows: pd.DataFrame, cuts: pd.DataFrame) -> str:
     """The measure's name above its panel, with its own n at the labelled cuts if these differ from the labels'."""
     n = rows[rows["value"] == ""].set_index("quantile").loc[cuts.index, "n"]
-    told = "" if n.equals(cuts["n"]) else f"\nn = {', '.join(f'{number:.0f}' for number in n)}"
-    return plain(broken(name, LETTERS)) + told
+    counts = "" if n.equals(cuts["n"]) else f"\nn = {', '.join(f'{number:.0f}' for number in n)}"
+    return plain(broken(name, LETTERS)) + counts
 
 
 @styled
@@ -78,21 +80,21 @@ def draw(statistics: Statistics) -> Figure:
     cuts = labelled_cuts(rows)
     labels = [f"{share:.0%}\nc = {cut.threshold:.3g}\nn = {cut.n:.0f}" for share, cut in cuts.iterrows()]
     panels = figure.subplots(down, across, squeeze=False)  # shared axes take time quadratic in the panels
-    for place, (measure, axes) in enumerate(zip(measures, panels.flat, strict=False)):
+    for index, (measure, axes) in enumerate(zip(measures, panels.flat, strict=False)):
         axes.set(ylim=(-1.05, 1.05), xlim=(0, 1.05), yticks=[-1, 0, 1])
         axes.set_xticks(cuts.index, labels, fontsize=6.5)
-        axes.tick_params(labelleft=place % across == 0, labelbottom=place + across >= len(measures))
+        axes.tick_params(labelleft=index % across == 0, labelbottom=index + across >= len(measures))
         name = measure_label(measure, statistics.ledger.columns).replace("(adversarial)", "(adv.)")
-        own = rows[rows["measure"] == measure]
-        axes.set_title(heading(name, own, cuts), fontsize=7)
-        draw_panel(axes, statistics, own, values)
+        measure_rows = rows[rows["measure"] == measure]
+        axes.set_title(heading(name, measure_rows, cuts), fontsize=7)
+        draw_panel(axes, statistics, measure_rows, values)
     for axes in list(panels.flat)[len(measures) :]:
         axes.axis("off")
     figure.supylabel("τ with the gap", fontsize=9)
     figure.supxlabel(f"share of the models with {rows['column'].iloc[0]} at most c", fontsize=9)
     entries = [Line2D([], [], color=INK, linewidth=1.8, marker="o", markersize=3, label="all models, 95 % band")]
-    for place, value in enumerate(values):
-        entries.append(_forest.legend_entry(_facts.group_label(str(axis), value), look(place)))
+    for index, value in enumerate(values):
+        entries.append(_forest.legend_entry(_facts.group_label(str(axis), value), look(index)))
     entries += _forest.ceiling_entries(statistics)
     figure.legend(handles=entries, loc="outside upper center", ncols=min(len(entries), 7))
     return figure

@@ -21,32 +21,32 @@ MEANT = {
 def check_sentences(claims: pd.DataFrame) -> list[str]:
     """Whether the controls got the verdicts expected of them. claims: with the column `kind`."""
     rows = claims[claims["kind"] == CONTROL]
-    told = []
+    sentences = []
     for name, verdict in zip(rows["measure"], rows["verdict"], strict=True):
         control = str(name).rstrip("_")
         passed = verdict in EXPECTED[control]
         wanted = " or ".join(EXPECTED[control])
         if passed:
-            told.append(f"Check passed: {MEANT[control]}, and its verdict is {verdict} (expected: {wanted}).")
+            sentences.append(f"Check passed: {MEANT[control]}, and its verdict is {verdict} (expected: {wanted}).")
         else:
-            told.append(
+            sentences.append(
                 f"Check failed: {MEANT[control]}, but its verdict is {verdict} (expected: {wanted}). Chance alone does "
                 "this in a few studies of a hundred; the verdicts on measures deserve more doubt here."
             )
-    return told
+    return sentences
 
 
-def interval_text(found: dict[str, Any]) -> str:
+def interval_text(row: dict[str, Any]) -> str:
     """An estimate with its interval; None stands for an unknown number."""
-    return with_interval(*(math.nan if found[end] is None else found[end] for end in ("estimate", "low", "high")))
+    return with_interval(*(math.nan if row[end] is None else row[end] for end in ("estimate", "low", "high")))
 
 
 def about_baselines(beside: dict[str, Any]) -> Iterator[str]:
-    known = [f"{name} {interval_text(tau)}" for name, tau in beside["tau"].items()]
-    if known:
+    taus = [f"{name} {interval_text(tau)}" for name, tau in beside["tau"].items()]
+    if taus:
         yield (
             "Baselines, which need no measure, have these tau with the gap (single 95% intervals, uncorrected): "
-            f"{'; '.join(known)}."
+            f"{'; '.join(taus)}."
         )
     if ROBUST in beside["tau"]:
         yield (
@@ -59,7 +59,7 @@ def about_baselines(beside: dict[str, Any]) -> Iterator[str]:
         yield f"No baseline, as this ledger does not have it: {', '.join(others)}."
 
 
-def one_comparison(best: str, row: dict[str, Any], named: Callable[[str], str]) -> str:
+def comparison_text(best: str, row: dict[str, Any], named: Callable[[str], str]) -> str:
     """'a is ... better than b: their |tau| differ by ...'."""
     words = {1: "ranks the models better than", -1: "ranks the models worse than"}
     answer = words.get(row["side"], "cannot be told apart from")
@@ -73,7 +73,7 @@ def about_comparisons(compared: dict[str, Any] | None, named: Callable[[str], st
     if others:
         worse = sum(row["side"] == 1 for row in others)
         yield (
-            f"Is the best measure better than the second? {one_comparison(best, others[0], named)} (family-wise 95% "
+            f"Is the best measure better than the second? {comparison_text(best, others[0], named)} (family-wise 95% "
             f"interval, over all pairs of measures). Of {len(others)} other measure columns, {worse} "
             f"{'ranks' if worse == 1 else 'rank'} the models worse than {named(best)}, by these intervals."
         )
@@ -81,21 +81,21 @@ def about_comparisons(compared: dict[str, Any] | None, named: Callable[[str], st
         if apart and apart[0] is not others[0]:
             yield (
                 "The second orders the models as the best does; of those that do not, the strongest: "
-                f"{one_comparison(best, apart[0], named)} (family-wise 95% interval)."
+                f"{comparison_text(best, apart[0], named)} (family-wise 95% interval)."
             )
     for row in compared[BASELINE]:
         yield (
-            f"Against a baseline: {one_comparison(best, row, named)} (family-wise 95% interval, over all measures "
+            f"Against a baseline: {comparison_text(best, row, named)} (family-wise 95% interval, over all measures "
             "against this baseline)."
         )
 
 
 def about_groups(groups: Sequence[Sequence[str]], named: Callable[[str], str]) -> Iterator[str]:
     if groups:
-        told = "; ".join(", ".join(map(named, group)) for group in groups)
+        texts = "; ".join(", ".join(map(named, group)) for group in groups)
         yield (
             f"Measures that order the models alike (|tau| between each two of them at least {ALIKE}) are one finding, "
-            f"not several: {told}."
+            f"not several: {texts}."
         )
 
 

@@ -29,8 +29,8 @@ def record(row: pd.Series) -> dict[str, Any]:
 
 def resolved(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows whose interval excludes 0, largest correlation first."""
-    kept = rows[(rows["low"] > 0) | (rows["high"] < 0)]
-    return kept.loc[kept["estimate"].abs().sort_values(ascending=False, kind="stable").index]
+    clear = rows[(rows["low"] > 0) | (rows["high"] < 0)]
+    return clear.loc[clear["estimate"].abs().sort_values(ascending=False, kind="stable").index]
 
 
 def sample(ledger: Ledger, table: pd.DataFrame) -> dict[str, Any]:
@@ -58,9 +58,9 @@ def gap(ledger: Ledger, table: pd.DataFrame) -> dict[str, Any]:
         return {"n": 0}
     trained = table[~table["defense"].isin([STANDARD, NA])] if "defense" in table else table.iloc[:0]
     clear = trained[ledger.outcome] > 2 * trained[f"se_{ledger.outcome}"]
-    found = {"n": len(values), "min": values.min(), "median": values.median(), "max": values.max()}
-    found |= {"adversarially_trained": len(trained), "above_2_se": int(clear.sum())}
-    return found | {"share_above_2_se": float(clear.mean()) if len(trained) else None}
+    numbers = {"n": len(values), "min": values.min(), "median": values.median(), "max": values.max()}
+    numbers |= {"adversarially_trained": len(trained), "above_2_se": int(clear.sum())}
+    return numbers | {"share_above_2_se": float(clear.mean()) if len(trained) else None}
 
 
 def sign_changes(claims: pd.DataFrame) -> list[dict[str, Any]]:
@@ -77,10 +77,12 @@ def cell_groups(ledger: Ledger, table: pd.DataFrame) -> dict[str, int]:
     return {axis: len(np.unique(codes(grid, settings))) for axis, settings in others.items()}
 
 
-def held_fixed(found: pd.DataFrame, measure: str, sign: int, enough: list[str]) -> dict[str, list[str]]:
+def held_fixed(correlations: pd.DataFrame, measure: str, sign: int, enough: list[str]) -> dict[str, list[str]]:
     """Axes by position of the interval of psi: same side of 0 as tau, opposite side, or unresolved (the interval
     includes 0, is missing, or the axis is not among those with `enough` blocks)."""
-    rows = found[(found["measure"] == measure) & (found["statistic"] == "psi") & (found["given_axis"] == "")]
+    rows = correlations[
+        (correlations["measure"] == measure) & (correlations["statistic"] == "psi") & (correlations["given_axis"] == "")
+    ]
     names = {sign: "same", -sign: "opposite", 0: "unresolved"}
     axes: dict[str, list[str]] = {"same": [], "opposite": [], "unresolved": []}
     for _, row in rows.iterrows():
@@ -88,44 +90,44 @@ def held_fixed(found: pd.DataFrame, measure: str, sign: int, enough: list[str]) 
     return axes
 
 
-def changed(found: pd.DataFrame, other: str) -> dict[str, Any] | None:
+def changed(correlations: pd.DataFrame, other: str) -> dict[str, Any] | None:
     """Comparison of tau with a variant: the largest difference of estimates, and the measures whose interval excludes 0
     for tau but not for the variant, or on the other side. None if the variant was not computed."""
-    taus = found.set_index("measure")
+    taus = correlations.set_index("measure")
     first, second = (taus[taus["statistic"] == name] for name in ("tau", other))
     if second.empty:
         return None
-    both = first.join(second.add_suffix("_other"))
+    pairs = first.join(second.add_suffix("_other"))
     lost = [
         name
-        for name, row in both.iterrows()
+        for name, row in pairs.iterrows()
         if interval_side(row["low"], row["high"])
         and interval_side(row["low"], row["high"]) != interval_side(row["low_other"], row["high_other"])
     ]
-    difference = (both["estimate"] - both["estimate_other"]).abs().max()
+    difference = (pairs["estimate"] - pairs["estimate_other"]).abs().max()
     return {"largest_difference": None if np.isnan(difference) else float(difference), "lost": lost}
 
 
-def without(table: pd.DataFrame, found: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def without(table: pd.DataFrame, correlations: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """How tau changes without the models of each flag, and their number; with several flags, also without all of
     them."""
-    parts = left_out(table)
-    asked = parts if len(parts) > 2 else {flag: rows for flag, rows in parts.items() if flag != ALL}
-    both = {flag: (changed(found, f"tau_without_{flag}"), int(rows.sum())) for flag, rows in asked.items()}
-    return {flag: {**change, "models": models} for flag, (change, models) in both.items() if change}
+    flagged = left_out(table)
+    chosen = flagged if len(flagged) > 2 else {flag: rows for flag, rows in flagged.items() if flag != ALL}
+    changes = {flag: (changed(correlations, f"tau_without_{flag}"), int(rows.sum())) for flag, rows in chosen.items()}
+    return {flag: {**change, "models": models} for flag, (change, models) in changes.items() if change}
 
 
 def noise_shares(outcome: str, noise: pd.DataFrame) -> dict[str, Any]:
     """Shares of the outcome's variance, ceilings of tau, and whether the models' shared image noise is known."""
     rows = noise[noise["measure"] == outcome]
-    parts = {name: part.set_index("component") for name, part in rows.groupby("statistic")}
-    told = {
-        name: {str(component): record(row) for component, row in parts[name].iterrows() if row["undefined"] == 0}
+    by_statistic = {name: group.set_index("component") for name, group in rows.groupby("statistic")}
+    estimates = {
+        name: {str(component): record(row) for component, row in by_statistic[name].iterrows() if row["undefined"] == 0}
         for name in ("share", "ceiling")
-        if name in parts
+        if name in by_statistic
     }
-    shared = bool((parts["sharing"]["undefined"] == 0).all()) if "sharing" in parts else False
-    return {"share": {}, "ceiling": {}, **told, "shared_images": shared}
+    shared = bool((by_statistic["sharing"]["undefined"] == 0).all()) if "sharing" in by_statistic else False
+    return {"share": {}, "ceiling": {}, **estimates, "shared_images": shared}
 
 
 def of_measures(rows: pd.DataFrame) -> pd.DataFrame:
@@ -133,11 +135,11 @@ def of_measures(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["kind"] == MEASURE]
 
 
-def baseline_taus(found: pd.DataFrame, beside: Beside) -> dict[str, Any]:
+def baseline_taus(correlations: pd.DataFrame, beside: Beside) -> dict[str, Any]:
     """tau of the baselines, and which baselines are unknown."""
-    taus = found[found["statistic"] == "tau"].set_index("measure")
-    known = [name for name, kind in beside.kinds.items() if kind == BASELINE]
-    return {"tau": {name: record(taus.loc[name]) for name in known}, "absent": beside.absent}
+    taus = correlations[correlations["statistic"] == "tau"].set_index("measure")
+    baselines = [name for name, kind in beside.kinds.items() if kind == BASELINE]
+    return {"tau": {name: record(taus.loc[name]) for name in baselines}, "absent": beside.absent}
 
 
 def best_against_others(comparisons: pd.DataFrame, groups: list[list[str]]) -> dict[str, Any] | None:
@@ -148,23 +150,25 @@ def best_against_others(comparisons: pd.DataFrame, groups: list[list[str]]) -> d
         return None
     best = rows["measure"].iloc[0]
     own = rows.loc[rows["measure"] == best, ["other", "kind", "difference", "family_low", "family_high", "n"]]
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "best": best,
         "group": next((own for own in groups if best in own), []),
         MEASURE: [],
         BASELINE: [],
     }
     for _, row in own.set_axis(["other", "kind", "estimate", "low", "high", "n"], axis=1).iterrows():
-        told[row["kind"]].append({"other": row["other"], "side": interval_side(row["low"], row["high"]), **record(row)})
-    return told
+        result[row["kind"]].append(
+            {"other": row["other"], "side": interval_side(row["low"], row["high"]), **record(row)}
+        )
+    return result
 
 
 def groups_alike(claims: pd.DataFrame) -> list[list[str]]:
     """Groups of measures that order the models alike, the one that names the group first."""
     rows = claims[claims["group"] != ""]
     return [
-        [str(name), *(one for one in part["measure"] if one != name)]
-        for name, part in rows.groupby("group", sort=False)
+        [str(name), *(measure for measure in group["measure"] if measure != name)]
+        for name, group in rows.groupby("group", sort=False)
     ]
 
 
@@ -173,20 +177,24 @@ def find(statistics: Statistics) -> dict[str, Any]:
     ledger, data = statistics.ledger, statistics.data
     correlations, summary, noise = (statistics.table(name) for name in ("correlations", "summary", "noise"))
     claims, comparisons = data.verdicts["claims"], data.verdicts["comparisons"]
-    table, about = data.beside.table, baseline_taus(correlations, data.beside)
+    table, about_beside = data.beside.table, baseline_taus(correlations, data.beside)
     groups = groups_alike(claims)
-    about |= {"compared": best_against_others(comparisons, groups), "groups": groups, "check": check_sentences(claims)}
-    found, summary, claims = (of_measures(rows) for rows in (correlations, summary, claims))
-    taus = found[found["statistic"] == "tau"]
+    about_beside |= {
+        "compared": best_against_others(comparisons, groups),
+        "groups": groups,
+        "check": check_sentences(claims),
+    }
+    of_columns, summary, claims = (of_measures(rows) for rows in (correlations, summary, claims))
+    taus = of_columns[of_columns["statistic"] == "tau"]
     enough = [axis for axis, number in cell_groups(ledger, table).items() if number >= FEWEST_CELL_GROUPS]
     strongest = []
     for _, row in resolved(taus).iterrows():
         sign = interval_side(row["low"], row["high"])
         strongest.append(
-            {"measure": row["measure"], **record(row), "psi": held_fixed(found, row["measure"], sign, enough)}
+            {"measure": row["measure"], **record(row), "psi": held_fixed(of_columns, row["measure"], sign, enough)}
         )
     agreed = {answer: summary.loc[summary["agrees"] == answer, "measure"].tolist() for answer in ("yes", "no")}
-    cells = found[(found["statistic"] == "psi") & (found["given_axis"] == "")]
+    cells = of_columns[(of_columns["statistic"] == "psi") & (of_columns["given_axis"] == "")]
     return {
         "study": ledger.name,
         "outcome": ledger.outcome,
@@ -204,7 +212,7 @@ def find(statistics: Statistics) -> dict[str, Any]:
         "psi_cells": {"defined": int(cells["n"].sum()), "undefined": int(cells["undefined"].sum())},
         "missing": {row["measure"]: int(row["missing"]) for _, row in summary.iterrows() if row["missing"]},
         "sign_changes": sign_changes(claims),
-        "without": without(table, found),
-        "rest": changed(found, "tau_rest"),
-        "beside": about,
+        "without": without(table, of_columns),
+        "rest": changed(of_columns, "tau_rest"),
+        "beside": about_beside,
     }

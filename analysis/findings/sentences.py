@@ -31,9 +31,9 @@ def listed(words: list[str], most: int = MOST) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def names_of(found: dict[str, Any], columns: Iterable[str]) -> str:
+def names_of(facts: dict[str, Any], columns: Iterable[str]) -> str:
     """Measure columns as a list, labelled as in figures."""
-    return listed([measure_label(column, found["columns"]) for column in columns])
+    return listed([measure_label(column, facts["columns"]) for column in columns])
 
 
 def percent(share: float) -> str:
@@ -48,9 +48,9 @@ def outcome_words(outcome: str) -> str:
     return f"{ATTACKS.get(attack, attack)} generalization gap{rest}"
 
 
-def about_models(found: dict[str, Any]) -> Iterator[str]:
+def about_models(facts: dict[str, Any]) -> Iterator[str]:
     """Which models were analysed, and which were not."""
-    sample = found["sample"]
+    sample = facts["sample"]
     of = f" of {count(sample['configurations'], 'configuration')}" if sample["configurations"] else ""
     yield f"{count(sample['models'], 'model')}{of} are analysed, of {sample['planned']:,} planned."
     if sample["elsewhere"] and sample["configurations"]:
@@ -67,15 +67,15 @@ def about_models(found: dict[str, Any]) -> Iterator[str]:
         yield f"Flagged, and kept: {listed(flags)}."
 
 
-def about_gap(found: dict[str, Any]) -> Iterator[str]:
+def about_gap(facts: dict[str, Any]) -> Iterator[str]:
     """Size of the outcome, relative to the sampling error of its images."""
-    gap = found["gap"]
+    gap = facts["gap"]
     if not gap["n"]:
-        yield f"No model has a {outcome_words(found['outcome'])}; nothing can be said about measures."
+        yield f"No model has a {outcome_words(facts['outcome'])}; nothing can be said about measures."
         return
     low, middle, high = (minus(f"{gap[name]:.1f}") for name in ("min", "median", "max"))
     yield (
-        f"The {outcome_words(found['outcome'])} runs from {low} to {high} percentage points, with a median of {middle}."
+        f"The {outcome_words(facts['outcome'])} runs from {low} to {high} percentage points, with a median of {middle}."
     )
     if gap["adversarially_trained"]:
         yield (
@@ -84,121 +84,128 @@ def about_gap(found: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def about_noise(found: dict[str, Any]) -> Iterator[str]:
+def about_noise(facts: dict[str, Any]) -> Iterator[str]:
     """Components of the outcome's variance, and the resulting noise ceilings of tau."""
-    share, ceiling = found["noise"]["share"], found["noise"]["ceiling"]
+    share, ceiling = facts["noise"]["share"], facts["noise"]["ceiling"]
     if known := {name: words for name, (words, _) in COMPONENTS.items() if name in share}:
         parts = listed([f"{percent(share[name]['estimate'])} {words}" for name, words in known.items()], len(known))
         yield f"What sets the gaps of the models apart (estimated shares of their variance): {parts}."
-    reached = [f"{interval_text(ceiling[name])} {words}" for name, (words, _) in CEILINGS.items() if name in ceiling]
-    if reached:
-        yield f"Noise bounds tau: the largest to be expected is {listed(reached)} (single 95% intervals)."
-    if (share or ceiling) and not found["noise"]["shared_images"]:
+    ceilings = [f"{interval_text(ceiling[name])} {words}" for name, (words, _) in CEILINGS.items() if name in ceiling]
+    if ceilings:
+        yield f"Noise bounds tau: the largest to be expected is {listed(ceilings)} (single 95% intervals)."
+    if (share or ceiling) and not facts["noise"]["shared_images"]:
         yield (
             "For this the image noise of different models was taken to be independent, as their answers to single"
             " images are not at hand; models judged on the same images share some of it, so the bound may be too low."
         )
 
 
-def about_strength(found: dict[str, Any]) -> Iterator[str]:
+def about_strength(facts: dict[str, Any]) -> Iterator[str]:
     """Which correlations with the gap exclude 0, and which claimed signs hold."""
-    many, strongest, level = found["measures"], found["strongest"], found["level"]
-    if not many or not found["gap"]["n"]:
+    total, strongest, level = facts["measures"], facts["strongest"], facts["level"]
+    if not total or not facts["gap"]["n"]:
         return
     words = f"single {level:.0%} interval"
     if not strongest:
         yield f"No measure's tau has a {words} that excludes 0: this study does not show that any tracks the gap."
     else:
-        named = listed([f"{names_of(found, [one['measure']])} {interval_text(one)}" for one in strongest[:MOST]])
+        strongest_named = listed(
+            [f"{names_of(facts, [row['measure']])} {interval_text(row)}" for row in strongest[:MOST]]
+        )
         most = "strongest first" if len(strongest) <= MOST else f"the {MOST} strongest"
         yield (
-            f"For {len(strongest)} of {count(many, 'measure column')} the {words} of tau over all models excludes"
-            f" 0; {most}: {named}."
+            f"For {len(strongest)} of {count(total, 'measure column')} the {words} of tau over all models excludes"
+            f" 0; {most}: {strongest_named}."
         )
         yield (
             "Each of these single intervals is about its own measure and is not corrected for the number of "
-            f"measures looked at: of {many} measures unrelated to the gap, about {(1 - level) * many:.1f} would be "
+            f"measures looked at: of {total} measures unrelated to the gap, about {(1 - level) * total:.1f} would be "
             "expected to exclude 0 by chance."
         )
-    if found["undefined_tau"]:
-        yield f"Tau is undefined (constant, or no values) for {names_of(found, found['undefined_tau'])}."
-    claims = found["claims"]
+    if facts["undefined_tau"]:
+        yield f"Tau is undefined (constant, or no values) for {names_of(facts, facts['undefined_tau'])}."
+    claims = facts["claims"]
     if claims["declared"]:
-        left = claims["declared"] - len(claims["yes"]) - len(claims["no"])
-        against = f" ({names_of(found, claims['no'])})" if claims["no"] else ""
+        undecided = claims["declared"] - len(claims["yes"]) - len(claims["no"])
+        against = f" ({names_of(facts, claims['no'])})" if claims["no"] else ""
         yield (
             f"The literature claims a sign for {count(claims['declared'], 'column')}: the single interval of tau "
             f"lies on the claimed side for {len(claims['yes'])}, on the opposite side for "
-            f"{len(claims['no'])}{against}, and settles nothing for {left}."
+            f"{len(claims['no'])}{against}, and settles nothing for {undecided}."
         )
 
 
-def about_settings(found: dict[str, Any]) -> Iterator[str]:
+def about_settings(facts: dict[str, Any]) -> Iterator[str]:
     """Which strong correlations persist when one setting varies and all others are held fixed."""
-    if not found["axes"]:
+    if not facts["axes"]:
         return
-    nowhere = [one["measure"] for one in found["strongest"] if not one["psi"]["same"]]
+    nowhere = [row["measure"] for row in facts["strongest"] if not row["psi"]["same"]]
     if nowhere:
         yield (
-            f"For {names_of(found, nowhere)} no axis has a psi whose single interval lies on the side of tau: with all"
+            f"For {names_of(facts, nowhere)} no axis has a psi whose single interval lies on the side of tau: with all"
             " settings but one and the seed held fixed, this study does not show the correlation. It may come from the"
             " settings rather than from what the measure sees (or the cells are too few to tell)."
         )
-    everywhere = [one["measure"] for one in found["strongest"] if set(one["psi"]["same"]) == set(found["axes"])]
+    everywhere = [row["measure"] for row in facts["strongest"] if set(row["psi"]["same"]) == set(facts["axes"])]
     if everywhere:
         yield (
-            f"For {names_of(found, everywhere)} psi lies on the side of tau, its single interval clear of 0, for every"
+            f"For {names_of(facts, everywhere)} psi lies on the side of tau, its single interval clear of 0, for every"
             " axis."
         )
-    for one in found["strongest"]:
-        if one["psi"]["opposite"]:
+    for row in facts["strongest"]:
+        if row["psi"]["opposite"]:
             yield (
-                f"{names_of(found, [one['measure']])}: tau is {interval_text(one)}, but psi lies on the other side of 0"
-                f" for {listed(one['psi']['opposite'])} (single 95% intervals)."
+                f"{names_of(facts, [row['measure']])}: tau is {interval_text(row)}, but psi lies on the other side of 0"
+                f" for {listed(row['psi']['opposite'])} (single 95% intervals)."
             )
-    if cells := found["psi_cells"]["undefined"]:
-        total = cells + found["psi_cells"]["defined"]
+    if cells := facts["psi_cells"]["undefined"]:
+        total = cells + facts["psi_cells"]["defined"]
         yield f"Of {total:,} psi cells (all axes and measures), {cells:,} are undefined and left out of the means."
 
 
-def about_values(found: dict[str, Any]) -> Iterator[str]:
+def about_values(facts: dict[str, Any]) -> Iterator[str]:
     """Measures that work for one value of an axis and fail for another, according to their verdicts."""
-    for one in found["sign_changes"]:
+    for row in facts["sign_changes"]:
         yield (
-            f"{names_of(found, [one['measure']])}: the sign of its relation with the gap depends on {one['axis']}."
-            f" {one['reason']}"
+            f"{names_of(facts, [row['measure']])}: the sign of its relation with the gap depends on {row['axis']}."
+            f" {row['reason']}"
         )
-    if not found["sign_changes"] and found["measures"] and found["axes"] and found["strongest"]:
+    if not facts["sign_changes"] and facts["measures"] and facts["axes"] and facts["strongest"]:
         yield (
             "For no measure does the verdict say that its sign depends on a setting: nowhere do two values of one have"
             " pi on opposite sides of 0, by family-wise intervals, which hold for all measures together."
         )
 
 
-def about_checks(found: dict[str, Any]) -> Iterator[str]:
+def about_checks(facts: dict[str, Any]) -> Iterator[str]:
     """Whether tau changes on other images or other models, and which values are missing."""
-    without = found["without"].items()
-    parts = [(one, f"without the {count(one['models'], 'model')} {flag_words(flag)}") for flag, one in without]
-    for one, condition in [*parts, (found["rest"], "with the gap on the training images that no measure was given")]:
-        if one is None or one["largest_difference"] is None:
+    without = facts["without"].items()
+    cases = [(change, f"without the {count(change['models'], 'model')} {flag_words(flag)}") for flag, change in without]
+    for change, condition in [
+        *cases,
+        (facts["rest"], "with the gap on the training images that no measure was given"),
+    ]:
+        if change is None or change["largest_difference"] is None:
             continue
-        kept = "; each single interval that excludes 0 still does so on the same side" if found["strongest"] else ""
-        lost = names_of(found, one["lost"])
-        told = f"; the single interval is no longer on the same side of 0 for {lost}" if lost else kept
-        yield f"Computed {condition}, tau changes by at most {one['largest_difference']:.2f}{told}."
-    if found["missing"]:
-        named = listed([f"{names_of(found, [name])} ({lost:,})" for name, lost in found["missing"].items()])
-        yield f"Values are missing, each with its reason in the tables, for {named}; those models are left out there."
+        unchanged = (
+            "; each single interval that excludes 0 still does so on the same side" if facts["strongest"] else ""
+        )
+        lost = names_of(facts, change["lost"])
+        effect = f"; the single interval is no longer on the same side of 0 for {lost}" if lost else unchanged
+        yield f"Computed {condition}, tau changes by at most {change['largest_difference']:.2f}{effect}."
+    if facts["missing"]:
+        missing = listed([f"{names_of(facts, [name])} ({lost:,})" for name, lost in facts["missing"].items()])
+        yield f"Values are missing, each with its reason in the tables, for {missing}; those models are left out there."
 
 
-def about_beside(found: dict[str, Any]) -> Iterator[str]:
+def about_beside(facts: dict[str, Any]) -> Iterator[str]:
     """Baselines, comparisons of the best measure, groups of measures, and the study's self-check."""
-    if found["gap"]["n"]:
-        yield from beside_sentences(found["beside"], lambda column: names_of(found, [column]))
+    if facts["gap"]["n"]:
+        yield from beside_sentences(facts["beside"], lambda column: names_of(facts, [column]))
 
 
-def sentences(found: dict[str, Any]) -> list[str]:
+def sentences(facts: dict[str, Any]) -> list[str]:
     """The findings of a study as sentences. found: the dictionary of `analysis.findings.numbers.find` (or
     findings.json)."""
     parts = [about_models, about_gap, about_noise, about_strength, about_beside, about_settings, about_values]
-    return [sentence for part in (*parts, about_checks) for sentence in part(found)]
+    return [sentence for about in (*parts, about_checks) for sentence in about(facts)]

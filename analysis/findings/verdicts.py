@@ -34,15 +34,15 @@ TELLING = 0.1  # in R2: an increment that a larger study should be able to tell 
 
 def verdict_sentence(claims: pd.DataFrame, names: Sequence[str]) -> str:
     """'Of 24 measure columns, 2 replicate (a, b); 22 are unresolved.'; names: labels of the rows of claims."""
-    found = pd.Series(names, dtype=object).groupby(claims["verdict"].to_numpy()).agg(list)
-    told = []
+    by_verdict = pd.Series(names, dtype=object).groupby(claims["verdict"].to_numpy()).agg(list)
+    counts = []
     for verdict, words in WORDS.items():
-        if own := found.get(verdict, []):
-            listed = "" if verdict == UNRESOLVED else f" ({', '.join(own)})"
-            told.append(f"{len(own)} {words[len(own) > 1]}{listed}")
-    if not told:
+        if measures := by_verdict.get(verdict, []):
+            listed = "" if verdict == UNRESOLVED else f" ({', '.join(measures)})"
+            counts.append(f"{len(measures)} {words[len(measures) > 1]}{listed}")
+    if not counts:
         return "There is no measure to judge."
-    return f"Of {len(claims)} measure column{'s' * (len(claims) > 1)}, {'; '.join(told)}."
+    return f"Of {len(claims)} measure column{'s' * (len(claims) > 1)}, {'; '.join(counts)}."
 
 
 def without_sentence(claims: pd.DataFrame, names: Sequence[str], without: dict[str, Any] | None) -> str:
@@ -66,11 +66,11 @@ def removal_sentence(claims: pd.DataFrame) -> str:
     alone = turned & (rows["rests_on_run_verdict"] != "") & (rows["rests_on_run_verdict"] != rows["verdict"])
     if not turned.any():
         return "No verdict turns when any one configuration is left out."
-    many = int(turned.sum())
-    told = f"{many} verdict{'s' * (many > 1)} of {len(rows)} would be another without one configuration"
+    number = int(turned.sum())
+    text = f"{number} verdict{'s' * (number > 1)} of {len(rows)} would be another without one configuration"
     runs = rows.loc[alone, "rests_on_run"]
-    named = f" ({', '.join(runs.unique()[:5])})" if len(runs) else ""
-    return f"{told}, {int(alone.sum())} of them without a single run{named}."
+    listed = f" ({', '.join(runs.unique()[:5])})" if len(runs) else ""
+    return f"{text}, {int(alone.sum())} of them without a single run{listed}."
 
 
 def lacking(claims: pd.DataFrame) -> pd.Series:
@@ -96,9 +96,9 @@ def why_unresolved(claims: pd.DataFrame) -> list[str]:
     if lacks.empty:
         return []
     counts = lacks.value_counts()
-    told = "; ".join(f"{words}: {counts[name]}" for name, words in LACKS.items() if name in counts)
-    many = f"{len(lacks)} {'is' if len(lacks) == 1 else 'are'} unresolved"
-    sentences = [f"Why {many}, by the part of the rule that failed: {told}."]
+    reasons = "; ".join(f"{words}: {counts[name]}" for name, words in LACKS.items() if name in counts)
+    subject = f"{len(lacks)} {'is' if len(lacks) == 1 else 'are'} unresolved"
+    sentences = [f"Why {subject}, by the part of the rule that failed: {reasons}."]
     rows = claims.loc[lacks.index[lacks.str.startswith("increment")]]
     if rows.empty:
         return sentences

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.damage import made_anew
+from robustgap.analysis.damage import set_aside_if_damaged
 from robustgap.analysis.files import (
     read_json,
     read_parquet,
@@ -33,7 +33,7 @@ BEST_IS_LAST = "best_is_last"  # flag of a run whose two checkpoints are the sam
 ROBUST_FLOOR = "robust_floor"  # flag of a model whose robust accuracy is at or below chance
 ATTACKS = ("clean", "fgsm", "pgd10")
 # optional columns of runs: the arithmetic of the training, and the digest of the model's weights
-MADE = ("arithmetic", "weights_sha256")
+ORIGIN = ("arithmetic", "weights_sha256")
 VALIDATED = {"val_clean": "val_clean", "val_pgd10": "val_robust"}  # column of a log: optional column of runs
 TRAIN_LOSS = "train_loss"  # optional column of runs and of a log: the defense's training objective, mean over the epoch
 VARIANTS = {"clean": "", "none": "", "adversarial": ".adv"}  # suffix of a measure's column
@@ -102,10 +102,10 @@ class Ledger:
             raise FileNotFoundError(f"{folder}: no such ledger folder")
         study, read = folder / "study.json", {}
         for name, columns in COLUMNS.items():
-            with made_anew(file := folder / f"{name}.parquet", study):
+            with set_aside_if_damaged(file := folder / f"{name}.parquet", study):
                 read[name] = with_numbers(read_parquet(file, columns), NUMBERS[name], file)
         for name, keys in (("catalogue", []), ("study", ["study", "axes"])):
-            with made_anew(file := folder / f"{name}.json", study):
+            with set_aside_if_damaged(file := folder / f"{name}.json", study):
                 read[name] = read_json(file, keys)
         ledger = cls(**read, path=folder)
         ledger.check()
@@ -114,9 +114,9 @@ class Ledger:
     def check(self) -> None:
         """Raise ValueError if an axis has no column, a key is repeated, or a row refers to an unknown model."""
         require_columns(self.runs, self.study["axes"], self.path / "runs.parquet")
-        known = {f"gap_{attack}{rest}" for attack in (*ATTACKS, *self.outcomes["attack"]) for rest in ("", "_rest")}
-        if self.outcome not in known:
-            file, wanted = self.path / "study.json", ", ".join(sorted(known))
+        gaps = {f"gap_{attack}{rest}" for attack in (*ATTACKS, *self.outcomes["attack"]) for rest in ("", "_rest")}
+        if self.outcome not in gaps:
+            file, wanted = self.path / "study.json", ", ".join(sorted(gaps))
             raise ValueError(f"{file}: analysis.outcome: found {self.outcome!r}, wanted one of {wanted}")
         for name, key in KEYS.items():
             table, file = getattr(self, name), self.path / f"{name}.parquet"
@@ -155,8 +155,8 @@ class Ledger:
     @property
     def min_ess(self) -> float | None:
         """Minimum effective sample size of an environment for sign errors, if the study sets one."""
-        found = self.study["study"].get("analysis", {}).get("min_ess")
-        return None if found is None else float(found)
+        minimum = self.study["study"].get("analysis", {}).get("min_ess")
+        return None if minimum is None else float(minimum)
 
     @cached_property
     def axes(self) -> list[str]:
@@ -175,23 +175,23 @@ class Ledger:
         pairs = pairs[pairs.duplicated("run", keep=False) & pairs["run"].isin(finished)]
         order = pd.DataFrame({"lost": pairs["status"] != "finished", "rule": pairs[CHECKPOINT].map(RULES.index)})
         first = pairs.loc[order.sort_values(["lost", "rule"]).index].drop_duplicates("run").index
-        found = self.runs.drop(pairs.index.difference(first))
-        found.loc[first, CHECKPOINT] = BOTH
-        return found
+        rows = self.runs.drop(pairs.index.difference(first))
+        rows.loc[first, CHECKPOINT] = BOTH
+        return rows
 
     def values(self, axis: str) -> list[str]:
         """The values of an axis that occur, in the study's order (unlisted values last, sorted)."""
         settings = self.study["study"]
-        listed = settings.get("checkpoints", []) if axis == CHECKPOINT else settings.get("axes", {}).get(axis, [])
-        order = [text(value) for value in listed]
+        values = settings.get("checkpoints", []) if axis == CHECKPOINT else settings.get("axes", {}).get(axis, [])
+        order = [text(value) for value in values]
         present = set(self.runs[axis])
         return [value for value in order if value in present] + sorted(present - set(order))
 
     @cached_property
     def columns(self) -> list[str]:
         """Measure columns in the study's order: NAME (variant clean or none), then NAME.adv (adversarial)."""
-        named = self.study["study"].get("measures", [])
-        order = {name: place for place, name in enumerate(named if isinstance(named, list) else self.catalogue)}
+        listed = self.study["study"].get("measures", [])
+        order = {name: position for position, name in enumerate(listed if isinstance(listed, list) else self.catalogue)}
         pairs = self.measures[["measure", "variant"]].drop_duplicates().itertuples(index=False)
         ranked = sorted(
             pairs, key=lambda pair: (order.get(pair.measure, len(order)), pair.measure, VARIANTS[pair.variant])
@@ -232,9 +232,11 @@ class Ledger:
         values = self.measures.assign(column=self.measures["measure"] + self.measures["variant"].map(VARIANTS))
         values = values.pivot_table(index="model", columns="column", values="value", dropna=False)
         gaps = gap_columns(wide.reindex(table.index), split)
-        if twice := [name for name in self.columns if name in {*table, *gaps}]:
+        if clashing := [name for name in self.columns if name in {*table, *gaps}]:
             file = self.path / "measures.parquet"
-            raise ValueError(f"{file}: found a measure {twice[0]!r}, wanted a name that no other column of models has")
+            raise ValueError(
+                f"{file}: found a measure {clashing[0]!r}, wanted a name that no other column of models has"
+            )
         return table.join(gaps).join(values.reindex(table.index, columns=self.columns)).reset_index()
 
     def write(self, folder: str | Path) -> None:

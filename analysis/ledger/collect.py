@@ -8,17 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from robustgap.analysis.damage import made_anew
+from robustgap.analysis.damage import set_aside_if_damaged
 from robustgap.analysis.files import read_json, read_parquet, write_parquet
-from robustgap.analysis.ledger import CHECKPOINT, COLUMNS, MADE, NA, NO_CLAIM, TRAIN_LOSS, VALIDATED, Ledger, text
+from robustgap.analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, ORIGIN, TRAIN_LOSS, VALIDATED, Ledger, text
 from robustgap.analysis.ledger.extension import extended, extended_bits
 from robustgap.analysis.ledger.measure_csv import read_measures
 from robustgap.analysis.ledger.origins import arithmetic, flag_other_arithmetic, trainings
 
 BITS = ["bits", "index_sha"]
-LOOKED_AT = {"last": "epochs", "best": "best_epoch"}  # the key of run.json that holds a checkpoint's epoch
+EPOCH_KEYS = {"last": "epochs", "best": "best_epoch"}  # the key of run.json that holds a checkpoint's epoch
 LOGGED = {**VALIDATED, TRAIN_LOSS: TRAIN_LOSS}  # columns of runs by their column in a log
-READ = [*COLUMNS["outcomes"], *BITS, "reason"]
+OUTCOME_COLUMNS = [*COLUMNS["outcomes"], *BITS, "reason"]
 # Settings listed even for a study without runs of its own (NA unless the model's entry has a value).
 FEWEST_SETTINGS = ("data", "architecture", "defense", "norm", "eps")
 
@@ -32,8 +32,8 @@ def logged(log: Path, epoch: int) -> dict[str, float]:
     if not log.is_file():
         return {}
     try:
-        lines = pd.read_csv(log).set_index("epoch")
-        return {name: float(lines.loc[epoch, told]) for name, told in LOGGED.items()}
+        epochs = pd.read_csv(log).set_index("epoch")
+        return {name: float(epochs.loc[epoch, column]) for name, column in LOGGED.items()}
     except (KeyError, ValueError, TypeError) as error:
         wanted = ", ".join(LOGGED.values())
         raise ValueError(f"{log}: found no {wanted} of epoch {epoch}, wanted a whole training log") from error
@@ -55,25 +55,25 @@ def grid_row(entry: dict[str, Any], plan: dict[str, Any], results: Path) -> dict
     done = {key: record[key] for key in ("status", "reason", "seconds", "device")}
     # The column `epochs` holds the number trained, unless the number of epochs is an axis of the study.
     epochs = settings["epochs"] if "epochs" in plan["axes"] else text(record["epochs"])
-    judged = logged(path.with_name("log.csv"), record.get(LOOKED_AT[entry["checkpoint"]], record["epochs"]))
-    made = {
+    accuracies = logged(path.with_name("log.csv"), record.get(EPOCH_KEYS[entry["checkpoint"]], record["epochs"]))
+    origin = {
         "arithmetic": arithmetic(record.get("made_by", [])),
         "weights_sha256": record.get("weights_sha256", {}).get(entry["checkpoint"], ""),
     }
-    return {**row, **done, **judged, **made, "flags": ";".join(record["flags"]), "epochs": epochs}
+    return {**row, **done, **accuracies, **origin, "flags": ";".join(record["flags"]), "epochs": epochs}
 
 
 def train_again(entry: dict[str, Any], plan: dict[str, Any], results: Path) -> None:
     """Remove the files that keep the workflow from training a damaged run again: the manifest of its batch, and the
     outcomes of its chunk, since nothing would request the manifest otherwise. Intact results stay in their caches."""
-    for made in (f"runs/{plan['runs'][entry['run']]['batch']}.json", f"outcomes/{entry['chunk']}.parquet"):
-        (results / made).unlink(missing_ok=True)
+    for file in (f"runs/{plan['runs'][entry['run']]['batch']}.json", f"outcomes/{entry['chunk']}.parquet"):
+        (results / file).unlink(missing_ok=True)
 
 
 def foreign_row(entry: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     """Row of a model trained elsewhere: settings are NA, except data, norm and eps."""
-    known = {"data": entry.get("dataset"), "norm": entry.get("threat"), "eps": plan["study"].get("eps")}
-    return {"source": entry["source"], "status": "finished", **{key: text(value) for key, value in known.items()}}
+    settings = {"data": entry.get("dataset"), "norm": entry.get("threat"), "eps": plan["study"].get("eps")}
+    return {"source": entry["source"], "status": "finished", **{key: text(value) for key, value in settings.items()}}
 
 
 def run_table(plan: dict[str, Any], results: Path) -> pd.DataFrame:
@@ -88,11 +88,11 @@ def run_table(plan: dict[str, Any], results: Path) -> pd.DataFrame:
         rows.append({"model": model, **row})
     settings = dict.fromkeys(key for run in plan["runs"].values() for key in run["settings"]) or FEWEST_SETTINGS
     first = ["run", "model", CHECKPOINT, "seed", "source"]
-    last = ["status", "flags", "reason", "epochs", "seconds", "device", *LOGGED, *MADE]
+    last = ["status", "flags", "reason", "epochs", "seconds", "device", *LOGGED, *ORIGIN]
     middle = [key for key in settings if key not in [*first, *last]]
     # object: an empty column would otherwise be float and reject text
     table = pd.DataFrame(rows, columns=[*first, *middle, *last], dtype=object)
-    blank = {key: "" for key in ("flags", "reason", "device", *MADE)}
+    blank = {key: "" for key in ("flags", "reason", "device", *ORIGIN)}
     table = table.fillna({**dict.fromkeys([*first, *middle, "epochs"], NA), **blank})
     numbers = dict.fromkeys(["seconds", *LOGGED], float)
     return table.astype({**dict.fromkeys(table.columns, str), **numbers})
@@ -105,51 +105,51 @@ def read_outcomes(plan: dict[str, Any], results: Path) -> pd.DataFrame:
     Raises ValueError naming the file if it is truncated, lacks a column, repeats a row or names a model not planned in
     its chunk.
     """
-    parts = [pd.DataFrame(columns=READ)]
+    tables = [pd.DataFrame(columns=OUTCOME_COLUMNS)]
     for chunk in plan["chunks"]:
         path = results / "outcomes" / f"{chunk}.parquet"
         if not path.is_file():
             continue
-        with made_anew(path):
-            part = read_parquet(path, READ)
-        unknown = [model for model in part["model"] if plan["models"].get(model, {}).get("chunk") != chunk]
+        with set_aside_if_damaged(path):
+            rows = read_parquet(path, OUTCOME_COLUMNS)
+        unknown = [model for model in rows["model"] if plan["models"].get(model, {}).get("chunk") != chunk]
         if unknown:
             raise ValueError(f"{path}: found model {unknown[0]}, which the plan does not list in this chunk")
-        repeated = part[part.duplicated(["model", "split", "attack"])]
+        repeated = rows[rows.duplicated(["model", "split", "attack"])]
         if len(repeated):
             row = repeated.iloc[0]
             raise ValueError(f"{path}: found two rows for {row['model']} {row['split']} {row['attack']}, wanted one")
-        parts += [part] if len(part) else []
-    table = pd.concat(parts[1:] or parts, ignore_index=True)
+        tables += [rows] if len(rows) else []
+    table = pd.concat(tables[1:] or tables, ignore_index=True)
     numbers = dict.fromkeys(["n", "accuracy", "se", "eps"], float)
     return table.astype(numbers).astype({"n": int}).sort_values(["model", "split", "attack"], ignore_index=True)
 
 
 def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict[str, Any], results: Path) -> pd.DataFrame:
     """`runs` with each finished model that has no outcomes marked as failed, with the reason."""
-    told = outcomes.loc[outcomes["n"] == 0].set_index("model")["reason"]
-    judged = outcomes.loc[outcomes["n"] > 0, "model"]
-    gone = (runs["status"] == "finished") & ~runs["model"].isin(judged)
-    for place, model in runs.loc[gone, "model"].items():
+    reasons = outcomes.loc[outcomes["n"] == 0].set_index("model")["reason"]
+    evaluated = outcomes.loc[outcomes["n"] > 0, "model"]
+    missing = (runs["status"] == "finished") & ~runs["model"].isin(evaluated)
+    for row, model in runs.loc[missing, "model"].items():
         file = f"outcomes/{plan['models'][model]['chunk']}.parquet"
-        absent = f"no rows in {file}" if (results / file).is_file() else f"missing file {file}"
-        runs.loc[place, ["status", "reason"]] = ["failed", told.get(model, absent)]
+        default = f"no rows in {file}" if (results / file).is_file() else f"missing file {file}"
+        runs.loc[row, ["status", "reason"]] = ["failed", reasons.get(model, default)]
     return runs
 
 
 def with_evidence(runs: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     """`runs` with the reasons that the outcomes give for the flags of evaluated models."""
-    seen = outcomes[(outcomes["n"] > 0) & (outcomes["reason"].fillna("") != "")]
-    told = dict(zip(seen["model"], seen["reason"], strict=True))
-    reasons = [told.get(model, reason) for model, reason in zip(runs["model"], runs["reason"], strict=True)]
+    rows = outcomes[(outcomes["n"] > 0) & (outcomes["reason"].fillna("") != "")]
+    evidence = dict(zip(rows["model"], rows["reason"], strict=True))
+    reasons = [evidence.get(model, reason) for model, reason in zip(runs["model"], runs["reason"], strict=True)]
     return runs.assign(reason=reasons)
 
 
-def of_study(entries: dict[str, Any], names: list[str], measures: pd.DataFrame) -> dict[str, Any]:
+def study_catalogue(entries: dict[str, Any], names: list[str], measures: pd.DataFrame) -> dict[str, Any]:
     """Catalogue entries of the study's measures; an entry without claims for a measure written in another language."""
     variants = measures.groupby("measure")["variant"].unique()
-    made = {name: {**NO_CLAIM, "variants": list(variants.get(name, []))} for name in names}
-    return {name: entries.get(name, made[name]) for name in names}
+    defaults = {name: {**NO_CLAIM, "variants": list(variants.get(name, []))} for name in names}
+    return {name: entries.get(name, defaults[name]) for name in names}
 
 
 def versions() -> dict[str, Any]:
@@ -178,22 +178,22 @@ def collect(
     runs = flag_other_arithmetic(without_outcomes(run_table(plan, results), outcomes, plan, results))
     outcomes = outcomes[outcomes["model"].isin(runs.loc[runs["status"] == "finished", "model"])]
     runs = with_evidence(runs, outcomes)
-    judged = set(outcomes["model"])
+    evaluated = set(outcomes["model"])
     chunks: dict[str, dict[str, Any]] = {chunk: {} for chunk in plan["chunks"]}
     for model, entry in plan["models"].items():
-        chunks[entry["chunk"]][model] = model in judged
+        chunks[entry["chunk"]][model] = model in evaluated
     path = Path(catalogue) if catalogue else results / "catalogue.json"
-    with made_anew(path):
+    with set_aside_if_damaged(path):
         entries = read_json(path)
     measures = read_measures(results, names, chunks, entries)
     study = {key: value for key, value in plan.items() if key not in ("runs", "models", "batches", "chunks")}
-    made = {
+    origin = {
         "trainings": trainings(plan, results),
         "packages": versions(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     tables = {"runs": runs, "outcomes": outcomes.drop(columns=[*BITS, "reason"]), "measures": measures}
-    ledger = Ledger(**tables, catalogue=of_study(entries, names, measures), study=study | made, path=out)
+    ledger = Ledger(**tables, catalogue=study_catalogue(entries, names, measures), study=study | origin, path=out)
     bits = outcomes.loc[outcomes["bits"].map(len) > 0, ["model", "split", "attack", "n", *BITS]]
     if base:
         ledger, bits = extended(ledger, base), extended_bits(bits, base.path)

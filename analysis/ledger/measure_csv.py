@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustgap.analysis.damage import made_anew
+from robustgap.analysis.damage import set_aside_if_damaged
 from robustgap.analysis.ledger import COLUMNS, VARIANTS
 
 HEADER = COLUMNS["measures"]
@@ -53,8 +53,8 @@ def read_measure(path: Path, measure: str, models: dict[str, Any]) -> list[dict[
         found = ",".join(lines[0]) if lines else "an empty file"
         raise ValueError(f"{path}: found columns {found}; wanted {','.join(HEADER)}")
     rows, seen = [], set()
-    for place, cells in enumerate(lines[1:], start=2):
-        where = f"{path}, line {place}"
+    for number, cells in enumerate(lines[1:], start=2):
+        where = f"{path}, line {number}"
         row = read_row(cells, measure, models, where)
         key = (row["model"], row["variant"])
         if key in seen:
@@ -64,16 +64,16 @@ def read_measure(path: Path, measure: str, models: dict[str, Any]) -> list[dict[
     return rows
 
 
-def fill_missing(
+def checked_complete(
     path: Path, rows: list[dict[str, Any]], models: dict[str, bool], results: Path
 ) -> list[dict[str, Any]]:
     """Return the rows. Raises ValueError naming the file if it lacks an expected model and is no older than its chunk's
     outcomes: jobs write rows for all evaluated models, so the file was cut off between two lines."""
-    there = {row["model"] for row in rows}
-    absent = [model for model, expected in models.items() if expected and model not in there]
+    present = {row["model"] for row in rows}
+    missing = [model for model, expected in models.items() if expected and model not in present]
     outcomes = results / "outcomes" / f"{path.stem}.parquet"
-    if absent and path.stat().st_mtime_ns >= outcomes.stat().st_mtime_ns:
-        raise ValueError(f"{path}: found no row of {absent[0]}, wanted one of each model with outcomes (truncated?)")
+    if missing and path.stat().st_mtime_ns >= outcomes.stat().st_mtime_ns:
+        raise ValueError(f"{path}: found no row of {missing[0]}, wanted one of each model with outcomes (truncated?)")
     return rows
 
 
@@ -88,27 +88,29 @@ def read_measures(
     """
     rows: list[dict[str, Any]] = []
     for name in names:
-        found: list[dict[str, Any]] = []
-        absent: dict[str, str] = {}
+        measure_rows: list[dict[str, Any]] = []
+        reasons: dict[str, str] = {}
         for chunk, models in chunks.items():
             path = results / "measures" / name / f"{chunk}.csv"
             if path.is_file() and name in catalogue:
-                with made_anew(path):
-                    found += fill_missing(path, read_measure(path, name, models), models, results)
+                with set_aside_if_damaged(path):
+                    measure_rows += checked_complete(path, read_measure(path, name, models), models, results)
             elif path.is_file():
-                found += read_measure(path, name, models)
+                measure_rows += read_measure(path, name, models)
             reason = "no row in" if path.is_file() else "missing file"
-            absent |= {model: f"{reason} measures/{name}/{chunk}.csv" for model, expected in models.items() if expected}
+            reasons |= {
+                model: f"{reason} measures/{name}/{chunk}.csv" for model, expected in models.items() if expected
+            }
         declared = catalogue.get(name, {}).get("variants", [])
-        variants = list(dict.fromkeys([*declared, *(row["variant"] for row in found)])) or ["none"]
-        there = {(row["model"], row["variant"]) for row in found}
+        variants = list(dict.fromkeys([*declared, *(row["variant"] for row in measure_rows)])) or ["none"]
+        present = {(row["model"], row["variant"]) for row in measure_rows}
         empty = dict.fromkeys(HEADER, "") | dict.fromkeys(NUMBERS, math.nan) | {"measure": name}
-        found += [
+        measure_rows += [
             empty | {"model": model, "variant": variant, "reason": reason}
             for variant in variants
-            for model, reason in absent.items()
-            if (model, variant) not in there
+            for model, reason in reasons.items()
+            if (model, variant) not in present
         ]
-        rows += found
+        rows += measure_rows
     table = pd.DataFrame(rows, columns=HEADER)
     return table.astype(dict.fromkeys(NUMBERS, float)).sort_values(["measure", "variant", "model"], ignore_index=True)

@@ -20,11 +20,11 @@ OTHER_ARITHMETIC = "other_arithmetic"  # flag
 def arithmetic(made_by: list[dict[str, Any]]) -> str:
     """The arithmetic of a run's training as text, from `made_by` of its run.json: 'AVX2, reproducible, torch 2.13.0',
     or with CPU and device. '' if not recorded; joined by ' + ' for a run resumed elsewhere."""
-    told = []
-    for part in made_by:
-        where = "reproducible" if part["reproducible"] else f"{part['cpu']}, {part['device']}"
-        told.append(f"{part['instructions']}, {where}, torch {part['packages']['torch']}")
-    return " + ".join(dict.fromkeys(told))
+    texts = []
+    for origin in made_by:
+        where = "reproducible" if origin["reproducible"] else f"{origin['cpu']}, {origin['device']}"
+        texts.append(f"{origin['instructions']}, {where}, torch {origin['packages']['torch']}")
+    return " + ".join(dict.fromkeys(texts))
 
 
 def trainings(plan: dict[str, Any], results: Path) -> list[dict[str, Any]]:
@@ -34,14 +34,14 @@ def trainings(plan: dict[str, Any], results: Path) -> list[dict[str, Any]]:
     for run in plan["runs"]:
         path = results / "runs" / run / "run.json"
         if path.is_file():
-            counts.update(json.dumps(part, sort_keys=True) for part in read_json(path).get("made_by", []))
-    return [{"runs": number, **json.loads(part)} for part, number in counts.most_common()]
+            counts.update(json.dumps(origin, sort_keys=True) for origin in read_json(path).get("made_by", []))
+    return [{"runs": number, **json.loads(origin)} for origin, number in counts.most_common()]
 
 
-def told(part: dict[str, Any]) -> str:
+def training_text(training: dict[str, Any]) -> str:
     """An entry of `trainings` as text: '128 runs: AVX2, reproducible, torch 2.13.0; CPU ..., commit ...'."""
-    number = f"{part['runs']:,} run{'' if part['runs'] == 1 else 's'}"
-    return f"{number}: {arithmetic([part])}; CPU {part['cpu']}, commit {part['commit'] or 'not recorded'}"
+    runs = f"{training['runs']:,} run{'' if training['runs'] == 1 else 's'}"
+    return f"{runs}: {arithmetic([training])}; CPU {training['cpu']}, commit {training['commit'] or 'not recorded'}"
 
 
 def flag_other_arithmetic(runs: pd.DataFrame) -> pd.DataFrame:

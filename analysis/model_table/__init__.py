@@ -44,8 +44,8 @@ class ModelTable:
 def column(table: pd.DataFrame, name: str, role: str, path: str | Path) -> pd.Series:
     """A column by name. Raises LookupError naming the intended role and the closest column name."""
     if name not in table.columns:
-        found = ", ".join(f'"{other}"' if "," in other else other for other in table.columns if other)
-        raise LookupError(f"{path}: wanted {role} column {name!r}{nearest(name, table.columns)} (found: {found})")
+        names = ", ".join(f'"{other}"' if "," in other else other for other in table.columns if other)
+        raise LookupError(f"{path}: wanted {role} column {name!r}{nearest(name, table.columns)} (found: {names})")
     return table[name]
 
 
@@ -60,38 +60,38 @@ class Reader:
         cells = column(self.table, name, role, self.path)
         values, notes = numeric(cells, name, role, self.path)
         if (low := (values < least).to_numpy()).any():
-            place = int(low.argmax())
-            found = f"{self.path}, row {place + 1}: {role} column {name!r} has {cells.iloc[place]}"
-            raise ValueError(f"{found}, wanted numbers of {least:g} or more")
+            row = int(low.argmax())
+            cell = f"{self.path}, row {row + 1}: {role} column {name!r} has {cells.iloc[row]}"
+            raise ValueError(f"{cell}, wanted numbers of {least:g} or more")
         self.notes += [note for note in notes if note not in self.notes]
         return values
 
 
 def sizes(read: Reader, name: str, role: str, least: float) -> pd.Series:
     """A numeric column with values of at least `least`. Raises ValueError if one is smaller, or all are missing."""
-    if (found := read(name, role, least)).isna().all():
+    if (values := read(name, role, least)).isna().all():
         raise ValueError(f"{read.path}: {role} column {name!r} has no value, wanted numbers of {least:g} or more")
-    return found
+    return values
 
 
-def keyed_rows(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> tuple[pd.DataFrame, list[str]]:
+def key_columns(table: pd.DataFrame, roles: dict[str, str], path: str | Path) -> tuple[pd.DataFrame, list[str]]:
     """The columns that identify models ({name: role}) as text, with EMPTY for empty cells, and notes about these."""
     rows = pd.DataFrame({name: column(table, name, role, path).str.strip() for name, role in roles.items()})
     empty, notes = rows.apply(lambda cells: cells.str.lower().isin(["", *NOTHING])), []
     rows = rows.mask(empty, EMPTY)
     for name, role in roles.items():
         check_written_once(rows[name], name, role, path)
-        if many := int(empty[name].sum()):
-            told = f"{many} empty cells are" if many > 1 else "1 empty cell is"
-            notes.append(f"column {name}: {told} taken as the value {EMPTY}")
+        if count := int(empty[name].sum()):
+            cells_are = f"{count} empty cells are" if count > 1 else "1 empty cell is"
+            notes.append(f"column {name}: {cells_are} taken as the value {EMPTY}")
         notes += alike(rows[name], name)
     return rows, notes
 
 
-def seed_notes(free: Sequence[str]) -> list[str]:
+def seed_notes(axes: Sequence[str]) -> list[str]:
     """Notes about the axes in `own_seeds`, if any."""
-    own = "runs that differ in it have seeds of their own, so that its cells do not fix the seed"
-    return [f"psi of {', '.join(free)}: {own}"] if free else []
+    reason = "runs that differ in it have seeds of their own, so that its cells do not fix the seed"
+    return [f"psi of {', '.join(axes)}: {reason}"] if axes else []
 
 
 def read_models(
@@ -123,34 +123,38 @@ def read_models(
     used = [outcome, *([se] if se else []), *beside, *counts]
     named = [*axes, *([seed_column] if seed_column else []), *used, *(measures or [])]
     check_named_once(named, path)
-    keys, told = keyed_rows(table, roles, path)
+    keys, key_notes = key_columns(table, roles, path)
     read = Reader(table, path)
     outcomes = read(outcome, "outcome")
     others = {se: sizes(read, se, "standard error", 0)} if se else {}
     others |= {name: read(name, "named") for name in [*beside, *state]}
     others |= {name: sizes(read, name, "count", 1) for name in counts}
     if measures is None:
-        again = [own for own, name in renamed.items() if name in [*keys, *used]]
-        measures, chosen = default_measures(table, [*keys, *used, *again])
-        told.append(chosen)
+        duplicates = [new for new, name in renamed.items() if name in [*keys, *used]]
+        measures, note = default_measures(table, [*keys, *used, *duplicates])
+        key_notes.append(note)
     if not measures:
         raise ValueError(f"{path}: found no numeric column to be a measure, wanted at least one")
     numbers = {name: read(name, "measure") for name in measures}
-    notes += told + read.notes
+    notes += key_notes + read.notes
     empty = [name for name, values in numbers.items() if values.isna().all()]
     notes += [f"measure {name}: no value at all; its statistics are undefined" for name in empty]
-    known = outcomes.notna()
-    if not known.all():
-        notes.append(f"outcome {outcome}: {(~known).sum()} of {len(known)} models have none and are left out")
-    check_outcome(outcomes[known], path)
-    rows = pd.concat([keys, pd.DataFrame({outcome: outcomes, **others, **numbers})], axis=1)[known]
+    has_outcome = outcomes.notna()
+    if not has_outcome.all():
+        notes.append(
+            f"outcome {outcome}: {(~has_outcome).sum()} of {len(has_outcome)} models have none and are left out"
+        )
+    check_outcome(outcomes[has_outcome], path)
+    rows = pd.concat([keys, pd.DataFrame({outcome: outcomes, **others, **numbers})], axis=1)[has_outcome]
     rows = rows.reset_index(drop=True)
     check_axes(rows, axes, seed_column, path)
     notes += average_row(rows, axes, outcome)
     exact, bins = rows, bins or {}
-    rows, run, told = cut_axes(exact, axes, bins, seed_column, path)
-    fine, finer = fine_axes(exact, bins, path)
-    free = own_seeds(rows, axes, run)
-    notes += told + finer + proposals(rows, axes)
-    notes += seed_notes([axis for axis in free if axis not in bins]) if seed_column else []
-    return ModelTable(rows, list(axes), outcome, list(measures), run, notes, list(table.columns), free, fine)
+    rows, run_column, key_notes = cut_axes(exact, axes, bins, seed_column, path)
+    fine, fine_notes = fine_axes(exact, bins, path)
+    own_seed_axes = own_seeds(rows, axes, run_column)
+    notes += key_notes + fine_notes + proposals(rows, axes)
+    notes += seed_notes([axis for axis in own_seed_axes if axis not in bins]) if seed_column else []
+    return ModelTable(
+        rows, list(axes), outcome, list(measures), run_column, notes, list(table.columns), own_seed_axes, fine
+    )

@@ -25,18 +25,18 @@ MOST_FINE = 20  # classes used by increments
 MODELS_A_CLASS = 5  # lower limit there, per binned axis: with fewer, settings can fit any numbers
 
 
-def read_bins(listed: Sequence[str]) -> dict[str, int]:
+def read_bins(items: Sequence[str]) -> dict[str, int]:
     """['lr=4', 'wd=3'] -> {'lr': 4, 'wd': 3}. Raises ValueError for anything else."""
     bins: dict[str, int] = {}
-    for one in listed:
-        name, _, count = one.rpartition("=")
+    for item in items:
+        name, _, count = item.rpartition("=")
         if not name.strip() or name.strip() in bins or not count.strip().isdecimal() or int(count) < 2:
-            raise ValueError(f"found {one!r}, wanted AXIS=CLASSES, each axis once, two classes or more, such as lr=4")
+            raise ValueError(f"found {item!r}, wanted AXIS=CLASSES, each axis once, two classes or more, such as lr=4")
         bins[name.strip()] = int(count)
     return bins
 
 
-def spelled(lows: np.ndarray, highs: np.ndarray) -> list[str]:
+def class_names(lows: np.ndarray, highs: np.ndarray) -> list[str]:
     """Names of classes from their smallest and largest values, with the fewest digits (at least 3) that keep them
     distinct."""
     ends = np.unique([lows, highs])
@@ -51,24 +51,24 @@ def cut(cells: pd.Series, count: int, path: str | Path) -> tuple[pd.Series, list
 
     Raises ValueError for other text, or if all values fall into one class.
     """
-    axis, found = str(cells.name), parsed(cells.mask(cells == EMPTY, ""))
-    if found.bad.any():
-        raise ValueError(f"{path}: --bins: found {cells[found.bad].iloc[0]!r} in axis {axis!r}, wanted numbers")
-    known = found.numbers.notna()
-    values = found.numbers[known].to_numpy(float)
+    axis, parsed_cells = str(cells.name), parsed(cells.mask(cells == EMPTY, ""))
+    if parsed_cells.bad.any():
+        raise ValueError(f"{path}: --bins: found {cells[parsed_cells.bad].iloc[0]!r} in axis {axis!r}, wanted numbers")
+    has_number = parsed_cells.numbers.notna()
+    values = parsed_cells.numbers[has_number].to_numpy(float)
     shares = np.arange(1, count) / count
     edges = np.unique(np.quantile(values, shares, method="inverted_cdf")) if len(values) else values
-    place = np.unique(np.searchsorted(edges, values), return_inverse=True)[1]
-    classes = int(place.max(initial=-1)) + 1
+    class_of = np.unique(np.searchsorted(edges, values), return_inverse=True)[1]
+    classes = int(class_of.max(initial=-1)) + 1
     if classes < 2:
         raise ValueError(f"{path}: --bins: {count} classes of axis {axis!r} are one, wanted at least two")
-    lows, highs = (np.array([end(values[place == one]) for one in range(classes)]) for end in (np.min, np.max))
-    names = spelled(lows, highs)
+    lows, highs = (np.array([end(values[class_of == index]) for index in range(classes)]) for end in (np.min, np.max))
+    names = class_names(lows, highs)
     labels = cells.copy()
-    labels[known] = np.array(names, dtype=object)[place]
-    told = ", ".join(f"{name} ({many})" for name, many in zip(names, np.bincount(place), strict=True))
-    asked = f" ({count} asked for: values repeat)" if classes < count else ""
-    return labels, [f"axis {axis} in {classes} classes{asked}, models in each: {told}"]
+    labels[has_number] = np.array(names, dtype=object)[class_of]
+    sizes = ", ".join(f"{name} ({size})" for name, size in zip(names, np.bincount(class_of), strict=True))
+    fewer = f" ({count} asked for: values repeat)" if classes < count else ""
+    return labels, [f"axis {axis} in {classes} classes{fewer}, models in each: {sizes}"]
 
 
 def cut_axes(
@@ -85,16 +85,16 @@ def cut_axes(
     if not bins:
         return rows, seed_column, []
     notes: list[str] = []
-    exact = [f"{name}=" + rows[name] for name in [*bins, *([seed_column] if seed_column else [])]]
-    run = seed_column or "run"
-    while run in rows.columns and run != seed_column:
-        run += "_"
+    values = [f"{name}=" + rows[name] for name in [*bins, *([seed_column] if seed_column else [])]]
+    run_column = seed_column or "run"
+    while run_column in rows.columns and run_column != seed_column:
+        run_column += "_"
     classes = {}
     for name, count in bins.items():
-        classes[name], told = cut(rows[name], count, path)
-        notes += told
+        classes[name], axis_notes = cut(rows[name], count, path)
+        notes += axis_notes
     notes.append("models in one class of every axis count as one configuration, what differs within it as chance")
-    return rows.assign(**classes, **{run: pd.concat(exact, axis=1).agg(", ".join, axis=1)}), run, notes
+    return rows.assign(**classes, **{run_column: pd.concat(values, axis=1).agg(", ".join, axis=1)}), run_column, notes
 
 
 def fine_axes(rows: pd.DataFrame, bins: Mapping[str, int], path: str | Path) -> tuple[pd.DataFrame | None, list[str]]:
@@ -104,16 +104,16 @@ def fine_axes(rows: pd.DataFrame, bins: Mapping[str, int], path: str | Path) -> 
         return None, []
     most = min(MOST_FINE, len(rows) // (MODELS_A_CLASS * len(bins)))
     classes = {name: cut(rows[name], max(count, most), path)[0] for name, count in bins.items()}
-    told = ", ".join(f"{name} {labels.nunique()}" for name, labels in classes.items())
-    return rows.assign(**classes), [f"increments over the settings go by finer classes: {told}"]
+    counts = ", ".join(f"{name} {labels.nunique()}" for name, labels in classes.items())
+    return rows.assign(**classes), [f"increments over the settings go by finer classes: {counts}"]
 
 
 def proposals(rows: pd.DataFrame, axes: Sequence[str]) -> list[str]:
     """A note for each axis with many distinct numbers."""
     notes = []
     for axis in axes:
-        found = parsed(rows[axis].mask(rows[axis] == EMPTY, ""))
-        if not found.bad.any() and not found.true_or_false and (many := found.numbers.nunique()) > MANY_VALUES:
-            told = f"axis {axis} has {many} different numbers, so that few models share one"
-            notes.append(f"{told}: `--bins {axis}={PROPOSED}` cuts it into {PROPOSED} classes")
+        cells = parsed(rows[axis].mask(rows[axis] == EMPTY, ""))
+        if not cells.bad.any() and not cells.true_or_false and (count := cells.numbers.nunique()) > MANY_VALUES:
+            reason = f"axis {axis} has {count} different numbers, so that few models share one"
+            notes.append(f"{reason}: `--bins {axis}={PROPOSED}` cuts it into {PROPOSED} classes")
     return notes

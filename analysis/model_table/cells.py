@@ -32,22 +32,22 @@ class Numbers:
     true_or_false: bool = False
 
 
-def counted(many: int, what: str) -> str:
+def counting(number: int, what: str) -> str:
     """'1 cell counts', '3 cells count'."""
-    return f"{many} {what}{'s' if many > 1 else ''} count{'' if many > 1 else 's'}"
+    return f"{number} {what}{'s' if number > 1 else ''} count{'' if number > 1 else 's'}"
 
 
 def parsed(cells: pd.Series) -> Numbers:
     """Parse text cells as numbers, by the rules above."""
     cells = cells.str.strip().str.replace("−", "-")
-    small, notes = cells.str.lower(), []
-    faulty = small.isin(FAULTS)
-    blank = small.isin(MISSING) | faulty
+    lower, notes = cells.str.lower(), []
+    faulty = lower.isin(FAULTS)
+    blank = lower.isin(MISSING) | faulty
     if faulty.any():
-        notes.append(f"{counted(int(faulty.sum()), 'cell')} as missing ({cells[faulty].iloc[0]})")
+        notes.append(f"{counting(int(faulty.sum()), 'cell')} as missing ({cells[faulty].iloc[0]})")
     filled = cells[~blank]
-    if len(filled) and small[~blank].isin(("true", "false")).all():
-        values = (small == "true").astype(float).where(~blank)
+    if len(filled) and lower[~blank].isin(("true", "false")).all():
+        values = (lower == "true").astype(float).where(~blank)
         return Numbers(values, blank & False, [*notes, "true is taken as 1, false as 0"], true_or_false=True)
     if len(filled) and filled.str.endswith("%").all():
         filled = filled.str.removesuffix("%").str.rstrip()
@@ -59,7 +59,7 @@ def parsed(cells: pd.Series) -> Numbers:
     values = pd.to_numeric(filled, errors="coerce").astype(float).reindex(cells.index)
     bad, infinite = values.isna() & ~blank, values.abs() == math.inf
     if infinite.any():
-        notes.append(f"{counted(int(infinite.sum()), 'infinite value')} as missing")
+        notes.append(f"{counting(int(infinite.sum()), 'infinite value')} as missing")
     return Numbers(values.where(~infinite), bad, notes)
 
 
@@ -74,9 +74,9 @@ def hint(cell: str) -> str:
 
 def numeric(cells: pd.Series, name: str, role: str, path: str | Path) -> tuple[pd.Series, list[str]]:
     """A numeric column, NaN where missing, and notes about it. Raises ValueError naming the first text cell."""
-    found = parsed(cells)
-    if found.bad.any():
-        place = int(np.flatnonzero(found.bad)[0])
-        told = f"{path}, row {place + 1}: found {cells.iloc[place]!r} in {role} column {name!r}, wanted a number"
-        raise ValueError(told + hint(cells.iloc[place]))
-    return found.numbers, [f"column {name}: {note}" for note in found.notes]
+    result = parsed(cells)
+    if result.bad.any():
+        row = int(np.flatnonzero(result.bad)[0])
+        message = f"{path}, row {row + 1}: found {cells.iloc[row]!r} in {role} column {name!r}, wanted a number"
+        raise ValueError(message + hint(cells.iloc[row]))
+    return result.numbers, [f"column {name}: {note}" for note in result.notes]

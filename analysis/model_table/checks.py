@@ -14,23 +14,23 @@ from robustgap.analysis.models.design import codes, in_grid
 
 def nearest(name: str, columns: Iterable[str]) -> str:
     """ "; did you mean 'batch'?" for 'Batchs', ignoring case; '' if no column name is close."""
-    small = {column.casefold(): column for column in columns}
-    near = difflib.get_close_matches(name.casefold(), small, n=1, cutoff=0.5)
-    quoted = " (in quotes, as it has a comma)" if near and "," in near[0] else ""
-    return f"; did you mean {small[near[0]]!r}{quoted}?" if near else ""
+    by_lower = {column.casefold(): column for column in columns}
+    matches = difflib.get_close_matches(name.casefold(), by_lower, n=1, cutoff=0.5)
+    quoted = " (in quotes, as it has a comma)" if matches and "," in matches[0] else ""
+    return f"; did you mean {by_lower[matches[0]]!r}{quoted}?" if matches else ""
 
 
 def check_named_once(named: Sequence[str], path: str | Path) -> None:
     """Raise ValueError if one column is given two roles."""
-    if twice := [name for place, name in enumerate(named) if name in named[:place]]:
-        raise ValueError(f"{path}: column {twice[0]!r} is named twice among axes, seed, outcome and measures")
+    if repeated := [name for index, name in enumerate(named) if name in named[:index]]:
+        raise ValueError(f"{path}: column {repeated[0]!r} is named twice among axes, seed, outcome and measures")
 
 
-def check_outcome(known: pd.Series, path: str | Path) -> None:
+def check_outcome(outcomes: pd.Series, path: str | Path) -> None:
     """Raise ValueError unless the known outcomes differ."""
-    if known.nunique() < 2:
-        found = f"the one value {known.iloc[0]:g}" if len(known) else "no value"
-        raise ValueError(f"{path}: outcome column {known.name!r} has {found}, wanted at least two different ones")
+    if outcomes.nunique() < 2:
+        found = f"the one value {outcomes.iloc[0]:g}" if len(outcomes) else "no value"
+        raise ValueError(f"{path}: outcome column {outcomes.name!r} has {found}, wanted at least two different ones")
 
 
 def check_varies(rows: pd.DataFrame, axes: Sequence[str], path: str | Path) -> None:
@@ -67,12 +67,12 @@ def compared(rows: pd.DataFrame, axis: str, fixed: Sequence[str]) -> int:
 def own_seeds(rows: pd.DataFrame, axes: Sequence[str], seed_column: str | None) -> list[str]:
     """Axes whose values hardly share seeds: fixing the seed leaves less than half of the models that can be compared
     without it. This holds for all axes if each run has its own seed."""
-    grid, found = rows[in_grid(rows, axes)] if axes else rows, []
+    grid, separate = rows[in_grid(rows, axes)] if axes else rows, []
     for axis in axes if seed_column else []:
         others = [other for other in axes if other != axis]
         if 2 * compared(grid, axis, [*others, str(seed_column)]) < compared(grid, axis, others):
-            found.append(axis)
-    return found
+            separate.append(axis)
+    return separate
 
 
 def exact(cell: str) -> Decimal | None:
@@ -91,5 +91,5 @@ def check_written_once(cells: pd.Series, name: str, role: str, path: str | Path)
     for cell in cells.unique():
         number = exact(cell)
         if number is not None and seen.setdefault(number, cell) != cell:
-            both = f"{seen[number]!r} and {cell!r}"
-            raise ValueError(f"{path}: found {both} in {role} column {name!r}, wanted one way of writing a number")
+            spellings = f"{seen[number]!r} and {cell!r}"
+            raise ValueError(f"{path}: found {spellings} in {role} column {name!r}, wanted one way of writing a number")

@@ -21,8 +21,8 @@ def is_id_or_time(name: str, numbers: pd.Series) -> bool:
     (`Unnamed: 0`, run_id, train_time), or because it numbers the rows."""
     words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
     words = " ".join(re.split(r"[^a-z0-9]+", words.lower())).strip()
-    each = words.split()
-    if words in WHOLE_IDS or re.fullmatch(r"unnamed( \d+)*", words) or TIMES & set(each) or IDS & set(each[-1:]):
+    parts = words.split()
+    if words in WHOLE_IDS or re.fullmatch(r"unnamed( \d+)*", words) or TIMES & set(parts) or IDS & set(parts[-1:]):
         return True
     steps, first = np.arange(len(numbers)), numbers.iloc[0]
     return len(numbers) >= FEWEST_PLACES and first in (0, 1) and bool((numbers == first + steps).all())
@@ -35,47 +35,47 @@ def default_measures(table: pd.DataFrame, used: Iterable[str]) -> tuple[list[str
     chosen: list[str] = []
     kinds: dict[str, list[str]] = {"no numbers": [], "ids or times": [], "true or false": []}
     for name in table.columns.difference([*used, ""], sort=False):
-        found = parsed(table[name])
-        if found.true_or_false:
+        numbers = parsed(table[name])
+        if numbers.true_or_false:
             kinds["true or false"].append(name)
-        elif found.bad.sum() > found.numbers.notna().sum():
+        elif numbers.bad.sum() > numbers.numbers.notna().sum():
             kinds["no numbers"].append(name)
-        elif is_id_or_time(name, found.numbers):
+        elif is_id_or_time(name, numbers.numbers):
             kinds["ids or times"].append(name)
         else:
             chosen.append(name)
-    left = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
-    asked = "; --measures takes them all the same" if kinds["ids or times"] or kinds["true or false"] else ""
-    told = f"measures: {', '.join(chosen) or 'none'}" + (f" ({'; '.join(left)}{asked})" if left else "")
-    return chosen, told
+    left_out = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+    hint = "; --measures takes them all the same" if kinds["ids or times"] or kinds["true or false"] else ""
+    sentence = f"measures: {', '.join(chosen) or 'none'}" + (f" ({'; '.join(left_out)}{hint})" if left_out else "")
+    return chosen, sentence
 
 
 def summary_rows(table: pd.DataFrame) -> list[str]:
     """A warning for each column with rows called `mean`, `std` and the like, listed once: such a row summarises the
     others and is not a model."""
     words, notes = {"mean", "average", "avg", "median", "std", "sum", "total", "min", "max", "count"}, []
-    for place in range(table.shape[1]):
-        cells = table.iloc[:, place].str.strip().str.lower()
+    for index in range(table.shape[1]):
+        cells = table.iloc[:, index].str.strip().str.lower()
         rows = np.flatnonzero(cells.isin(words) & ~cells.duplicated(keep=False))
         if len(rows):
-            named = ", ".join(f"row {row + 1} ({table.iloc[row, place].strip()})" for row in rows)
-            where = f"column {name}" if (name := str(table.columns[place])) else "the column without a name"
-            notes.append(f"warning: {where}: {named}: a summary of the others, not a model? If so, take it out")
+            listed = ", ".join(f"row {row + 1} ({table.iloc[row, index].strip()})" for row in rows)
+            where = f"column {name}" if (name := str(table.columns[index])) else "the column without a name"
+            notes.append(f"warning: {where}: {listed}: a summary of the others, not a model? If so, take it out")
     return notes
 
 
 def average_row(rows: pd.DataFrame, axes: Sequence[str], outcome: str) -> list[str]:
     """A warning if the only row without any setting has the mean of all other rows' outcomes."""
-    place = np.flatnonzero((rows[list(axes)] == EMPTY).all(axis=1))
+    blank = np.flatnonzero((rows[list(axes)] == EMPTY).all(axis=1))
     values = rows[outcome].to_numpy(float)
     if (
         not axes
-        or len(place) != 1
-        or not np.isclose(values[place[0]], np.delete(values, place).mean(), rtol=1e-6, atol=0)
+        or len(blank) != 1
+        or not np.isclose(values[blank[0]], np.delete(values, blank).mean(), rtol=1e-6, atol=0)
     ):
         return []
-    told = "the outcome of the row without settings is the mean of all others"
-    return [f"warning: {told} ({values[place[0]]:g}): no model? If so, take it out"]
+    reason = "the outcome of the row without settings is the mean of all others"
+    return [f"warning: {reason} ({values[blank[0]]:g}): no model? If so, take it out"]
 
 
 def alike(cells: pd.Series, name: str) -> list[str]:

@@ -29,9 +29,9 @@ FOREIGN = {  # first bytes of other file types: what they are, and what to do
     b"\x89HDF": ("an HDF5 file", "write it as parquet or CSV"),
     b"ARROW1": ("a feather file", "write it as parquet or CSV"),
 }
-WIDE = (b"\xff\xfe", b"\xfe\xff")  # byte order marks of UTF-16
-WIDE_TOLD = "the file is read as UTF-16"
-LATIN_TOLD = "the file is no UTF-8 and is read as Latin-1: look at names that are not plain English"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # byte order marks of UTF-16
+UTF16_NOTE = "the file is read as UTF-16"
+LATIN_NOTE = "the file is no UTF-8 and is read as Latin-1: look at names that are not plain English"
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
@@ -52,19 +52,19 @@ def decoded(content: bytes, path: Path) -> tuple[str, list[str]]:
             raise ValueError(f"{path}: found {found}, wanted CSV or parquet: {wanted}")
     if content.lstrip()[:1] in (b"{", b"["):
         raise ValueError(f"{path}: found JSON, wanted CSV or parquet: write the table as CSV")
-    wide = content.startswith(WIDE)
+    wide = content.startswith(UTF16_MARKS)
     try:
-        found, notes = (content.decode("utf-16"), [WIDE_TOLD]) if wide else (content.decode("utf-8-sig"), [])
+        found, notes = (content.decode("utf-16"), [UTF16_NOTE]) if wide else (content.decode("utf-8-sig"), [])
     except UnicodeDecodeError as error:
         if wide:
             raise ValueError(f"{path}: found no readable UTF-16 (cut short?): {error.reason}") from error
-        found, notes = content.decode("latin-1"), [LATIN_TOLD]
+        found, notes = content.decode("latin-1"), [LATIN_NOTE]
     if "\0" in found:
         raise ValueError(f"{path}: found bytes that are no text, wanted CSV (UTF-8) or parquet")
     return found, notes
 
 
-def cells_of(content: str, separator: str, path: Path) -> list[list[str]]:
+def split_cells(content: str, separator: str, path: Path) -> list[list[str]]:
     """The non-blank lines of a CSV as cells. Raises ValueError for an unclosed quote."""
     lines = csv.reader(io.StringIO(content, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     try:
@@ -73,21 +73,21 @@ def cells_of(content: str, separator: str, path: Path) -> list[list[str]]:
         raise ValueError(f"{path}: found no readable CSV: {' '.join(str(error).split())}") from error
 
 
-def separator_of(content: str) -> tuple[str, str]:
+def find_separator(content: str) -> tuple[str, str]:
     """The separator, and the content without Excel's `sep=;` line: the separator that line names, else the one that
     splits the first line into the most cells."""
     first, *rest = re.split(r"\r\n|\r|\n", content.lstrip("\r\n"), maxsplit=1)
     if first.lower().startswith("sep=") and first[4:] in SEPARATORS:
         return first[4:], "".join(rest)
-    many = {}
+    counts = {}
     for separator in SEPARATORS:
         try:
-            many[separator] = len(
+            counts[separator] = len(
                 next(csv.reader([first], delimiter=separator, skipinitialspace=True, strict=True), [])
             )
         except csv.Error:  # text after a quoted name: this is not the separator
-            many[separator] = 0
-    return max(SEPARATORS, key=many.__getitem__), content
+            counts[separator] = 0
+    return max(SEPARATORS, key=counts.__getitem__), content
 
 
 def read_csv(content: bytes, path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -96,39 +96,39 @@ def read_csv(content: bytes, path: Path) -> tuple[pd.DataFrame, list[str]]:
     Raises ValueError for a row whose number of cells differs from that of the header: the file is truncated, or cells
     are in the wrong columns.
     """
-    decoded_text, notes = decoded(content, path)
-    separator, decoded_text = separator_of(decoded_text)
-    lines = cells_of(decoded_text, separator, path)
+    text_content, notes = decoded(content, path)
+    separator, text_content = find_separator(text_content)
+    lines = split_cells(text_content, separator, path)
     if separator != ",":
         notes.append(f"cells are separated by {SEPARATORS[separator]}")
     header, rows = (lines[0], lines[1:]) if lines else ([], [])
-    for place, cells in enumerate(rows, start=1):
+    for number, cells in enumerate(rows, start=1):
         if len(cells) != len(header):
             wanted = f"{len(header)}, one for each column"
-            raise ValueError(f"{path}, row {place}: found {len(cells)} cells, wanted {wanted}")
+            raise ValueError(f"{path}, row {number}: found {len(cells)} cells, wanted {wanted}")
     return pd.DataFrame(rows, columns=[name.strip() for name in header], dtype=str), notes
 
 
 def parquet_cells(path: Path) -> pd.DataFrame:
     """A parquet file with every cell as text ('' if missing); named indices become columns."""
-    found = read_parquet(path)
-    if any(name is not None for name in found.index.names):
-        found = found.reset_index()
-    columns = [found.iloc[:, place].reset_index(drop=True) for place in range(found.shape[1])]
-    cells = [one.map(text).where(one.notna(), "").astype(str) for one in columns]
-    return pd.concat(cells, axis=1).set_axis(found.columns.map(str), axis=1) if cells else pd.DataFrame()
+    table = read_parquet(path)
+    if any(name is not None for name in table.index.names):
+        table = table.reset_index()
+    columns = [table.iloc[:, index].reset_index(drop=True) for index in range(table.shape[1])]
+    cells = [column.map(text).where(column.notna(), "").astype(str) for column in columns]
+    return pd.concat(cells, axis=1).set_axis(table.columns.map(str), axis=1) if cells else pd.DataFrame()
 
 
-def named_apart(names: Sequence[str]) -> list[str]:
+def unique_names(names: Sequence[str]) -> list[str]:
     """Column names made unique: the second of one name becomes NAME.2 and so on."""
-    found: list[str] = []
-    for place, name in enumerate(names):
-        own, number = name, 1
-        while own in found or (number > 1 and own in names[place:]):
+    unique: list[str] = []
+    for index, name in enumerate(names):
+        candidate, number = name, 1
+        while candidate in unique or (number > 1 and candidate in names[index:]):
             number += 1
-            own = f"{name}.{number}"
-        found.append(own)
-    return found
+            candidate = f"{name}.{number}"
+        unique.append(candidate)
+    return unique
 
 
 def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
@@ -140,8 +140,8 @@ def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    content = unpacked(packed := path.read_bytes(), path)
-    if content.startswith(PARQUET) and content is not packed:
+    content = unpacked(raw := path.read_bytes(), path)
+    if content.startswith(PARQUET) and content is not raw:
         raise ValueError(f"{path}: found a packed parquet file, wanted one as it is: {UNPACK}")
     if content.startswith(PARQUET) or path.suffix in (".parquet", ".pq"):
         table, notes = parquet_cells(path), list[str]()
@@ -150,11 +150,11 @@ def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]
     if table.empty:
         raise ValueError(f"{path}: found 0 rows, wanted one per model")
     names = [str(name) for name in table.columns if name != ""]
-    fresh = named_apart(names)
-    renamed = {own: name for own, name in zip(fresh, names, strict=True) if own != name}
+    unique = unique_names(names)
+    renamed = {new: name for new, name in zip(unique, names, strict=True) if new != name}
     if renamed:
-        twice = ", ".join(dict.fromkeys(renamed.values()))
-        notes.append(f"columns of one name ({twice}): the later ones are called {', '.join(renamed)}")
-    order = iter(fresh)
+        repeated = ", ".join(dict.fromkeys(renamed.values()))
+        notes.append(f"columns of one name ({repeated}): the later ones are called {', '.join(renamed)}")
+    order = iter(unique)
     table.columns = pd.Index([next(order) if name != "" else "" for name in table.columns])
     return table, notes, renamed

@@ -23,16 +23,16 @@ def read_ledger_table(
     Raises ValueError, in one line, for a column that is missing, named twice or not numeric, an axis with one value, or
     if no two grid models have different outcomes.
     """
-    rows, outcome, own = model_table(ledger), outcome or ledger.outcome, axes is None
+    rows, outcome, default_axes = model_table(ledger), outcome or ledger.outcome, axes is None
     axes, measures, error = list(axes or ledger.axes), list(measures or ledger.columns), se or f"se_{outcome}"
     check_named_once([*axes, outcome, error, *measures], ledger.path)
     require_columns(rows, [*axes, outcome, error, *measures], ledger.path)
     rows = with_numbers(rows, [outcome, error, *measures], ledger.path)
-    known = rows[rows[outcome].notna()]
-    if known.loc[in_grid(known, axes), outcome].nunique() < 2:
+    models = rows[rows[outcome].notna()]
+    if models.loc[in_grid(models, axes), outcome].nunique() < 2:
         raise ValueError(
             f"{ledger.path}: outcome {outcome!r}: wanted at least two models of the grid with different ones"
         )
-    if not own:
-        check_varies(known, axes, ledger.path)
+    if not default_axes:
+        check_varies(models, axes, ledger.path)
     return ModelTable(rows, axes, outcome, measures, "seed", [], list(rows.columns))

@@ -56,20 +56,20 @@ def random_numbers(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np
     share. table: models with an outcome. -> (n,)
     """
     rank, block = stats.rankdata(table[outcome], "dense"), configurations(table, axes)
-    own = pd.Series(rank).groupby(block).agg(lambda ranks: tuple(sorted(ranks)))
-    keys = list(zip(rank, (own[number] for number in block), strict=True))
-    place = {key: number for number, key in enumerate(sorted(set(keys)))}
-    if len(place) < LEAST_APART * len(set(zip(rank, block, strict=True))):
+    block_ranks = pd.Series(rank).groupby(block).agg(lambda ranks: tuple(sorted(ranks)))
+    keys = list(zip(rank, (block_ranks[number] for number in block), strict=True))
+    index = {key: number for number, key in enumerate(sorted(set(keys)))}
+    if len(index) < LEAST_APART * len(set(zip(rank, block, strict=True))):
         return np.full(len(table), np.nan)
-    order = np.random.default_rng(len(place)).permutation(len(place)).astype(float)
-    return order[[place[key] for key in keys]]
+    order = np.random.default_rng(len(index)).permutation(len(index)).astype(float)
+    return order[[index[key] for key in keys]]
 
 
 def settings_fit(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np.ndarray:
     """Least-squares main effects of the axes, fitted to the normal scores of the outcome's midranks: the strongest
     simple proxy of the settings, invariant under monotone changes of the outcome. table: models with an outcome; NaN
     for models outside the grid, and for all if there are no axes. -> (n,)"""
-    found, inside = np.full(len(table), np.nan), in_grid(table, axes) if axes else np.full(len(table), False)
+    fit, inside = np.full(len(table), np.nan), in_grid(table, axes) if axes else np.full(len(table), False)
     if inside.any():
         grid = table[inside]
         score = stats.norm.ppf((stats.rankdata(grid[outcome]) - 0.5) / len(grid))
@@ -78,15 +78,17 @@ def settings_fit(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np.n
         # One number per cell: sums of the same effects may round differently in different rows.
         cell = codes(grid, axes)
         first = np.unique(cell, return_index=True)[1]
-        found[inside] = np.round(columns[first] @ effects, DECIMALS)[cell]
-    return found
+        fit[inside] = np.round(columns[first] @ effects, DECIMALS)[cell]
+    return fit
 
 
 def controls(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> dict[str, np.ndarray]:
     """{RANDOM, FITTED: column}; NaN for models without an outcome."""
-    known = known_models(table, outcome, axes)
-    made = {RANDOM: random_numbers(known, axes, outcome), FITTED: settings_fit(known, axes, outcome)}
-    return {name: pd.Series(values, known.index).reindex(table.index).to_numpy(float) for name, values in made.items()}
+    models = known_models(table, outcome, axes)
+    columns = {RANDOM: random_numbers(models, axes, outcome), FITTED: settings_fit(models, axes, outcome)}
+    return {
+        name: pd.Series(values, models.index).reindex(table.index).to_numpy(float) for name, values in columns.items()
+    }
 
 
 def beside_table(
@@ -95,8 +97,8 @@ def beside_table(
     """Baselines and controls of a user's table: columns in `state` that are not judged as measures are baselines, under
     their own names."""
     judged = set(measures)
-    own = [name for name in dict.fromkeys(state) if name not in judged]
-    return with_controls(table.reset_index(drop=True), axes, outcome, dict.fromkeys(own, BASELINE), {}, [])
+    baselines = [name for name in dict.fromkeys(state) if name not in judged]
+    return with_controls(table.reset_index(drop=True), axes, outcome, dict.fromkeys(baselines, BASELINE), {}, [])
 
 
 def beside_ledger(ledger: Ledger, table: pd.DataFrame, axes: Sequence[str], outcome: str) -> Beside:
@@ -121,10 +123,10 @@ def with_controls(
     roles: dict[str, str],
     absent: list[Any],
 ) -> Beside:
-    made = controls(table, axes, outcome)
-    named = {name: free_name(name, table.columns) for name in made}
-    added = table.assign(**{named[name]: values for name, values in made.items()})
-    return Beside(added, {**kinds, **dict.fromkeys(named.values(), CONTROL)}, {**roles, **named}, absent)
+    columns = controls(table, axes, outcome)
+    names = {name: free_name(name, table.columns) for name in columns}
+    added = table.assign(**{names[name]: values for name, values in columns.items()})
+    return Beside(added, {**kinds, **dict.fromkeys(names.values(), CONTROL)}, {**roles, **names}, absent)
 
 
 def with_kinds(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:

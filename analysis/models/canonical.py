@@ -21,9 +21,9 @@ def value_order(labels: np.ndarray, midranks: np.ndarray, weight: np.ndarray) ->
     labels (n,): the axis; midranks (n,): of the outcome; weight (n,): 1, or less for a model that occupies several
     rows. Sums of midranks are exact, so means do not depend on row order.
     """
-    values, place = np.unique(labels, return_inverse=True)
-    total, count = np.bincount(place, weight * midranks), np.bincount(place, weight)
-    keys = [(total[k] / count[k], tuple(np.sort(midranks[place == k]))) for k in range(len(values))]
+    values, index = np.unique(labels, return_inverse=True)
+    total, count = np.bincount(index, weight * midranks), np.bincount(index, weight)
+    keys = [(total[k] / count[k], tuple(np.sort(midranks[index == k]))) for k in range(len(values))]
     order = sorted(range(len(values)), key=keys.__getitem__)
     return [str(values[k]) for k in order], (len(values), tuple((keys[k][0], count[k]) for k in order))
 
@@ -38,12 +38,12 @@ def canonical_codes(settings: pd.DataFrame, outcome: np.ndarray, weight: np.ndar
     for axis in settings:
         labels = settings[axis].to_numpy(str)
         order, key = value_order(labels, midranks, weight)
-        number = {value: place for place, value in enumerate(order)}
-        columns.append((key, np.array([number[label] for label in labels], dtype=int)))
+        index = {value: position for position, value in enumerate(order)}
+        columns.append((key, np.array([index[label] for label in labels], dtype=int)))
     columns.sort(key=lambda column: column[0])
     return np.stack([codes for _, codes in columns], axis=1) if columns else np.zeros((len(settings), 0), dtype=int)
 
 
-def canonical_rows(codes: np.ndarray, outcome: np.ndarray, rest: Sequence[np.ndarray] = ()) -> np.ndarray:
+def canonical_rows(codes: np.ndarray, outcome: np.ndarray, ties: Sequence[np.ndarray] = ()) -> np.ndarray:
     """Row positions sorted by codes, then by outcome, then by the arrays in `rest` (each (n,)): (n,)."""
-    return np.lexsort([*list(rest)[::-1], outcome, *codes.T[::-1]])
+    return np.lexsort([*list(ties)[::-1], outcome, *codes.T[::-1]])

@@ -23,19 +23,19 @@ def is_both(table: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
 def rules(table: pd.DataFrame) -> list[str]:
     """The checkpoint rules of a table, sorted: the values that occur other than BOTH and NA; `best` and `last` if there
     are no others."""
-    found = set(table[CHECKPOINT].astype(str)) - {BOTH, NA}
-    return sorted(found if found - set(RULES) else RULES)
+    values = set(table[CHECKPOINT].astype(str)) - {BOTH, NA}
+    return sorted(values if values - set(RULES) else RULES)
 
 
 def rows_by_value(table: pd.DataFrame, axis: str) -> dict[str, np.ndarray]:
     """{value: rows (n,) bool with that value} of an axis, sorted by value; a row that is both checkpoints is listed
     under each rule."""
-    place = table[axis].to_numpy(str)
+    labels = table[axis].to_numpy(str)
     both = is_both(table, [axis])
-    values = np.unique(place[~both])
+    values = np.unique(labels[~both])
     if both.any():
         values = np.unique([*values, *rules(table)])
-    return {str(value): (place == value) | both for value in values}
+    return {str(value): (labels == value) | both for value in values}
 
 
 def expanded(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
@@ -46,10 +46,10 @@ def expanded(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     if not both.any():
         return table
     names = rules(table)
-    found = table.loc[np.repeat(np.arange(len(table)), np.where(both, len(names), 1))]
-    place = found[CHECKPOINT].to_numpy(object, copy=True)
-    place[both[found.index]] = np.tile(names, both.sum())
-    return found.assign(**{CHECKPOINT: place})
+    rows = table.loc[np.repeat(np.arange(len(table)), np.where(both, len(names), 1))]
+    checkpoints = rows[CHECKPOINT].to_numpy(object, copy=True)
+    checkpoints[both[rows.index]] = np.tile(names, both.sum())
+    return rows.assign(**{CHECKPOINT: checkpoints})
 
 
 def row_weights(table: pd.DataFrame) -> np.ndarray:

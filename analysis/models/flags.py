@@ -33,9 +33,9 @@ def has_flag(flags: pd.Series, flag: str) -> np.ndarray:
 def left_out(table: pd.DataFrame) -> dict[str, np.ndarray]:
     """{flag: models (n,) bool that have it} for flags in LEFT_OUT that some but not all models have, and ALL for their
     union; {} if no model has one."""
-    every = {flag: has_flag(table["flags"], flag) for flag in LEFT_OUT}
-    every[ALL] = np.any([*every.values()], axis=0)
-    return {flag: rows for flag, rows in every.items() if rows.any() and not rows.all()}
+    rows_by_flag = {flag: has_flag(table["flags"], flag) for flag in LEFT_OUT}
+    rows_by_flag[ALL] = np.any([*rows_by_flag.values()], axis=0)
+    return {flag: rows for flag, rows in rows_by_flag.items() if rows.any() and not rows.all()}
 
 
 def model_table(ledger: Ledger, split: str = "train") -> pd.DataFrame:
@@ -49,20 +49,20 @@ def model_table(ledger: Ledger, split: str = "train") -> pd.DataFrame:
         ";".join([*split_flags(text), *([OUTLYING] if out else [])])
         for text, out in zip(table["flags"], far, strict=True)
     ]
-    found = table.assign(flags=pd.Series(flags, index=table.index, dtype=table["flags"].dtype))
-    place = found.columns.get_loc("flags") + 1
-    found.insert(place, f"residual_{ledger.outcome}", residual)
-    found.insert(place + 1, f"bound_{ledger.outcome}", bound)
-    return found
+    flagged = table.assign(flags=pd.Series(flags, index=table.index, dtype=table["flags"].dtype))
+    position = flagged.columns.get_loc("flags") + 1
+    flagged.insert(position, f"residual_{ledger.outcome}", residual)
+    flagged.insert(position + 1, f"bound_{ledger.outcome}", bound)
+    return flagged
 
 
 def reason(row: dict[str, Any], flag: str, outcome: str) -> str:
     """Why a model (a row of `model_table`, with its `reason` in runs) is listed under a flag: the numbers for an
     outlying model, the evidence for gradient masking."""
-    told = FLAGS[flag].reason if flag in FLAGS else "flagged"
+    text = FLAGS[flag].reason if flag in FLAGS else "flagged"
     if flag == MASKING and row["reason"]:
-        return f"{row['reason']}: {told}"
+        return f"{row['reason']}: {text}"
     if flag != OUTLYING:
-        return told
+        return text
     residual, bound = row[f"residual_{outcome}"], row[f"bound_{outcome}"]
-    return f"{told} (residual {minus(f'{residual:+.1f}')} points, bound {bound:.1f})"
+    return f"{text} (residual {minus(f'{residual:+.1f}')} points, bound {bound:.1f})"

@@ -33,12 +33,12 @@ ROUNDING = 1e-9  # share of the outcome's range; smaller residuals are rounding 
 def settings_columns(table: pd.DataFrame, axes: Sequence[str], order: int) -> np.ndarray:
     """A constant, the settings and their interactions up to `order`, one row per model (n, columns); the row of a model
     that is both checkpoints is the mean of both rules' rows."""
-    places = expanded(table, axes)
-    levels = level_codes(places[list(axes)])
-    parts = [np.ones((len(places), 1)), *(interactions(levels, size) for size in range(1, order + 1))]
-    rows = np.concatenate(parts, axis=1) * row_weights(places)[:, None]
+    rule_rows = expanded(table, axes)
+    levels = level_codes(rule_rows[list(axes)])
+    blocks = [np.ones((len(rule_rows), 1)), *(interactions(levels, size) for size in range(1, order + 1))]
+    rows = np.concatenate(blocks, axis=1) * row_weights(rule_rows)[:, None]
     columns = np.zeros((len(table), rows.shape[1]))
-    np.add.at(columns, places.index.to_numpy(int), rows)
+    np.add.at(columns, rule_rows.index.to_numpy(int), rows)
     return columns
 
 
@@ -50,15 +50,15 @@ def residuals(table: pd.DataFrame, axes: Sequence[str], outcome: str) -> np.ndar
     """
     y = table[outcome].to_numpy(float)
     rows = ~np.isnan(y) & (in_grid(table, axes) if len(axes) else np.zeros(len(y), dtype=bool))
-    found = np.full(len(y), np.nan)
+    residual = np.full(len(y), np.nan)
     for order in (2, 1):
         if not rows.any():
             break
         columns = spanning(settings_columns(table[rows], axes, order))
         if len(columns) - columns.shape[1] >= FEWEST_FREE:
-            found[rows] = about_others(columns, y[rows])
+            residual[rows] = about_others(columns, y[rows])
             break
-    return found
+    return residual
 
 
 def spanning(columns: np.ndarray) -> np.ndarray:
@@ -75,15 +75,15 @@ def about_others(columns: np.ndarray, y: np.ndarray) -> np.ndarray:
         r = y - columns @ np.linalg.lstsq(columns[used], y[used], rcond=None)[0]
         r = np.where(np.abs(r) > ROUNDING * np.ptp(y), r, 0)
         r = r - np.median(r)
-        rest = ~(np.abs(r) > residual_bound(r))
-        if (rest == used).all() or spanning(columns[rest]).shape[1] < columns.shape[1]:
+        inside = ~(np.abs(r) > residual_bound(r))
+        if (inside == used).all() or spanning(columns[inside]).shape[1] < columns.shape[1]:
             break
-        used = rest
+        used = inside
     return np.asarray(r)
 
 
 def residual_bound(residual: np.ndarray) -> float:
     """Largest |residual| of a model that is not outlying; NaN if no residual is known or half of them are 0."""
-    known = np.abs(residual[~np.isnan(residual)])
-    middle = float(np.median(known)) if len(known) else 0.0
-    return DEVIATIONS * NORMAL * middle if middle else np.nan
+    sizes = np.abs(residual[~np.isnan(residual)])
+    median = float(np.median(sizes)) if len(sizes) else 0.0
+    return DEVIATIONS * NORMAL * median if median else np.nan

@@ -42,13 +42,16 @@ def read_bits(path: str | Path, attack: str, models: list[str]) -> dict[str, tup
         return None
     table = read_parquet(path, ["model", "split", "attack", "n", "bits", "index_sha"])
     table = table[table["attack"] == attack]
-    found = {}
+    bits_by_split = {}
     for split in ("train", "test"):
-        part = table[table["split"] == split].set_index("model").reindex(models)
-        if part["bits"].isna().any() or len(set(part["index_sha"])) != 1:
+        rows = table[table["split"] == split].set_index("model").reindex(models)
+        if rows["bits"].isna().any() or len(set(rows["index_sha"])) != 1:
             return None
-        found[split] = np.stack([np.frombuffer(bits, np.uint8) for bits in part["bits"]]), int(part["n"].iloc[0])
-    return found
+        bits_by_split[split] = (
+            np.stack([np.frombuffer(bits, np.uint8) for bits in rows["bits"]]),
+            int(rows["n"].iloc[0]),
+        )
+    return bits_by_split
 
 
 def pair_sums(errors: np.ndarray, group: np.ndarray) -> float:
@@ -79,10 +82,10 @@ def sharing(bits: dict[str, tuple[np.ndarray, int]], configuration: np.ndarray, 
             sums += [pair_sums(errors, group) for group in groups]
     pairs = np.array([(np.unique(group, return_counts=True)[1] ** 2).sum() for group in groups])
     sums, pairs = np.diff(sums), np.diff(pairs)  # pairs of a group that are not in a narrower one
-    found = [0.0]
+    correlations = [0.0]
     for total, count in zip(sums[::-1], pairs[::-1], strict=True):
-        found.append(float(total / count) if count else found[-1])
-    return Sharing(run=found[3], configuration=found[2], everywhere=found[1])
+        correlations.append(float(total / count) if count else correlations[-1])
+    return Sharing(run=correlations[3], configuration=correlations[2], everywhere=correlations[1])
 
 
 def shared_image_noise(ledger: Ledger, table: pd.DataFrame, outcome: str) -> Sharing | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from robustgap.analysis.damage import made_anew
+from robustgap.analysis.damage import set_aside_if_damaged
 from robustgap.analysis.files import read_json, write_text
 from robustgap.analysis.report import cards, explorer, headline, losses, provenance, sections, tables
 from robustgap.analysis.statistics import REQUESTED, Statistics
@@ -27,9 +27,9 @@ def build(statistics: Statistics, figures: str | Path) -> str:
     """
     assert statistics.folder is not None, "reports are made from a folder of statistics"
     ledger, path = statistics.ledger, statistics.folder / file_name(FINDINGS)
-    with made_anew(path, path.with_name(file_name(REQUESTED))):
-        found = read_json(path, ["sample", "gap", "strongest", "measures", "sentences", "without_flagged"])
-    shown = views(statistics)
+    with set_aside_if_damaged(path, path.with_name(file_name(REQUESTED))):
+        findings = read_json(path, ["sample", "gap", "strongest", "measures", "sentences", "without_flagged"])
+    tables_shown = views(statistics)
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -42,10 +42,10 @@ def build(statistics: Statistics, figures: str | Path) -> str:
         script=(HERE / "report.js").read_text(encoding="utf-8"),
         study=ledger.name,
         interim=ledger.study.get("interim"),
-        **headline.context(shown["verdicts"], found, ledger.name),
+        **headline.context(tables_shown["verdicts"], findings, ledger.name),
         **explorer.context(statistics),
-        **sections.context(statistics, Path(figures), shown),
-        **tables.context(statistics, shown),
+        **sections.context(statistics, Path(figures), tables_shown),
+        **tables.context(statistics, tables_shown),
         **losses.context(statistics),
         **cards.context(statistics),
         **provenance.context(statistics),

@@ -46,8 +46,8 @@ def picture(folder: Path, name: str) -> str:
 
 def archive(name: str, files: Mapping[str, bytes]) -> dict[str, str]:
     """`link` to a ZIP archive of these files; its bytes depend only on their names and contents."""
-    held = io.BytesIO()
-    with ZipFile(held, "w", ZIP_DEFLATED) as packed:
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w", ZIP_DEFLATED) as zipped:
         for path, content in files.items():
-            packed.writestr(ZipInfo(path), content, ZIP_DEFLATED, 9)
-    return link(name, held.getvalue())
+            zipped.writestr(ZipInfo(path), content, ZIP_DEFLATED, 9)
+    return link(name, buffer.getvalue())

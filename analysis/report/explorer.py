@@ -21,10 +21,10 @@ SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")
 
 def library() -> str:
     """BokehJS as one script. Raises FileNotFoundError if the bokeh package is incomplete."""
-    found = importlib.util.find_spec("bokeh")  # located, not imported: only its files are needed
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("bokeh")  # located, not imported: only its files are needed
+    if spec is None or spec.origin is None:
         raise FileNotFoundError("bokeh: no such package, wanted its scripts for the report (pip install bokeh)")
-    folder = Path(found.origin).parent / "server" / "static" / "js"
+    folder = Path(spec.origin).parent / "server" / "static" / "js"
     code = "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return code.replace("</script", "<\\/script")
 
@@ -37,13 +37,13 @@ def rounded(values: pd.Series) -> list[float | None]:
 def outcome_labels(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
     """{column: label} of the gaps and accuracies that any model has, the study's outcome first."""
     attacks = list(dict.fromkeys([attack_of(ledger.outcome), *(name for name in ATTACKS if f"gap_{name}" in table)]))
-    found = {ledger.outcome: ""}
+    labels = {ledger.outcome: ""}
     for attack in attacks:
         name = CONDITIONS.get(attack, attack)
-        found |= {f"gap_{attack}": f"gap, {name} (points)", f"{attack}_test": f"test accuracy, {name} (%)"}
-        found |= {f"{attack}_train": f"training accuracy, {name} (%)"}
-    found[ledger.outcome] = found[ledger.outcome] or f"{ledger.outcome} (points)"
-    return {column: label for column, label in found.items() if column in table and table[column].notna().any()}
+        labels |= {f"gap_{attack}": f"gap, {name} (points)", f"{attack}_test": f"test accuracy, {name} (%)"}
+        labels |= {f"{attack}_train": f"training accuracy, {name} (%)"}
+    labels[ledger.outcome] = labels[ledger.outcome] or f"{ledger.outcome} (points)"
+    return {column: label for column, label in labels.items() if column in table and table[column].notna().any()}
 
 
 def content(statistics: Statistics) -> dict[str, Any] | None:

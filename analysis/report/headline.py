@@ -10,9 +10,9 @@ from robustgap.analysis.report.tables import table_view
 from robustgap.analysis.view import View
 
 
-def key_numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
+def key_numbers(findings: dict[str, Any]) -> list[tuple[str, str]]:
     """(number, what it counts) for the top of the page."""
-    sample, gap = found["sample"], found["gap"]
+    sample, gap = findings["sample"], findings["gap"]
     tiles = [(f"{sample['models']:,}", f"models analysed of {sample['planned']:,} planned")]
     if sample["configurations"]:
         tiles.append((f"{sample['configurations']:,}", f"configurations, {sample['trainings']:,} trainings"))
@@ -23,26 +23,29 @@ def key_numbers(found: dict[str, Any]) -> list[tuple[str, str]]:
         share = f"{gap['above_2_se']:,} of {gap['adversarially_trained']:,}"
         tiles.append((share, "adversarially trained models with a gap above 2 of its standard errors"))
     tiles.append(
-        (f"{len(found['strongest'])} of {found['measures']}", "measure columns whose single τ interval excludes 0")
+        (
+            f"{len(findings['strongest'])} of {findings['measures']}",
+            "measure columns whose single τ interval excludes 0",
+        )
     )
     tiles.append((f"{sample['failed'] + sample['collapsed']:,}", "models failed or collapsed"))
     return tiles
 
 
-def context(verdicts: View, found: dict[str, Any], study: str) -> dict[str, Any]:
+def context(verdicts: View, findings: dict[str, Any], study: str) -> dict[str, Any]:
     """verdicts: the view of all verdicts; found: content of findings.json."""
-    rows, without = verdicts.frame, found["without_flagged"]
-    own = rows[rows["kind"] == MEASURE]
-    labels = own["label"].tolist()
+    rows, without = verdicts.frame, findings["without_flagged"]
+    measures = rows[rows["kind"] == MEASURE]
+    labels = measures["label"].tolist()
     return {
-        "tiles": key_numbers(found),
-        "sentences": found["sentences"],
+        "tiles": key_numbers(findings),
+        "sentences": findings["sentences"],
         "without": without,
         "verdicts": table_view(verdicts, study),
         "reasons": rows[["label", "shown", "reason"]].to_numpy().tolist(),
-        "verdict_sentence": verdict_sentence(own, labels),
-        "removals": removal_sentence(own),
-        "verdicts_without": without_sentence(own, labels, without),
-        "why_unresolved": why_unresolved(own),
+        "verdict_sentence": verdict_sentence(measures, labels),
+        "removals": removal_sentence(measures),
+        "verdicts_without": without_sentence(measures, labels, without),
+        "why_unresolved": why_unresolved(measures),
         "checks": check_sentences(rows),
     }

@@ -15,14 +15,14 @@ def merged_reasons(reasons: str) -> str:
     """'1 x lowest is 0.7; 2 x lowest is 0.9' -> '3 x lowest is 0.7 (or another number)'; other reasons are kept
     separate."""
     alike: dict[str, list[tuple[int, str]]] = {}
-    for part in re.split(r"; (?=\d+ x )", reasons):
-        count, _, reason = part.partition(" x ")
+    for counted in re.split(r"; (?=\d+ x )", reasons):
+        count, _, reason = counted.partition(" x ")
         alike.setdefault(re.sub(r"\d[\d.e+-]*", "#", reason), []).append((int(count), reason))
-    told = []
-    for found in alike.values():
-        more = " (or another number)" if len(found) > 1 else ""
-        told.append(f"{sum(count for count, _ in found)} x {found[0][1]}{more}")
-    return "; ".join(told)
+    merged = []
+    for same in alike.values():
+        more = " (or another number)" if len(same) > 1 else ""
+        merged.append(f"{sum(count for count, _ in same)} x {same[0][1]}{more}")
+    return "; ".join(merged)
 
 
 def missing_values(summary: pd.DataFrame, columns: list[str]) -> list[tuple[str, str]]:

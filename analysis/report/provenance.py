@@ -5,7 +5,7 @@ from typing import Any
 
 from robustgap.analysis.figures import _facts
 from robustgap.analysis.ledger import NA, Ledger, text
-from robustgap.analysis.ledger.origins import told
+from robustgap.analysis.ledger.origins import training_text
 from robustgap.analysis.ranks.bootstrap import FEWEST_BLOCKS, LEVEL
 from robustgap.analysis.statistics import Statistics
 
@@ -37,15 +37,15 @@ def grid(ledger: Ledger) -> dict[str, Any]:
 def seconds(ledger: Ledger) -> dict[str, float]:
     """Seconds spent on training (each run counted once), outcomes and measures."""
     runs = ledger.runs.drop_duplicates("run")
-    judged = ledger.outcomes["seconds"].sum() if "seconds" in ledger.outcomes else float("nan")
-    return {"training": runs["seconds"].sum(), "outcomes": judged, "measures": ledger.measures["seconds"].sum()}
+    outcomes = ledger.outcomes["seconds"].sum() if "seconds" in ledger.outcomes else float("nan")
+    return {"training": runs["seconds"].sum(), "outcomes": outcomes, "measures": ledger.measures["seconds"].sum()}
 
 
 def provenance(ledger: Ledger) -> dict[str, Any]:
     """What made the ledger."""
     codes = ledger.measures.groupby("measure")["code_id"].agg(lambda ids: ", ".join(sorted(set(map(str, ids)))))
     images = ledger.outcomes.groupby("split")["n"].max().to_dict()
-    trained = [told(part) for part in ledger.study.get("trainings", [])]
+    trained = [training_text(training) for training in ledger.study.get("trainings", [])]
     devices = [device for device in sorted(set(ledger.runs["device"].astype(str))) if device]
     return {
         "created": ledger.study.get("created", "not recorded"),

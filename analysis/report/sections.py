@@ -95,23 +95,25 @@ def figure_view(name: str, statistics: Statistics, folder: Path) -> dict[str, An
 
 def others(tables: dict[str, View]) -> tuple[Section | None, list[View]]:
     """A last section with the figures and tables that belong to no other; None without any."""
-    named = {name for section in SECTIONS for name in section.figures}
-    rest = tuple(name for name in figures.names() if name not in named)
+    placed = {name for section in SECTIONS for name in section.figures}
+    unplaced_figures = tuple(name for name in figures.names() if name not in placed)
     known = {VERDICTS, *(section.name for section in SECTIONS)}
-    apart = [view for view in tables.values() if view.section not in known]
+    unplaced_views = [view for view in tables.values() if view.section not in known]
     text = "Figures and tables that belong to none of the questions above."
-    return Section("more", "Further figures and tables", text, rest) if rest or apart else None, apart
+    return Section(
+        "more", "Further figures and tables", text, unplaced_figures
+    ) if unplaced_figures or unplaced_views else None, unplaced_views
 
 
 def context(statistics: Statistics, folder: Path, tables: dict[str, View]) -> dict[str, Any]:
     """The sections with their figures and tables; figures are numbered consecutively."""
-    found, number, (more, apart) = [], 0, others(tables)
+    parts, number, (more, unplaced) = [], 0, others(tables)
     shown = {section.name: [view for view in tables.values() if view.section == section.name] for section in SECTIONS}
     for section in (*SECTIONS, *([more] if more else [])):
         pictures = [figure_view(name, statistics, folder) for name in section.figures]
-        for one in pictures:
+        for view in pictures:
             number += 1
-            one["number"] = number
-        own = [table_view(view, statistics.ledger.name) for view in shown.get(section.name, apart)]
-        found.append({**vars(section), "figures": pictures, "tables": own})
-    return {"sections": found}
+            view["number"] = number
+        section_tables = [table_view(view, statistics.ledger.name) for view in shown.get(section.name, unplaced)]
+        parts.append({**vars(section), "figures": pictures, "tables": section_tables})
+    return {"sections": parts}

@@ -23,7 +23,7 @@ def table_view(view: View, study: str) -> dict[str, Any]:
         "name": view.name,
         "heading": view.heading,
         "look": view.look,
-        "columns": [{"heading": column.told, "number": column.form != "text"} for column in view.columns],
+        "columns": [{"heading": column.title, "number": column.form != "text"} for column in view.columns],
         "rows": [[cell(row, column) for column in view.columns] for row in rows],
         "kinds": view.frame["kind"].tolist() if "kind" in view.frame else [MEASURE] * len(rows),
         "files": [link(*file) for file in as_files(view, study).items()],
@@ -34,12 +34,12 @@ def context(statistics: Statistics, tables: dict[str, View]) -> dict[str, Any]:
     """What the archive of all statistics (and of all views as CSV and LaTeX) holds, and the link to it. Raises
     FileNotFoundError."""
     assert statistics.folder is not None, "reports are made from a folder of statistics"
-    files, holds, study = {}, contents(statistics), statistics.ledger.name
-    for name in holds:
+    files, contained, study = {}, contents(statistics), statistics.ledger.name
+    for name in contained:
         path = statistics.folder / file_name(name)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
         files[f"statistics/{path.name}"] = path.read_bytes()
     for view in tables.values():
         files |= {f"tables/{name}": content for name, content in as_files(view, study).items()}
-    return {"everything": archive(f"{study}-tables.zip", files), "holds": holds}
+    return {"everything": archive(f"{study}-tables.zip", files), "holds": contained}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.damage import made_anew
+from robustgap.analysis.damage import set_aside_if_damaged
 from robustgap.analysis.files import require_columns
 from robustgap.analysis.labels import measure_label
 from robustgap.analysis.ledger import Ledger
@@ -73,7 +73,7 @@ def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     it lacks a column; a damaged file of a study is then moved aside, so that the workflow makes it again."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    with made_anew(path, path.with_name(f"{REQUESTED}.csv")):
+    with set_aside_if_damaged(path, path.with_name(f"{REQUESTED}.csv")):
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             raise ValueError(f"{path}: found no end of the last line (truncated?)")

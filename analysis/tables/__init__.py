@@ -11,12 +11,12 @@ from robustgap.analysis.view import View, completed, shown
 
 def views(statistics: Statistics) -> dict[str, View]:
     """All views of a ledger by name, in reading order. Raises FileNotFoundError for a missing table."""
-    found = {}
+    by_name = {}
     for name in statistics.names:
         for make in entry(name).views:
             view = completed(make(statistics))
-            found[view.name] = replace(view, section=entry(name).section)
-    return found
+            by_name[view.name] = replace(view, section=entry(name).section)
+    return by_name
 
 
 def write_views(statistics: Statistics, out: str | Path) -> list[Path]:

@@ -40,11 +40,11 @@ def to_latex(view: View, study: str) -> str:
     r"""A `longtable` that needs the packages booktabs, longtable and textcomp; its label is tab:STUDY-NAME."""
     rows = [[cell(row, column)[0] for column in view.columns] for row in view.frame.to_dict("records")]
     kinds = []
-    for place, column in enumerate(view.columns):
-        long = max((len(row[place]) for row in rows), default=0) > WIDE
+    for index, column in enumerate(view.columns):
+        long = max((len(row[index]) for row in rows), default=0) > WIDE
         kinds.append(r"p{0.3\linewidth}" if long and column.form == "text" else "l" if column.form == "text" else "r")
-    heading = " & ".join(escape(column.told) for column in view.columns)
-    body = [" & ".join(escape(told) for told in row) + r" \\" for row in rows]
+    heading = " & ".join(escape(column.title) for column in view.columns)
+    body = [" & ".join(escape(text) for text in row) + r" \\" for row in rows]
     empty = rf"\multicolumn{{{len(view.columns)}}}{{l}}{{nothing to list}} \\"
     label = "".join(letter if letter.isalnum() or letter == "-" else "-" for letter in f"{study}-{view.name}")
     lines = [

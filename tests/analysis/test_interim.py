@@ -7,7 +7,7 @@ import pytest
 from result_files import measured, write_measure
 
 from robustgap.analysis.__main__ import main
-from robustgap.analysis.interim import collected, missing_items, missing_sentences
+from robustgap.analysis.interim import collect_so_far, missing_items, missing_sentences
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -23,7 +23,7 @@ def log(results: Path, name: str, text: str) -> None:
 def taken(results: Path, out: Path) -> tuple:
     """The ledger and the lines about what is missing."""
     plan = json.loads((results / "plan.json").read_text())
-    ledger, there, damaged = collected(plan, results, out)
+    ledger, there, damaged = collect_so_far(plan, results, out)
     return ledger, missing_sentences(missing_items(plan, results, there, damaged))
 
 
@@ -91,4 +91,5 @@ def test_before_anything_is_judged_there_is_one_line_and_why(results: Path, caps
 def test_a_study_that_has_not_begun_is_one_line(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["interim", "digits"]) == 1
-    assert capsys.readouterr().err == ("error: digits: found no plan.json in digits or results/digits: has it begun?\n")
+    wanted = "error: digits: found no plan.json in digits or results/digits: has the study started?\n"
+    assert capsys.readouterr().err == wanted

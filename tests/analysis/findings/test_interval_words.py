@@ -55,7 +55,7 @@ def test_captions_tables_and_the_page_name_their_intervals(made):
         assert named(figures.caption(name, statistics)), name
     for view in views(statistics).values():
         for column in view.columns:
-            assert column.told.endswith((" [single]", " [family-wise]")) == column.interval
+            assert column.title.endswith((" [single]", " [family-wise]")) == column.interval
             assert all(("_family_" in end) == column.family for end in column.ends)
         for kind in {column.family for column in view.columns if column.interval}:
             assert f"{'family-wise' if kind else 'single'}: " in view.look.split("In brackets: ")[1]

@@ -1,7 +1,7 @@
 """The statements behind verdicts, with single and simultaneous (family-wise) intervals.
 
     tau         tau-b of the measure with the outcome, over configurations with this design's margins
-    tau_expected  the same with *expected* outcomes (analysis.ranks.influence.of_expected); only where the standard
+    tau_expected  the same with *expected* outcomes (analysis.ranks.influence.tau_of_expected); only where the standard
                 error of the outcome is known. It has the sign of tau, so verdicts do not depend on the choice
     pi          tau among the models with one value of an axis
     increment   in R2 over the settings, out of fold, by ridge regression and by boosted trees
@@ -31,12 +31,12 @@ from robustgap.analysis.prediction.settings_regression import LEARNERS
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import LEVEL
 from robustgap.analysis.ranks.influence import (
-    of_expected,
     outcome_reliability,
     settings_basis,
     standard_error,
     t_interval,
     tau_influence,
+    tau_of_expected,
 )
 from robustgap.analysis.verdicts.max_t import adjusted, benjamini_hochberg, critical, z_values
 
@@ -124,7 +124,7 @@ def expected_rows(rows: list[dict[str, Any]], made: list[Statement]) -> list[dic
     """Rows of tau_expected from those of tau."""
     found = []
     for row, one in zip(rows, made, strict=True):
-        numbers = of_expected(np.array([row[name] for name in NUMBERS[:5]]), one.reliable)
+        numbers = tau_of_expected(np.array([row[name] for name in NUMBERS[:5]]), one.reliable)
         found.append({**row, "statistic": "tau_expected", **dict(zip(NUMBERS[:5], map(float, numbers), strict=True))})
     return found
 

@@ -28,8 +28,8 @@ def discordant(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndar
 
 
 def merge_positions(y: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Positions that merge runs of `size`: rows of left runs ordered by (run, y), rows of right runs, and for each row of a
-    right run the number of left rows before its pair of runs, and up to its own y within it."""
+    """How to merge runs of `size` rows: rows of left runs ordered by (run, y), rows of right runs, and for each of the
+    latter the number of the former before its pair of runs, and up to its own y."""
     merged_run = np.arange(len(y)) // (2 * size)
     order = np.argsort(merged_run * len(y) + y, kind="stable")
     is_left = np.arange(len(y)) % (2 * size) < size

@@ -142,13 +142,16 @@ def largest_shares(statements: Sequence[Statement], measures: Sequence[str]) -> 
 
 
 def ranking(
-    made: Sequence[Statement], rows: Sequence[Mapping[str, Any]], signs: Mapping[str, Any], verdicts: Sequence[str]
+    statements: Sequence[Statement],
+    rows: Sequence[Mapping[str, Any]],
+    signs: Mapping[str, Any],
+    verdicts: Sequence[str],
 ) -> np.ndarray:
     """All configurations in the order of removal (module docstring)."""
     rows = [row for row in rows if row["statistic"] != "tau_expected"]
-    many, measures = len(made[0].parts), list(dict.fromkeys(row["measure"] for row in rows))
-    margins = predicted_margins(made, rows, many, signs, verdicts)
-    return ranked(np.column_stack([margins, -largest_shares(made, measures)]), many)
+    n, measures = len(statements[0].parts), list(dict.fromkeys(row["measure"] for row in rows))
+    margins = predicted_margins(statements, rows, n, signs, verdicts)
+    return ranked(np.column_stack([margins, -largest_shares(statements, measures)]), n)
 
 
 def ranked(margins: np.ndarray, most: int) -> np.ndarray:

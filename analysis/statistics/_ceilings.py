@@ -142,13 +142,7 @@ def expected_tau(agreement: np.ndarray, tied: np.ndarray, weights: np.ndarray) -
 
 
 def ceilings(
-    y: np.ndarray,
-    se: np.ndarray,
-    levels: Levels,
-    shared: Sharing,
-    variances: Components,
-    weights: np.ndarray,
-    seed: int,
+    y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing, fitted: Components, weights: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
     """Both ceilings in every draw, {name: (draws,)}; each draw uses the components estimated with its weights.
 
@@ -158,10 +152,10 @@ def ceilings(
     chosen = pairs(levels, seed)
     groups, taus = size_groups(levels, chosen), {name: np.full(len(weights), np.nan) for name in NAMES}
     for draw, weight in enumerate(weights):
-        beta, alpha, rho, delta = (np.nan_to_num(values[draw]) for values in vars(variances).values())
+        beta, alpha, rho, delta = (np.nan_to_num(values[draw]) for values in vars(fitted).values())
         model_weights = weight[levels.configuration]
         means = levels.rule_means(y, model_weights)
-        names = NAMES[:1] if np.isnan(variances.rho[draw]) else NAMES
+        names = NAMES[:1] if np.isnan(fitted.rho[draw]) else NAMES
         mean = {name: means.copy() for name in names}
         remaining, noise = (
             {name: Spread(np.zeros(len(y)), np.zeros(len(chosen.left))) for name in names} for _ in range(2)

@@ -92,8 +92,7 @@ def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
         block = codes(cells, configuration(others))[first]
         by_axis.append((np.full(len(first), axis, dtype=object), value_pair.astype(object), block, first, second))
     empty = (np.empty(0, dtype=object), np.empty(0, dtype=object), *[np.empty(0, dtype=int)] * 3)
-    columns = (np.concatenate(column) for column in zip(empty, *by_axis, strict=True))
-    axis_of, value_of, block_of, first, second = columns
+    axis_of, value_of, block_of, first, second = map(np.concatenate, zip(empty, *by_axis, strict=True))
     ends = np.stack([configuration_of[first], configuration_of[second]], axis=1)
     sides = np.stack([first, second], axis=1)
     return Environments(axis_of, value_of, block_of, ends, cell, sides, table.index.to_numpy(int))

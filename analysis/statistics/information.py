@@ -147,10 +147,8 @@ def sets_of(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, ...]]:
     """The sets of axes to count by: all sets of LARGEST_SET axes, whose counts also give those of their subsets; for
     sets with more than MOST_GROUPS values, the subsets themselves."""
     largest = list(itertools.combinations(axes, min(LARGEST_SET, len(axes))))
-    too_large = [names for names in largest if codes(table, names).max(initial=-1) >= MOST_GROUPS]
-    smaller = [
-        part for names in too_large for size in range(len(names)) for part in itertools.combinations(names, size)
-    ]
+    large = [names for names in largest if codes(table, names).max(initial=-1) >= MOST_GROUPS]
+    smaller = [part for names in large for size in range(len(names)) for part in itertools.combinations(names, size)]
     return list(dict.fromkeys([*largest, *smaller]))
 
 

@@ -227,8 +227,11 @@ def selection_view(statistics: Statistics) -> View:
     frame = statistics.labelled(pivoted(rows, ["measure"], rows["choice"] + "_" + rows["direction"]))
     for choice in ("model", "checkpoint"):
         frame[f"n_{choice}"] = frame["measure"].map(rows[rows["choice"] == choice].groupby("measure")["n"].max())
-    labels = {RANDOM_CHOICE: "(random choice)", VALIDATION: "(validation accuracy)"}
-    labels[LAST] = "(always the last checkpoint)"
+    labels = {
+        RANDOM_CHOICE: "(random choice)",
+        VALIDATION: "(validation accuracy)",
+        LAST: "(always the last checkpoint)",
+    }
     frame = frame.assign(label=frame["measure"].map(labels).fillna(frame["label"]))
     columns = (
         LABEL,

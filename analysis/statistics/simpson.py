@@ -39,8 +39,7 @@ def simpson(rows: pd.DataFrame) -> pd.DataFrame:
     table["resolved"] = table["reversed"] & opposite
     single = table["value"] != ""
     by_axis = table["reversed"].where(single, False).groupby([table["measure"], table["axis"]], sort=False)
-    count = by_axis.transform("sum")
-    table["values"] = np.where(single, table["reversed"], count).astype(int)
+    table["values"] = np.where(single, table["reversed"], by_axis.transform("sum")).astype(int)
     return table[RESULT]
 
 

@@ -27,6 +27,7 @@ from robustgap.analysis.ledger import NA
 from robustgap.analysis.models.design import configuration
 from robustgap.analysis.models.study_table import Statement, Study, make_study
 from robustgap.analysis.progress import bar
+from robustgap.analysis.rows import Row
 from robustgap.analysis.verdicts.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, judge
 from robustgap.analysis.verdicts.statements import statement_rows, statements_of
 
@@ -49,7 +50,7 @@ def clearance(bound: float, estimate: float) -> float:
     return float(np.clip(bound / max(width, abs(bound) / FURTHEST, 1e-300), -FURTHEST, FURTHEST))
 
 
-def interval_clearance(row: Mapping[str, Any]) -> float:
+def interval_clearance(row: Row) -> float:
     """Distance from 0 of the nearer interval end, divided by its half-width; negative if the interval includes 0."""
     return max(clearance(row["family_low"], row["estimate"]), clearance(-row["family_high"], -row["estimate"]))
 
@@ -59,7 +60,7 @@ def smallest(values: Sequence[float]) -> float:
     return -FURTHEST if not values or np.isnan(values).any() else min(values)
 
 
-def distances(rows: Sequence[Mapping[str, Any]], sign: int | None) -> dict[str, float]:
+def distances(rows: Sequence[Row], sign: int | None) -> dict[str, float]:
     """S, R and P of the module docstring from the statements about one measure."""
     (tau,) = [row for row in rows if row["statistic"] == "tau"]
     increments = [row for row in rows if row["statistic"] == "increment"]
@@ -79,7 +80,7 @@ def distances(rows: Sequence[Mapping[str, Any]], sign: int | None) -> dict[str, 
     return {SIGN_DEPENDS: max(depends), REPLICATES: replicates, PROXY: smallest([interval_clearance(tau), *upper])}
 
 
-def margin(rows: Sequence[Mapping[str, Any]], sign: int | None, verdict: str) -> float:
+def margin(rows: Sequence[Row], sign: int | None, verdict: str) -> float:
     """Margin of a verdict, from the current statements about the measure; negative if they give another verdict."""
     distance_to = distances(rows, sign)
     if verdict == SIGN_DEPENDS:
@@ -89,9 +90,9 @@ def margin(rows: Sequence[Mapping[str, Any]], sign: int | None, verdict: str) ->
     return -max(distance_to.values())
 
 
-def by_measure(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[list[Mapping[str, Any]]]:
+def by_measure(rows: Sequence[Row], measures: Sequence[str]) -> list[list[Row]]:
     """The rows grouped by measure."""
-    groups: dict[str, list[Mapping[str, Any]]] = {measure: [] for measure in measures}
+    groups: dict[str, list[Row]] = {measure: [] for measure in measures}
     for row in rows:
         groups[row["measure"]].append(row)
     return list(groups.values())
@@ -105,7 +106,7 @@ def settings_text(table: pd.DataFrame, axes: Sequence[str], rows: np.ndarray) ->
 
 def predicted_margins(
     statements: Sequence[Statement],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     configurations: int,
     signs: Mapping[str, Any],
     verdicts: Sequence[str],
@@ -142,10 +143,7 @@ def largest_shares(statements: Sequence[Statement], measures: Sequence[str]) -> 
 
 
 def ranking(
-    statements: Sequence[Statement],
-    rows: Sequence[Mapping[str, Any]],
-    signs: Mapping[str, Any],
-    verdicts: Sequence[str],
+    statements: Sequence[Statement], rows: Sequence[Row], signs: Mapping[str, Any], verdicts: Sequence[str]
 ) -> np.ndarray:
     """All configurations in the order of removal (module docstring)."""
     rows = [row for row in rows if row["statistic"] != "tau_expected"]
@@ -194,11 +192,9 @@ def removals(
         if remaining[outcome].nunique() < 2:
             return [(np.nan, "")] * len(measures)
         reduced = make_study(remaining, **keys)
-        results = []
-        statements_now = by_measure(statement_rows(statements_of(reduced, seed), reduced, seed), measures)
-        for name, group, verdict in zip(measures, statements_now, verdicts, strict=True):
-            results.append((margin(group, signs.get(name), verdict), judge(group, signs.get(name))[0]))
-        return results
+        groups = by_measure(statement_rows(statements_of(reduced, seed), reduced, seed), measures)
+        by_verdict = zip(groups, map(signs.get, measures), verdicts, strict=True)
+        return [(margin(group, sign, verdict), judge(group, sign)[0]) for group, sign, verdict in by_verdict]
 
     configurations = len(study.levels)
     chosen = np.arange(configurations)

@@ -14,8 +14,8 @@ import numpy as np
 TREES, RATE, DEPTH = 30, 0.2, 3
 SUBSAMPLE, FEATURES = 0.7, 0.6  # fraction of rows that grow a tree, and of columns that a split may choose from
 CHUNK = 2**13  # fits times rows grown at once: small enough for a processor's cache
-NODES = ([0], [1, 2], [3, 5, 4, 6])  # by depth, in the order in which `grow` stores them: left halves, then right ones
-TIED = 1e-9  # gains with a smaller relative difference count as equal: rounding must not choose between columns
+NODES = ([0], [1, 2], [3, 5, 4, 6])  # by depth, in the order in which `grow` stores them: left ones first
+TIED = 1e-9  # gains with a smaller relative difference count as equal: rounding must not decide between columns
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def chosen_rows(known: np.ndarray, order: np.ndarray, subsample: float) -> np.nd
 
     known (..., rows) bool; order (..., rows): positions of rows. Returns bool, with the shape of order.
     """
-    wanted = np.maximum((subsample * known.sum(axis=-1, keepdims=True)).astype(int), 1)
+    count = np.maximum((subsample * known.sum(axis=-1, keepdims=True)).astype(int), 1)
     taken = np.take_along_axis(known, order, axis=-1)
-    taken &= np.cumsum(taken, axis=-1, dtype=np.int32) <= wanted
+    taken &= np.cumsum(taken, axis=-1, dtype=np.int32) <= count
     chosen = np.empty(order.shape, dtype=bool)
     np.put_along_axis(chosen, order, taken, axis=-1)
     return chosen
@@ -53,18 +53,18 @@ def best_splits(sums: np.ndarray, priority: np.ndarray, allowed: int) -> tuple[n
     and last of all its rows. priority (q, nodes, fits): rank in which columns are tried; `allowed` of them are, or as
     many as it takes to find one that separates rows. The gain of a split is w_l w_r / (w_l + w_r) (mean_l - mean_r)^2.
     """
-    (right, right_pull), (whole, whole_pull) = (
-        np.ascontiguousarray(part.transpose(2, 0, 1, 3)) for part in (sums[:-1], sums[-1:])
+    (right, right_sum), (total, total_sum) = (
+        np.ascontiguousarray(values.transpose(2, 0, 1, 3)) for values in (sums[:-1], sums[-1:])
     )
-    left = whole - right
+    left = total - right
     valid = (right > 0) & (left > 0)
     # With a = whole, the difference of means is (right_pull a - whole_pull right) / (right left).
-    apart = right_pull * whole - whole_pull * right
-    nearest = np.where(valid, priority, len(priority)).min(axis=0)
-    looked_at = valid & ((priority < allowed) | (priority == nearest))
-    gain = np.where(looked_at, apart**2 / np.where(valid, right * left * whole, 1), -1.0)
+    difference = right_sum * total - total_sum * right
+    first_valid = np.where(valid, priority, len(priority)).min(axis=0)
+    tried = valid & ((priority < allowed) | (priority == first_valid))
+    gain = np.where(tried, difference**2 / np.where(valid, right * left * total, 1), -1.0)
     best = gain.max(axis=0)
-    return np.argmax(gain >= best - TIED * np.abs(best), axis=0), nearest < len(priority)
+    return np.argmax(gain >= best - TIED * np.abs(best), axis=0), first_valid < len(priority)
 
 
 def grow(
@@ -81,30 +81,30 @@ def grow(
     """
     fits, rows = weight.shape
     subsample, allowed = shares
-    counted = np.column_stack([columns, np.ones(rows)]).T.copy()  # last column: all rows of a node
-    binary, known = (columns > 0).ravel(), weight > 0
-    at, fit = columns.shape[1] * np.arange(rows), np.arange(fits)[:, None]
-    turn = np.ascontiguousarray(priority.transpose(1, 3, 2, 0))  # (TREES, q, nodes, fits)
-    chosen = chosen_rows(known[:, None], order, subsample) if subsample < 1 else None
+    indicators = np.column_stack([columns, np.ones(rows)]).T.copy()  # last column: all rows of a node
+    binary, seen = (columns > 0).ravel(), weight > 0
+    offset, fit = columns.shape[1] * np.arange(rows), np.arange(fits)[:, None]
+    priorities = np.ascontiguousarray(priority.transpose(1, 3, 2, 0))  # (TREES, q, nodes, fits)
+    chosen = chosen_rows(seen[:, None], order, subsample) if subsample < 1 else None
     predicted = np.repeat(((weight @ y) / weight.sum(axis=1))[:, None], rows, axis=1)
     for tree in range(TREES):
-        mass = weight if chosen is None else weight * chosen[:, tree]
-        both = np.stack([mass, mass * (y - predicted)])
-        sums = (counted @ both.reshape(-1, rows).T).reshape(-1, 1, 2, fits)
+        tree_weight = weight if chosen is None else weight * chosen[:, tree]
+        weighted = np.stack([tree_weight, tree_weight * (y - predicted)])
+        sums = (indicators @ weighted.reshape(-1, rows).T).reshape(-1, 1, 2, fits)
         node = np.zeros((fits, rows), dtype=np.intp)
         for level in range(DEPTH):
             nodes = 2**level
-            column, splits = best_splits(sums, turn[tree][:, NODES[level]], allowed)
-            place = fits * node + fit
-            turned = binary[at + column.ravel()[place]] & splits.ravel()[place]
-            if level < DEPTH - 1:  # right halves are summed, left ones by subtraction
-                inside = (turned & (node == np.arange(nodes)[:, None, None])).astype(float)
-                right = (counted @ (both * inside[:, None]).reshape(-1, rows).T).reshape(sums.shape)
+            column, splits = best_splits(sums, priorities[tree][:, NODES[level]], allowed)
+            position = fits * node + fit
+            goes_right = binary[offset + column.ravel()[position]] & splits.ravel()[position]
+            if level < DEPTH - 1:  # right children are summed, left ones by subtraction
+                inside = (goes_right & (node == np.arange(nodes)[:, None, None])).astype(float)
+                right = (indicators @ (weighted * inside[:, None]).reshape(-1, rows).T).reshape(sums.shape)
                 sums = np.concatenate([sums - right, right], axis=1)
-            node += nodes * turned
+            node += nodes * goes_right
         right = np.take_along_axis(sums, column[None, :, None], axis=0)[0] * splits[:, None]
-        whole, total = np.concatenate([sums[-1] - right, right]).transpose(1, 0, 2)
-        predicted += RATE * (total / np.where(whole > 0, whole, 1)).ravel()[fits * node + fit]
+        leaf_weight, leaf_sum = np.concatenate([sums[-1] - right, right]).transpose(1, 0, 2)
+        predicted += RATE * (leaf_sum / np.where(leaf_weight > 0, leaf_weight, 1)).ravel()[fits * node + fit]
     return predicted
 
 
@@ -122,7 +122,7 @@ def boosted(
     columns (rows, q): 0 or 1; y (rows,); weight (fits, rows): 0 for rows a fit does not see.
     """
     fits, rows = weight.shape
-    many, q = len(draws.rows), columns.shape[1]
+    count, q = len(draws.rows), columns.shape[1]
     if not q:
         return np.repeat(((weight @ y) / weight.sum(axis=1))[:, None], rows, axis=1)
     order = np.argsort(draws.rows, axis=2)
@@ -130,9 +130,9 @@ def boosted(
     if features >= 1:
         priority[:] = np.arange(q)
     shares = subsample, max(int(features * q), 1)
-    fit, draw = (part.ravel() for part in np.indices((fits, many)))
+    fit, draw = (index.ravel() for index in np.indices((fits, count)))
     total = np.zeros((fits, rows))
-    for start in range(0, len(fit), size := max(CHUNK // rows, 1)):
-        own, drawn = fit[start : start + size], draw[start : start + size]
-        np.add.at(total, own, grow(columns, y, weight[own], order[drawn], priority[drawn], shares))
-    return total / many
+    for first in range(0, len(fit), size := max(CHUNK // rows, 1)):
+        batch, batch_draw = fit[first : first + size], draw[first : first + size]
+        np.add.at(total, batch, grow(columns, y, weight[batch], order[batch_draw], priority[batch_draw], shares))
+    return total / count

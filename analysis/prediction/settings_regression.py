@@ -52,9 +52,9 @@ class Design:
 
     def of_models(self, rows: np.ndarray) -> np.ndarray:
         """Average values given per row, (rows,) or (rows, k), over the rows of each model: (n,) or (n, k)."""
-        found = np.zeros((self.model.max() + 1, *rows.shape[1:]))
-        np.add.at(found, self.model, rows * self.share.reshape(-1, *[1] * (rows.ndim - 1)))
-        return found
+        totals = np.zeros((self.model.max() + 1, *rows.shape[1:]))
+        np.add.at(totals, self.model, rows * self.share.reshape(-1, *[1] * (rows.ndim - 1)))
+        return totals
 
 
 def make_design(
@@ -68,23 +68,24 @@ def make_design(
 ) -> Design:
     """table: one row per model, axes as text; block (n,): their configurations, 0, 1, .... held_out: number of
     configurations in the largest fold; the rest must leave FEWEST_FREE degrees of freedom to the columns that differ
-    between configurations. apart: axes that separate cells, so that each is in one fold, but have no columns."""
-    places = expanded(table, [*axes, *apart])
-    model, share = places.index.to_numpy(int), row_weights(places)
+    between configurations. apart: axes without columns that separate cells, which puts
+    each cell into one fold."""
+    memberships = expanded(table, [*axes, *apart])
+    model, share = memberships.index.to_numpy(int), row_weights(memberships)
     y = table[outcome].to_numpy(float)[model]
-    codes = canonical_codes(places[list(axes)], y, share)
-    every = np.column_stack([codes, canonical_codes(places[list(apart)], y, share)])
-    _, first, cell = np.unique(every, axis=0, return_index=True, return_inverse=True)
+    codes = canonical_codes(memberships[list(axes)], y, share)
+    cell_codes = np.column_stack([codes, canonical_codes(memberships[list(apart)], y, share)])
+    _, first, cell = np.unique(cell_codes, axis=0, return_index=True, return_inverse=True)
     cell = cell.reshape(-1)
-    levels, own = codes[first], block[model][first]
-    rest = np.bincount(cell, share), model, cell, share
+    levels, cell_block = codes[first], block[model][first]
+    membership = np.bincount(cell, share), model, cell, share
     values = [level[:, None] == np.unique(level)[len(np.unique(level)) == 2 :] for level in levels.T]
     switches = np.concatenate(values, axis=1).astype(float) if values else np.zeros((len(levels), 0))
     main, pairs = interactions(levels, 1), interactions(levels, 2)
     for order, columns in ((2, np.concatenate([main, pairs], axis=1)), (1, main)):
-        if train_freedom(columns, own) - held_out >= FEWEST_FREE:
-            return Design(order, columns, switches, own, *rest)
-    return Design(0, main[:, :0], switches, own, *rest)
+        if train_freedom(columns, cell_block) - held_out >= FEWEST_FREE:
+            return Design(order, columns, switches, cell_block, *membership)
+    return Design(0, main[:, :0], switches, cell_block, *membership)
 
 
 def train_freedom(columns: np.ndarray, block: np.ndarray) -> int:
@@ -95,9 +96,9 @@ def train_freedom(columns: np.ndarray, block: np.ndarray) -> int:
     return len(size) - int(np.linalg.matrix_rank(means))
 
 
-def bearable(design: Design, known: np.ndarray, folds: Sequence[np.ndarray]) -> bool:
+def settings_estimable(design: Design, known: np.ndarray, folds: Sequence[np.ndarray]) -> bool:
     """Whether the configurations of the models `known` (n,) bool leave FEWEST_FREE degrees of freedom outside each fold
-    (m,) of each assignment: with fewer, settings can fit any numbers."""
+    (m,) of each assignment: with fewer, the settings could fit any values."""
     cells = np.isin(design.block, design.block[np.unique(design.cell[known[design.model]])])
     if not cells.any():
         return False
@@ -108,18 +109,18 @@ def bearable(design: Design, known: np.ndarray, folds: Sequence[np.ndarray]) -> 
 
 def folds_of(block: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """Fold of each row: blocks are assigned at random to `folds` folds (at most one per block) of nearly equal size."""
-    blocks, code = np.unique(block, return_inverse=True)
-    dealt = np.random.default_rng(seed).permutation(len(blocks)) % min(folds, len(blocks))
-    return dealt[code]
+    blocks, index = np.unique(block, return_inverse=True)
+    fold = np.random.default_rng(seed).permutation(len(blocks)) % min(folds, len(blocks))
+    return fold[index]
 
 
-def deals_of(configurations: int, seed: int = 0) -> list[np.ndarray]:
+def cv_folds(configurations: int, seed: int = 0) -> list[np.ndarray]:
     """The fold of each configuration in every fold assignment: a single leave-one-out assignment for at most LEAVE_ONE
     configurations."""
-    place = np.arange(configurations)
+    blocks = np.arange(configurations)
     if configurations <= LEAVE_ONE:
-        return [place]
-    return [folds_of(place, FOLDS, DEALS * seed + deal) for deal in range(DEALS)]
+        return [blocks]
+    return [folds_of(blocks, FOLDS, DEALS * seed + assignment) for assignment in range(DEALS)]
 
 
 def training_weights(design: Design, fold: np.ndarray) -> np.ndarray:
@@ -130,9 +131,9 @@ def training_weights(design: Design, fold: np.ndarray) -> np.ndarray:
 def padded_blocks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row positions of each block, (blocks, most rows), and a mask of the valid ones."""
     order, size = np.argsort(block, kind="stable"), np.bincount(block)
-    place = (np.cumsum(size) - size)[:, None] + np.arange(size.max())
-    there = np.arange(size.max()) < size[:, None]
-    return order[np.where(there, place, 0)], there
+    position = (np.cumsum(size) - size)[:, None] + np.arange(size.max())
+    valid = np.arange(size.max()) < size[:, None]
+    return order[np.where(valid, position, 0)], valid
 
 
 def ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,23 +146,23 @@ def ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray, block: np.ndarray) -
     1970.
     """
     total = weight.sum(axis=1)
-    middle, mean = weight @ x / total[:, None], weight @ y / total
-    second = (weight[:, None] * x.T) @ x - total[:, None, None] * middle[:, :, None] * middle[:, None]
-    scale = np.sqrt(np.maximum(np.diagonal(second, axis1=1, axis2=2) / total[:, None], 0))
+    means, mean_y = weight @ x / total[:, None], weight @ y / total
+    scatter = (weight[:, None] * x.T) @ x - total[:, None, None] * means[:, :, None] * means[:, None]
+    scale = np.sqrt(np.maximum(np.diagonal(scatter, axis1=1, axis2=2) / total[:, None], 0))
     scale = np.where(scale > RANK_SCALE, scale, 1)
-    size, turn = np.linalg.eigh(second / (scale[:, :, None] * scale[:, None]))
-    along = ((x - middle[:, None]) / scale[:, None]) @ turn  # (fits, rows, p)
-    towards = np.einsum("fr,frp,fr->fp", weight, along, y - mean[:, None])
-    place, there = padded_blocks(block)
-    counted = np.where(there, weight[:, place], 0)  # (fits, blocks, k)
-    own, errors, fitted = along[:, place], [], []
+    eigenvalues, eigenvectors = np.linalg.eigh(scatter / (scale[:, :, None] * scale[:, None]))
+    projected = ((x - means[:, None]) / scale[:, None]) @ eigenvectors  # (fits, rows, p)
+    products = np.einsum("fr,frp,fr->fp", weight, projected, y - mean_y[:, None])
+    position, valid = padded_blocks(block)
+    block_weights = np.where(valid, weight[:, position], 0)  # (fits, blocks, k)
+    block_rows, errors, fitted = projected[:, position], [], []
     for penalty in PENALTIES:
-        shrink = 1 / (np.maximum(size, 0) + penalty * total[:, None])
-        fitted.append(mean[:, None] + np.einsum("frp,fp->fr", along, shrink * towards))
-        hat = (own * shrink[:, None, None]) @ own.transpose(0, 1, 3, 2) + (1 / total)[:, None, None, None]
-        left = np.eye(place.shape[1]) - hat * counted[:, :, None]
-        residual = np.where(there, y[place] - fitted[-1][:, place], 0)
-        errors.append((counted * np.linalg.solve(left, residual[..., None])[..., 0] ** 2).sum(axis=(1, 2)))
+        shrink = 1 / (np.maximum(eigenvalues, 0) + penalty * total[:, None])
+        fitted.append(mean_y[:, None] + np.einsum("frp,fp->fr", projected, shrink * products))
+        hat = (block_rows * shrink[:, None, None]) @ block_rows.transpose(0, 1, 3, 2) + (1 / total)[:, None, None, None]
+        system = np.eye(position.shape[1]) - hat * block_weights[:, :, None]
+        residual = np.where(valid, y[position] - fitted[-1][:, position], 0)
+        errors.append((block_weights * np.linalg.solve(system, residual[..., None])[..., 0] ** 2).sum(axis=(1, 2)))
     best = np.argmin(errors, axis=0)
     fit = np.arange(len(total))
     return np.stack(fitted)[best, fit], np.stack(errors)[best, fit] / total
@@ -184,11 +185,12 @@ def trees_errors(design: Design, y: np.ndarray, weight: np.ndarray, seed: int) -
     within = np.where(inner == parts, 0, weight[:, None])  # (fits, folds, m)
     seen = within.sum(axis=2) > 0
     errors = np.full(len(weight), np.inf)  # inf for fits whose cells are all in one fold
-    able = seen.all(axis=1)
-    if able.any():
-        made = trees(design, y, within[able].reshape(-1, len(y)), seed, INNER_DRAWS).reshape(-1, len(parts), len(y))
-        squares = (made[:, inner, np.arange(len(y))] - y) ** 2
-        errors[able] = (weight[able] * squares).sum(axis=1) / weight[able].sum(axis=1)
+    estimable = seen.all(axis=1)
+    if estimable.any():
+        predicted = trees(design, y, within[estimable].reshape(-1, len(y)), seed, INNER_DRAWS)
+        predicted = predicted.reshape(-1, len(parts), len(y))
+        squares = (predicted[:, inner, np.arange(len(y))] - y) ** 2
+        errors[estimable] = (weight[estimable] * squares).sum(axis=1) / weight[estimable].sum(axis=1)
     return errors
 
 
@@ -199,16 +201,16 @@ def out_of_fold(
     assignments: {'ridge', 'trees'}, and with `choose` 'better': in each fold the learner with the smaller
     cross-validation error within the other folds. y (m,): mean outcomes; folds: of each assignment, (m,)."""
     names = (*LEARNERS, *(["better"] if choose else []))
-    found = {name: np.zeros(len(y)) for name in names}
+    averaged = {name: np.zeros(len(y)) for name in names}
     draws = -(-TREE_DRAWS // len(folds))
-    for deal, fold in enumerate(folds):
-        weight, at = training_weights(design, fold), np.arange(len(y))
+    for assignment, fold in enumerate(folds):
+        weight, cells = training_weights(design, fold), np.arange(len(y))
         by_ridge, error = ridge(design.linear, y, weight, design.block)
-        by_trees = trees(design, y, weight, len(folds) * seed + deal, draws)
-        made = {"ridge": by_ridge, "trees": by_trees}
+        by_trees = trees(design, y, weight, len(folds) * seed + assignment, draws)
+        predicted = {"ridge": by_ridge, "trees": by_trees}
         if choose:
             wins = (error <= trees_errors(design, y, weight, seed))[:, None]
-            made["better"] = np.where(wins, by_ridge, by_trees)
+            predicted["better"] = np.where(wins, by_ridge, by_trees)
         for name in names:
-            found[name] += made[name][fold, at] / len(folds)
-    return found
+            averaged[name] += predicted[name][fold, cells] / len(folds)
+    return averaged

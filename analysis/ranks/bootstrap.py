@@ -1,8 +1,8 @@
 """Configuration bootstrap: percentile intervals of statistics over the configurations of a study.
 
 The estimand is the statistic of expected outcomes over configurations with this design's margins. Configurations are
-drawn with replacement; a draw is a vector of multiplicities, so that all models of a configuration (its seeds and
-checkpoints) stay together, and statistics are computed from weights instead of copied rows.
+drawn with replacement. A draw is a vector of multiplicities: all models of a configuration (its seeds and checkpoints)
+stay together, and statistics are computed from weights instead of copied rows.
 """
 
 import zlib
@@ -14,14 +14,13 @@ from scipy.sparse import csr_array
 from robustgap.analysis.ranks.discordance import NUMBERS_AT_ONCE, discordant
 
 LEVEL = 0.95
-FEWEST_BLOCKS = 3  # fewer blocks than this give no interval: resampling them says nothing
+FEWEST_BLOCKS = 3  # no interval from fewer blocks: resampling them is not informative
 ROWS_AT_ONCE = 512  # columns of the n x n matrix of pairs held at a time
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Multiplicity weights keyed by (seed, purpose), so that a statistic's draws do not depend on which others are
-    computed.
+    """Multiplicity weights, seeded by (seed, purpose): a statistic's draws do not depend on which others are computed.
 
     draws: number of bootstrap draws (0: no intervals).
     """
@@ -32,16 +31,16 @@ class Bootstrap:
     def weights(self, strata: np.ndarray, purpose: str) -> np.ndarray:
         """Multiplicities (1 + draws, blocks): ones for the table itself, then the draws.
 
-        Within each stratum as many blocks as it has are drawn with replacement. strata (blocks,): the stratum of each
-        block, such as its axis value, which preserves the design's margins.
+        Each stratum is resampled with replacement to its own size, which preserves the design's margins. strata
+        (blocks,): the stratum of each block, such as its axis value.
         """
         weights = np.ones((1 + self.draws, len(strata)))
         for stratum in np.unique(strata):
             members = np.flatnonzero(strata == stratum)
             rng = np.random.default_rng([self.seed, zlib.crc32(f"{purpose}={stratum}".encode())])
-            drawn = rng.integers(len(members), size=(self.draws, len(members)))
-            flat = drawn + len(members) * np.arange(self.draws)[:, None]
-            counts = np.bincount(flat.ravel(), minlength=self.draws * len(members))
+            positions = rng.integers(len(members), size=(self.draws, len(members)))
+            shifted = positions + len(members) * np.arange(self.draws)[:, None]
+            counts = np.bincount(shifted.ravel(), minlength=self.draws * len(members))
             weights[1:, members] = counts.reshape(self.draws, len(members))
         return weights
 
@@ -65,14 +64,14 @@ def interval_side(low: float, high: float) -> int:
     return int(low > 0) - int(high < 0)
 
 
-def mean(parts: np.ndarray) -> np.ndarray:
-    """Mean over axis 0 of the parts defined in each draw; NaN if none is. (parts, draws)."""
-    defined = ~np.isnan(parts)
+def mean(estimates: np.ndarray) -> np.ndarray:
+    """Mean over axis 0 of the estimates defined in each draw; NaN if none is. (estimates, draws) -> (draws,)."""
+    defined = ~np.isnan(estimates)
     count = defined.sum(axis=0)
-    return np.where(count > 0, np.where(defined, parts, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    return np.where(count > 0, np.where(defined, estimates, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def grouped(block: np.ndarray, group: np.ndarray, blocks: int) -> csr_array:
+def membership(block: np.ndarray, group: np.ndarray, blocks: int) -> csr_array:
     """Number of rows of each block in each group: sparse (groups, blocks). block, group (n,): numbers from 0."""
     shape = (int(group.max(initial=-1)) + 1, blocks)
     return csr_array((np.ones(len(block), dtype=np.float32), (group, block)), shape=shape)
@@ -85,15 +84,15 @@ def untied_weight(values: np.ndarray, block: np.ndarray, weights: np.ndarray) ->
     Computed as (W^2 - sum over groups of equal values g of W_g^2) / 2, where W_g sums the weights of the group.
     """
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)
-    alone = size[group] == 1
+    is_single = size[group] == 1
     total = weights @ np.bincount(block, minlength=weights.shape[1])
-    squares = np.einsum("db,db,b->d", weights, weights, np.bincount(block[alone], minlength=weights.shape[1]) * 1.0)
-    tied = np.unique(group[~alone], return_inverse=True)[1]
-    members = grouped(block[~alone], tied, weights.shape[1])
+    squares = np.einsum("db,db,b->d", weights, weights, np.bincount(block[is_single], minlength=weights.shape[1]) * 1.0)
+    tied_group = np.unique(group[~is_single], return_inverse=True)[1]
+    members = membership(block[~is_single], tied_group, weights.shape[1])
     step = max(1, NUMBERS_AT_ONCE // max(1, members.shape[0]))
-    for first in range(0, len(weights) if len(tied) else 0, step):
-        part = slice(first, first + step)
-        squares[part] += ((members @ weights[part].T) ** 2).sum(axis=0)
+    for first in range(0, len(weights) if len(tied_group) else 0, step):
+        batch = slice(first, first + step)
+        squares[batch] += ((members @ weights[batch].T) ** 2).sum(axis=0)
     return np.asarray((total**2 - squares) / 2)
 
 
@@ -109,18 +108,18 @@ def concordance(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> np.ndarray:
     """
     x, y = (np.unique(column, return_inverse=True)[1].astype(np.int32) for column in (x, y))
     blocks = int(block.max(initial=-1)) + 1
-    member = grouped(np.arange(len(x)), block, len(x))
-    found = np.zeros((blocks, blocks), dtype=np.float32)
+    member = membership(np.arange(len(x)), block, len(x))
+    sums = np.zeros((blocks, blocks), dtype=np.float32)
     for first in range(0, len(x), ROWS_AT_ONCE):
-        part = slice(first, first + ROWS_AT_ONCE)
-        product = difference_signs(x[:, None], x[part]) * difference_signs(y[:, None], y[part])
-        found += member[:, part] @ (member @ product.astype(np.float32)).T
-    return found
+        batch = slice(first, first + ROWS_AT_ONCE)
+        product = difference_signs(x[:, None], x[batch]) * difference_signs(y[:, None], y[batch])
+        sums += member[:, batch] @ (member @ product.astype(np.float32)).T
+    return sums
 
 
 def by_merging(rows: int, blocks: int, draws: int) -> bool:
-    """Whether merging finds discordant pairs faster than the matrix of pairs, by measured nanoseconds: 100 n log2 n
-    once and 5 n log2 n per draw, against 7 n^2 once and 0.05 blocks^2 per draw."""
+    """Whether counting discordant pairs by merging is faster than the matrix of pairs, in measured nanoseconds: 100 n
+    log2 n once and 5 n log2 n per draw, against 7 n^2 once and 0.05 blocks^2 per draw."""
     levels = rows * np.log2(max(rows, 2))
     return bool((100 + 5 * draws) * levels < 7 * rows**2 + 0.05 * draws * blocks**2)
 
@@ -132,15 +131,15 @@ def signed_pairs(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.nd
     """
     if by_merging(len(x), weights.shape[1], len(weights)):
         x, y = (np.unique(column, return_inverse=True)[1] for column in (x, y))
-        both = x * len(y) + y
+        joint = x * len(y) + y
         ordered = (
-            untied_weight(x, block, weights) + untied_weight(y, block, weights) - untied_weight(both, block, weights)
+            untied_weight(x, block, weights) + untied_weight(y, block, weights) - untied_weight(joint, block, weights)
         )
         return np.asarray(ordered - 2 * discordant(x, y, block, weights))
     size = np.bincount(block)
     exact = (weights @ size).max(initial=0) * size.max(initial=0) < 2**24 and (weights == np.rint(weights)).all()
-    kind = np.float32 if exact else np.float64
-    product = weights.astype(kind) @ concordance(x, y, block).astype(kind)
+    dtype = np.float32 if exact else np.float64
+    product = weights.astype(dtype) @ concordance(x, y, block).astype(dtype)
     return np.asarray(np.einsum("db,db->d", product, weights) / 2)
 
 
@@ -159,9 +158,9 @@ def weighted_tau(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.nd
     """
     if len(x) < 2:
         return np.full((2, len(weights)), np.nan)
-    used, block = np.unique(block, return_inverse=True)
-    if len(used) < weights.shape[1]:
-        weights = weights[:, used]
+    present, block = np.unique(block, return_inverse=True)
+    if len(present) < weights.shape[1]:
+        weights = weights[:, present]
     signed = signed_pairs(x, y, block, weights)
     product = untied_weight(x, block, weights) * untied_weight(y, block, weights)
     pairs = untied_weight(np.arange(len(x)), block, weights)

@@ -2,9 +2,9 @@
 
 The settings of a factorial study are fixed: another study with the same design would have the same configurations and
 the same effects of its settings. What would vary is the noise of configurations, seeds, images and the measure. So
-before the spread of a configuration's influence on tau becomes a standard error, the part explained by the settings
-(interactions up to third order, as far as the number of configurations allows) is removed. Without this step, the
-intervals of a measure that follows the settings are up to twice too wide (docs/claims.md).
+the part of the influences that the settings explain (interactions up to third order, as far as the number of
+configurations allows) is removed before their spread gives the standard error of tau. Without this step, the intervals
+of a measure that follows the settings are up to twice too wide (docs/claims.md).
 """
 
 import itertools
@@ -21,7 +21,7 @@ RANK = 1e-8  # singular values below this share of the largest count as 0
 LEAST_RELIABLE = 0.25  # lower limit of the reliability used to correct for noise
 
 
-def untied_parts(values: np.ndarray) -> np.ndarray:
+def untied_counts(values: np.ndarray) -> np.ndarray:
     """For each row, the number of rows with a different value."""
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)
     return (len(values) - size[group]).astype(float)
@@ -39,7 +39,7 @@ def tau_influence(x: np.ndarray, y: np.ndarray, block: np.ndarray) -> tuple[floa
     The influences sum to 0. x, y (n,) without missing values; block (n,): consecutive numbers from 0. NaN where x or y
     is constant. L. A. Jaeckel, The infinitesimal jackknife, 1972.
     """
-    s, u, v = agreement(x, y), untied_parts(x), untied_parts(y)
+    s, u, v = agreement(x, y), untied_counts(x), untied_counts(y)
     scale = np.sqrt(u.sum() * v.sum())
     if not scale:
         return np.nan, np.full(int(block.max(initial=-1)) + 1, np.nan)
@@ -59,13 +59,13 @@ def interactions(levels: np.ndarray, order: int) -> np.ndarray:
     levels (n, axes): `level_codes` of any rows. All-zero columns are dropped.
     """
     first, products = levels.min(axis=0, initial=levels.max(initial=0)), [np.zeros((len(levels), 0))]
-    for chosen in itertools.combinations(range(levels.shape[1]), order):
-        part = levels[:, chosen]
-        inside = (part != first[list(chosen)]).all(axis=1)
+    for axes in itertools.combinations(range(levels.shape[1]), order):
+        values = levels[:, axes]
+        applies = (values != first[list(axes)]).all(axis=1)
         # Only combinations that occur: for axes with many values, all of them would not fit into memory.
-        found, place = np.unique(part[inside], axis=0, return_inverse=True)
-        product = np.zeros((len(levels), len(found)))
-        product[np.flatnonzero(inside), place.reshape(-1)] = 1
+        combinations, index = np.unique(values[applies], axis=0, return_inverse=True)
+        product = np.zeros((len(levels), len(combinations)))
+        product[np.flatnonzero(applies), index.reshape(-1)] = 1
         products.append(product)
     return np.concatenate(products, axis=1)
 
@@ -79,8 +79,8 @@ def settings_basis(levels: np.ndarray) -> np.ndarray:
     basis = columns = np.full((len(levels), 1), len(levels) ** -0.5)
     for order in range(1, min(HIGHEST_ORDER, levels.shape[1]) + 1):
         columns = np.concatenate([columns, interactions(levels, order)], axis=1)
-        left, size, _ = np.linalg.svd(columns, full_matrices=False)
-        wider = left[:, size > RANK * size[0]]
+        vectors, size, _ = np.linalg.svd(columns, full_matrices=False)
+        wider = vectors[:, size > RANK * size[0]]
         if len(levels) - wider.shape[1] < FEWEST_FREE:
             break
         basis = wider
@@ -94,11 +94,11 @@ def standard_error(influence: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray
     The standard error is at least 1 / n: n configurations cannot rule out a change that one more could cause (r is 0 if
     a measure separates the outcome perfectly). NaN with fewer than FEWEST_FREE degrees of freedom.
     """
-    left = influence - basis @ (basis.T @ influence)
+    residual = influence - basis @ (basis.T @ influence)
     n, free = basis.shape[0], basis.shape[0] - basis.shape[1]
     if free < FEWEST_FREE:
-        return left, np.nan, free
-    return left, float(max(np.sqrt(n / free * (left**2).sum()), 1 / n)), free
+        return residual, np.nan, free
+    return residual, float(max(np.sqrt(n / free * (residual**2).sum()), 1 / n)), free
 
 
 def outcome_reliability(outcome: np.ndarray, se: np.ndarray | None) -> float:
@@ -111,13 +111,13 @@ def outcome_reliability(outcome: np.ndarray, se: np.ndarray | None) -> float:
     return max(1 - float(np.nanmean(se**2)) / variance, LEAST_RELIABLE)
 
 
-def of_expected(tau: float | np.ndarray, reliable: float) -> np.ndarray:
+def tau_of_expected(tau: float | np.ndarray, reliability: float) -> np.ndarray:
     """Tau with *expected* outcomes from tau with observed ones: (2 / pi) asin(sin(pi tau / 2) / sqrt(reliable)).
 
     Greiner's relation between tau and the correlation of normal variables, with Spearman's correction for attenuation.
     The sign is kept, so statements about signs do not depend on it.
     """
-    correlation = np.clip(np.sin(np.pi / 2 * np.asarray(tau)) / np.sqrt(reliable), -1, 1)
+    correlation = np.clip(np.sin(np.pi / 2 * np.asarray(tau)) / np.sqrt(reliability), -1, 1)
     return np.asarray(2 / np.pi * np.arcsin(correlation))
 
 

@@ -15,10 +15,10 @@ def best_of(group: np.ndarray, score: np.ndarray, target: np.ndarray) -> tuple[n
 
 def chance(below: np.ndarray, total: np.ndarray, size: int) -> np.ndarray:
     """C(below, size) / C(total, size): below (draws, k), total (draws,) -> (draws, k); NaN where total < size."""
-    found = np.ones(below.shape)
+    probability = np.ones(below.shape)
     for step in range(size):
-        found *= np.maximum(below - step, 0) / np.maximum(total - step, 1)[:, None]
-    return np.where(total[:, None] >= size, found, np.nan)
+        probability *= np.maximum(below - step, 0) / np.maximum(total - step, 1)[:, None]
+    return np.where(total[:, None] >= size, probability, np.nan)
 
 
 def expected_pick(score: np.ndarray, target: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:

@@ -1,5 +1,4 @@
-"""Mutual information in bits between signs of differences, from weighted counts of pairs
-(analysis.statistics.information)."""
+"""Mutual information in bits between signs of differences, from weighted counts of pairs."""
 
 import numpy as np
 
@@ -15,22 +14,22 @@ def entropies(counts: np.ndarray) -> np.ndarray:
 def information(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(I, H) in bits, per draw, from counts (draws, groups, 3 values of V_m, 2 of V_g); NaN in a draw without pairs."""
     gap, measure = entropies(table.sum(axis=2)), entropies(table.sum(axis=3))
-    both = entropies(table.reshape(*table.shape[:2], -1))
+    joint = entropies(table.reshape(*table.shape[:2], -1))
     pairs = table.sum(axis=(1, 2, 3))
     pairs = np.where(pairs > 0, pairs, np.nan)
-    return np.maximum((gap + measure - both).sum(axis=1), 0) / pairs, gap.sum(axis=1) / pairs
+    return np.maximum((gap + measure - joint).sum(axis=1), 0) / pairs, gap.sum(axis=1) / pairs
 
 
 def both_orders(same: np.ndarray, other: np.ndarray, tied: np.ndarray) -> np.ndarray:
     """Counts (draws, groups, groups, 3, 2) from those of the pairs (i, j) with y_i > y_j, by V_m = +1, -1, 0."""
     # In the pair (j, i) both signs are reversed, and the groups of the two models swapped.
-    turned = [np.swapaxes(part, 1, 2) for part in (other, same, tied)]
-    return np.stack([np.stack([same, other, tied], axis=-1), np.stack(turned, axis=-1)], axis=-1)
+    reversed_counts = [np.swapaxes(counts, 1, 2) for counts in (other, same, tied)]
+    return np.stack([np.stack([same, other, tied], axis=-1), np.stack(reversed_counts, axis=-1)], axis=-1)
 
 
 def information_shares(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(I, I / H) per draw, from counts (draws, groups, groups, 3, 2)."""
-    shared, whole = information(table.reshape(len(table), -1, 3, 2))
-    known = whole > 0
-    shared = np.where(known, shared, np.nan)
-    return shared, shared / np.where(known, whole, 1)
+    mutual, entropy = information(table.reshape(len(table), -1, 3, 2))
+    defined = entropy > 0
+    mutual = np.where(defined, mutual, np.nan)
+    return mutual, mutual / np.where(defined, entropy, 1)

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from robustgap.analysis.ranks.discordance import NUMBERS_AT_ONCE, drawn, heaped
+from robustgap.analysis.ranks.discordance import NUMBERS_AT_ONCE, cumulative_sums, drawn_weights
 
 
 def midranks(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Twice the midrank of each row among weighted rows, centred: the weight of the rows below it minus the weight of
     those above. values (n,); weights `rows` (draws, n) -> (draws, n)."""
     order = np.argsort(values, kind="stable")
-    heap = heaped(rows, order)
+    sums = cumulative_sums(rows, order)
     first, last = (np.searchsorted(values[order], values, side) for side in ("left", "right"))
-    return np.asarray((heap.take(first, axis=1) + heap.take(last, axis=1) - heap[:, -1:]).astype(float))
+    return np.asarray((sums.take(first, axis=1) + sums.take(last, axis=1) - sums[:, -1:]).astype(float))
 
 
 def weighted_spearman(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -23,13 +23,13 @@ def weighted_spearman(x: np.ndarray, y: np.ndarray, block: np.ndarray, weights: 
     or y is constant. Copies of a row tie with each other, which shifts rho only by O(1 / n). C. Spearman, The proof and
     measurement of association between two things, American Journal of Psychology 1904.
     """
-    found = np.full(len(weights), np.nan)
+    rho = np.full(len(weights), np.nan)
     step = max(1, NUMBERS_AT_ONCE // max(1, len(x)))
     for first in range(0, len(weights) if len(x) > 1 else 0, step):
-        rows = drawn(weights[first : first + step], block)
+        rows = drawn_weights(weights[first : first + step], block)
         r, s = midranks(x, rows), midranks(y, rows)
         wr, ws = rows * r, rows * s
         covariance, variance = np.einsum("dn,dn->d", wr, s), np.einsum("dn,dn->d", wr, r) * np.einsum("dn,dn->d", ws, s)
-        both = np.sqrt(np.where(variance > 0, variance, 1))
-        found[first : first + step] = np.where(variance > 0, covariance / both, np.nan)
-    return found
+        scale = np.sqrt(np.where(variance > 0, variance, 1))
+        rho[first : first + step] = np.where(variance > 0, covariance / scale, np.nan)
+    return rho

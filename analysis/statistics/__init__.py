@@ -56,16 +56,16 @@ class Statistic:
 
 def entry(name: str) -> Statistic:
     """The entry of one statistic. Raises LookupError if its file has none."""
-    found = getattr(importlib.import_module(f"{__name__}.{name}"), "STATISTIC", None)
-    if not isinstance(found, Statistic):
+    statistic = getattr(importlib.import_module(f"{__name__}.{name}"), "STATISTIC", None)
+    if not isinstance(statistic, Statistic):
         raise LookupError(f"analysis/statistics/{name}.py: found no entry, wanted STATISTIC = Statistic(...)")
-    return found
+    return statistic
 
 
 def statistic_names() -> list[str]:
     """Names of all statistics, in reading order."""
-    found = [file.name for file in pkgutil.iter_modules(__path__) if not file.name.startswith("_")]
-    return sorted(found, key=lambda name: (entry(name).place, name))
+    names = [file.name for file in pkgutil.iter_modules(__path__) if not file.name.startswith("_")]
+    return sorted(names, key=lambda name: (entry(name).place, name))
 
 
 def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
@@ -85,15 +85,15 @@ def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
 def read_statistic(folder: Path, name: str) -> pd.DataFrame:
     """The table NAME.csv of a statistics folder: text stays text ('NA' is a value of an axis, not a missing number),
     yes_no columns become booleans, all others numbers. Raises what `read_text` raises."""
-    known = entry(name)
-    table = read_text(folder / f"{name}.csv", known.columns)
-    numbers = [column for column in table if column not in {*known.text, *known.yes_no}]
-    found = {column: pd.to_numeric(table[column].replace("", np.nan), errors="coerce") for column in numbers}
-    return table.assign(**found, **{column: table[column] == "True" for column in table if column in known.yes_no})
+    statistic = entry(name)
+    table = read_text(folder / f"{name}.csv", statistic.columns)
+    numbers = [column for column in table if column not in {*statistic.text, *statistic.yes_no}]
+    values = {column: pd.to_numeric(table[column].replace("", np.nan), errors="coerce") for column in numbers}
+    return table.assign(**values, **{column: table[column] == "True" for column in table if column in statistic.yes_no})
 
 
 class Statistics:
-    """The statistics of a ledger (or of a user's table), each computed or read when it is first asked for, then kept.
+    """The statistics of a ledger (or of a user's table), each computed or read on first use, then cached.
 
     folder: what `python -m robustgap.analysis statistics` wrote for this ledger; None computes the tables. Raises
     FileNotFoundError if the folder has no correlations, and ValueError if they lack one of the ledger's measures.
@@ -103,11 +103,10 @@ class Statistics:
         self.source, self.folder = source, None if folder is None else Path(folder)
         self._tables: dict[str, pd.DataFrame] = {}
         if self.folder is not None:
-            known = set(self.table(REQUESTED)["measure"])
-            if lacking := [measure for measure in self.ledger.columns if measure not in known]:
-                path = self.folder / f"{REQUESTED}.csv"
-                found = f"{path}: found no rows for measure {lacking[0]}"
-                raise ValueError(f"{found}, wanted one for each of the ledger's measures")
+            measures = set(self.table(REQUESTED)["measure"])
+            if missing := [measure for measure in self.ledger.columns if measure not in measures]:
+                problem = f"{self.folder / REQUESTED}.csv: found no rows for measure {missing[0]}"
+                raise ValueError(f"{problem}, wanted one for each of the ledger's measures")
 
     @cached_property
     def data(self) -> StudyData:
@@ -117,10 +116,10 @@ class Statistics:
     @property
     def ledger(self) -> Ledger:
         """The ledger. Raises LookupError for a user's table."""
-        found = self.source.ledger if isinstance(self.source, StudyData) else self.source
-        if found is None:
+        ledger = self.source.ledger if isinstance(self.source, StudyData) else self.source
+        if ledger is None:
             raise LookupError("found a table of models, wanted a ledger")
-        return found
+        return ledger
 
     @property
     def names(self) -> list[str]:
@@ -132,11 +131,11 @@ class Statistics:
         if name not in self._tables:
             if name not in statistic_names():
                 raise LookupError(f"statistics: found {name!r}, wanted one of {', '.join(statistic_names())}")
-            known = entry(name)
-            if self.folder is not None and known.in_folder:
+            statistic = entry(name)
+            if self.folder is not None and statistic.in_folder:
                 self._tables[name] = read_statistic(self.folder, name)
             else:
-                self._tables[name] = known.compute(self.data, *map(self.table, known.after))
+                self._tables[name] = statistic.compute(self.data, *map(self.table, statistic.after))
         return self._tables[name]
 
     @cached_property
@@ -147,8 +146,8 @@ class Statistics:
     @cached_property
     def models(self) -> pd.DataFrame:
         """The models, with accuracies on the training images of the study's outcome."""
-        rest = self.ledger.outcome.endswith("_rest")
-        return model_table(self.ledger, "train_rest") if rest else self.data.models
+        disjoint = self.ledger.outcome.endswith("_rest")
+        return model_table(self.ledger, "train_rest") if disjoint else self.data.models
 
     @cached_property
     def kinds(self) -> dict[str, str]:
@@ -158,11 +157,11 @@ class Statistics:
 
     @cached_property
     def reading_order(self) -> dict[str, int]:
-        """{row: its place}: measures, strongest tau first, then baselines, then controls."""
+        """{row: position}: measures by |tau|, strongest first, then baselines, then controls."""
         summary = self.table("summary")
-        strength = summary["tau"].abs().sort_values(ascending=False, kind="stable").index
-        ranked = summary.loc[strength].sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
-        return {name: place for place, name in enumerate(ranked["measure"])}
+        strongest = summary["tau"].abs().sort_values(ascending=False, kind="stable").index
+        rows = summary.loc[strongest].sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
+        return {name: position for position, name in enumerate(rows["measure"])}
 
     def label(self, name: str) -> str:
         """Label of a row: 'training loss (baseline)'."""
@@ -173,8 +172,8 @@ class Statistics:
         """Rows in reading order, with their labels in the column `label` and their kinds in `kind`."""
         if rows.empty:
             return rows.assign(label="", kind="")
-        place = rows["measure"].map(self.reading_order).fillna(-1)  # selectors without a measure come first
-        rows = rows.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
+        position = rows["measure"].map(self.reading_order).fillna(-1)  # selectors without a measure come first
+        rows = rows.iloc[np.argsort(position, kind="stable")].reset_index(drop=True)
         rows = rows.assign(kind=[self.kinds.get(name, MEASURE) for name in rows["measure"]])
         rows.insert(1, "label", [self.label(name) for name in rows["measure"]])
         return rows

@@ -68,21 +68,21 @@ class SizeGroup:
     spot: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def parts_of(levels: Levels, chosen: Pairs) -> list[SizeGroup]:
+def size_groups(levels: Levels, chosen: Pairs) -> list[SizeGroup]:
     """All configurations grouped by size, as many at a time as NUMBERS_AT_ONCE allows: padding all covariances to the
     size of the largest might not fit into memory."""
-    blocks, found = levels.blocks, []
+    blocks, groups = levels.blocks, []
     sizes = np.array([len(block) for block in blocks])
     for size in np.unique(sizes):
         rows = np.stack([blocks[number] for number in np.flatnonzero(sizes == size)])
         step = max(1, NUMBERS_AT_ONCE // int(size) ** 2)
-        for part in (rows[first : first + step] for first in range(0, len(rows), step)):
-            home, place = np.full((2, len(levels.run)), -1)
-            home[part], place[part] = np.arange(len(part))[:, None], np.arange(size)
-            pairs = np.flatnonzero(chosen.together & (home[chosen.left] >= 0))
+        for chunk in (rows[first : first + step] for first in range(0, len(rows), step)):
+            group_row, column = np.full((2, len(levels.run)), -1)
+            group_row[chunk], column[chunk] = np.arange(len(chunk))[:, None], np.arange(size)
+            pairs = np.flatnonzero(chosen.together & (group_row[chosen.left] >= 0))
             left, right = chosen.left[pairs], chosen.right[pairs]
-            found.append(SizeGroup(part, pairs, (home[left], place[left], place[right])))
-    return found
+            groups.append(SizeGroup(chunk, pairs, (group_row[left], column[left], column[right])))
+    return groups
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Blocks:
     same_rule: np.ndarray
 
 
-def arrange(rows: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> Blocks:
+def block_structure(rows: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> Blocks:
     """The blocks for the models rows (configurations, m)."""
     run, share = levels.run[rows], np.moveaxis(levels.share()[:, rows], 0, -1)
     same_run = (run[:, :, None] == run[:, None]).astype(float)
@@ -118,10 +118,10 @@ class Spread:
     own: np.ndarray
     shared: np.ndarray
 
-    def take(self, part: SizeGroup, covariance: np.ndarray) -> None:
+    def take(self, group: SizeGroup, covariance: np.ndarray) -> None:
         """Store the covariance (configurations, m, m) of the models of one part."""
-        self.own[part.rows] = np.einsum("bii->bi", covariance)
-        self.shared[part.pairs] = covariance[part.spot]
+        self.own[group.rows] = np.einsum("bii->bi", covariance)
+        self.shared[group.pairs] = covariance[group.spot]
 
     def variance(self, chosen: Pairs) -> np.ndarray:
         """Variance of the difference of each chosen pair."""
@@ -135,14 +135,14 @@ def expected_agreement(mean: np.ndarray, variance: np.ndarray, noise: np.ndarray
     return np.asarray((2 * ndtr(difference / scale) - 1).mean(axis=1))
 
 
-def expected_tau(agreed: np.ndarray, tied: np.ndarray, weights: np.ndarray) -> float:
+def expected_tau(agreement: np.ndarray, tied: np.ndarray, weights: np.ndarray) -> float:
     """tau-b of weighted pairs, some of which are tied in the measure; NaN if no pair is left."""
     untied = weights[~tied].sum()
-    return float((weights * agreed)[~tied].sum() / np.sqrt(untied * weights.sum())) if untied > 0 else np.nan
+    return float((weights * agreement)[~tied].sum() / np.sqrt(untied * weights.sum())) if untied > 0 else np.nan
 
 
 def ceilings(
-    y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing, found: Components, weights: np.ndarray, seed: int
+    y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing, fitted: Components, weights: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
     """Both ceilings in every draw, {name: (draws,)}; each draw uses the components estimated with its weights.
 
@@ -150,30 +150,30 @@ def ceilings(
     if no cell has two seeds.
     """
     chosen = pairs(levels, seed)
-    parts, taus = parts_of(levels, chosen), {name: np.full(len(weights), np.nan) for name in NAMES}
+    groups, taus = size_groups(levels, chosen), {name: np.full(len(weights), np.nan) for name in NAMES}
     for draw, weight in enumerate(weights):
-        beta, alpha, rho, delta = (np.nan_to_num(part[draw]) for part in vars(found).values())
-        mine = weight[levels.configuration]
-        means = levels.rule_means(y, mine)
-        names = NAMES[:1] if np.isnan(found.rho[draw]) else NAMES
+        beta, alpha, rho, delta = (np.nan_to_num(values[draw]) for values in vars(fitted).values())
+        model_weights = weight[levels.configuration]
+        means = levels.rule_means(y, model_weights)
+        names = NAMES[:1] if np.isnan(fitted.rho[draw]) else NAMES
         mean = {name: means.copy() for name in names}
-        left_open, fresh = (
+        remaining, noise = (
             {name: Spread(np.zeros(len(y)), np.zeros(len(chosen.left))) for name in names} for _ in range(2)
         )
-        for part in parts:
-            blocks = arrange(part.rows, se, levels, shared)
+        for group in groups:
+            blocks = block_structure(group.rows, se, levels, shared)
             expected = beta + alpha * blocks.same_rule
-            seeds = rho * blocks.same_run + delta * np.eye(part.rows.shape[1])
+            seeds = rho * blocks.same_run + delta * np.eye(group.rows.shape[1])
             priors = {"run": (expected + seeds, blocks.image), "configuration": (expected, seeds + blocks.image)}
             for name in names:
-                shift, covariance = posterior((y - means)[part.rows], *priors[name])
-                mean[name][part.rows] += shift
-                left_open[name].take(part, covariance)
-                fresh[name].take(part, priors[name][1])
-        pair_weights = mine[chosen.left] * mine[chosen.right]
+                update, covariance = posterior((y - means)[group.rows], *priors[name])
+                mean[name][group.rows] += update
+                remaining[name].take(group, covariance)
+                noise[name].take(group, priors[name][1])
+        pair_weights = model_weights[chosen.left] * model_weights[chosen.right]
         for name in names:
-            difference, spread = mean[name][chosen.left] - mean[name][chosen.right], left_open[name].variance(chosen)
-            agreed = expected_agreement(difference, spread, fresh[name].variance(chosen))
+            difference, spread = mean[name][chosen.left] - mean[name][chosen.right], remaining[name].variance(chosen)
+            agreement = expected_agreement(difference, spread, noise[name].variance(chosen))
             tied = difference**2 + spread <= TIE * y.var()
-            taus[name][draw] = expected_tau(agreed, tied, pair_weights)
+            taus[name][draw] = expected_tau(agreement, tied, pair_weights)
     return taus

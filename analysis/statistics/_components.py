@@ -46,21 +46,21 @@ class Levels:
         """Number of checkpoint rules."""
         return max(int(self.rule.max(initial=0)) + 1, 2 * int((self.rule == EVERY).any()))
 
-    def standing(self) -> np.ndarray:
+    def in_rules(self) -> np.ndarray:
         """Whether each model counts under each rule: (rules, n) bool."""
         return np.asarray((self.rule == np.arange(self.rules)[:, None]) | (self.rule == EVERY))
 
     def share(self) -> np.ndarray:
         """Weight of each rule's mean in each model's expected value: (rules, n), summing to 1."""
-        standing = self.standing()
-        return np.asarray(standing / standing.sum(axis=0))
+        in_rules = self.in_rules()
+        return np.asarray(in_rules / in_rules.sum(axis=0))
 
     def rule_means(self, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Expected outcome of each model, the weighted mean of y (n,) under its rule; (n,)."""
         share = self.share()
         rule, model = np.nonzero(share)
-        part = share[rule, model] * weights[model]
-        total, size = np.bincount(rule, part * y[model]), np.bincount(rule, part)
+        weight = share[rule, model] * weights[model]
+        total, size = np.bincount(rule, weight * y[model]), np.bincount(rule, weight)
         return np.asarray((total / np.maximum(size, 1)) @ share)
 
     @property
@@ -88,12 +88,12 @@ def image_covariance(se: np.ndarray, run: np.ndarray, shared: Sharing) -> np.nda
     return np.asarray((correlation - shared.everywhere) * se[..., :, None] * se[..., None, :])
 
 
-def sum_by(run: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def run_sums(run: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Sums of each row (k, m) over the models of each run (m,): (k, runs)."""
-    found = np.zeros((len(rows), run.max() + 1))
-    for place, row in enumerate(rows):
-        found[place] = np.bincount(run, row)
-    return found
+    sums = np.zeros((len(rows), run.max() + 1))
+    for index, row in enumerate(rows):
+        sums[index] = np.bincount(run, row)
+    return sums
 
 
 def moments(rows: np.ndarray, se: np.ndarray, run: np.ndarray, shared: Sharing) -> dict[str, np.ndarray]:
@@ -105,7 +105,7 @@ def moments(rows: np.ndarray, se: np.ndarray, run: np.ndarray, shared: Sharing) 
     """
 
     def by_run(part: np.ndarray) -> np.ndarray:
-        sums = sum_by(run, part)
+        sums = run_sums(run, part)
         return np.asarray(sums @ sums.T)
 
     scaled = rows * se
@@ -124,18 +124,18 @@ def orthonormal(rows: np.ndarray) -> np.ndarray:
 
 def run_basis(rules: np.ndarray, run: np.ndarray) -> np.ndarray:
     """Orthonormal basis of the span of the rows `rules` (k, m) beyond the indicators of runs."""
-    return orthonormal(rules - (sum_by(run, rules) / np.bincount(run))[:, run])
+    return orthonormal(rules - (run_sums(run, rules) / np.bincount(run))[:, run])
 
 
-def free_of_cells(y: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def project_out_cells(y: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Orthonormal rows spanning the shares (rules, m) of a configuration's cells in its models' means, and the outcomes
     y (m,) with these projected out."""
     share = share[share.any(axis=1)]
     if (share.max(axis=0) < 1).any():
         basis = orthonormal(share)
         return basis, y - basis.T @ (basis @ y)
-    many, rule = share.sum(axis=1), share.argmax(axis=0)  # each model is in one cell: plain means
-    return share / np.sqrt(many)[:, None], y - (np.bincount(rule, y) / many)[rule]
+    size, rule = share.sum(axis=1), share.argmax(axis=0)  # each model is in one cell: plain means
+    return share / np.sqrt(size)[:, None], y - (np.bincount(rule, y) / size)[rule]
 
 
 def within_configurations(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dict[str, np.ndarray]:
@@ -149,29 +149,29 @@ def within_configurations(y: np.ndarray, se: np.ndarray, levels: Levels, shared:
     for block in levels.blocks:
         run = np.unique(levels.run[block], return_inverse=True)[1]
         size, scale = np.bincount(run), se[block]
-        cells, values = free_of_cells(y[block], share[:, block])
+        cells, values = project_out_cells(y[block], share[:, block])
         beyond = run_basis(cells, run)
-        full = {name: np.trace(part) for name, part in moments(beyond, scale, run, shared).items()}
-        full["rho"] += len(block)  # the projection onto runs: 1 / size within each
-        full["delta"] += len(size)
-        full["image"] += (shared.run - shared.everywhere) * (np.bincount(run, scale) ** 2 / size).sum()
-        full["image"] += (1 - shared.run) * (scale**2 / size[run]).sum()
+        traces = {name: np.trace(part) for name, part in moments(beyond, scale, run, shared).items()}
+        traces["rho"] += len(block)  # the projection onto runs: 1 / size within each
+        traces["delta"] += len(size)
+        traces["image"] += (shared.run - shared.everywhere) * (np.bincount(run, scale) ** 2 / size).sum()
+        traces["image"] += (1 - shared.run) * (scale**2 / size[run]).sum()
         explained = (np.bincount(run, values) ** 2 / size).sum() + ((beyond @ values) ** 2).sum()
-        row = {"inner": (values**2).sum() - explained, "inner_delta": len(block) - full["delta"]}
-        row["inner_image"] = (1 - shared.everywhere) * (scale**2).sum() - full["image"]
+        row = {"inner": (values**2).sum() - explained, "inner_delta": len(block) - traces["delta"]}
+        row["inner_image"] = (1 - shared.everywhere) * (scale**2).sum() - traces["image"]
         row["outer"] = explained  # of values with the cells projected out
-        outer = {name: full[name] - np.trace(part) for name, part in moments(cells, scale, run, shared).items()}
+        outer = {name: traces[name] - np.trace(part) for name, part in moments(cells, scale, run, shared).items()}
         rows.append(row | {f"outer_{name}": number for name, number in outer.items()})
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def solved(total: np.ndarray, factor: np.ndarray) -> np.ndarray:
+def nonnegative_ratio(total: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """max(0, total / factor), NaN if the factor is 0 up to rounding."""
-    known = factor > 1e-9
-    return np.where(known, np.maximum(total, 0) / np.where(known, factor, 1), np.nan)
+    identified = factor > 1e-9
+    return np.where(identified, np.maximum(total, 0) / np.where(identified, factor, 1), np.nan)
 
 
-def average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def pair_average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of values (blocks,) over pairs of different blocks, in each draw of weights (draws, blocks)."""
     pairs = weights * (weights.sum(axis=1, keepdims=True) - weights)
     total = pairs.sum(axis=1)
@@ -182,15 +182,15 @@ def cells(y: np.ndarray, se: np.ndarray, levels: Levels, shared: Sharing) -> dic
     """For each configuration, the means of its cells (NaN for missing cells), their count, and the contribution of
     seeds (rho = 1), checkpoints (delta = 1) and images to the variance of the mean of the cells (`mean_*`) and to the
     sum of the cells' variances about it (`about_*`)."""
-    standing = levels.standing()
+    in_rules = levels.in_rules()
     means, rows = np.full((len(levels.blocks), levels.rules), np.nan), []
-    for place, block in enumerate(levels.blocks):
-        run, here = levels.run[block], standing[:, block]
-        present = np.flatnonzero(here.any(axis=1))
-        averaging = here[present] / here[present].sum(axis=1, keepdims=True)
-        means[place, present] = averaging @ y[block]
+    for index, block in enumerate(levels.blocks):
+        run, in_rule = levels.run[block], in_rules[:, block]
+        present = np.flatnonzero(in_rule.any(axis=1))
+        averages = in_rule[present] / in_rule[present].sum(axis=1, keepdims=True)
+        means[index, present] = averages @ y[block]
         row = {"count": len(present)}
-        for name, noise in moments(averaging, se[block], np.unique(run, return_inverse=True)[1], shared).items():
+        for name, noise in moments(averages, se[block], np.unique(run, return_inverse=True)[1], shared).items():
             row |= {f"mean_{name}": noise.mean(), f"about_{name}": np.trace(noise) - noise.sum() / len(present)}
         rows.append(row)
     return {"means": means} | {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -210,27 +210,28 @@ def components(
     configurations). Unidentified variances are NaN: rho and delta if no cell has two seeds (they are then part of beta
     and alpha), delta and alpha with a single checkpoint rule, beta with a single configuration.
     """
-    inside = {name: weights @ values for name, values in within_configurations(y, se, levels, shared).items()}
-    delta = solved(inside["inner"] - inside["inner_image"], inside["inner_delta"])
-    drawn = np.nan_to_num(delta)
-    rest = inside["outer"] - inside["outer_image"] - drawn * inside["outer_delta"]
-    rho = solved(rest, inside["outer_rho"])
+    totals = {name: weights @ values for name, values in within_configurations(y, se, levels, shared).items()}
+    delta = nonnegative_ratio(totals["inner"] - totals["inner_image"], totals["inner_delta"])
+    known_delta = np.nan_to_num(delta)
+    remaining = totals["outer"] - totals["outer_image"] - known_delta * totals["outer_delta"]
+    rho = nonnegative_ratio(remaining, totals["outer_rho"])
     table = cells(y, se, levels, shared)
 
-    def noise(part: str, which: np.ndarray) -> np.ndarray:
+    def noise(part: str, rows: np.ndarray) -> np.ndarray:
         """Contribution of seeds, checkpoints and images, averaged as in `across_blocks`, over configurations."""
-        terms = {name: average(table[f"{part}_{name}"][which], weights[:, which]) for name in ("rho", "delta", "image")}
-        return np.asarray(np.nan_to_num(rho) * terms["rho"] + drawn * terms["delta"] + terms["image"])
+        names = [f"{part}_{name}" for name in ("rho", "delta", "image")]
+        by_rho, by_delta, by_image = (pair_average(table[name][rows], weights[:, rows]) for name in names)
+        return np.asarray(np.nan_to_num(rho) * by_rho + known_delta * by_delta + by_image)
 
     means, count = centred(table["means"]), table["count"]
     complete = np.flatnonzero(count == means.shape[1])
     alpha = np.full(len(weights), np.nan)
     if means.shape[1] > 1 and len(complete) > 1:
-        about = means[complete] - means[complete].mean(axis=1, keepdims=True)
-        spread = sum(across_blocks(column, np.arange(len(complete)), weights[:, complete]) for column in about.T)
+        deviations = means[complete] - means[complete].mean(axis=1, keepdims=True)
+        spread = sum(across_blocks(column, np.arange(len(complete)), weights[:, complete]) for column in deviations.T)
         known = ~np.isnan(spread)
         alpha = np.where(known, np.maximum(spread - noise("about", complete), 0) / (means.shape[1] - 1), np.nan)
     spread = across_blocks(np.nanmean(means, axis=1), np.arange(len(means)), weights)
-    everyone = np.arange(len(means))
-    beta = spread - noise("mean", everyone) - np.nan_to_num(alpha) * average(1 / count, weights)
+    all_rows = np.arange(len(means))
+    beta = spread - noise("mean", all_rows) - np.nan_to_num(alpha) * pair_average(1 / count, weights)
     return Components(np.maximum(beta, 0), alpha, rho, delta), table

@@ -42,30 +42,30 @@ class Environments:
         last = np.cumsum(size[self.sides[:, 0]] * other)
         for first in range(0, int(last[-1]) if len(last) else 0, PAIRS_AT_ONCE):
             number = np.arange(first, min(first + PAIRS_AT_ONCE, last[-1]))
-            home = np.searchsorted(last, number, side="right")
-            place = number - last[home] + (last - np.append(0, last[:-1]))[home]
-            left, right = (start[self.sides[home, side]] for side in (0, 1))
-            left, right = order[left + place // other[home]], order[right + place % other[home]]
-            once = self.once(left, right, home)
-            yield left[once], right[once], home[once]
+            environment = np.searchsorted(last, number, side="right")
+            offset = number - last[environment] + (last - np.append(0, last[:-1]))[environment]
+            left, right = (start[self.sides[environment, side]] for side in (0, 1))
+            left, right = order[left + offset // other[environment]], order[right + offset % other[environment]]
+            once = self.once(left, right, environment)
+            yield left[once], right[once], environment[once]
 
-    def once(self, left: np.ndarray, right: np.ndarray, home: np.ndarray) -> np.ndarray:
-        """Mask of the pairs to count: two models of one configuration that are both checkpoints of their runs meet
-        twice in the environment of the checkpoint rule, once on either side."""
+    def once(self, left: np.ndarray, right: np.ndarray, environment: np.ndarray) -> np.ndarray:
+        """Mask of the pairs to count: two models of one configuration that are both checkpoints of their runs form
+        two pairs in the environment of the checkpoint rule, one on each side."""
         both = np.bincount(self.model)[self.model] > 1
         if not both.any():
             return np.full(len(left), True)
-        twice = both[left] & both[right] & (self.axis[home] == CHECKPOINT)
-        return np.asarray(~twice | (self.model[left] < self.model[right]))
+        repeated = both[left] & both[right] & (self.axis[environment] == CHECKPOINT)
+        return np.asarray(~repeated | (self.model[left] < self.model[right]))
 
 
 def cell_pairs(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of positions with equal group (n,)."""
     order, size = np.argsort(group, kind="stable"), np.bincount(group)
     start, parts = np.cumsum(size) - size, []
-    for many in np.unique(size[size > 1]):
-        where = np.array(list(itertools.combinations(range(many), 2)))
-        parts.append(order[(start[size == many, None, None] + where).reshape(-1, 2)])
+    for count in np.unique(size[size > 1]):
+        combinations = np.array(list(itertools.combinations(range(count), 2)))
+        parts.append(order[(start[size == count, None, None] + combinations).reshape(-1, 2)])
     pairs = np.concatenate(parts) if parts else np.empty((0, 2), dtype=int)
     return pairs[:, 0], pairs[:, 1]
 
@@ -81,19 +81,19 @@ def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
     """
     cell = codes(table, axes)
     cells = table.iloc[np.unique(cell, return_index=True)[1]]
-    owner = configurations(cells, axes)
-    found = []
+    configuration_of = configurations(cells, axes)
+    by_axis = []
     for axis in axes:
         others = [other for other in axes if other != axis]
-        group, place = codes(cells, others), cells[axis].to_numpy(str)
+        group, values = codes(cells, others), cells[axis].to_numpy(str)
         first, second = cell_pairs(group)
-        first, second = np.where(place[first] > place[second], [second, first], [first, second])
-        value = np.char.add(np.char.add(place[first], "|"), place[second])
+        first, second = np.where(values[first] > values[second], [second, first], [first, second])
+        value_pair = np.char.add(np.char.add(values[first], "|"), values[second])
         block = codes(cells, configuration(others))[first]
-        found.append((np.full(len(first), axis, dtype=object), value.astype(object), block, first, second))
-    none = (np.empty(0, dtype=object), np.empty(0, dtype=object), *[np.empty(0, dtype=int)] * 3)
-    axis_of, value_of, block_of, first, second = (np.concatenate(part) for part in zip(none, *found, strict=True))
-    ends = np.stack([owner[first], owner[second]], axis=1)
+        by_axis.append((np.full(len(first), axis, dtype=object), value_pair.astype(object), block, first, second))
+    empty = (np.empty(0, dtype=object), np.empty(0, dtype=object), *[np.empty(0, dtype=int)] * 3)
+    axis_of, value_of, block_of, first, second = map(np.concatenate, zip(empty, *by_axis, strict=True))
+    ends = np.stack([configuration_of[first], configuration_of[second]], axis=1)
     sides = np.stack([first, second], axis=1)
     return Environments(axis_of, value_of, block_of, ends, cell, sides, table.index.to_numpy(int))
 
@@ -118,6 +118,6 @@ def pair_weight(outcome: np.ndarray, images: np.ndarray, left: np.ndarray, right
     D: difference of the two outcomes as a fraction; by Hoeffding an outcome from n_i images (`effective_images`) is off
     by more than D / 2 with probability at most 2 exp(-2 n_i (D / 2)^2). outcome (n,) in percentage points.
     """
-    gone = np.abs(outcome[left] - outcome[right]) / 100
-    sure = [np.maximum(1 - 2 * np.exp(-images[side] * gone**2 / 2), 0) for side in (left, right)]
-    return np.asarray(np.maximum(sure[0] * sure[1] - 0.5, 0))
+    difference = np.abs(outcome[left] - outcome[right]) / 100
+    bounds = [np.maximum(1 - 2 * np.exp(-images[side] * difference**2 / 2), 0) for side in (left, right)]
+    return np.asarray(np.maximum(bounds[0] * bounds[1] - 0.5, 0))

@@ -20,12 +20,12 @@ from robustgap.analysis.statistics._components import Components, Levels, centre
 SETTINGS = ("settings_main", "settings_two_way", "configuration")
 
 
-def basis(design: np.ndarray, known: np.ndarray) -> np.ndarray:
+def basis(design: np.ndarray, removed: np.ndarray) -> np.ndarray:
     """Orthonormal basis of the span of `design` beyond the orthonormal columns `known`; (n, rank)."""
     for _ in range(2):  # twice, against rounding
-        design = design - known @ (known.T @ design)
-    left, size, _ = np.linalg.svd(design, full_matrices=False)
-    return left[:, size > 1e-9 * max(len(design), 1)]
+        design = design - removed @ (removed.T @ design)
+    vectors, size, _ = np.linalg.svd(design, full_matrices=False)
+    return vectors[:, size > 1e-9 * max(len(design), 1)]
 
 
 def settings_bases(settings: pd.DataFrame) -> list[np.ndarray]:
@@ -47,28 +47,28 @@ def split(x: np.ndarray, noise: np.ndarray, bases: list[np.ndarray]) -> np.ndarr
     squares = [((basis.T @ x) ** 2).sum(axis=0) for basis in bases]
     ranks, chance = [basis.shape[1] for basis in bases], [(basis**2).sum(axis=1) @ noise for basis in bases]
     freedom = n - 1 - sum(ranks)
-    left = np.full(x.shape[1:], np.nan)
+    residual = np.full(x.shape[1:], np.nan)
     if freedom > 0:
-        whole = (x**2).sum(axis=0) - sum(squares)
-        left = np.maximum(whole - (noise.sum() * (1 - 1 / n) - sum(chance)), 0) / freedom
+        remaining = (x**2).sum(axis=0) - sum(squares)
+        residual = np.maximum(remaining - (noise.sum() * (1 - 1 / n) - sum(chance)), 0) / freedom
     effects = [
-        np.maximum(square - rank * np.nan_to_num(left) - extra, 0) / n if rank else np.full(x.shape[1:], np.nan)
+        np.maximum(square - rank * np.nan_to_num(residual) - extra, 0) / n if rank else np.full(x.shape[1:], np.nan)
         for square, rank, extra in zip(squares, ranks, chance, strict=True)
     ]
-    return np.stack([*effects, left])
+    return np.stack([*effects, residual])
 
 
 def simulated(
-    x: np.ndarray, noise: np.ndarray, bases: list[np.ndarray], found: np.ndarray, bootstrap: Bootstrap
+    x: np.ndarray, noise: np.ndarray, bases: list[np.ndarray], variances: np.ndarray, bootstrap: Bootstrap
 ) -> np.ndarray:
     """Simulated means (configurations, draws): fitted effects, shrunk to the estimated variance, plus residual and
     noise."""
     rng = np.random.default_rng([bootstrap.seed, len(x)])
     effects = np.zeros(len(x))
-    for basis, variance in zip(bases, found, strict=False):
+    for basis, variance in zip(bases, variances, strict=False):
         fit = basis @ (basis.T @ x)
         effects = effects + fit * np.sqrt(np.nan_to_num(variance) / max(fit.var(), 1e-30))
-    spread = np.sqrt(np.nan_to_num(found[-1]) + np.maximum(noise, 0))
+    spread = np.sqrt(np.nan_to_num(variances[-1]) + np.maximum(noise, 0))
     return np.asarray(effects[:, None] + spread[:, None] * rng.standard_normal((len(x), bootstrap.draws)))
 
 
@@ -77,14 +77,14 @@ def settings_split(
     axes: Sequence[str],
     levels: Levels,
     cells: dict[str, np.ndarray],
-    found: Components,
+    components: Components,
     bootstrap: Bootstrap,
 ) -> np.ndarray:
     """Variances of SETTINGS, (3, 1 + draws): of the table, then of the draws."""
     first = np.unique(levels.configuration, return_index=True)[1]
     bases = settings_bases(table.iloc[first][configuration(axes)].reset_index(drop=True))
-    rho, delta = np.nan_to_num(found.rho[0]), np.nan_to_num(found.delta[0])
+    rho, delta = np.nan_to_num(components.rho[0]), np.nan_to_num(components.delta[0])
     noise = rho * cells["mean_rho"] + delta * cells["mean_delta"] + cells["mean_image"]
     x = np.nanmean(centred(cells["means"]), axis=1)
-    own = split(x, noise, bases)
-    return np.hstack([own[:, None], split(simulated(x, noise, bases, own, bootstrap), noise, bases)])
+    variances = split(x, noise, bases)
+    return np.hstack([variances[:, None], split(simulated(x, noise, bases, variances, bootstrap), noise, bases)])

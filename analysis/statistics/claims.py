@@ -13,14 +13,14 @@ from robustgap.analysis.view import COUNT, LABEL, SIGN_TEXT, Column, View
 def compute(data: StudyData) -> pd.DataFrame:
     """The verdicts, with the configuration and run that each rests on if asked for, and those without flagged models if
     they are of a ledger."""
-    found, removed = data.verdicts["claims"], None
+    verdicts, removed = data.verdicts["claims"], None
     if data.removals and data.decidable:
         removed = removals(data.models, **data.of_measures, signs=data.signs, run=data.run_column)
     if data.removals or data.ledger is not None:
-        found = with_removals(found, removed)
+        verdicts = with_removals(verdicts, removed)
     if data.ledger is not None:
-        found = with_unflagged(found, data.unflagged.verdicts["claims"] if data.unflagged else None)
-    return found
+        verdicts = with_unflagged(verdicts, data.unflagged.verdicts["claims"] if data.unflagged else None)
+    return verdicts
 
 
 def verdict_text(verdict: pd.Series, axis: pd.Series) -> np.ndarray:

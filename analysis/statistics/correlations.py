@@ -45,11 +45,11 @@ Rows = Iterator[Row]
 
 
 def correlation_row(
-    measure: str, statistic: str, found: Interval, n: int, undefined: int | None = None, **where: str
+    measure: str, statistic: str, numbers: Interval, n: int, undefined: int | None = None, **keys: str
 ) -> Row:
     """One tidy row; missing keys become empty text."""
-    key = {**dict.fromkeys(KEY, ""), "measure": measure, "statistic": statistic, **where}
-    return tidy_row(found, n, undefined, **key)
+    key = {**dict.fromkeys(KEY, ""), "measure": measure, "statistic": statistic, **keys}
+    return tidy_row(numbers, n, undefined, **key)
 
 
 def tau(
@@ -67,11 +67,11 @@ def tau(
     block = configurations(table, axes)
     weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
     for measure in bar(measures, "tau"):
-        x, y, kept = paired(table, outcome, measure)
-        draws = weighted_tau(x[kept], y[kept], block[kept], weights)
-        for name, drawn in zip(names, draws, strict=False):
-            found = interval(drawn, len(np.unique(block[kept])))
-            yield correlation_row(measure, name, found, int(kept.sum()))
+        x, y, known = paired(table, outcome, measure)
+        draws = weighted_tau(x[known], y[known], block[known], weights)
+        for name, values in zip(names, draws, strict=False):
+            numbers = interval(values, len(np.unique(block[known])))
+            yield correlation_row(measure, name, numbers, int(known.sum()))
 
 
 def spearman(
@@ -81,10 +81,10 @@ def spearman(
     block = configurations(table, axes)
     weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
     for measure in measures:
-        x, y, kept = paired(table, outcome, measure)
-        drawn = weighted_spearman(x[kept], y[kept], block[kept], weights)
-        found = interval(drawn, len(np.unique(block[kept])))
-        yield correlation_row(measure, "spearman", found, int(kept.sum()))
+        x, y, known = paired(table, outcome, measure)
+        rho = weighted_spearman(x[known], y[known], block[known], weights)
+        numbers = interval(rho, len(np.unique(block[known])))
+        yield correlation_row(measure, "spearman", numbers, int(known.sum()))
 
 
 def pi(
@@ -107,9 +107,9 @@ def pi(
         models = np.array([used.sum() for used in groups.values()], dtype=int)
         blocks = np.array([len(np.unique(block[used])) for used in groups.values()], dtype=int)
         defined = ~np.isnan(parts[:, 0])
-        found = interval(mean(parts[defined]), blocks[defined].min(initial=block.size))
+        numbers = interval(mean(parts[defined]), blocks[defined].min(initial=block.size))
         used = np.reshape([*groups.values()], (len(groups), len(table)))[defined].any(axis=0)
-        yield correlation_row(measure, "pi", found, int(used.sum()), int((~defined).sum()), axis=axis)
+        yield correlation_row(measure, "pi", numbers, int(used.sum()), int((~defined).sum()), axis=axis)
         for value, part, n, count, known in zip(groups, parts, models, blocks, defined, strict=True):
             yield correlation_row(measure, "pi", interval(part, count), int(n), int(not known), axis=axis, value=value)
 
@@ -157,9 +157,9 @@ def psi_of(
     total, count = weights @ (member @ np.where(defined, taus, 0)), weights @ (member @ defined)
     draws = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     blocks = ((member @ defined) > 0).sum(axis=0)
-    for place, measure in enumerate(measures):
-        n = int(defined[:, place].sum())
-        yield correlation_row(measure, "psi", interval(draws[:, place], blocks[place]), n, len(taus) - n, **where)
+    for column, measure in enumerate(measures):
+        n = int(defined[:, column].sum())
+        yield correlation_row(measure, "psi", interval(draws[:, column], blocks[column]), n, len(taus) - n, **where)
 
 
 def correlations(
@@ -188,8 +188,8 @@ def correlations(
         rows += psi(grid, axis, axes, outcome, measures, None if axis in own_seeds else seed_column, bootstrap)
     for axis in bar(axes, "pi"):
         rows += pi(grid, axis, axes, outcome, measures, bootstrap)
-    place = {measure: number for number, measure in enumerate(measures)}
-    return pd.DataFrame(sorted(rows, key=lambda found: place[found["measure"]]), columns=RESULT)
+    position = {measure: number for number, measure in enumerate(measures)}
+    return pd.DataFrame(sorted(rows, key=lambda row: position[row["measure"]]), columns=RESULT)
 
 
 def tau_variants(data: StudyData) -> Rows:
@@ -204,22 +204,22 @@ def tau_variants(data: StudyData) -> Rows:
     if rest in table and table[rest].notna().any():
         yield from tau(table[table[rest].notna()], data.axes, rest, measures, bootstrap, names=["tau_rest"])
     for flag, rows in left_out(table).items():
-        kept = table[~rows & table[data.outcome].notna()]
-        yield from tau(kept, data.axes, data.outcome, measures, bootstrap, names=[f"tau_without_{flag}"])
+        unflagged = table[~rows & table[data.outcome].notna()]
+        yield from tau(unflagged, data.axes, data.outcome, measures, bootstrap, names=[f"tau_without_{flag}"])
 
 
 def compute(data: StudyData) -> pd.DataFrame:
     """Correlations of every measure, baseline and control; of a ledger with the variants of tau."""
-    found = correlations(
+    table = correlations(
         data.beside.table,
         **data.of_columns,
         seed_column=data.seed_column,
         own_seeds=data.own_seeds,
         draws=data.draws,
     )
-    if data.ledger is not None and (more := list(tau_variants(data))):
-        found = pd.concat([found, pd.DataFrame(more, columns=RESULT)], ignore_index=True)
-    return with_kinds(found, data.beside.kinds)
+    if data.ledger is not None and (variants := list(tau_variants(data))):
+        table = pd.concat([table, pd.DataFrame(variants, columns=RESULT)], ignore_index=True)
+    return with_kinds(table, data.beside.kinds)
 
 
 STATISTIC = Statistic(

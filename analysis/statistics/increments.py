@@ -65,8 +65,8 @@ def cluster_interval(estimate: float, parts: np.ndarray) -> tuple[float, float, 
 def ratio_of_sums(top: np.ndarray, bottom: np.ndarray) -> tuple[float, np.ndarray]:
     """sum(top) / sum(bottom) over blocks, and the contributions to its error: (top - ratio bottom) / sum(bottom)."""
     total = float(bottom.sum())
-    found = float(top.sum() / total) if total else np.nan
-    return found, (top - found * bottom) / total if total else top
+    ratio = float(top.sum() / total) if total else np.nan
+    return ratio, (top - ratio * bottom) / total if total else top
 
 
 def quality(y: np.ndarray, predicted: np.ndarray, block: np.ndarray, *, raw: bool) -> dict[str, Interval]:
@@ -86,7 +86,7 @@ def step_rows(
     y: np.ndarray,
     steps: dict[tuple[str, str, str], Step],
     predicted: dict[str, np.ndarray],
-    where: dict[str, str],
+    subset: dict[str, str],
     *,
     raw: bool,
 ) -> list[Row]:
@@ -95,23 +95,23 @@ def step_rows(
     y (n,): the outcome (raw), or its normal scores; predicted: by each learner, (n,).
     """
     rows = []
-    inside = study.table[where["axis"]].to_numpy(str) == where["value"] if where else np.full(len(y), True)
+    inside = study.table[subset["axis"]].to_numpy(str) == subset["value"] if subset else np.full(len(y), True)
     block = np.unique(study.block[inside], return_inverse=True)[1]
-    many = {measure: int(study.table.loc[inside, measure].notna().sum()) for measure in study.measures}
+    counts = {measure: int(study.table.loc[inside, measure].notna().sum()) for measure in study.measures}
     for learner, base in predicted.items():
-        for (name, over, measure), (added, chosen) in steps.items():
-            key = {"measure": measure, "step": name, "over": over, "learner": learner, "members": chosen}
-            key |= {column: where.get(column, "") for column in ("axis", "value")}
-            found = quality(y[inside], (base + added)[inside], block, raw=raw)
+        for (name, over, measure), (added, members) in steps.items():
+            key = {"measure": measure, "step": name, "over": over, "learner": learner, "members": members}
+            key |= {column: subset.get(column, "") for column in ("axis", "value")}
+            intervals = quality(y[inside], (base + added)[inside], block, raw=raw)
             if over:
                 before = base + (steps["state", "settings", ""][0] if over == "state" else 0)
                 squares = (y - before)[inside] ** 2 - (y - base - added)[inside] ** 2
                 total = ((y[inside] - y[inside].mean()) ** 2).sum() or np.nan  # NaN for one model, or equal outcomes
                 estimate, _, parts = sum_error(np.bincount(block, squares)[:, None] / total)
-                found["increment_raw" if raw else "increment"] = cluster_interval(float(estimate[0]), parts[:, 0])
-            for statistic, (estimate_, low, high) in found.items():
-                numbers = {"estimate": estimate_, "low": low, "high": high, "n": many.get(measure, int(inside.sum()))}
-                rows.append({**key, "statistic": statistic, **numbers, "undefined": int(np.isnan(estimate_))})
+                intervals["increment_raw" if raw else "increment"] = cluster_interval(float(estimate[0]), parts[:, 0])
+            for statistic, (value, low, high) in intervals.items():
+                numbers = {"estimate": value, "low": low, "high": high, "n": counts.get(measure, int(inside.sum()))}
+                rows.append({**key, "statistic": statistic, **numbers, "undefined": int(np.isnan(value))})
     return rows
 
 
@@ -120,20 +120,20 @@ def both_scales(
     design: Design,
     folds: Sequence[np.ndarray],
     state: Sequence[str],
-    places: list[dict[str, str]],
+    subsets: list[dict[str, str]],
     *,
     seed: int,
 ) -> list[Row]:
     """Rows of all steps for the normal scores, then for the outcome in its own unit, over the models in each of
     `places` (axis, value; {}: all models, which includes the steps that combine measures)."""
-    rows, outcome, whole = [], study.table[study.outcome].to_numpy(float), places == [{}]
+    rows, outcome, combine = [], study.table[study.outcome].to_numpy(float), subsets == [{}]
     for raw in (False, True):
         y = outcome if raw else normal_scores(outcome)
-        steps = steps_of(make_steps(design, y, study, state, folds), folds, combine=whole, seed=seed)
-        cells = out_of_fold(design, design.means(y), folds, choose=whole, seed=seed)
+        steps = steps_of(make_steps(design, y, study, state, folds), folds, combine=combine, seed=seed)
+        cells = out_of_fold(design, design.means(y), folds, choose=combine, seed=seed)
         predicted = {learner: design.of_models(values[design.cell]) for learner, values in cells.items()}
-        for where in places:
-            rows += step_rows(study, y, steps, predicted, where, raw=raw)
+        for subset in subsets:
+            rows += step_rows(study, y, steps, predicted, subset, raw=raw)
     return rows
 
 
@@ -157,14 +157,14 @@ def left_out_rows(study: Study, axis: str, state: Sequence[str], seed: int) -> l
     others = [other for other in study.axes if other != axis]
     if not others:
         return []  # no settings left to predict from
-    values, place = np.unique(study.table[axis].to_numpy(str), return_inverse=True)
+    values, index = np.unique(study.table[axis].to_numpy(str), return_inverse=True)
     first = np.unique(study.block, return_index=True)[1]
-    most = int(np.bincount(place[first]).max())
-    design = make_design(study.table, others, study.outcome, study.block, most, apart=[axis])
+    held_out = int(np.bincount(index[first]).max())
+    design = make_design(study.table, others, study.outcome, study.block, held_out, apart=[axis])
     if not design.order:
         return []
-    places = [{"axis": axis, "value": str(value)} for value in values]
-    return both_scales(study, design, [place[first][design.block]], state, places, seed=seed)
+    subsets = [{"axis": axis, "value": str(value)} for value in values]
+    return both_scales(study, design, [index[first][design.block]], state, subsets, seed=seed)
 
 
 def compute(data: StudyData) -> pd.DataFrame:
@@ -185,8 +185,8 @@ def ladder_view(statistics: Statistics) -> View:
     frame = frame.merge(chosen, on=["step", "learner"], how="left")
     frame = frame.assign(shown=frame["step"].map(STEP_WORDS), by=frame["learner"].map(BETTER))
     if len(frame):
-        place = frame["step"].map({step: number for number, step in enumerate(STEP_WORDS)})
-        frame = frame.iloc[np.argsort(place, kind="stable")]
+        position = frame["step"].map({step: number for number, step in enumerate(STEP_WORDS)})
+        frame = frame.iloc[np.argsort(position, kind="stable")]
     columns = (
         Column("shown", "prediction from"),
         Column("by", "settings by"),
@@ -209,9 +209,9 @@ def increments_view(statistics: Statistics) -> View:
     rows = rows[(rows["statistic"] == "increment") & (rows["step"] == "measure")]
     whole = rows[(rows["axis"] == "") & (rows["learner"] != "better")]
     frame = pivoted(whole, ["measure"], whole["over"] + "_" + whole["learner"])
-    out = rows[(rows["axis"] != "") & (rows["over"] == "settings") & rows["estimate"].notna()]
-    both = out.groupby(["measure", "axis", "value"])["estimate"].min()
-    held = both.groupby("measure").agg(lambda least: f"{(least > 0).sum()} of {len(least)}")
+    left_out = rows[(rows["axis"] != "") & (rows["over"] == "settings") & rows["estimate"].notna()]
+    smaller = left_out.groupby(["measure", "axis", "value"])["estimate"].min()
+    held = smaller.groupby("measure").agg(lambda values: f"{(values > 0).sum()} of {len(values)}")
     frame = frame.assign(held=frame["measure"].map(held).fillna("n/a"))
     bases = [("settings", "the settings"), ("state", "settings and state")]
     columns = (

@@ -11,8 +11,8 @@ at most two axes (the empty set too) `information` is I and `information_normali
 
     cmi = min over S of I,      cmi_normalised = min over S of I / H
 
-so a measure scores only if no two axes explain away its information. An axis that moves measure and outcome alike gives
-both the same order in pairs that differ in it, but no information in pairs with fixed values. Y. Jiang et al.,
+so a measure scores only if no two axes explain away its information. An axis that shifts measure and outcome alike
+gives both the same order in pairs that differ in it, but no information once its value is fixed. Y. Jiang et al.,
 Fantastic generalization measures and where to find them, ICLR 2020, section 4 (where the sum is over V = +1 and -1).
 
 Choices that the paper leaves open:
@@ -23,19 +23,19 @@ Choices that the paper leaves open:
     NA      a value like any other, equal to itself alone; models to which no axis applies are left out
     missing models without the measure are left out, so that n differs between measures
     both    a model that is both checkpoints of its run has both values of the rule, each with half the weight
-Undefined where H is 0 (no pair differs in the outcome), and for a set of axes with more than MOST_GROUPS values.
+Undefined where H is 0 (no pair differs in the outcome), and for sets of axes with more than MOST_GROUPS values.
 
 Information estimated from counts is never negative and too high by about (cells - 1) / (2 ln 2 pairs) bits where pairs
 are few; pairs share models, so no p-value is given. The bootstrap draws configurations (analysis.ranks.bootstrap) and
 takes the minimum in each draw; its percentile interval shares the bias: with few models per group it may lie above the
 estimate.
 
-A table of more than MOST_PAIRS pairs (analysis.ranks.pair_sample: 2,000,000, those of 2,000 models) is sampled:
-both numbers are estimated from that many of its pairs, drawn once, keyed, and shared by all measures; each measure uses
-the sampled pairs whose models have it. `pairs` is the number used, n the number that exist. If few enough models have a
-measure for their pairs to be within the limit, all of them are used. A share p of the sample then has a standard error
-of about sqrt(p (1 - p) / pairs), which the interval accounts for, since its draws weight the same pairs; and the bias
-above depends on `pairs`: about 0.001 bits for 60 groups of models.
+A table of more than MOST_PAIRS pairs (analysis.ranks.pair_sample: 2,000,000, those of 2,000 models) is sampled: both
+numbers are estimated from that many of its pairs, drawn once with the seed and shared by all measures; each measure
+uses the sampled pairs whose models have it. `pairs` is the number used, n the number that exist. If the models with a
+measure have no more than MOST_PAIRS pairs, all of these are used. A share p of the sample has a standard error of about
+sqrt(p (1 - p) / pairs), which the interval accounts for, since its draws weight the same pairs. The bias above depends
+on `pairs`: about 0.001 bits for 60 groups of models.
 """
 
 import itertools
@@ -88,20 +88,20 @@ def pair_weights(holds: Callable[..., Any], starts: np.ndarray, weights: np.ndar
     Only ROWS_AT_ONCE x n pairs are held at a time; each is tested once and weighted for all draws in one matrix
     product.
     """
-    found, n = np.empty((len(weights), len(starts), len(starts))), weights.shape[1]
-    by_row = np.ascontiguousarray(weights.T)  # a matrix product with a slice of columns would copy it
-    met, part = np.empty_like(weights), np.empty_like(weights)  # reused: allocating costs more than the sums
+    totals, n = np.empty((len(weights), len(starts), len(starts))), weights.shape[1]
+    by_model = np.ascontiguousarray(weights.T)  # a matrix product with a slice of columns would copy it
+    sums, product = np.empty_like(weights), np.empty_like(weights)  # reused: allocating costs more than the sums
     buffer = np.empty((ROWS_AT_ONCE, n), dtype=np.float32)
-    for place, (start, stop) in enumerate(itertools.pairwise([*starts, n])):
-        met[:] = 0
+    for group, (start, stop) in enumerate(itertools.pairwise([*starts, n])):
+        sums[:] = 0
         for first in range(start, stop, ROWS_AT_ONCE):
             rows = slice(first, min(first + ROWS_AT_ONCE, stop))
             pairs = buffer[: rows.stop - first]
             np.copyto(pairs, holds(rows))
-            np.add(met, np.matmul(by_row[rows].T, pairs, out=part), out=met)
-        np.multiply(met, weights, out=met)
-        found[:, place] = np.add.reduceat(met, starts, axis=1)
-    return found
+            np.add(sums, np.matmul(by_model[rows].T, pairs, out=product), out=sums)
+        np.multiply(sums, weights, out=sums)
+        totals[:, group] = np.add.reduceat(sums, starts, axis=1)
+    return totals
 
 
 def sorted_by_group(table: pd.DataFrame, names: tuple[str, ...], y: np.ndarray, weights: np.ndarray) -> Groups:
@@ -138,8 +138,8 @@ def subset_counts(groups: Groups, table: np.ndarray) -> Iterator[tuple[tuple[str
     """The counts for every subset of the axes in `groups`, the full set first."""
     yield groups.names, table
     for size in reversed(range(len(groups.names))):
-        for kept in itertools.combinations(range(len(groups.names)), size):
-            names = tuple(groups.names[place] for place in kept)
+        for subset in itertools.combinations(range(len(groups.names)), size):
+            names = tuple(groups.names[axis] for axis in subset)
             yield names, summed_over_groups(table, codes(groups.values, names))
 
 
@@ -147,55 +147,55 @@ def sets_of(table: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, ...]]:
     """The sets of axes to count by: all sets of LARGEST_SET axes, whose counts also give those of their subsets; for
     sets with more than MOST_GROUPS values, the subsets themselves."""
     largest = list(itertools.combinations(axes, min(LARGEST_SET, len(axes))))
-    wide = [names for names in largest if codes(table, names).max(initial=-1) >= MOST_GROUPS]
-    parts = [part for names in wide for size in range(len(names)) for part in itertools.combinations(names, size)]
-    return list(dict.fromkeys([*largest, *parts]))
+    large = [names for names in largest if codes(table, names).max(initial=-1) >= MOST_GROUPS]
+    smaller = [part for names in large for size in range(len(names)) for part in itertools.combinations(names, size)]
+    return list(dict.fromkeys([*largest, *smaller]))
 
 
 def per_set(all_groups: Sequence[Groups], x: np.ndarray) -> PerSet:
     """(I, I / H) per draw for every set of axes; NaN if H is 0 or the set has more than MOST_GROUPS groups."""
-    found: PerSet = {}
+    by_set: PerSet = {}
     for groups in all_groups:
         if len(groups.starts) > MOST_GROUPS:
-            found[groups.names] = (np.full(len(groups.weights), np.nan),) * 2
+            by_set[groups.names] = (np.full(len(groups.weights), np.nan),) * 2
             continue
         for names, table in subset_counts(groups, sign_counts(groups, x)):
-            if names not in found:
-                found[names] = information_shares(table)
-    return found
+            if names not in by_set:
+                by_set[names] = information_shares(table)
+    return by_set
 
 
-def information_rows(measure: str, found: PerSet, blocks: int, pairs: tuple[int, int]) -> Iterator[Row]:
+def information_rows(measure: str, by_set: PerSet, blocks: int, pairs: tuple[int, int]) -> Iterator[Row]:
     """Tidy rows of one measure: both minima, then both numbers for each set of axes, smallest sets first."""
-    sets = sorted(found, key=len)
-    for place, name in enumerate(["cmi", "cmi_normalised"]):
-        drawn = np.stack([found[names][place] for names in sets])
-        known = ~np.isnan(drawn)
-        least = np.where(known.any(axis=0), np.where(known, drawn, np.inf).min(axis=0), np.nan)
-        at = sets[int(np.where(known[:, 0], drawn[:, 0], np.inf).argmin())] if known[:, 0].any() else ()
-        yield information_row(measure, name, at, interval(least, blocks), pairs, int((~known[:, 0]).sum()))
+    sets = sorted(by_set, key=len)
+    for index, name in enumerate(["cmi", "cmi_normalised"]):
+        values = np.stack([by_set[names][index] for names in sets])
+        defined = ~np.isnan(values)
+        minimum = np.where(defined.any(axis=0), np.where(defined, values, np.inf).min(axis=0), np.nan)
+        minimal_set = sets[int(np.where(defined[:, 0], values[:, 0], np.inf).argmin())] if defined[:, 0].any() else ()
+        yield information_row(measure, name, minimal_set, interval(minimum, blocks), pairs, int((~defined[:, 0]).sum()))
     for names in sets:
-        for name, drawn in zip(["information", "information_normalised"], found[names], strict=True):
-            yield information_row(measure, name, names, interval(drawn, blocks), pairs, int(np.isnan(drawn[0])))
+        for name, values in zip(["information", "information_normalised"], by_set[names], strict=True):
+            yield information_row(measure, name, names, interval(values, blocks), pairs, int(np.isnan(values[0])))
 
 
 def information_row(
-    measure: str, statistic: str, names: tuple[str, ...], found: Interval, pairs: tuple[int, int], undefined: int
+    measure: str, statistic: str, names: tuple[str, ...], numbers: Interval, pairs: tuple[int, int], undefined: int
 ) -> Row:
     key = {"measure": measure, "statistic": statistic, "given": "|".join(names), "pairs": pairs[1]}
-    return tidy_row(found, pairs[0], undefined, **key)
+    return tidy_row(numbers, pairs[0], undefined, **key)
 
 
-def sampling_notes(found: pd.DataFrame) -> list[str]:
+def sampling_notes(table: pd.DataFrame) -> list[str]:
     """Notes on the rows of `conditional_information`: whether pairs were sampled."""
-    part = found[found["pairs"] < found["n"]]
-    if part.empty:
+    sampled = table[table["pairs"] < table["n"]]
+    if sampled.empty:
         return []
-    if "kind" in part and (part["kind"] == "measure").any():  # not the baselines and controls
-        part = part[part["kind"] == "measure"]
-    most = part.loc[part["n"].idxmax()]
-    told = f"up to {most['pairs']:,.0f} of {most['n']:,.0f} pairs of models, the same for all"
-    return [f"conditional information of {part['measure'].nunique()} measures: estimated from {told}"]
+    if "kind" in sampled and (sampled["kind"] == "measure").any():  # not the baselines and controls
+        sampled = sampled[sampled["kind"] == "measure"]
+    largest = sampled.loc[sampled["n"].idxmax()]
+    counts = f"up to {largest['pairs']:,.0f} of {largest['n']:,.0f} pairs of models, the same for all"
+    return [f"conditional information of {sampled['measure'].nunique()} measures: estimated from {counts}"]
 
 
 def draw_sample(table: pd.DataFrame, keys: Sequence[str], y: np.ndarray, weights: np.ndarray, seed: int) -> PairSample:
@@ -205,11 +205,11 @@ def draw_sample(table: pd.DataFrame, keys: Sequence[str], y: np.ndarray, weights
 
 def sampled_information(sample: PairSample, table: pd.DataFrame, axes: Sequence[str], x: np.ndarray) -> PerSet:
     """The result of `per_set`, estimated from a sample of the pairs."""
-    names = [part for size in range(min(LARGEST_SET, len(axes)) + 1) for part in itertools.combinations(axes, size)]
-    groups = {part: codes(table, part) for part in names}
-    few = {part: group for part, group in groups.items() if group.max() < MOST_GROUPS}
-    unknown = (np.full(sample.weights.shape[1], np.nan),) * 2
-    return dict.fromkeys(names, unknown) | sampled_shares(sample, few, x)
+    names = [subset for size in range(min(LARGEST_SET, len(axes)) + 1) for subset in itertools.combinations(axes, size)]
+    groups = {subset: codes(table, subset) for subset in names}
+    countable = {subset: group for subset, group in groups.items() if group.max() < MOST_GROUPS}
+    undefined = (np.full(sample.weights.shape[1], np.nan),) * 2
+    return dict.fromkeys(names, undefined) | sampled_shares(sample, countable, x)
 
 
 def conditional_information(
@@ -235,42 +235,42 @@ def conditional_information(
     block, share = configurations(table, axes), row_weights(table)
     weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "tau")
     y, sets = codes(table, [outcome]).astype(np.int32), sets_of(table, axes)
-    many = all_pairs(len(table)) > pair_sample.MOST_PAIRS
-    sample = draw_sample(table, keys, y, weights[:, block] * share, seed) if many else None
+    sampled = all_pairs(len(table)) > pair_sample.MOST_PAIRS
+    sample = draw_sample(table, keys, y, weights[:, block] * share, seed) if sampled else None
     rows: list[Row] = []
-    shared: dict[bytes, list[Groups]] = {}  # by the set of models with the measure: usually all models
+    cached: dict[bytes, list[Groups]] = {}  # by the set of models with the measure: usually all models
     for measure in bar(measures, "conditional information"):
-        kept = table[measure].notna().to_numpy()
+        known = table[measure].notna().to_numpy()
         x = table[measure].rank(method="dense", na_option="top").to_numpy(np.int32)  # only the order matters
-        pairs = int(untied_weight(y[kept], np.arange(kept.sum()), share[kept][None])[0])
-        used, part = pairs, table[kept]
-        if sample and all_pairs(len(part)) > pair_sample.MOST_PAIRS:
-            looked_at = sample.among(kept)
-            found, used = sampled_information(looked_at, table, axes, x), len(looked_at.upper)
+        pairs = int(untied_weight(y[known], np.arange(known.sum()), share[known][None])[0])
+        used, subtable = pairs, table[known]
+        if sample and all_pairs(len(subtable)) > pair_sample.MOST_PAIRS:
+            subsample = sample.among(known)
+            by_set, used = sampled_information(subsample, table, axes, x), len(subsample.upper)
         else:
-            if kept.tobytes() not in shared:
-                drawn = weights[:, block[kept]] * share[kept]
-                every = [sorted_by_group(part, names, y[kept], drawn) for names in sets if len(part)]
-                shared = {kept.tobytes(): every}
-            found = per_set(shared[kept.tobytes()], x[kept]) or {(): (np.full(1, np.nan),) * 2}
-        rows += information_rows(measure, found, len(np.unique(block[kept])), (pairs, used))
+            if known.tobytes() not in cached:
+                drawn = weights[:, block[known]] * share[known]
+                all_groups = [sorted_by_group(subtable, names, y[known], drawn) for names in sets if len(subtable)]
+                cached = {known.tobytes(): all_groups}
+            by_set = per_set(cached[known.tobytes()], x[known]) or {(): (np.full(1, np.nan),) * 2}
+        rows += information_rows(measure, by_set, len(np.unique(block[known])), (pairs, used))
     return pd.DataFrame(rows, columns=RESULT)
 
 
 def compute(data: StudyData) -> pd.DataFrame:
     """Conditional information of every measure, baseline and control."""
     table, draws = data.beside.table, data.slow_draws
-    found = conditional_information(table, **data.of_columns, seed_column=data.seed_column, draws=draws)
-    return with_kinds(found, data.beside.kinds)
+    rows = conditional_information(table, **data.of_columns, seed_column=data.seed_column, draws=draws)
+    return with_kinds(rows, data.beside.kinds)
 
 
 def information_view(statistics: Statistics) -> View:
     rows = statistics.table("information")
-    least = rows[rows["statistic"].isin(["cmi", "cmi_normalised"])]
-    frame = pivoted(least, ["measure"], least["statistic"])
-    known = least[least["statistic"] == "cmi"].set_index("measure")
+    minima = rows[rows["statistic"].isin(["cmi", "cmi_normalised"])]
+    frame = pivoted(minima, ["measure"], minima["statistic"])
+    cmi = minima[minima["statistic"] == "cmi"].set_index("measure")
     frame = frame.assign(
-        given=frame["measure"].map(known["given"].str.replace("|", " and ")), pairs=frame["measure"].map(known["pairs"])
+        given=frame["measure"].map(cmi["given"].str.replace("|", " and ")), pairs=frame["measure"].map(cmi["pairs"])
     )
     columns = (
         LABEL,

@@ -16,15 +16,15 @@ def compute(data: StudyData) -> pd.DataFrame:
     """One row for every model that failed, collapsed, lacks the outcome, or is flagged, with the reason."""
     ledger, table = data.ledger, data.models
     assert ledger is not None, "needs the ledger"
-    every = pd.concat([ledger.runs, ledger.distinct]).to_dict("records")  # the latter tells of models that are both
-    settings = {row["model"]: ", ".join(f"{axis}={row[axis]}" for axis in ledger.axes) for row in every}
-    seen = {row["model"]: row["reason"] for row in every}
+    all_rows = pd.concat([ledger.runs, ledger.distinct]).to_dict("records")  # the latter tells of models that are both
+    settings = {row["model"]: ", ".join(f"{axis}={row[axis]}" for axis in ledger.axes) for row in all_rows}
+    reasons = {row["model"]: row["reason"] for row in all_rows}
     rows = ledger.runs.loc[ledger.runs["status"] != "finished"].to_dict("records")
     issues = [{**row, "issue": row["status"]} for row in rows]
     for row in table.to_dict("records"):
         if np.isnan(row[ledger.outcome]):
             issues.append({**row, "issue": "no outcome", "reason": f"{ledger.outcome} is not known"})
-        row["reason"] = seen[row["model"]]
+        row["reason"] = reasons[row["model"]]
         flags = split_flags(row["flags"])
         issues += [{**row, "issue": flag, "reason": reason(row, flag, ledger.outcome)} for flag in flags]
     frame = pd.DataFrame(issues, columns=RESULT)

@@ -12,7 +12,7 @@
               (analysis.models.shared_images); undefined: no correctness bits, noise assumed independent
 
 Intervals: configuration bootstrap (analysis.ranks.bootstrap), except for both rows of settings and `configuration`,
-whose fit would not survive resampling the design (analysis.statistics._settings_effects).
+whose fit does not allow resampling the design (analysis.statistics._settings_effects).
 """
 
 from collections.abc import Sequence
@@ -40,14 +40,14 @@ RESULT = ["measure", "statistic", "component", "estimate", "low", "high", "n", "
 
 def levels_of(table: pd.DataFrame, axes: Sequence[str], seed_column: str | None) -> Levels:
     """Configuration, run and checkpoint rule of each model; without a seed column, each configuration is one run."""
-    home = configurations(table, axes)
+    configuration = configurations(table, axes)
     seed = table[seed_column].to_numpy(str) if seed_column else np.full(len(table), "")
     rule = np.zeros(len(table), dtype=int)
     if CHECKPOINT in axes:
         both = is_both(table, axes)
         rule[~both], rule[both] = codes(table[~both], [CHECKPOINT]), EVERY
-    run = codes(pd.DataFrame({"home": home, "seed": seed}), ["home", "seed"])
-    return Levels(home, run, rule)
+    run = codes(pd.DataFrame({"block": configuration, "seed": seed}), ["block", "seed"])
+    return Levels(configuration, run, rule)
 
 
 def mean_square(error: np.ndarray, levels: Levels, weights: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def mean_square(error: np.ndarray, levels: Levels, weights: np.ndarray) -> np.nd
     return (weights @ total) / (weights @ size)
 
 
-def rule_variance(cells: dict[str, np.ndarray], found: Components, weights: np.ndarray) -> np.ndarray:
+def rule_variance(cells: dict[str, np.ndarray], components: Components, weights: np.ndarray) -> np.ndarray:
     """Variance of expected outcomes between the checkpoint rules of a configuration, in every draw; NaN with one rule.
 
     Mean over the configurations with all rules of the squared deviations of their cells from their mean, less noise.
@@ -71,27 +71,27 @@ def rule_variance(cells: dict[str, np.ndarray], found: Components, weights: np.n
     def mean(values: np.ndarray) -> np.ndarray:
         return np.where(total > 0, weights[:, complete] @ values / np.where(total > 0, total, 1), np.nan)
 
-    noise = np.nan_to_num(found.rho) * mean(cells["about_rho"][complete])
-    noise = noise + np.nan_to_num(found.delta) * mean(cells["about_delta"][complete])
+    noise = np.nan_to_num(components.rho) * mean(cells["about_rho"][complete])
+    noise = noise + np.nan_to_num(components.delta) * mean(cells["about_delta"][complete])
     return np.asarray(np.maximum(mean(squares) - noise - mean(cells["about_image"][complete]), 0) / means.shape[1])
 
 
-def component_row(measure: str, statistic: str, component: str, found: Interval, n: int) -> Row:
+def component_row(measure: str, statistic: str, component: str, numbers: Interval, n: int) -> Row:
     """One tidy row."""
-    return tidy_row(found, n, measure=measure, statistic=statistic, component=component)
+    return tidy_row(numbers, n, measure=measure, statistic=statistic, component=component)
 
 
 def component_shares(rows: list[Row]) -> list[Row]:
     """Each component divided by the sum of all; interval ends use the estimates of the other components."""
     total = np.nansum([row["estimate"] for row in rows])
-    found = []
+    shares = []
     for row in rows:
-        rest = total - np.nan_to_num(row["estimate"])
+        others = total - np.nan_to_num(row["estimate"])
         estimate, low, high = (
-            (x / (x + rest) if x + rest > 0 else np.nan) for x in (row["estimate"], row["low"], row["high"])
+            (x / (x + others) if x + others > 0 else np.nan) for x in (row["estimate"], row["low"], row["high"])
         )
-        found.append(component_row(row["measure"], "share", row["component"], (estimate, low, high), row["n"]))
-    return found
+        shares.append(component_row(row["measure"], "share", row["component"], (estimate, low, high), row["n"]))
+    return shares
 
 
 def noise(
@@ -113,27 +113,30 @@ def noise(
     outcome or its error are left out. n: models used; undefined: 1 if there is no estimate.
     """
     keys = [*axes, *([seed_column] if seed_column else [])]
-    table = known_models(table, outcome, keys).sort_values([*keys, outcome])  # pairs drawn for ceilings go by place
-    inside = in_grid(table, axes)
-    table = table[inside | ~inside.any()]
+    table = known_models(table, outcome, keys).sort_values(
+        [*keys, outcome]
+    )  # pairs drawn for ceilings depend on the order of rows
+    is_grid = in_grid(table, axes)
+    table = table[is_grid | ~is_grid.any()]
     table = (table[table[se].notna()] if se else table).reset_index(drop=True)
     if table.empty:
         return pd.DataFrame(columns=RESULT)
     y, error = table[outcome].to_numpy(float), table[se].to_numpy(float) if se else np.zeros(len(table))
-    levels, bootstrap, known = levels_of(table, axes, seed_column), Bootstrap(draws, seed), shared or Sharing()
+    levels, bootstrap, sharing = levels_of(table, axes, seed_column), Bootstrap(draws, seed), shared or Sharing()
     weights = bootstrap.weights(np.zeros(levels.configuration.max() + 1), "noise")
-    found, cells = components(y, error, levels, known, weights)
-    taus = ceilings(y, error, levels, known, found, weights, seed)
+    variances, cells = components(y, error, levels, sharing, weights)
+    taus = ceilings(y, error, levels, sharing, variances, weights, seed)
     if se is None:
         taus["run"] = np.full(len(weights), np.nan)
-    drawn = dict(zip(SETTINGS, settings_split(table, axes, levels, cells, found, bootstrap), strict=True))
-    drawn |= {"checkpoint_rule": rule_variance(cells, found, weights), "seed": found.rho, "checkpoint": found.delta}
-    drawn |= {"images": (1 - known.everywhere) * mean_square(error, levels, weights) * (1 if se else np.nan)}
+    drawn = dict(zip(SETTINGS, settings_split(table, axes, levels, cells, variances, bootstrap), strict=True))
+    drawn |= {"checkpoint_rule": rule_variance(cells, variances, weights)}
+    drawn |= {"seed": variances.rho, "checkpoint": variances.delta}
+    drawn |= {"images": (1 - sharing.everywhere) * mean_square(error, levels, weights) * (1 if se else np.nan)}
     blocks, n = weights.shape[1], len(table)
-    rows = [component_row(outcome, "variance", name, interval(part, blocks), n) for name, part in drawn.items()]
+    rows = [component_row(outcome, "variance", name, interval(values, blocks), n) for name, values in drawn.items()]
     rows += component_shares(rows)
-    rows += [component_row(outcome, "ceiling", name, interval(part, blocks), n) for name, part in taus.items()]
-    for name, correlation in vars(known).items():
+    rows += [component_row(outcome, "ceiling", name, interval(values, blocks), n) for name, values in taus.items()]
+    for name, correlation in vars(sharing).items():
         rows.append(component_row(outcome, "sharing", name, (correlation if shared else np.nan, np.nan, np.nan), n))
     return pd.DataFrame(rows, columns=RESULT)
 
@@ -149,15 +152,15 @@ def measure_noise(
     weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "noise")
     rows = []
     for name in errors:
-        (kept, low, high), n = over_images(table[name], errors[name], block, weights)
-        rows.append(component_row(name, "share", "images", (1 - kept, 1 - high, 1 - low), n))
+        (reliability, low, high), n = over_images(table[name], errors[name], block, weights)
+        rows.append(component_row(name, "share", "images", (1 - reliability, 1 - high, 1 - low), n))
     return pd.DataFrame(rows, columns=RESULT)
 
 
 def compute(data: StudyData) -> pd.DataFrame:
     """Variance components and ceilings of the outcome, then the noise share of each measure of a ledger."""
     axes, draws = data.axes, data.slow_draws
-    found = noise(
+    rows = noise(
         data.models,
         axes=axes,
         outcome=data.outcome,
@@ -167,9 +170,9 @@ def compute(data: StudyData) -> pd.DataFrame:
         draws=draws,
     )
     if data.ledger is None:
-        return found
+        return rows
     errors = per_model(data.ledger, data.models["model"], "se")
-    return pd.concat([found, measure_noise(data.models, errors, axes=axes, draws=draws)], ignore_index=True)
+    return pd.concat([rows, measure_noise(data.models, errors, axes=axes, draws=draws)], ignore_index=True)
 
 
 def noise_view(statistics: Statistics) -> View:

@@ -26,9 +26,9 @@ from robustgap.analysis.view import COUNT, LABEL, Column, View, pivoted
 
 def partial(xy: np.ndarray, xz: np.ndarray, yz: np.ndarray) -> np.ndarray:
     """tau_xy.z per draw from the three coefficients; NaN where undefined."""
-    room = (1 - xz**2) * (1 - yz**2)
-    defined = room > 1e-12  # up to rounding, a tau of 1 is 1
-    return np.where(defined, (xy - xz * yz) / np.sqrt(np.where(defined, room, 1)), np.nan)
+    product = (1 - xz**2) * (1 - yz**2)
+    defined = product > 1e-12  # up to rounding, a tau of 1 is 1
+    return np.where(defined, (xy - xz * yz) / np.sqrt(np.where(defined, product, 1)), np.nan)
 
 
 def partial_tau(
@@ -46,15 +46,15 @@ def partial_tau(
     block = configurations(table, axes)
     weights = bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau")
     y, z = table[outcome].to_numpy(float), table[given].to_numpy(float)
-    shared: dict[bytes, np.ndarray] = {}  # tau of outcome and column, by the set of models with the measure
+    cached: dict[bytes, np.ndarray] = {}  # tau of outcome and column, by the set of models with the measure
     for measure in measures:
         x = table[measure].to_numpy(float)
-        kept = ~np.isnan(x + y + z)
-        if kept.tobytes() not in shared:
-            shared = {kept.tobytes(): weighted_tau(y[kept], z[kept], block[kept], weights)[0]}
-        xy, xz = (weighted_tau(x[kept], other[kept], block[kept], weights)[0] for other in (y, z))
-        found = interval(partial(xy, xz, shared[kept.tobytes()]), len(np.unique(block[kept])))
-        yield correlation_row(measure, "partial_tau", found, int(kept.sum()), given_axis=given)
+        known = ~np.isnan(x + y + z)
+        if known.tobytes() not in cached:
+            cached = {known.tobytes(): weighted_tau(y[known], z[known], block[known], weights)[0]}
+        xy, xz = (weighted_tau(x[known], other[known], block[known], weights)[0] for other in (y, z))
+        numbers = interval(partial(xy, xz, cached[known.tobytes()]), len(np.unique(block[known])))
+        yield correlation_row(measure, "partial_tau", numbers, int(known.sum()), given_axis=given)
 
 
 def partial_correlations(
@@ -75,16 +75,16 @@ def partial_correlations(
     rows: list[Row] = []
     table = known_models(table, outcome, axes)
     for column in given:
-        asked = [measure for measure in measures if measure != column]
-        rows += partial_tau(table, axes, outcome, asked, column, bootstrap)
+        others = [measure for measure in measures if measure != column]
+        rows += partial_tau(table, axes, outcome, others, column, bootstrap)
     return pd.DataFrame(rows, columns=RESULT)
 
 
 def compute(data: StudyData) -> pd.DataFrame:
     """Partial tau given training accuracy under the outcome's attack and the training loss, if the study measured it;
     of a user's table, given the columns of its training state."""
-    found = partial_correlations(data.beside.table, **data.of_columns, given=data.given, draws=data.draws)
-    return with_kinds(found, data.beside.kinds)
+    rows = partial_correlations(data.beside.table, **data.of_columns, given=data.given, draws=data.draws)
+    return with_kinds(rows, data.beside.kinds)
 
 
 def partial_view(statistics: Statistics) -> View:

@@ -1,4 +1,4 @@
-"""Reliability of measures: how much of the differences between models is reproduced with other seeds or other images.
+"""Reliability of measures: how much of the differences between models is reproduced with other seeds or images.
 
     seeds   1 - W / A of the ranks of the models by the measure. W: mean of (r_i - r_j)^2 / 2 over pairs of models that
             differ only in the training seed; A: the same over pairs of models of different configurations.
@@ -33,8 +33,8 @@ RESULT = ["measure", "statistic", "estimate", "low", "high", "n", "undefined"]
 
 def remaining_share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """1 - part / whole; NaN if the whole is 0 or unknown."""
-    known = (whole > 0) & ~np.isnan(part)
-    return np.where(known, 1 - np.where(known, part, 0) / np.where(known, whole, 1), np.nan)
+    defined = (whole > 0) & ~np.isnan(part)
+    return np.where(defined, 1 - np.where(defined, part, 0) / np.where(defined, whole, 1), np.nan)
 
 
 def across_blocks(values: np.ndarray, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -61,11 +61,11 @@ def within_groups(values: np.ndarray, group: np.ndarray, block: np.ndarray, weig
     group = np.unique(group, return_inverse=True)[1]
     size, total = np.bincount(group).astype(float), np.bincount(group, values)
     spread = np.bincount(group, (values - (total / size)[group]) ** 2)
-    home = np.zeros(len(size), dtype=int)
-    home[group] = block
+    group_block = np.zeros(len(size), dtype=int)
+    group_block[group] = block
     blocks = weights.shape[1]
-    pairs = weights @ np.bincount(home, size * (size - 1) / 2, blocks)
-    summed = weights @ np.bincount(home, size * spread / 2, blocks)
+    pairs = weights @ np.bincount(group_block, size * (size - 1) / 2, blocks)
+    summed = weights @ np.bincount(group_block, size * spread / 2, blocks)
     return np.where(pairs > 0, summed / np.where(pairs > 0, pairs, 1), np.nan)
 
 
@@ -81,13 +81,12 @@ def over_seeds(
     model = np.arange(len(ranks)) if model is None else model
     known = ~np.isnan(ranks)[model]
     model, group = model[known], group[known]
-    used = np.bincount(group, minlength=1)[group] > 1 if len(group) else known[known]
-    model, group = model[used], group[used]
-    once = np.unique(model)
-    found = remaining_share(
-        within_groups(ranks[model], group, block[model], weights), across_blocks(ranks[once], block[once], weights)
-    )
-    return interval(found, len(np.unique(block[once]))), len(once)
+    has_pair = np.bincount(group, minlength=1)[group] > 1 if len(group) else known[known]
+    model, group = model[has_pair], group[has_pair]
+    rows = np.unique(model)
+    within = within_groups(ranks[model], group, block[model], weights)
+    across = across_blocks(ranks[rows], block[rows], weights)
+    return interval(remaining_share(within, across), len(np.unique(block[rows]))), len(rows)
 
 
 def seed_cells(table: pd.DataFrame, axes: Sequence[str], block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,8 +95,8 @@ def seed_cells(table: pd.DataFrame, axes: Sequence[str], block: np.ndarray) -> t
     cells = pd.DataFrame(
         {"block": block, **({CHECKPOINT: table[CHECKPOINT].to_numpy(str)} if CHECKPOINT in axes else {})}
     )
-    places = expanded(cells, list(cells))
-    return codes(places, list(cells)), places.index.to_numpy(int)
+    memberships = expanded(cells, list(cells))
+    return codes(memberships, list(cells)), memberships.index.to_numpy(int)
 
 
 def over_images(
@@ -134,19 +133,19 @@ def reliability(
     weights = Bootstrap(draws, seed).weights(np.zeros(block.max(initial=-1) + 1), "reliability")
     rows = []
     for name in measures:
-        found = {"seeds": over_seeds(table[name], group, block, weights, model)}
+        results = {"seeds": over_seeds(table[name], group, block, weights, model)}
         if errors is not None:
-            found["images"] = over_images(table[name], errors[name], block, weights)
-        for statistic, (numbers, n) in found.items():
+            results["images"] = over_images(table[name], errors[name], block, weights)
+        for statistic, (numbers, n) in results.items():
             rows.append(tidy_row(numbers, n, len(table) - n, measure=name, statistic=statistic))
     return pd.DataFrame(rows, columns=RESULT)
 
 
-def per_model(ledger: Ledger, models: Sequence[str], what: str) -> pd.DataFrame:
-    """One quantity of the measure rows (such as the standard error): one row per model, one column per measure
-    column."""
+def per_model(ledger: Ledger, models: Sequence[str], value: str) -> pd.DataFrame:
+    """A column of the measure rows (such as the standard error): one row per model, one column per measure column."""
     column = ledger.measures["measure"] + ledger.measures["variant"].map(VARIANTS)
-    wide = ledger.measures.assign(column=column).pivot_table(index="model", columns="column", values=what, dropna=False)
+    rows = ledger.measures.assign(column=column)
+    wide = rows.pivot_table(index="model", columns="column", values=value, dropna=False)
     return wide.reindex(models, columns=ledger.columns).reset_index(drop=True)
 
 

@@ -13,7 +13,7 @@
 
 The configurations are split into halves, SPLITS times. A direction is learned on one half and evaluated on the other,
 never on the models it was learned from; statistics are means over halves, the same for every selector. The oracle knows
-the observed test accuracy, including its noise. Candidates are drawn without replacement, and the mean over all draws
+the observed test accuracy, noise included. Candidates are drawn without replacement, and the mean over all draws
 is computed exactly, not simulated: with configurations ordered by their best value, W_r of N of them up to the r-th,
 
     P(pick is among the first r) = C(W_r, m) / C(N, m),   m = CANDIDATES.
@@ -66,27 +66,27 @@ def model_picks(models: Candidates, score: np.ndarray | None, known: np.ndarray)
     blocks, group = np.unique(models.block[known], return_inverse=True)
     target = models.target[known]
     if score is None:
-        best, value = np.zeros(len(blocks)), np.bincount(group, target) / np.bincount(group)
+        scores, targets = np.zeros(len(blocks)), np.bincount(group, target) / np.bincount(group)
     else:
-        best, value = best_of(group, score[known], target)
+        scores, targets = best_of(group, score[known], target)
     size = min(CANDIDATES, len(blocks) // 2)
-    found = np.full((len(models.halves), len(models.weights)), np.nan)
-    for place, half in enumerate(models.halves[:, blocks] if size > 1 else ()):
-        found[place] = expected_pick(best[half], value[half], models.weights[:, blocks[half]], size)
-    return found
+    picks = np.full((len(models.halves), len(models.weights)), np.nan)
+    for index, half in enumerate(models.halves[:, blocks] if size > 1 else ()):
+        picks[index] = expected_pick(scores[half], targets[half], models.weights[:, blocks[half]], size)
+    return picks
 
 
 def checkpoint_picks(models: Candidates, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
     """Mean target of each run's checkpoint picked by `score` (None: at random), (halves, draws), over runs with two
     checkpoints."""
     runs, group = np.unique(models.run[known], return_inverse=True)
-    target, home = models.target[known], np.zeros(len(runs), dtype=int)
-    home[group] = models.block[known]
+    target, run_block = models.target[known], np.zeros(len(runs), dtype=int)
+    run_block[group] = models.block[known]
     size = np.bincount(group)
     value = best_of(group, score[known], target)[1] if score is not None else np.bincount(group, target) / size
-    judged, width = size > 1, models.weights.shape[1]
-    total = models.weights @ (np.bincount(home[judged], value[judged], width) * models.halves).T
-    count = models.weights @ (np.bincount(home[judged], minlength=width) * models.halves).T
+    has_choice, width = size > 1, models.weights.shape[1]
+    total = models.weights @ (np.bincount(run_block[has_choice], value[has_choice], width) * models.halves).T
+    count = models.weights @ (np.bincount(run_block[has_choice], minlength=width) * models.halves).T
     return np.where(count > 0, total / np.where(count > 0, count, 1), np.nan).T
 
 
@@ -95,16 +95,16 @@ PICKS = {"model": model_picks, "checkpoint": checkpoint_picks}
 
 def regret(models: Candidates, choice: str, score: np.ndarray | None, known: np.ndarray) -> np.ndarray:
     """Expected target of the oracle minus that of picking by `score` (None: at random), (halves, draws)."""
-    found = []
-    for one in (models.target, score):
-        key = (choice, b"" if one is None else one.tobytes(), known.tobytes())
+    targets = []
+    for by in (models.target, score):
+        key = (choice, b"" if by is None else by.tobytes(), known.tobytes())
         if key not in models.picks:  # oracle and random choice are the same for most measures
-            models.picks[key] = PICKS[choice](models, one, known)
-        found.append(models.picks[key])
-    return np.asarray(found[0] - found[1])
+            models.picks[key] = PICKS[choice](models, by, known)
+        targets.append(models.picks[key])
+    return np.asarray(targets[0] - targets[1])
 
 
-def judged_runs(models: Candidates, known: np.ndarray) -> int:
+def runs_with_choice(models: Candidates, known: np.ndarray) -> int:
     """Number of runs with at least two checkpoints to choose from."""
     return int((np.bincount(models.run[known]) > 1).sum()) if known.any() else 0
 
@@ -122,14 +122,14 @@ def make_candidates(
     block = configurations(table, axes)
     seed = table[seed_column].to_numpy(str) if seed_column else np.full(len(table), "")
     run = codes(pd.DataFrame({"block": block, "seed": seed}), ["block", "seed"])
-    many = block.max(initial=-1) + 1
-    rng = np.random.default_rng([bootstrap.seed, many])
-    first = np.array([rng.permutation(many) < many // 2 for _ in range(SPLITS)])
-    halves = np.stack([first, ~first], axis=1).reshape(2 * SPLITS, many)
-    return Candidates(table[target].to_numpy(float), block, run, halves, bootstrap.weights(np.zeros(many), "selection"))
+    n = block.max(initial=-1) + 1
+    rng = np.random.default_rng([bootstrap.seed, n])
+    first = np.array([rng.permutation(n) < n // 2 for _ in range(SPLITS)])
+    halves = np.stack([first, ~first], axis=1).reshape(2 * SPLITS, n)
+    return Candidates(table[target].to_numpy(float), block, run, halves, bootstrap.weights(np.zeros(n), "selection"))
 
 
-def ways(score: np.ndarray, sign: int | None) -> list[tuple[str, list[np.ndarray]]]:
+def directions_of(score: np.ndarray, sign: int | None) -> list[tuple[str, list[np.ndarray]]]:
     """(direction, scores to pick by): the declared direction, if any, and the pair of directions for the learned
     one."""
     declared = [("declared", [-sign * score])] if sign else []
@@ -160,22 +160,22 @@ def selection(
     if table.empty:
         return pd.DataFrame(columns=RESULT)
     models = make_candidates(table, axes, target, seed_column, Bootstrap(draws, seed))
-    rules = table[CHECKPOINT] if CHECKPOINT in axes else pd.Series("", index=table.index)
-    kinds = ["model", *(["checkpoint"] if CHECKPOINT in axes else [])]
+    checkpoint = table[CHECKPOINT] if CHECKPOINT in axes else pd.Series("", index=table.index)
+    choices = ["model", *(["checkpoint"] if CHECKPOINT in axes else [])]
     rows: list[Row] = []
-    for choice in kinds:
-        rule = {VALIDATION: rules == "best", LAST: rules == "last"} if choice == "checkpoint" else {}
-        scores = {name: picked.to_numpy(float) for name, picked in rule.items() if picked.any()}
+    for choice in choices:
+        by_rule = {VALIDATION: checkpoint == "best", LAST: checkpoint == "last"} if choice == "checkpoint" else {}
+        scores = {name: is_picked.to_numpy(float) for name, is_picked in by_rule.items() if is_picked.any()}
         if validation and VALIDATION not in scores:
             scores[VALIDATION] = table[validation].to_numpy(float)
-        others = {RANDOM_CHOICE: None, **scores}
-        for name, score in others.items():
+        selectors = {RANDOM_CHOICE: None, **scores}
+        for name, score in selectors.items():
             known = ~np.isnan(score) if score is not None else np.full(len(table), True)
             rows += selector_rows(models, choice, name, {"": [score]}, known, None)
         for name in bar(measures, f"picking a {choice}"):
             score = table[name].to_numpy(float)
-            found = dict(ways(score, (signs or {}).get(name)))
-            rows += selector_rows(models, choice, name, found, ~np.isnan(score), scores.get(VALIDATION))
+            directions = dict(directions_of(score, (signs or {}).get(name)))
+            rows += selector_rows(models, choice, name, directions, ~np.isnan(score), scores.get(VALIDATION))
     return pd.DataFrame(rows, columns=RESULT)
 
 
@@ -188,26 +188,26 @@ def selector_rows(
     validation: np.ndarray | None,
 ) -> Iterator[Row]:
     """Rows of one selector: its regret in each direction, and what it gains over random and validation."""
-    n = int(known.sum()) if choice == "model" else judged_runs(models, known)
-    everyone = len(known) if choice == "model" else len(np.unique(models.run))
+    n = int(known.sum()) if choice == "model" else runs_with_choice(models, known)
+    total = len(known) if choice == "model" else len(np.unique(models.run))
     for direction, scores in directions.items():
-        both = [regret(models, choice, score, known) for score in scores]
-        own = learned(*both) if len(both) > 1 else both[0]
-        statistics = {"regret": own}
+        by_direction = [regret(models, choice, score, known) for score in scores]
+        regrets = learned(*by_direction) if len(by_direction) > 1 else by_direction[0]
+        statistics = {"regret": regrets}
         if name != RANDOM_CHOICE:
-            statistics["over_random"] = regret(models, choice, None, known) - own
+            statistics["over_random"] = regret(models, choice, None, known) - regrets
         if validation is not None:
-            statistics["over_validation"] = regret(models, choice, validation, known & ~np.isnan(validation)) - own
+            statistics["over_validation"] = regret(models, choice, validation, known & ~np.isnan(validation)) - regrets
         for statistic, halves in statistics.items():
             numbers = interval(mean(halves), len(np.unique(models.block[known])))
             key = {"measure": name, "statistic": statistic, "choice": choice, "direction": direction}
-            yield tidy_row(numbers, n, everyone - n, **key)
+            yield tidy_row(numbers, n, total - n, **key)
 
 
 def compute(data: StudyData) -> pd.DataFrame:
     """Regret when picking by each measure, baseline and control, and by validation accuracy where it is known."""
     assert data.target, "needs the target"
-    found = selection(
+    rows = selection(
         data.beside.table,
         axes=data.axes,
         target=data.target,
@@ -217,7 +217,7 @@ def compute(data: StudyData) -> pd.DataFrame:
         validation=data.validation,
         draws=data.slow_draws,
     )
-    return with_kinds(found, data.beside.kinds)
+    return with_kinds(rows, data.beside.kinds)
 
 
 def selection_view(statistics: Statistics) -> View:
@@ -227,8 +227,12 @@ def selection_view(statistics: Statistics) -> View:
     frame = statistics.labelled(pivoted(rows, ["measure"], rows["choice"] + "_" + rows["direction"]))
     for choice in ("model", "checkpoint"):
         frame[f"n_{choice}"] = frame["measure"].map(rows[rows["choice"] == choice].groupby("measure")["n"].max())
-    ways = {RANDOM_CHOICE: "(random choice)", VALIDATION: "(validation accuracy)", LAST: "(always the last checkpoint)"}
-    frame = frame.assign(label=frame["measure"].map(ways).fillna(frame["label"]))
+    labels = {
+        RANDOM_CHOICE: "(random choice)",
+        VALIDATION: "(validation accuracy)",
+        LAST: "(always the last checkpoint)",
+    }
+    frame = frame.assign(label=frame["measure"].map(labels).fillna(frame["label"]))
     columns = (
         LABEL,
         Column("model_learned", "model, learned sign", ".2f", True),

@@ -15,7 +15,7 @@ ordered with confidence). Over the surviving environments, of each axis and of a
 
     sign_error_pooled  by axis and pair of values: one environment of all pairs of models of all its configurations
 
-An environment in which a measure is known for no weighted pair does not survive for that measure. Signs are raw: a
+An environment in which no weighted pair has the measure does not survive for that measure. Signs are raw: a
 measure claimed to decrease with the gap should be near 1, and its robust error is the smallest 1 - error. G. K.
 Dziugaite et al., In search of robust measures of generalization, NeurIPS 2020. The paper counts all environments twice
 (u to v, v to u), which changes no number, and computes weights from test images only, because training accuracy was not
@@ -24,7 +24,7 @@ sampled.
 Intervals: percentiles over draws of environments by blocks, the configurations without the axis
 (analysis.ranks.bootstrap); for all axes together, the multiplicity of an environment comes from both its
 configurations. The set of surviving environments is held fixed. The maximum has no interval: a bootstrap cannot exceed
-the largest observed value. Nor can it produce errors if no environment had any, so an interval of width 0 says no more
+the largest observed value. Nor can it produce errors if no environment has any, so an interval of width 0 says no more
 than its n.
 """
 
@@ -87,49 +87,49 @@ def sums(found: Environments, measures: np.ndarray, y: np.ndarray, images: np.nd
     """Sum over the pairs of models with a known measure, for each column of measures (n, k), in batches of pairs. y
     (n,): outcome; images (n,): `effective_images`, or None."""
     total = np.zeros((measures.shape[1], len(fields(Sums)), len(found)))
-    for left, right, home in found.pairs():
-        order, sure = np.sign(y[left] - y[right]), weights_of(y, images, left, right)
-        for x, sum_of in zip(measures.T, total, strict=True):
+    for left, right, environment in found.pairs():
+        order, confidence = np.sign(y[left] - y[right]), weights_of(y, images, left, right)
+        for x, total_of in zip(measures.T, total, strict=True):
             signs = np.sign(x[left] - x[right]) * order
-            weight = np.where(np.isnan(signs), 0, sure)
+            weight = np.where(np.isnan(signs), 0, confidence)
             wrong = weight * (1 - np.where(np.isnan(signs), 0, signs)) / 2
-            for place, part in enumerate((weight, weight**2, wrong, weight > 0)):
-                sum_of[place] += np.bincount(home, part, len(found))
-    return [Sums(*sum_of) for sum_of in total]
+            for index, values in enumerate((weight, weight**2, wrong, weight > 0)):
+                total_of[index] += np.bincount(environment, values, len(found))
+    return [Sums(*total_of) for total_of in total]
 
 
-def upper(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def error_quantile(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Smallest error that SHARE of the weight does not exceed, per draw. errors (e,), weights (draws, e) ->
     (draws,)."""
     order = np.argsort(errors, kind="stable")
-    heap = np.cumsum(weights[:, order], axis=1)
-    place = (heap < SHARE * heap[:, -1:] - 1e-9).sum(axis=1)
-    return np.where(heap[:, -1] > 0, errors[order][place], np.nan)
+    cumulative = np.cumsum(weights[:, order], axis=1)
+    position = (cumulative < SHARE * cumulative[:, -1:] - 1e-9).sum(axis=1)
+    return np.where(cumulative[:, -1] > 0, errors[order][position], np.nan)
 
 
-def summaries(errors: np.ndarray, many: list[np.ndarray]) -> dict[str, np.ndarray]:
+def summaries(errors: np.ndarray, batches: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Mean, percentile and maximum of errors (e,) per draw; multiplicities of the draws come in batches (draws, e)."""
-    total = np.concatenate([part.sum(axis=1) for part in many])
-    mean = np.concatenate([part @ errors for part in many]) / np.where(total > 0, total, np.nan)
-    most = np.full(1, errors.max())
-    return {"mean": mean, "p90": np.concatenate([upper(errors, part) for part in many]), "max": most}
+    total = np.concatenate([batch.sum(axis=1) for batch in batches])
+    mean = np.concatenate([batch @ errors for batch in batches]) / np.where(total > 0, total, np.nan)
+    largest = np.full(1, errors.max())
+    return {"mean": mean, "p90": np.concatenate([error_quantile(errors, batch) for batch in batches]), "max": largest}
 
 
-def in_parts(weights: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
+def multiplicities(weights: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
     """Multiplicity of each environment, in batches of draws: that of its block, or of its two ends (a pair of copies of
     one configuration counts as that configuration). weights (draws, blocks), ends (e, 1 or 2)."""
     step = max(1, NUMBERS_AT_ONCE // max(1, len(ends)))
-    apart = ends[:, 0] != ends[:, -1]
-    parts = []
+    two_ends = ends[:, 0] != ends[:, -1]
+    batches = []
     for first in range(0, len(weights), step):
-        part = weights[first : first + step]
-        parts.append(part[:, ends[:, 0]] * np.where(apart, part[:, ends[:, -1]], 1))
-    return parts
+        batch = weights[first : first + step]
+        batches.append(batch[:, ends[:, 0]] * np.where(two_ends, batch[:, ends[:, -1]], 1))
+    return batches
 
 
-def sign_error_row(measure: str, statistic: str, found: Interval, n: int, undefined: int, **where: str) -> Row:
-    key = {"axis": "", "value": "", "measure": measure, "statistic": f"sign_error_{statistic}", **where}
-    return tidy_row(found, n, undefined, **key)
+def sign_error_row(measure: str, statistic: str, numbers: Interval, n: int, undefined: int, **keys: str) -> Row:
+    key = {"axis": "", "value": "", "measure": measure, "statistic": f"sign_error_{statistic}", **keys}
+    return tidy_row(numbers, n, undefined, **key)
 
 
 def over_environments(
@@ -139,16 +139,16 @@ def over_environments(
 
     n: surviving environments; undefined: dropped ones.
     """
-    used = inside & ~np.isnan(error)
-    n, dropped = int(used.sum()), int(inside.sum() - used.sum())
-    none = {name: np.full(1, np.nan) for name in ("mean", "p90", "max")}
-    found = summaries(error[used], in_parts(weights, ends[used])) if n else none
-    for name, drawn in found.items():
-        yield sign_error_row(measure, name, interval(drawn, len(np.unique(ends[used]))), n, dropped, axis=axis)
+    survives = inside & ~np.isnan(error)
+    n, dropped = int(survives.sum()), int(inside.sum() - survives.sum())
+    undefined = {name: np.full(1, np.nan) for name in ("mean", "p90", "max")}
+    summary = summaries(error[survives], multiplicities(weights, ends[survives])) if n else undefined
+    for name, values in summary.items():
+        yield sign_error_row(measure, name, interval(values, len(np.unique(ends[survives]))), n, dropped, axis=axis)
 
 
 def pooled_errors(
-    measure: str, axis: str, found: Environments, part: Sums, min_ess: float, weights: np.ndarray
+    measure: str, axis: str, found: Environments, totals: Sums, min_ess: float, weights: np.ndarray
 ) -> Iterator[Row]:
     """Sign error of all pairs of models for one axis and pair of values, one row per pair of values.
 
@@ -156,13 +156,13 @@ def pooled_errors(
     """
     for value in np.unique(found.value[found.axis == axis]):
         inside = (found.axis == axis) & (found.value == value)
-        block, known = found.block[inside], part.weight[inside] > 0
-        weight, wrong = (np.bincount(block, kind[inside], weights.shape[1]) for kind in (part.weight, part.wrong))
-        square = part.square[inside].sum()
+        block, known = found.block[inside], totals.weight[inside] > 0
+        weight, wrong = (np.bincount(block, x[inside], weights.shape[1]) for x in (totals.weight, totals.wrong))
+        square = totals.square[inside].sum()
         enough = square > 0 and weight.sum() ** 2 / square >= min_ess - 1e-9
         total = weights @ weight
-        drawn = np.where(total > 0, weights @ wrong / np.where(total > 0, total, 1), np.nan) if enough else [np.nan]
-        estimate = interval(np.asarray(drawn), len(np.unique(block[known])))
+        error = np.where(total > 0, weights @ wrong / np.where(total > 0, total, 1), np.nan) if enough else [np.nan]
+        estimate = interval(np.asarray(error), len(np.unique(block[known])))
         yield sign_error_row(measure, "pooled", estimate, int(known.sum()), int((~known).sum()), axis=axis, value=value)
 
 
@@ -173,8 +173,8 @@ def prepared(
     table = known_models(table, outcome, axes)
     table = expanded(table[in_grid(table, axes)], axes)
     found, y = environments(table, axes), table[outcome].to_numpy(float)
-    n = None if images is None else table[images].to_numpy(float)
-    return table, found, sums(found, table[list(measures)].to_numpy(float), y, n)
+    effective = None if images is None else table[images].to_numpy(float)
+    return table, found, sums(found, table[list(measures)].to_numpy(float), y, effective)
 
 
 def sign_errors(
@@ -194,20 +194,20 @@ def sign_errors(
     the outcome (`effective_images`), which must then be in percentage points; a model without it has no weight.
     min_ess: see above; each row states the value used. n: surviving environments; undefined: dropped ones.
     """
-    table, found, added = prepared(table, axes, outcome, measures, images)
-    least = default_min_ess(table, axes) if min_ess is None else min_ess
+    table, found, by_measure = prepared(table, axes, outcome, measures, images)
+    threshold = default_min_ess(table, axes) if min_ess is None else min_ess
     bootstrap = Bootstrap(draws, seed)
     rows: list[Row] = []
-    whole = bootstrap.weights(np.zeros(found.ends.max(initial=-1) + 1), "sign error")
-    sides = {axis: found.block[found.axis == axis].max(initial=-1) + 1 for axis in axes}
-    weights = {axis: bootstrap.weights(np.zeros(many), f"sign error {axis}") for axis, many in sides.items()}
-    for measure, part in zip(bar(measures, "sign errors"), added, strict=True):
-        error = np.where(part.ess() >= least - 1e-9, part.error(), np.nan)
-        rows += over_environments(measure, "", error, np.full(len(found), True), found.ends, whole)
+    all_weights = bootstrap.weights(np.zeros(found.ends.max(initial=-1) + 1), "sign error")
+    blocks = {axis: found.block[found.axis == axis].max(initial=-1) + 1 for axis in axes}
+    weights = {axis: bootstrap.weights(np.zeros(count), f"sign error {axis}") for axis, count in blocks.items()}
+    for measure, totals in zip(bar(measures, "sign errors"), by_measure, strict=True):
+        error = np.where(totals.ess() >= threshold - 1e-9, totals.error(), np.nan)
+        rows += over_environments(measure, "", error, np.full(len(found), True), found.ends, all_weights)
         for axis in axes:
             rows += over_environments(measure, axis, error, found.axis == axis, found.block[:, None], weights[axis])
-            rows += pooled_errors(measure, axis, found, part, least, weights[axis])
-    return pd.DataFrame(rows, columns=RESULT[:-1]).assign(min_ess=float(least))
+            rows += pooled_errors(measure, axis, found, totals, threshold, weights[axis])
+    return pd.DataFrame(rows, columns=RESULT[:-1]).assign(min_ess=float(threshold))
 
 
 def environment_errors(
@@ -223,21 +223,21 @@ def environment_errors(
 
     ess: effective sample size; pairs: pairs of models with weight. Arguments as in `sign_errors`.
     """
-    table, found, added = prepared(table, axes, outcome, measures, images)
-    least = default_min_ess(table, axes) if min_ess is None else min_ess
-    parts = []
-    for measure, part in zip(measures, added, strict=True):
-        columns = {"axis": found.axis, "value": found.value, "estimate": part.error(), "ess": part.ess()}
-        frame = pd.DataFrame({"measure": measure, **columns, "pairs": part.pairs.astype(int)})
-        parts.append(frame[(part.weight > 0) & (frame["ess"] >= least - 1e-9)])
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=ERROR)
+    table, found, by_measure = prepared(table, axes, outcome, measures, images)
+    threshold = default_min_ess(table, axes) if min_ess is None else min_ess
+    tables = []
+    for measure, totals in zip(measures, by_measure, strict=True):
+        columns = {"axis": found.axis, "value": found.value, "estimate": totals.error(), "ess": totals.ess()}
+        frame = pd.DataFrame({"measure": measure, **columns, "pairs": totals.pairs.astype(int)})
+        tables.append(frame[(totals.weight > 0) & (frame["ess"] >= threshold - 1e-9)])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=ERROR)
 
 
 def compute(data: StudyData) -> pd.DataFrame:
     """Sign errors of every measure, baseline and control."""
     table, images = data.weighted
-    found = sign_errors(table, **data.of_columns, images=images, min_ess=data.min_ess, draws=data.slow_draws)
-    return with_kinds(found, data.beside.kinds)
+    rows = sign_errors(table, **data.of_columns, images=images, min_ess=data.min_ess, draws=data.slow_draws)
+    return with_kinds(rows, data.beside.kinds)
 
 
 def sign_errors_view(statistics: Statistics) -> View:

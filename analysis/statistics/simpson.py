@@ -23,22 +23,23 @@ RESULT = ["measure", "statistic", "axis", "value", "estimate", "low", "high", "n
 RESULT += ["pooled", "pooled_low", "pooled_high", "pooled_n", "reversed", "resolved", "values"]
 
 
-def simpson(found: pd.DataFrame) -> pd.DataFrame:
+def simpson(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for pi of each measure and axis (value '') and of each value, with tau beside it (columns: RESULT).
 
-    found: rows of `analysis.statistics.correlations.correlations`. estimate, low, high, n, undefined: those of pi. A
+    rows: those of `analysis.statistics.correlations.correlations`. estimate, low, high, n, undefined: those of pi. A
     coefficient that is undefined or 0 is not reversed.
     """
-    pooled = found.loc[found["statistic"] == "tau"].set_index("measure")[["estimate", "low", "high", "n"]]
-    within = found.loc[found["statistic"] == "pi"].reset_index(drop=True)
-    beside = pooled.set_axis(["pooled", "pooled_low", "pooled_high", "pooled_n"], axis=1).reindex(within["measure"])
+    pooled = rows.loc[rows["statistic"] == "tau"].set_index("measure")[["estimate", "low", "high", "n"]]
+    within = rows.loc[rows["statistic"] == "pi"].reset_index(drop=True)
+    names = ["pooled", "pooled_low", "pooled_high", "pooled_n"]
+    beside = pooled.set_axis(names, axis=1).reindex(within["measure"])
     table = pd.concat([within, beside.reset_index(drop=True)], axis=1)
     table["reversed"] = table["estimate"] * table["pooled"] < 0
-    apart = (table["low"] > 0) & (table["pooled_high"] < 0) | (table["high"] < 0) & (table["pooled_low"] > 0)
-    table["resolved"] = table["reversed"] & apart
-    each = table["value"] != ""
-    count = table["reversed"].where(each, False).groupby([table["measure"], table["axis"]], sort=False).transform("sum")
-    table["values"] = np.where(each, table["reversed"], count).astype(int)
+    opposite = (table["low"] > 0) & (table["pooled_high"] < 0) | (table["high"] < 0) & (table["pooled_low"] > 0)
+    table["resolved"] = table["reversed"] & opposite
+    single = table["value"] != ""
+    by_axis = table["reversed"].where(single, False).groupby([table["measure"], table["axis"]], sort=False)
+    table["values"] = np.where(single, table["reversed"], by_axis.transform("sum")).astype(int)
     return table[RESULT]
 
 
@@ -64,10 +65,8 @@ def simpson_view(statistics: Statistics) -> View:
         "Every place where τ within a value of a setting has the other sign than τ over all models. Only where both "
         "single intervals exclude 0 is the reversal more than noise."
     )
-    told = np.where(rows["resolved"], "yes", "no")
-    return View(
-        "simpson", "Reversals inside the values of a setting", look, columns, rows.assign(where=where, told=told)
-    )
+    frame = rows.assign(where=where, told=np.where(rows["resolved"], "yes", "no"))
+    return View("simpson", "Reversals inside the values of a setting", look, columns, frame)
 
 
 STATISTIC = Statistic(

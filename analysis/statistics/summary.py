@@ -28,12 +28,12 @@ AGREEMENT = {"yes": ", borne out", "no": ", contradicted", "unresolved": ", unre
 
 def missing_reasons(measures: pd.DataFrame, models: pd.Series) -> dict[str, str]:
     """{measure column: '12 x reason; 3 x other reason'} for the missing values of the given models."""
-    lost = measures[measures["value"].isna() & measures["model"].isin(models)]
-    column = lost["measure"] + lost["variant"].map(VARIANTS)
-    counts = lost.groupby([column, lost["reason"]]).size()
+    missing = measures[measures["value"].isna() & measures["model"].isin(models)]
+    column = missing["measure"] + missing["variant"].map(VARIANTS)
+    counts = missing.groupby([column, missing["reason"]]).size()
     return {
-        name: "; ".join(f"{n} x {why}" for (_, why), n in reasons.sort_values(ascending=False).items())
-        for name, reasons in counts.groupby(level=0)
+        name: "; ".join(f"{n} x {reason}" for (_, reason), n in group.sort_values(ascending=False).items())
+        for name, group in counts.groupby(level=0)
     }
 
 
@@ -52,23 +52,23 @@ def compute(data: StudyData, correlations: pd.DataFrame) -> pd.DataFrame:
     flagged models (and n), seconds."""
     ledger, beside = data.ledger, data.beside
     assert ledger is not None, "needs the ledger"
-    why = missing_reasons(ledger.measures, beside.table["model"])
-    cost = costs(ledger)
+    reasons = missing_reasons(ledger.measures, beside.table["model"])
+    mean_costs = costs(ledger)
     taus = {
         name: part.set_index("measure") for name, part in correlations.groupby("statistic") if name.startswith("tau")
     }
     rows = []
     for column in data.of_columns["measures"]:
-        main, kind = taus["tau"].loc[column], beside.kinds.get(column, MEASURE)
+        tau, kind = taus["tau"].loc[column], beside.kinds.get(column, MEASURE)
         row = {"measure": column, "kind": kind, "family": ledger.entry(column)["family"] if kind == MEASURE else ""}
-        row |= {"tau": main["estimate"], "low": main["low"], "high": main["high"], "n": main["n"]}
-        row |= {"missing": int(beside.table[column].isna().sum()), "reasons": why.get(column, "")}
+        row |= {"tau": tau["estimate"], "low": tau["low"], "high": tau["high"], "n": tau["n"]}
+        row |= {"missing": int(beside.table[column].isna().sum()), "reasons": reasons.get(column, "")}
         expected = ledger.expects(column) if kind == MEASURE else None
-        row |= {"expected": expected, "agrees": sign_support(expected, main["low"], main["high"])}
+        row |= {"expected": expected, "agrees": sign_support(expected, tau["low"], tau["high"])}
         for name, ends in TAU_VARIANTS.items():
             values = taus[name].loc[column, [*INTERVAL, "n"]] if name in taus else [np.nan] * 4
             row |= dict(zip([f"{name}{end}" for end in ends], values, strict=False))
-        rows.append({**row, "seconds_per_model": cost["seconds"].get(column, np.nan)})
+        rows.append({**row, "seconds_per_model": mean_costs["seconds"].get(column, np.nan)})
     return pd.DataFrame(rows, columns=[*RESULT, "seconds_per_model"]).astype({"expected": "Int64"})
 
 

@@ -3,7 +3,7 @@
 A measure may track the gap only among models that fit their training data well, or only among those that do not. So c
 sweeps over quantiles of the column over the models with an outcome (each c is an observed value), and tau-b with its
 interval is computed at each c, over all models and within each value of an axis, with the same c for all. The last c
-keeps every model that has the column: if all have it, its rows equal tau, and pi of each value. H. Kim et al.,
+includes every model that has the column: if all have it, its rows equal tau, and pi of each value. H. Kim et al.,
 Fantastic robustness measures, NeurIPS 2023 (section on conditions on the training loss).
 
 Intervals: the configuration bootstrap of tau (of pi within a value), with the same draws at every c, so each draw
@@ -38,8 +38,9 @@ def cuts(values: np.ndarray, quantiles: Sequence[float]) -> list[tuple[float, fl
     known = values[~np.isnan(values)]
     if not len(known):
         return []
-    at = np.quantile(known, quantiles, method="inverted_cdf")
-    return [(share, float(c)) for share, c in {c: (share, c) for share, c in zip(quantiles, at, strict=True)}.values()]
+    thresholds = np.quantile(known, quantiles, method="inverted_cdf")
+    distinct = {c: (quantile, float(c)) for quantile, c in zip(quantiles, thresholds, strict=True)}
+    return list(distinct.values())
 
 
 def models_by_value(
@@ -48,15 +49,16 @@ def models_by_value(
     """(value, its models, the block of each, weights of the draws): first all models, then those of each value of the
     axis `within`."""
     rows, block = np.arange(len(table)), configurations(table, axes)
-    found = [("", rows, block, bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau"))]
+    groups = [("", rows, block, bootstrap.weights(np.zeros(block.max(initial=-1) + 1), "tau"))]
     if within:
         rows = rows[in_grid(table, axes)]
         grid = table.iloc[rows]
         block, strata = configurations(grid, axes), grid[within].to_numpy(str)
         strata = strata[np.unique(block, return_index=True)[1]]
         weights = bootstrap.weights(np.zeros(len(strata)) if within == CHECKPOINT else strata, f"pi {within}")
-        found += [(value, rows[here], block[here], weights) for value, here in rows_by_value(grid, within).items()]
-    return found
+        by_value = rows_by_value(grid, within).items()
+        groups += [(value, rows[inside], block[inside], weights) for value, inside in by_value]
+    return groups
 
 
 def thresholds(
@@ -78,19 +80,19 @@ def thresholds(
     an axis, such as the defense, within whose values tau is also computed.
     """
     table = known_models(table, outcome, axes)
-    y, given = table[outcome].to_numpy(float), table[column].to_numpy(float)
-    parts = models_by_value(table, axes, within, Bootstrap(draws, seed))
+    y, values = table[outcome].to_numpy(float), table[column].to_numpy(float)
+    groups = models_by_value(table, axes, within, Bootstrap(draws, seed))
     rows: list[Row] = []
     for measure in bar(measures, f"tau by {column}"):
         x = table[measure].to_numpy(float)
-        for value, models, block, weights in parts:
-            where = {"column": column, "axis": within if value else "", "value": value}
-            for share, c in cuts(given, quantiles):
-                kept = (given[models] <= c) & ~np.isnan(x[models])
-                drawn = weighted_tau(x[models[kept]], y[models[kept]], block[kept], weights)[0]
-                found = interval(drawn, len(np.unique(block[kept])))
-                key = {"measure": measure, "statistic": "tau_at_most", **where, "quantile": share, "threshold": c}
-                rows.append(tidy_row(found, int(kept.sum()), **key))
+        for value, models, block, weights in groups:
+            keys = {"column": column, "axis": within if value else "", "value": value}
+            for quantile, c in cuts(values, quantiles):
+                below = (values[models] <= c) & ~np.isnan(x[models])
+                taus = weighted_tau(x[models[below]], y[models[below]], block[below], weights)[0]
+                numbers = interval(taus, len(np.unique(block[below])))
+                key = {"measure": measure, "statistic": "tau_at_most", **keys, "quantile": quantile, "threshold": c}
+                rows.append(tidy_row(numbers, int(below.sum()), **key))
     return pd.DataFrame(rows, columns=RESULT)
 
 
@@ -105,10 +107,10 @@ def compute(data: StudyData) -> pd.DataFrame:
         columns = [f"{attack}_train_error"]
         table = table.assign(**{columns[0]: 100 - table[f"{attack}_train"]})
     within = "defense" if "defense" in data.axes else None
-    swept = [
+    tables = [
         thresholds(table, **data.of_measures, column=column, within=within, draws=data.slow_draws) for column in columns
     ]
-    return pd.concat(swept, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
 
 
 def thresholds_view(statistics: Statistics) -> View:

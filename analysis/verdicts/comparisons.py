@@ -12,8 +12,8 @@ error, as for tau itself.
 
 low, high: 95 % interval of a single difference. family_low, family_high: simultaneous 95 % intervals for all pairs of
 measures (max-T), so they hold for the best measure even though the data selected it. Pairs with a baseline form a
-family per baseline. If a tau is not clear of 0, its size is overestimated, and its difference from a larger one
-underestimated.
+family per baseline. If the interval of a tau includes 0, its size is overestimated, and its difference from a larger
+one underestimated.
 """
 
 import itertools
@@ -28,7 +28,7 @@ from robustgap.analysis.models.design import paired
 from robustgap.analysis.models.study_table import Study
 from robustgap.analysis.ranks.influence import standard_error, t_interval, tau_influence
 from robustgap.analysis.verdicts.max_t import adjusted, critical, z_values
-from robustgap.analysis.verdicts.statements import ALONE, Bases
+from robustgap.analysis.verdicts.statements import SINGLE_Z, Bases
 
 KEY = ["measure", "other", "kind"]
 ENDS = ["low", "high", "family_low", "family_high"]
@@ -39,32 +39,31 @@ class Taus:
     """tau and influences by configuration of a column among some models, cached."""
 
     def __init__(self, study: Study):
-        self.study, self.found = study, dict[tuple[str, bytes], tuple[float, np.ndarray]]()
+        self.study, self.cache = study, dict[tuple[str, bytes], tuple[float, np.ndarray]]()
 
     def __call__(self, column: str, rows: np.ndarray) -> tuple[float, np.ndarray]:
-        if (key := (column, rows.tobytes())) not in self.found:
+        if (key := (column, rows.tobytes())) not in self.cache:
             x, y, _ = paired(self.study.table, self.study.outcome, column)
             block = np.unique(self.study.block[rows], return_inverse=True)[1]
-            self.found[key] = tau_influence(x[rows], y[rows], block)
-        return self.found[key]
+            self.cache[key] = tau_influence(x[rows], y[rows], block)
+        return self.cache[key]
 
 
 def difference(
     study: Study, taus: Taus, bases: Bases, pair: tuple[str, str]
 ) -> tuple[dict[str, Any], float, int, np.ndarray]:
-    """One row without intervals, its standard error, degrees of freedom, and the error contributions by
-    configuration."""
+    """A row without intervals, its standard error, degrees of freedom, and error contributions by configuration."""
     rows = np.logical_and(*(paired(study.table, study.outcome, name)[2] for name in pair))
     chosen = np.unique(study.block[rows])
-    (a, of_a), (b, of_b) = (taus(name, rows) for name in pair)
+    (a, influence_a), (b, influence_b) = (taus(name, rows) for name in pair)
     parts = np.zeros(len(study.levels))
     row = {"measure": pair[0], "other": pair[1], "tau": a, "tau_other": b, "difference": abs(a) - abs(b)}
     row |= {"n": int(rows.sum()), "configurations": len(chosen), "undefined": int(np.isnan(a + b))}
     if row["undefined"]:
         return row, np.nan, 0, parts
-    left, se, free = standard_error(np.sign(a) * of_a - np.sign(b) * of_b, bases(chosen))
+    residual, se, free = standard_error(np.sign(a) * influence_a - np.sign(b) * influence_b, bases(chosen))
     if not np.isnan(se):
-        parts[chosen] = left
+        parts[chosen] = residual
     return row, se, free, parts
 
 
@@ -74,15 +73,15 @@ def family(
     """Rows of pairs with simultaneous family-wise intervals; kind: that of the second member of each pair."""
     if not pairs:
         return []
-    made = [difference(study, taus, bases, pair) for pair in pairs]
-    se, free = np.array([one[1] for one in made]), np.array([one[2] for one in made])
-    parts = np.stack([one[3] for one in made], axis=1)
-    together = critical(parts, seed=seed)
-    p = adjusted(z_values(np.array([one[0]["difference"] for one in made]), se, free), parts, seed=seed)
+    differences = [difference(study, taus, bases, pair) for pair in pairs]
+    se, free = np.array([entry[1] for entry in differences]), np.array([entry[2] for entry in differences])
+    parts = np.stack([entry[3] for entry in differences], axis=1)
+    family_z = critical(parts, seed=seed)
+    p = adjusted(z_values(np.array([entry[0]["difference"] for entry in differences]), se, free), parts, seed=seed)
     rows = []
-    for (row, error, left, _), value in zip(made, p, strict=True):
-        ends = [end for z in (ALONE, together) for end in t_interval(row["difference"], error, max(left, 1), z)]
-        rows.append({**row, "kind": kind, **dict(zip(ENDS, ends, strict=True)), "family_p": value})
+    for (row, row_se, row_free, _), p_value in zip(differences, p, strict=True):
+        ends = [end for z in (SINGLE_Z, family_z) for end in t_interval(row["difference"], row_se, max(row_free, 1), z)]
+        rows.append({**row, "kind": kind, **dict(zip(ENDS, ends, strict=True)), "family_p": p_value})
     return rows
 
 

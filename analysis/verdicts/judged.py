@@ -1,7 +1,7 @@
 """Computes the verdicts of a study: on its measures, and on the baselines and controls.
 
-The measures' families contain only measures: each baseline or control is its own family, so none of them changes a
-measure's numbers.
+Families of measures contain measures only, and each baseline or control is its own family, so that none of them changes
+a measure's numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ ROW_ALONE = "All intervals here are of this row alone, in no family with the mea
 def with_intervals_named(verdict: pd.DataFrame) -> pd.DataFrame:
     """Name the kind of interval in each reason."""
     words = [FAMILY_WISE if kind == MEASURE else ROW_ALONE for kind in verdict["kind"]]
-    told = [f"{why} {word}" if "[" in why else why for why, word in zip(verdict["reason"], words, strict=True)]
-    return verdict.assign(reason=told)
+    reasons = [f"{why} {word}" if "[" in why else why for why, word in zip(verdict["reason"], words, strict=True)]
+    return verdict.assign(reason=reasons)
 
 
 def undecided(measures: Sequence[str], kinds: Mapping[str, str]) -> dict[str, pd.DataFrame]:
-    """The tables of `judged` where no verdict is possible. measures: with baselines and controls."""
+    """The tables of `judged` if no verdict is possible. measures: with baselines and controls."""
     reason = "The grid has no two models with different outcomes."
     rows = [{"measure": name, "verdict": UNRESOLVED, "axis": "", "reason": reason} for name in measures]
     verdict = with_kinds(pd.DataFrame(rows, columns=CLAIM), kinds)
@@ -59,7 +59,7 @@ def judged(
     """
     table: pd.DataFrame = beside.table
     keys: dict[str, Any] = {"axes": axes, "outcome": outcome}
-    verdict, found = claims(table, **keys, measures=measures, signs=signs, se=se, fine=fine, state=state, seed=seed)
+    verdict, statement = claims(table, **keys, measures=measures, signs=signs, se=se, fine=fine, state=state, seed=seed)
     keys_beside = {**keys, "measures": list(beside.kinds)}
     finer = None
     if fine is not None:
@@ -70,7 +70,7 @@ def judged(
     verdict = pd.concat([verdict, verdicts(others, {})], ignore_index=True)
     verdict = with_intervals_named(with_kinds(verdict, beside.kinds))
     verdict.insert(3, "group", verdict["measure"].map(alike).where(verdict["kind"] == MEASURE).fillna(""))
-    found = with_kinds(pd.concat([found, others], ignore_index=True), beside.kinds)
+    statement = with_kinds(pd.concat([statement, others], ignore_index=True), beside.kinds)
     baselines = [name for name, kind in beside.kinds.items() if kind == BASELINE]
     pairs = comparisons(make_study(table, **keys, measures=measures), baselines, seed=seed)
-    return {"claims": verdict, "statements": found, "comparisons": pairs}
+    return {"claims": verdict, "statements": statement, "comparisons": pairs}

@@ -1,4 +1,4 @@
-"""Simultaneous inference by max-T: which statements are still clear of 0 when many are made at once.
+"""Simultaneous inference by max-T: which of many statements made at once still exclude 0.
 
 A statement is an estimate with a standard error, degrees of freedom and the contribution of each configuration to its
 error (analysis.ranks.influence). All statements of a family share the configurations, so their errors are correlated,
@@ -29,7 +29,7 @@ def z_values(estimate: np.ndarray, se: np.ndarray, free: np.ndarray) -> np.ndarr
     return np.asarray(np.sign(t) * np.minimum(stats.norm.isf(stats.t.sf(np.abs(t), np.maximum(free, 1))), MOST))
 
 
-def largest(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+def null_maxima(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """The largest standardised statement in each draw under the null: (draws,), sorted.
 
     parts (configurations, statements): contribution of each configuration to a statement's error, in any unit; columns
@@ -50,20 +50,20 @@ def critical(parts: np.ndarray, *, two_sided: bool = True, draws: int = DRAWS, s
     """
     tail = (1 - LEVEL) / (2 if two_sided else 1)
     statements = int(((parts**2).sum(axis=0) > 0).sum())
-    alone = float(stats.norm.isf(tail))
+    single = float(stats.norm.isf(tail))
     if statements < 2:
-        return alone
-    found = float(np.quantile(largest(parts, two_sided=two_sided, draws=draws, seed=seed), LEVEL))
-    return min(max(found, alone), float(stats.norm.isf(tail / statements)))
+        return single
+    quantile = float(np.quantile(null_maxima(parts, two_sided=two_sided, draws=draws, seed=seed), LEVEL))
+    return min(max(quantile, single), float(stats.norm.isf(tail / statements)))
 
 
 def adjusted(z: np.ndarray, parts: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Two-sided p values adjusted for the family by max-T: the share of draws (counting the data as one) whose largest
     statement is at least |z|. NaN where z is."""
-    top = largest(parts, draws=draws, seed=seed)
-    beyond = len(top) - np.searchsorted(top, np.abs(z), side="left")
-    beyond[z == 0] = len(top)  # also if no statement of the family has any error (one order under two names)
-    return np.where(np.isnan(z), np.nan, (1 + beyond) / (1 + len(top)))
+    maxima = null_maxima(parts, draws=draws, seed=seed)
+    beyond = len(maxima) - np.searchsorted(maxima, np.abs(z), side="left")
+    beyond[z == 0] = len(maxima)  # even if no statement of the family has any error (two measures with the same order)
+    return np.where(np.isnan(z), np.nan, (1 + beyond) / (1 + len(maxima)))
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
@@ -71,9 +71,9 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 
     Y. Benjamini, Y. Hochberg, Controlling the false discovery rate, JRSS B 1995.
     """
-    found = np.full(len(p), np.nan)
+    q = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")[::-1]]
-    many = len(known)
-    found[order] = np.minimum.accumulate(np.minimum(p[order] * many / np.arange(many, 0, -1), 1))
-    return found
+    m = len(known)
+    q[order] = np.minimum.accumulate(np.minimum(p[order] * m / np.arange(m, 0, -1), 1))
+    return q

@@ -1,4 +1,4 @@
-"""What each verdict rests on: the configuration, and the run, whose removal changes its margin most.
+"""What each verdict rests on: the configuration, and the run, whose removal leaves the smallest margin.
 
 The margin of a verdict is its distance to the nearest other verdict, in half-widths of the deciding intervals:
 
@@ -27,6 +27,7 @@ from robustgap.analysis.ledger import NA
 from robustgap.analysis.models.design import configuration
 from robustgap.analysis.models.study_table import Statement, Study, make_study
 from robustgap.analysis.progress import bar
+from robustgap.analysis.rows import Row
 from robustgap.analysis.verdicts.claims import NEGLIGIBLE, PROXY, REPLICATES, SIGN_DEPENDS, judge
 from robustgap.analysis.verdicts.statements import statement_rows, statements_of
 
@@ -41,7 +42,7 @@ RESULT = [
 TEXT = ["rests_on", "rests_on_verdict", "rests_on_run", "rests_on_run_verdict"]
 
 
-def beyond(bound: float, estimate: float) -> float:
+def clearance(bound: float, estimate: float) -> float:
     """Distance of a bound above 0, divided by its distance from the estimate; NaN if there is none."""
     width = abs(estimate - bound)
     if np.isnan(width):
@@ -49,62 +50,63 @@ def beyond(bound: float, estimate: float) -> float:
     return float(np.clip(bound / max(width, abs(bound) / FURTHEST, 1e-300), -FURTHEST, FURTHEST))
 
 
-def outside(row: Mapping[str, Any]) -> float:
+def interval_clearance(row: Row) -> float:
     """Distance from 0 of the nearer interval end, divided by its half-width; negative if the interval includes 0."""
-    return max(beyond(row["family_low"], row["estimate"]), beyond(-row["family_high"], -row["estimate"]))
+    return max(clearance(row["family_low"], row["estimate"]), clearance(-row["family_high"], -row["estimate"]))
 
 
-def least(values: Sequence[float]) -> float:
-    """The smallest of the values; the lowest possible margin if one is unknown."""
+def smallest(values: Sequence[float]) -> float:
+    """The smallest value; the lowest possible margin if there are none or one is NaN."""
     return -FURTHEST if not values or np.isnan(values).any() else min(values)
 
 
-def distances(rows: Sequence[Mapping[str, Any]], sign: int | None) -> dict[str, float]:
+def distances(rows: Sequence[Row], sign: int | None) -> dict[str, float]:
     """S, R and P of the module docstring from the statements about one measure."""
     (tau,) = [row for row in rows if row["statistic"] == "tau"]
-    grown = [row for row in rows if row["statistic"] == "increment"]
+    increments = [row for row in rows if row["statistic"] == "increment"]
     pis = [row for row in rows if row["statistic"] == "pi" and not np.isnan(row["family_low"])]
     depends = [-FURTHEST]
     for axis in dict.fromkeys(row["axis"] for row in pis):
-        own = [row for row in pis if row["axis"] == axis]
-        above = [beyond(row["family_low"], row["estimate"]) for row in own]
-        below = [beyond(-row["family_high"], -row["estimate"]) for row in own]
-        depends += [min(above[a], below[b]) for a in range(len(own)) for b in range(len(own)) if a != b]
-    side = int(np.sign(tau["estimate"])) if not np.isnan(tau["estimate"]) else 0
-    replicates = least([outside(tau), *(beyond(row["family_low"], row["estimate"]) for row in grown)])
-    if sign not in (None, side) or any(row["slope"] != side for row in grown):
+        of_axis = [row for row in pis if row["axis"] == axis]
+        above = [clearance(row["family_low"], row["estimate"]) for row in of_axis]
+        below = [clearance(-row["family_high"], -row["estimate"]) for row in of_axis]
+        depends += [min(above[a], below[b]) for a in range(len(of_axis)) for b in range(len(of_axis)) if a != b]
+    tau_sign = int(np.sign(tau["estimate"])) if not np.isnan(tau["estimate"]) else 0
+    lower = [clearance(row["family_low"], row["estimate"]) for row in increments]
+    replicates = smallest([interval_clearance(tau), *lower])
+    if sign not in (None, tau_sign) or any(row["slope"] != tau_sign for row in increments):
         replicates = min(replicates, -1.0)
-    upper = [beyond(NEGLIGIBLE - row["family_high"], NEGLIGIBLE - row["estimate"]) for row in grown]
-    return {SIGN_DEPENDS: max(depends), REPLICATES: replicates, PROXY: least([outside(tau), *upper])}
+    upper = [clearance(NEGLIGIBLE - row["family_high"], NEGLIGIBLE - row["estimate"]) for row in increments]
+    return {SIGN_DEPENDS: max(depends), REPLICATES: replicates, PROXY: smallest([interval_clearance(tau), *upper])}
 
 
-def margin(rows: Sequence[Mapping[str, Any]], sign: int | None, verdict: str) -> float:
+def margin(rows: Sequence[Row], sign: int | None, verdict: str) -> float:
     """Margin of a verdict, from the current statements about the measure; negative if they give another verdict."""
-    found = distances(rows, sign)
+    distance_to = distances(rows, sign)
     if verdict == SIGN_DEPENDS:
-        return found[SIGN_DEPENDS]
-    if verdict in found:
-        return min(found[verdict], -found[SIGN_DEPENDS])
-    return -max(found.values())
+        return distance_to[SIGN_DEPENDS]
+    if verdict in distance_to:
+        return min(distance_to[verdict], -distance_to[SIGN_DEPENDS])
+    return -max(distance_to.values())
 
 
-def by_measure(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[list[Mapping[str, Any]]]:
+def by_measure(rows: Sequence[Row], measures: Sequence[str]) -> list[list[Row]]:
     """The rows grouped by measure."""
-    found: dict[str, list[Mapping[str, Any]]] = {measure: [] for measure in measures}
+    groups: dict[str, list[Row]] = {measure: [] for measure in measures}
     for row in rows:
-        found[row["measure"]].append(row)
-    return list(found.values())
+        groups[row["measure"]].append(row)
+    return list(groups.values())
 
 
-def described(table: pd.DataFrame, axes: Sequence[str], rows: np.ndarray) -> str:
+def settings_text(table: pd.DataFrame, axes: Sequence[str], rows: np.ndarray) -> str:
     """'defense=AT, awp=true': the settings that apply in a configuration, from one of its models."""
     first = table.iloc[int(np.flatnonzero(rows)[0])]
     return ", ".join(f"{axis}={first[axis]}" for axis in configuration(axes) if first[axis] != NA)
 
 
 def predicted_margins(
-    made: Sequence[Statement],
-    rows: Sequence[Mapping[str, Any]],
+    statements: Sequence[Statement],
+    rows: Sequence[Row],
     configurations: int,
     signs: Mapping[str, Any],
     verdicts: Sequence[str],
@@ -115,40 +117,39 @@ def predicted_margins(
     sum).
     """
     measures = list(dict.fromkeys(row["measure"] for row in rows))
-    parts = np.stack([one.parts for one in made])
+    parts = np.stack([statement.parts for statement in statements])
     square = (parts**2).sum(axis=1, keepdims=True)
     narrower = np.sqrt(np.maximum(1 - parts**2 / np.where(square > 0, square, 1), 0))
-    found = np.empty((configurations, len(measures)))
-    for place in range(configurations):
-        moved = []
-        for row, part, width in zip(rows, parts[:, place], narrower[:, place], strict=True):
-            estimate = row["estimate"] - part
-            ends = {end: estimate + width * (row[end] - row["estimate"]) for end in ("family_low", "family_high")}
-            moved.append({**row, "estimate": estimate, **ends})
-        for k, (own, verdict) in enumerate(zip(by_measure(moved, measures), verdicts, strict=True)):
-            found[place, k] = margin(own, signs.get(measures[k]), verdict)
-    return found
+    margins = np.empty((configurations, len(measures)))
+    for index in range(configurations):
+        shifted = []
+        for row, contribution, factor in zip(rows, parts[:, index], narrower[:, index], strict=True):
+            estimate = row["estimate"] - contribution
+            ends = {end: estimate + factor * (row[end] - row["estimate"]) for end in ("family_low", "family_high")}
+            shifted.append({**row, "estimate": estimate, **ends})
+        for k, (group, verdict) in enumerate(zip(by_measure(shifted, measures), verdicts, strict=True)):
+            margins[index, k] = margin(group, signs.get(measures[k]), verdict)
+    return margins
 
 
-def largest_shares(made: Sequence[Statement], measures: Sequence[str]) -> np.ndarray:
+def largest_shares(statements: Sequence[Statement], measures: Sequence[str]) -> np.ndarray:
     """The largest share of each configuration in the squared error contributions to any statement about a measure:
     (configurations, k)."""
-    parts = np.stack([one.parts for one in made]) ** 2
+    parts = np.stack([statement.parts for statement in statements]) ** 2
     total = parts.sum(axis=1, keepdims=True)
     shares = parts / np.where(total > 0, total, 1)
-    about = np.array([one.key["measure"] for one in made])
-    return np.stack([shares[about == measure].max(axis=0) for measure in measures], axis=1)
+    of_statement = np.array([statement.key["measure"] for statement in statements])
+    return np.stack([shares[of_statement == measure].max(axis=0) for measure in measures], axis=1)
 
 
 def ranking(
-    made: Sequence[Statement], rows: Sequence[Mapping[str, Any]], signs: Mapping[str, Any], verdicts: Sequence[str]
+    statements: Sequence[Statement], rows: Sequence[Row], signs: Mapping[str, Any], verdicts: Sequence[str]
 ) -> np.ndarray:
     """All configurations in the order of removal (module docstring)."""
-    made = [one for one in made if one.key["statistic"] != "tau_expected"]
     rows = [row for row in rows if row["statistic"] != "tau_expected"]
-    many, measures = len(made[0].parts), list(dict.fromkeys(row["measure"] for row in rows))
-    margins = predicted_margins(made, rows, many, signs, verdicts)
-    return ranked(np.column_stack([margins, -largest_shares(made, measures)]), many)
+    n, measures = len(statements[0].parts), list(dict.fromkeys(row["measure"] for row in rows))
+    margins = predicted_margins(statements, rows, n, signs, verdicts)
+    return ranked(np.column_stack([margins, -largest_shares(statements, measures)]), n)
 
 
 def ranked(margins: np.ndarray, most: int) -> np.ndarray:
@@ -178,59 +179,57 @@ def removals(
     '' or 0 if the verdict has no numbers that could change.
     """
     signs = signs or {}
-    asked: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures, "se": se}
-    study = make_study(table, **asked)
-    whole, made = study.table, statements_of(study, seed)
-    rows = statement_rows(made, study, seed)
-    verdicts = [judge(own, signs.get(name))[0] for name, own in zip(measures, by_measure(rows, measures), strict=True)]
+    keys: dict[str, Any] = {"axes": axes, "outcome": outcome, "measures": measures, "se": se}
+    study = make_study(table, **keys)
+    whole, statements = study.table, statements_of(study, seed)
+    rows = statement_rows(statements, study, seed)
+    groups = by_measure(rows, measures)
+    verdicts = [judge(group, signs.get(name))[0] for name, group in zip(measures, groups, strict=True)]
 
     def without(rows: np.ndarray) -> list[tuple[float, str]]:
-        """Margin of each measure's verdict, and the verdict, without some models."""
-        rest = whole[~rows]
-        if rest[outcome].nunique() < 2:
+        """Margin of each measure's verdict, and the verdict, without the models `rows` (n,) bool."""
+        remaining = whole[~rows]
+        if remaining[outcome].nunique() < 2:
             return [(np.nan, "")] * len(measures)
-        part = make_study(rest, **asked)
-        found = by_measure(statement_rows(statements_of(part, seed), part, seed), measures)
-        return [
-            (margin(own, signs.get(name), verdict), judge(own, signs.get(name))[0])
-            for name, own, verdict in zip(measures, found, verdicts, strict=True)
-        ]
+        reduced = make_study(remaining, **keys)
+        groups = by_measure(statement_rows(statements_of(reduced, seed), reduced, seed), measures)
+        by_verdict = zip(groups, map(signs.get, measures), verdicts, strict=True)
+        return [(margin(group, sign, verdict), judge(group, sign)[0]) for group, sign, verdict in by_verdict]
 
-    many = len(study.levels)
-    chosen = np.arange(many)
-    if many > exact:
+    configurations = len(study.levels)
+    chosen = np.arange(configurations)
+    if configurations > exact:
         most = most or int(np.clip(MOST_NUMBERS // (len(whole) * len(measures)), FEWEST, MOST))
-        chosen = ranking(made, rows, signs, verdicts)[:most]
-    names = [described(whole, axes, study.block == place) for place in chosen]
-    left = [without(study.block == place) for place in bar(chosen, "configurations left out")]
-    own = [
-        margin(part, signs.get(name), verdict)
-        for name, part, verdict in zip(measures, by_measure(rows, measures), verdicts, strict=True)
-    ]
-    found = summarised(measures, verdicts, own, names, left)
+        chosen = ranking(statements, rows, signs, verdicts)[:most]
+    names = [settings_text(whole, axes, study.block == index) for index in chosen]
+    removed = [without(study.block == index) for index in bar(chosen, "configurations left out")]
+    by_verdict = zip(measures, groups, verdicts, strict=True)
+    margins = [margin(group, signs.get(name), verdict) for name, group, verdict in by_verdict]
+    result = summarised(measures, verdicts, margins, names, removed)
     if run is None or not len(chosen):
-        return found
-    return with_runs(found, study, chosen, names, verdicts, without, run)
+        return result
+    return with_runs(result, study, chosen, names, verdicts, without, run)
 
 
 def summarised(
-    measures: Sequence[str], verdicts: Sequence[str], own: Sequence[float], names: Sequence[str], left: list[Any]
+    measures: Sequence[str], verdicts: Sequence[str], margins: Sequence[float], names: Sequence[str], removed: list[Any]
 ) -> pd.DataFrame:
     """One row per measure from the results without each configuration."""
     rows = []
     for k, (measure, verdict) in enumerate(zip(measures, verdicts, strict=True)):
-        margins = np.array([part[k][0] for part in left])
-        row = {**dict.fromkeys(TEXT, ""), "measure": measure, "margin": own[k], "turning": 0, "left_out": len(left)}
-        if len(left) and np.isfinite(margins).any() and abs(own[k]) < FURTHEST:
-            worst = int(np.nanargmin(margins))
-            row |= {"rests_on": names[worst], "rests_on_margin": margins[worst], "rests_on_verdict": left[worst][k][1]}
-            row |= {"turning": sum(part[k][1] not in (verdict, "") for part in left)}
+        after = np.array([results[k][0] for results in removed])
+        row = {**dict.fromkeys(TEXT, ""), "measure": measure, "margin": margins[k]}
+        row |= {"turning": 0, "left_out": len(removed)}
+        if len(removed) and np.isfinite(after).any() and abs(margins[k]) < FURTHEST:
+            worst = int(np.nanargmin(after))
+            row |= {"rests_on": names[worst], "rests_on_margin": after[worst], "rests_on_verdict": removed[worst][k][1]}
+            row |= {"turning": sum(results[k][1] not in (verdict, "") for results in removed)}
         rows.append(row)
     return pd.DataFrame(rows, columns=RESULT)
 
 
 def with_runs(
-    found: pd.DataFrame,
+    result: pd.DataFrame,
     study: Study,
     chosen: np.ndarray,
     names: Sequence[str],
@@ -240,23 +239,23 @@ def with_runs(
 ) -> pd.DataFrame:
     """Add the run, within the configuration that a verdict rests on, whose removal leaves the smallest margin; only if
     removing the configuration changes the verdict."""
-    place = dict(zip(names, chosen, strict=True))
-    turned = (found["rests_on_verdict"] != "") & (found["rests_on_verdict"] != list(verdicts))
-    for name in bar(list(dict.fromkeys(found.loc[turned, "rests_on"])), "runs left out"):
-        inside = study.block == place[name]
+    position = dict(zip(names, chosen, strict=True))
+    changed = (result["rests_on_verdict"] != "") & (result["rests_on_verdict"] != list(verdicts))
+    for name in bar(list(dict.fromkeys(result.loc[changed, "rests_on"])), "runs left out"):
+        in_configuration = study.block == position[name]
         runs = study.table[run].astype(str).to_numpy()
-        made = [(label, without(inside & (runs == label))) for label in np.unique(runs[inside])]
-        for k in np.flatnonzero((turned & (found["rests_on"] == name)).to_numpy()):
-            label, part = min(made, key=lambda one: one[1][k][0])
-            found.loc[k, ["rests_on_run", "rests_on_run_verdict"]] = label, part[k][1]
-            found.loc[k, "rests_on_run_margin"] = part[k][0]
-    return found
+        by_run = [(label, without(in_configuration & (runs == label))) for label in np.unique(runs[in_configuration])]
+        for k in np.flatnonzero((changed & (result["rests_on"] == name)).to_numpy()):
+            label, results = min(by_run, key=lambda entry: entry[1][k][0])
+            result.loc[k, ["rests_on_run", "rests_on_run_verdict"]] = label, results[k][1]
+            result.loc[k, "rests_on_run_margin"] = results[k][0]
+    return result
 
 
-def with_removals(verdict: pd.DataFrame, found: pd.DataFrame | None) -> pd.DataFrame:
+def with_removals(verdict: pd.DataFrame, removed: pd.DataFrame | None) -> pd.DataFrame:
     """Verdicts (`analysis.verdicts.judged.judged`) with what they rest on; empty if that was not computed (None), and
     for baselines and controls."""
-    rows = pd.DataFrame(columns=RESULT) if found is None else found
+    rows = pd.DataFrame(columns=RESULT) if removed is None else removed
     rows = verdict[["measure"]].merge(rows, on="measure", how="left").fillna(dict.fromkeys(TEXT, ""))
     added = {name: rows[name].to_numpy() for name in RESULT[1:]}
     return verdict.assign(**added).astype({"turning": "Int64", "left_out": "Int64"})

@@ -1,7 +1,7 @@
 """The statements behind verdicts, with single and simultaneous (family-wise) intervals.
 
     tau         tau-b of the measure with the outcome, over configurations with this design's margins
-    tau_expected  the same with *expected* outcomes (analysis.ranks.influence.of_expected); only where the standard
+    tau_expected  the same with *expected* outcomes (analysis.ranks.influence.tau_of_expected); only where the standard
                 error of the outcome is known. It has the sign of tau, so verdicts do not depend on the choice
     pi          tau among the models with one value of an axis
     increment   in R2 over the settings, out of fold, by ridge regression and by boosted trees
@@ -10,7 +10,7 @@
 
 low, high: 95 % interval of the single statement. family_low, family_high: simultaneous 95 % intervals for the
 statements of one kind about all measures (max-T, analysis.verdicts.max_t); for pi and increments the 95 % hold on each
-side, since only one side can be wrong (docs/claims.md), and at least 90 % on both sides. family_p: adjusted for that
+side, since only one side can be wrong (docs/claims.md), so at least 90 % on both sides. family_p: adjusted for that
 family (the probability of *any* wrong statement); fdr_q: adjusted for the false discovery rate (the share of wrong ones
 among those made, Benjamini-Hochberg), which is less strict and therefore usually smaller.
 """
@@ -31,31 +31,31 @@ from robustgap.analysis.prediction.settings_regression import LEARNERS
 from robustgap.analysis.progress import bar
 from robustgap.analysis.ranks.bootstrap import LEVEL
 from robustgap.analysis.ranks.influence import (
-    of_expected,
     outcome_reliability,
     settings_basis,
     standard_error,
     t_interval,
     tau_influence,
+    tau_of_expected,
 )
 from robustgap.analysis.verdicts.max_t import adjusted, benjamini_hochberg, critical, z_values
 
 KEY = ["measure", "statistic", "axis", "value", "learner"]
 NUMBERS = ["estimate", "low", "high", "family_low", "family_high", "family_p", "fdr_q", "slope", "n", "configurations"]
 RESULT = [*KEY, *NUMBERS, "undefined"]
-ALONE = float(stats.norm.isf((1 - LEVEL) / 2))
+SINGLE_Z = float(stats.norm.isf((1 - LEVEL) / 2))
 
 
 class Bases:
     """Cache of settings bases (analysis.ranks.influence) by the set of configurations, which many statements share."""
 
     def __init__(self, levels: np.ndarray):
-        self.levels, self.found = levels, dict[bytes, np.ndarray]()
+        self.levels, self.cache = levels, dict[bytes, np.ndarray]()
 
     def __call__(self, chosen: np.ndarray) -> np.ndarray:
-        if (key := chosen.tobytes()) not in self.found:
-            self.found[key] = settings_basis(self.levels[chosen])
-        return self.found[key]
+        if (key := chosen.tobytes()) not in self.cache:
+            self.cache[key] = settings_basis(self.levels[chosen])
+        return self.cache[key]
 
 
 def tau_statement(study: Study, bases: Bases, rows: np.ndarray, key: dict[str, Any]) -> Statement:
@@ -68,65 +68,65 @@ def tau_statement(study: Study, bases: Bases, rows: np.ndarray, key: dict[str, A
     numbers = {"n": int(rows.sum()), "configurations": len(chosen)}
     if np.isnan(tau):
         return Statement(key, np.nan, np.nan, 0, parts, **numbers)
-    left, se, free = standard_error(influence, bases(chosen))
+    residual, se, free = standard_error(influence, bases(chosen))
     reliable = outcome_reliability(y[rows], None if study.se is None else study.se[rows])
     if not np.isnan(se):
-        parts[chosen] = left
+        parts[chosen] = residual
     return Statement(key, tau, se, free, parts, **numbers, reliable=reliable)
 
 
 def taus(study: Study, bases: Bases) -> list[Statement]:
     """tau over all models, one statement per measure."""
-    everyone = np.full(len(study.table), True)
+    all_models = np.full(len(study.table), True)
     return [
-        tau_statement(study, bases, everyone, {"measure": measure, "statistic": "tau"})
+        tau_statement(study, bases, all_models, {"measure": measure, "statistic": "tau"})
         for measure in bar(study.measures, "tau")
     ]
 
 
 def pis(study: Study, bases: Bases) -> list[Statement]:
     """pi of each measure among the models with each value of each axis."""
-    found = []
+    statements = []
     for axis in bar(study.axes, "pi"):
-        for value, here in rows_by_value(study.table, axis).items():
-            where = {"statistic": "pi", "axis": axis, "value": value}
-            found += [tau_statement(study, bases, here, {"measure": measure, **where}) for measure in study.measures]
-    return found
+        for value, rows in rows_by_value(study.table, axis).items():
+            key = {"statistic": "pi", "axis": axis, "value": value}
+            statements += [tau_statement(study, bases, rows, {"measure": measure, **key}) for measure in study.measures]
+    return statements
 
 
 def family_rows(statements: list[Statement], *, two_sided: bool = True, seed: int = 0) -> list[dict[str, Any]]:
     """Tidy rows of the statements of one family, with both kinds of intervals (module docstring).
 
-    two_sided: whether wrong statements on both sides of 0 count, or only on one side (with 5 % there);
-    analysis.verdicts.claims explains where the latter is enough.
+    two_sided: whether wrong statements on both sides of 0 count, or only on one side (at 5 %; see
+    analysis.verdicts.claims).
     """
-    parts = np.stack([one.parts for one in statements], axis=1)
-    estimate, se, free = (np.array([getattr(one, name) for one in statements]) for name in ("estimate", "se", "free"))
+    parts = np.stack([statement.parts for statement in statements], axis=1)
+    estimate, se, free = (np.array([getattr(s, name) for s in statements]) for name in ("estimate", "se", "free"))
     z = z_values(estimate, se, free)
-    together = critical(parts, two_sided=two_sided, seed=seed)
+    family_z = critical(parts, two_sided=two_sided, seed=seed)
     p, q = adjusted(z, parts, seed=seed), benjamini_hochberg(2 * stats.norm.sf(np.abs(z)))
     rows = []
-    for place, one in enumerate(statements):
-        ends = [
-            *t_interval(one.estimate, one.se, max(one.free, 1), ALONE),
-            *t_interval(one.estimate, one.se, max(one.free, 1), together),
-        ]
-        if one.key["statistic"] not in INCREMENTS:
+    for index, statement in enumerate(statements):
+        numbers = statement.estimate, statement.se, max(statement.free, 1)
+        ends = [*t_interval(*numbers, SINGLE_Z), *t_interval(*numbers, family_z)]
+        if statement.key["statistic"] not in INCREMENTS:
             ends = list(np.clip(ends, -1, 1))
-        row = {**dict.fromkeys(KEY, ""), **one.key, **dict(zip(NUMBERS[:5], [one.estimate, *ends], strict=True))}
-        row |= {"family_p": p[place], "fdr_q": q[place], "slope": one.slope}
-        row |= {"n": one.n, "configurations": one.configurations}
-        rows.append({**row, "undefined": int(np.isnan(one.estimate))})
+        row = {**dict.fromkeys(KEY, ""), **statement.key}
+        row |= dict(zip(NUMBERS[:5], [statement.estimate, *ends], strict=True))
+        row |= {"family_p": p[index], "fdr_q": q[index], "slope": statement.slope, "n": statement.n}
+        row |= {"configurations": statement.configurations, "undefined": int(np.isnan(statement.estimate))}
+        rows.append(row)
     return rows
 
 
-def expected_rows(rows: list[dict[str, Any]], made: list[Statement]) -> list[dict[str, Any]]:
+def expected_rows(rows: list[dict[str, Any]], statements: list[Statement]) -> list[dict[str, Any]]:
     """Rows of tau_expected from those of tau."""
-    found = []
-    for row, one in zip(rows, made, strict=True):
-        numbers = of_expected(np.array([row[name] for name in NUMBERS[:5]]), one.reliable)
-        found.append({**row, "statistic": "tau_expected", **dict(zip(NUMBERS[:5], map(float, numbers), strict=True))})
-    return found
+    expected = []
+    for row, statement in zip(rows, statements, strict=True):
+        values = tau_of_expected(np.array([row[name] for name in NUMBERS[:5]]), statement.reliable)
+        numbers = dict(zip(NUMBERS[:5], map(float, values), strict=True))
+        expected.append({**row, "statistic": "tau_expected", **numbers})
+    return expected
 
 
 def statements_of(study: Study, seed: int = 0, finer: Study | None = None) -> list[Statement]:
@@ -137,25 +137,25 @@ def statements_of(study: Study, seed: int = 0, finer: Study | None = None) -> li
 
 
 def statement_rows(
-    made: Sequence[Statement], study: Study, seed: int = 0, *, alone: bool = False
+    statements: Sequence[Statement], study: Study, seed: int = 0, *, alone: bool = False
 ) -> list[dict[str, Any]]:
     """Tidy rows of a study's statements. The families: tau of all measures; pi of all measures, axes and values; the
     increments of all measures with each learner. alone: each measure has its own families."""
     rows: list[dict[str, Any]] = []
     for family in [[name] for name in study.measures] if alone else [study.measures]:
-        own = [one for one in made if one.key["measure"] in family]
-        taus_, inside = ([one for one in own if one.key["statistic"] == name] for name in ("tau", "pi"))
-        found = family_rows(taus_, seed=seed)
-        rows += [*found, *(expected_rows(found, taus_) if study.se is not None else [])]
-        rows += family_rows(inside, two_sided=False, seed=seed) if inside else []
+        members = [one for one in statements if one.key["measure"] in family]
+        taus_, pis_ = ([one for one in members if one.key["statistic"] == name] for name in ("tau", "pi"))
+        tau_rows = family_rows(taus_, seed=seed)
+        rows += [*tau_rows, *(expected_rows(tau_rows, taus_) if study.se is not None else [])]
+        rows += family_rows(pis_, two_sided=False, seed=seed) if pis_ else []
         for name, learner in itertools.product(INCREMENTS, LEARNERS):
-            added = [one for one in own if one.key["statistic"] == name and one.key["learner"] == learner]
-            rows += family_rows(added, two_sided=False, seed=seed) if added else []
+            of_learner = [one for one in members if one.key["statistic"] == name and one.key["learner"] == learner]
+            rows += family_rows(of_learner, two_sided=False, seed=seed) if of_learner else []
     return rows
 
 
 def statements(study: Study, *, finer: Study | None = None, seed: int = 0, alone: bool = False) -> pd.DataFrame:
     """All statements of a study as tidy rows (columns: RESULT); finer: as in `statements_of`; alone: as in
     `statement_rows`."""
-    made = statements_of(study, seed, finer)
-    return pd.DataFrame(statement_rows(made, study, seed, alone=alone), columns=RESULT)
+    rows = statement_rows(statements_of(study, seed, finer), study, seed, alone=alone)
+    return pd.DataFrame(rows, columns=RESULT)

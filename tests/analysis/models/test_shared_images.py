@@ -11,7 +11,7 @@ from scipy.stats import kendalltau, norm
 from robustgap.analysis.commands import PUBLISHED
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.models.shared_images import ranking_error, read_bits, shared_image_noise, sharing
-from robustgap.analysis.statistics._ceilings import arrange, ceilings
+from robustgap.analysis.statistics._ceilings import block_structure, ceilings
 from robustgap.analysis.statistics._components import components
 
 
@@ -68,7 +68,7 @@ def test_shared_test_images_do_not_lower_the_ceiling_where_independent_ones_woul
             ceiling[known].append(ceilings(y, se, found, shared, got, ones(found), 0)["run"][0])
     assert abs(np.mean(ceiling[True]) - np.mean(taus)) < 0.04
     assert np.mean(ceiling[False]) < np.mean(ceiling[True]) - 0.05
-    assert arrange(np.stack(found.blocks), se, found, shared).image.shape == (30, 4, 4)
+    assert block_structure(np.stack(found.blocks), se, found, shared).image.shape == (30, 4, 4)
 
 
 def test_models_of_the_shipped_study_fail_on_the_same_images_the_more_they_have_in_common():

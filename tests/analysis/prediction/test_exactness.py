@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.known_answers import AXES, make
 from robustgap.analysis.models.study_table import make_study
-from robustgap.analysis.prediction.gain import beyond_settings, same_in_cells
+from robustgap.analysis.prediction.gain import same_in_cells, settings_residuals
 from robustgap.analysis.prediction.increment_statements import design_of, increments
 from robustgap.analysis.statistics.increments import ladder
 
@@ -86,9 +86,9 @@ def test_what_differs_in_one_cell_alone_is_no_function_of_the_settings():
     design, (fold,) = design_of(study, 0)
     y, values = table["gap"].to_numpy(), table[["m"]].to_numpy(copy=True)
     assert not same_in_cells(design.cell, values).any()
-    assert beyond_settings(design, y, values, fold).measures.any()
+    assert settings_residuals(design, y, values, fold).measures.any()
     values[0] = np.nan
     assert same_in_cells(design.cell, values).all(), "a model without the measure differs from nobody"
     values[:] = np.nan
     assert same_in_cells(design.cell, values).all()
-    assert not beyond_settings(design, y, values, fold).measures.any()
+    assert not settings_residuals(design, y, values, fold).measures.any()

@@ -9,10 +9,10 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 
 from robustgap.analysis.models.study_table import make_study
-from robustgap.analysis.prediction.gain import beyond_fit, fits, gains, normal_scores, sum_error
+from robustgap.analysis.prediction.gain import fit_residuals, fits, gains, normal_scores, sum_error
 from robustgap.analysis.prediction.increment_statements import increments
 from robustgap.analysis.prediction.ladder_steps import best_pair
-from robustgap.analysis.prediction.settings_regression import PENALTIES, Design, deals_of, folds_of, make_design, ridge
+from robustgap.analysis.prediction.settings_regression import PENALTIES, Design, cv_folds, folds_of, make_design, ridge
 from robustgap.analysis.statistics.increments import cluster_interval, ladder, quality, ratio_of_sums
 
 
@@ -25,9 +25,9 @@ def test_folds_keep_configurations_together_and_are_even():
 
 
 def test_every_configuration_is_left_out_up_to_a_hundred_and_dealt_beyond():
-    (fold,) = deals_of(100)
+    (fold,) = cv_folds(100)
     assert fold.tolist() == list(range(100))
-    deals, other = deals_of(101), deals_of(101, 1)
+    deals, other = cv_folds(101), cv_folds(101, 1)
     assert len(deals) == 5 and len({tuple(fold) for fold in [*deals, *other]}) == 10
     assert all(set(np.unique(fold, return_counts=True)[1]) == {10, 11} for fold in deals)
 
@@ -87,7 +87,7 @@ def test_residuals_are_those_of_least_squares_where_values_are_known():
     values[:, 2] = np.c_[np.ones(20), linear][cell] @ [1, 2, 3]
     values[:, 3] = np.where(cell == 19, 1.5, np.nan)
     outside = np.stack([np.arange(20) < 14, np.arange(20) > 3])
-    found = beyond_fit(design_with(cell, share, linear), values, outside)
+    found = fit_residuals(design_with(cell, share, linear), values, outside)
     columns = np.c_[np.ones(40), linear[cell]]
     for fit, inside in enumerate(outside):
         for place in range(2):

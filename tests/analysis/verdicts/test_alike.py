@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from robustgap.analysis.verdicts.alike import ALIKE, between, groups_by_order
+from robustgap.analysis.verdicts.alike import ALIKE, absolute_taus, groups_by_order
 
 
 def table_of(n: int = 60) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def chain(n: int = 400) -> pd.DataFrame:
 
 def test_each_two_of_a_group_are_alike():
     table = chain()
-    taus = between(table, ["a", "b", "c"])
+    taus = absolute_taus(table, ["a", "b", "c"])
     for i, j in ((0, 1), (0, 2), (1, 2)):
         wanted = kendalltau(table["abc"[i]], table["abc"[j]]).statistic
         np.testing.assert_allclose(taus[i, j], wanted)

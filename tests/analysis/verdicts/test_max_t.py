@@ -15,12 +15,12 @@ from robustgap.analysis.ranks.influence import (
     FEWEST_FREE,
     interactions,
     level_codes,
-    of_expected,
     outcome_reliability,
     settings_basis,
     standard_error,
     t_interval,
     tau_influence,
+    tau_of_expected,
 )
 from robustgap.analysis.verdicts.max_t import adjusted, benjamini_hochberg, critical, z_values
 
@@ -120,10 +120,10 @@ def test_tau_of_expected_outcomes_is_recovered_from_noisy_ones():
     noisy = expected + se * rng.standard_normal(20000)
     reliable = outcome_reliability(noisy, np.full(20000, se))
     assert reliable == pytest.approx(1 / (1 + se**2), abs=0.02)
-    found = of_expected(stats.kendalltau(measure, noisy).statistic, reliable)
+    found = tau_of_expected(stats.kendalltau(measure, noisy).statistic, reliable)
     assert found == pytest.approx(stats.kendalltau(measure, expected).statistic, abs=0.02)
     assert outcome_reliability(noisy, None) == outcome_reliability(np.ones(3), np.ones(3)) == 1
-    assert of_expected(0.3, 1.0) == pytest.approx(0.3) and of_expected(-0.9, 0.25) == -1
+    assert tau_of_expected(0.3, 1.0) == pytest.approx(0.3) and tau_of_expected(-0.9, 0.25) == -1
 
 
 def test_z_values_are_as_far_out_as_t_values():

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.known_answers import AXES, make
 from robustgap.analysis.verdicts.claims import REPLICATES, SIGN_DEPENDS, UNRESOLVED, claims
-from robustgap.analysis.verdicts.removals import FURTHEST, RESULT, beyond, margin, ranked, removals, with_removals
+from robustgap.analysis.verdicts.removals import FURTHEST, RESULT, clearance, margin, ranked, removals, with_removals
 
 PLANTED = 18  # configuration with a run that is measured wildly wrong
 ASKED = {"axes": AXES, "outcome": "gap", "measures": ["m"]}
@@ -76,9 +76,9 @@ def test_each_measure_in_turn_names_the_configuration_of_least_margin():
 
 
 def test_distances_are_in_half_widths_and_bounded():
-    assert beyond(1.0, 3.0) == 0.5 and beyond(-1.0, 3.0) == -0.25
-    assert beyond(2.0, 2.0) == FURTHEST == -beyond(-2.0, -2.0)
-    assert np.isnan(beyond(np.nan, 1.0))
+    assert clearance(1.0, 3.0) == 0.5 and clearance(-1.0, 3.0) == -0.25
+    assert clearance(2.0, 2.0) == FURTHEST == -clearance(-2.0, -2.0)
+    assert np.isnan(clearance(np.nan, 1.0))
 
 
 def test_verdicts_stand_beside_what_they_rest_on(found):

@@ -134,6 +134,6 @@ def test_too_little_memory_is_one_line(error, told, monkeypatch, capsys):
     def fails(_given):
         raise error
 
-    monkeypatch.setattr(command.does, "run_claims", fails)
+    monkeypatch.setattr(command.handlers, "run_claims", fails)
     assert command.main(["claims", "table.csv", "--out", "there"]) == 1
     assert capsys.readouterr().err == told

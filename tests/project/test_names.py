@@ -13,7 +13,7 @@ from trees import ROOT
 
 from robustgap import __version__
 from robustgap.__main__ import VERBS, completion, main
-from robustgap.workflow import whole
+from robustgap.workflow import run_study
 from robustgap.workflow.study import study_file
 
 PACKAGES = ("training", "measures", "analysis", "workflow")
@@ -110,9 +110,9 @@ def test_a_shell_can_complete_commands_and_their_options(shell: str):
 def test_a_study_is_run_by_its_name_or_its_file(tmp_path: Path, capsys: pytest.CaptureFixture):
     file = ROOT / "workflow" / "config" / "digits-tiny.yaml"
     assert study_file("digits-tiny") == study_file(str(file)) == file
-    line = whole.command(file, [])
+    line = run_study.command(file, [])
     assert line[line.index("--cores") + 1] == "all" and "--workflow-profile" in line
-    line = whole.command(file, ["--profile", "mine"])
+    line = run_study.command(file, ["--profile", "mine"])
     assert "--cores" not in line and "--workflow-profile" not in line
     for command in ("study", "plan", "unlock"):
         assert main([command, "digit"]) == 1

@@ -1,4 +1,4 @@
-"""Statistics, figures and the report of a study, or correlations of anybody's table with one row per model."""
+"""Statistics, figures and the report of a study, or statistics of any table with one row per model."""
 
 import argparse
 import csv
@@ -17,33 +17,33 @@ LEDGER: dict[str, Any] = {
 }
 
 AXES = (
-    "columns of settings that vary; one named `checkpoint` is taken for the checkpoint rule: its values are of one "
+    "columns of settings that vary; one named `checkpoint` is the checkpoint rule: its values are of one "
     "trained network, and like seeds no configurations of their own"
 )
 MEASURES = (
-    "default: all other numeric columns but ids, times, and true or false; a name with a comma stands in quotes "
+    "default: all other numeric columns except ids, times, and true or false; quote a name that contains a comma "
     "('\"a, b\",c')"
 )
 SEEDS = "column of the training seed"
-BINS = "numeric axes, cut at quantiles of the models into so many classes"
-TABLE_HEADING = "only of a table (a ledger knows its own, and none of these is taken for it)"
+BINS = "numeric axes, cut at quantiles of the models into this many classes"
+TABLE_HEADING = "for a table only (a ledger has its own, and takes none of these)"
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def listed_names(text: str) -> list[str]:
-    """'a, b' -> ['a', 'b']; a name with a comma stands in quotes: '"a, b", c' -> ['a, b', 'c']."""
+    """'a, b' -> ['a', 'b']; a name that contains a comma is quoted: '"a, b", c' -> ['a, b', 'c']."""
     try:
         names = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
-        wanted = 'wanted names with commas between them, quotes around a name with a comma: "a, b",c'
+        wanted = 'wanted names separated by commas, with quotes around a name that contains one: "a, b",c'
         raise argparse.ArgumentTypeError(f"found {text!r}, {wanted}") from error
     return [name.strip() for name in names if name.strip()]
 
 
 def bins(text: str) -> dict[str, int]:
-    """'lr=4,wd=3' -> {'lr': 4, 'wd': 3}, or argparse's own complaint."""
+    """'lr=4,wd=3' -> {'lr': 4, 'wd': 3}, or argparse's own error."""
     try:
         return read_bins(listed_names(text))
     except ValueError as error:
@@ -51,14 +51,14 @@ def bins(text: str) -> dict[str, int]:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0, or argparse's own complaint."""
+    """A whole number above 0, or argparse's own error."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted a whole number above 0")
     return int(text)
 
 
 def add_table_options(command: argparse.ArgumentParser, heading: str = "") -> argparse._ArgumentGroup:
-    """Options of the commands that take a ledger or any table. own: heading of those that a ledger takes too, if any.
+    """Options of the commands that take a ledger or any table. heading: of the options that a ledger takes too, if any.
     Returns the group of those that only a table takes (`handlers.refuse_for_ledger`), for more of them."""
     command.add_argument("table", type=Path, metavar="TABLE|STUDY|LEDGER", help=f"a file, {LEDGER['help']}")
     options = command.add_argument_group(heading or TABLE_HEADING)
@@ -99,7 +99,7 @@ def _add_collecting(commands: Commands) -> None:
     )
     command.set_defaults(run=handlers.run_ledger)
 
-    command = commands.add_parser("interim", help="ledger and report of a study from what is there, at any time")
+    command = commands.add_parser("interim", help="ledger and report of a study from its results so far, at any time")
     command.add_argument("study", metavar="STUDY|RESULTS", help="a study by name, or its folder results/STUDY")
     command.add_argument("--out", type=Path, metavar="DIR", help="default: results/STUDY/interim")
     command.set_defaults(run=handlers.run_interim)
@@ -123,8 +123,8 @@ def _add_tables(commands: Commands) -> None:
     command = commands.add_parser(
         "claims", help="a verdict on each measure of a ledger, or of any table (CSV, parquet)"
     )
-    add_table_options(command, "of a table, or of a ledger in place of its own")
-    state = "columns of the training state (accuracy, loss): increments over settings and these are given too"
+    add_table_options(command, "for a table, or for a ledger instead of its own")
+    state = "columns of the training state (accuracy, loss): adds the increments over settings and these"
     command.add_argument("--state", type=listed_names, metavar="X,Y", help=state)
     removals = "judge again without each configuration (minutes), to say what each verdict rests on"
     command.add_argument("--removals", action="store_true", help=removals)
@@ -140,10 +140,10 @@ def _add_tables(commands: Commands) -> None:
     )
     table_only.add_argument("--target", metavar="COLUMN", help="robust test accuracy, by which selection is judged")
     table_only.add_argument(
-        "--validation", metavar="COLUMN", help="accuracy on validation images, a rival way to select"
+        "--validation", metavar="COLUMN", help="accuracy on validation images, to compare selection with"
     )
     table_only.add_argument("--images-column", metavar="N", help="1 / (1 / n_train + 1 / n_test) of each model")
-    unit = "unit of the outcome, which --images-column needs (default: told from its values, and said)"
+    unit = "unit of the outcome, which --images-column needs (default: inferred from its values, and reported)"
     table_only.add_argument("--outcome-unit", choices=["fractions", "points"], help=unit)
     table_only.add_argument("--draws", type=positive, metavar="N", help=f"bootstrap draws (default {handlers.DRAWS})")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -174,7 +174,7 @@ def _add_showing(commands: Commands) -> None:
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.analysis") -> int:
-    """Run one command. A fault in what was given, or too little memory, is one line on stderr and exit code 1."""
+    """Run one command. Bad input, or running out of memory, gives one line on stderr and exit code 1."""
     options = parser(prog).parse_args(arguments)
     try:
         for name, value in vars(options).items():

@@ -82,7 +82,7 @@ def job_state(results: Path, *logs: str) -> str:
     """Why a job has not made its file, from its log: the first of `logs` that exists."""
     for name in logs:
         if (results / "logs" / name).is_file():
-            return error_in(results / "logs" / name) or "no fault in its log: it runs, or was cut off"
+            return error_in(results / "logs" / name) or "no error in its log: it is running, or was interrupted"
     return "not begun"
 
 
@@ -96,9 +96,7 @@ def missing_items(
         if f"runs/{run}/run.json" not in present:
             locked = any((results / "runs" / run).glob("lock.*"))
             reason = (
-                "being trained, or was when it was cut off"
-                if locked
-                else job_state(results, f"train/{entry['batch']}.log")
+                "in training, or interrupted during it" if locked else job_state(results, f"train/{entry['batch']}.log")
             )
             runs[run] = damaged.get(f"runs/{run}/run.json", reason)
             waiting[entry["chunk"]].append(run)
@@ -156,7 +154,8 @@ def write_interim(results: Path, out: Path) -> list[str]:
     missing = missing_items(plan, results, present, damaged)
     lines = missing_sentences(missing)
     if not (ledger.runs["status"] == "finished").any():
-        raise ValueError("\n".join([f"{results}: no model has been judged yet, so there is nothing to report", *lines]))
+        nothing = f"{results}: no model has been evaluated yet, so there is nothing to report"
+        raise ValueError("\n".join([nothing, *lines]))
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     # An interim report must be quick and its verdicts are provisional: skip judging again without each configuration.
     ledger.study["study"]["analysis"] = {**ledger.study["study"].get("analysis", {}), "removals": False}

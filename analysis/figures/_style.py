@@ -87,7 +87,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def look(index: int) -> tuple[str, str]:
-    """Colour and marker of the group at index `place` in the legend."""
+    """Colour and marker of the group at position `index` in the legend."""
     return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
 
 
@@ -123,7 +123,7 @@ def plain(text: str) -> str:
 
 
 def broken(text: str, width: int) -> str:
-    """Text wrapped to lines of at most `most` characters, at spaces and underscores where possible."""
+    """Text wrapped to lines of at most `width` characters, at spaces and underscores where possible."""
     lines = [""]
     for part in re.findall(r"[^_ ]*[_ ]|[^_ ]+", text):
         if lines[-1] and len(lines[-1] + part.rstrip()) > width:

@@ -22,8 +22,8 @@ CAPTION = (
     "of {configurations} configurations; the settings by whichever of ridge regression and boosted trees was better "
     "inside the training folds). Bars: single 95 % intervals over configurations (uncorrected). Colour and marker: "
     "family (n: measures with a known cost and increment). The stepped line is the frontier: no cheaper measure "
-    "tells as much. Numbered are the measures on it, then those that tell most of the others; their increments stand "
-    "at the right. Broken line: 0.01 in R². Small arrow heads: the interval goes on beyond the panel; large ones: so "
+    "adds as much. Numbers mark the measures on it, then the others that add most; their increments are listed at "
+    "the right. Broken line: 0.01 in R². Small arrow heads: the interval extends beyond the panel; large ones: so "
     "does the increment itself. Images and hardware of this study; what measures computed in one process share is "
     "counted for the first of them."
 )

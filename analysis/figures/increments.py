@@ -18,7 +18,7 @@ TITLE = "Beyond the settings: out-of-fold prediction of the gap, step by step"
 CAPTION = (
     "Prediction of the {kind} generalization gap ({threat}) of {n} models of {configurations} configurations, in "
     "folds that keep seeds and checkpoints of a configuration together. Top: R² of each step (settings; with the "
-    "training state; with one measure more, here the best of {measures} as found afterwards and so too favourable; "
+    "training state; with one more measure, here the best of {measures}, chosen in hindsight and so too favourable; "
     "with the pair, or the sparse combination, that was chosen inside the training folds). Bottom: the increment in "
     "R² that each measure alone brings over the settings (left), and over settings and training state (right). "
     "Settings are predicted by ridge regression with all two-way interactions (circle) and by boosted trees "

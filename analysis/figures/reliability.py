@@ -12,7 +12,7 @@ TITLE = "Reliability: would the measure say the same again?"
 CAPTION = (
     "Reliability of each measure over seeds of training (left: intraclass correlation of its ranks among {n} models "
     "of {configurations} configurations) and over images (right: share of its variance over models that is not the "
-    "sampling of images). 1: nothing would change; 0: what sets models apart would be lost. Bars: single 95 % "
+    "sampling of images). 1: nothing would change; 0: the differences between models would be lost. Bars: single 95 % "
     "intervals (configuration bootstrap, {draws} draws); right of the panels: models used. Arrow heads: below 0. "
     "n/a: no second seed, or the measure gives no standard error. An unreliable measure cannot predict the gap, "
     "whatever its idea."

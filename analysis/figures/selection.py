@@ -21,7 +21,7 @@ CAPTION = (
     "checkpoint of each run. Circle: the direction is learned on other configurations; diamond: the direction that "
     "the measure's paper declares, where it does. Bars: single 95 % intervals (configuration bootstrap, {slow_draws} "
     "draws). Vertical lines with bands: picking at random, by validation accuracy, or always the last checkpoint, "
-    "with their intervals. A measure is of use where its mark lies left of these lines. {n} models; n of each mark "
+    "with their intervals. A measure is useful where its mark lies left of these lines. {n} models; n of each mark "
     "is in the data."
 )
 LOOKS = {"learned": look(0), "declared": ("#D55E00", "D")}

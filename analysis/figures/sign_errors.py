@@ -11,11 +11,12 @@ from robustgap.analysis.figures._style import GREY, PALE, empty, look, say, styl
 from robustgap.analysis.statistics import Statistics
 
 ORDER = 7
-TITLE = "One setting changes: does the measure order the two configurations rightly?"
+TITLE = "One setting changes: does the measure order the two configurations correctly?"
 CAPTION = (
     "Sign error of each measure: an environment is a pair of configurations that differ in one axis; its error is "
-    "the share of seed pairs that the measure orders otherwise than the {kind} generalization gap ({threat}), "
-    "weighted by how surely the gaps differ. Left: environments of all axes; then each axis. Circle: mean, with its "
+    "the share of seed pairs that the measure orders differently from the {kind} generalization gap ({threat}), "
+    "weighted by the confidence that the gaps differ. Left: environments of all axes; then each axis. Circle: mean, "
+    "with its "
     "single 95 % interval (bootstrap of environments by configuration, {slow_draws} draws); triangle: 90th "
     "percentile; square: maximum, which has no interval; pale bar: from the least to the largest error. An "
     "environment counts where its effective sample size is at least {min_ess} (headings: how many of how many "

@@ -19,8 +19,8 @@ CAPTION = (
     "models that are at most c, with c and n at the bottom). n: those of them that have the measure; where they are "
     "fewer than the bottom says, their numbers at the same c stand over the panel. Black with band: all models, "
     "single 95 % interval (configuration bootstrap, {slow_draws} draws); colours with markers: within each defense, "
-    "wherever there are enough configurations for a single interval, which is in the data file. Where no defense "
-    "varies there is the black line alone. Broken lines: noise ceilings of τ over all models ({ceilings})."
+    "wherever there are enough configurations for a single interval, which is in the data file. If the defense "
+    "does not vary, there is only the black line. Broken lines: noise ceilings of τ over all models ({ceilings})."
 )
 ACROSS = 6
 LETTERS = 27  # characters per line of a title

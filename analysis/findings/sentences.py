@@ -205,7 +205,7 @@ def about_beside(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def sentences(facts: dict[str, Any]) -> list[str]:
-    """The findings of a study as sentences. found: the dictionary of `analysis.findings.numbers.find` (or
+    """The findings of a study as sentences. facts: the dictionary of `analysis.findings.numbers.find` (or
     findings.json)."""
     parts = [about_models, about_gap, about_noise, about_strength, about_beside, about_settings, about_values]
     return [sentence for about in (*parts, about_checks) for sentence in about(facts)]

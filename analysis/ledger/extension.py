@@ -76,7 +76,7 @@ def extended_bits(bits: pd.DataFrame, base: Path) -> pd.DataFrame:
 
 
 def joined(rows: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
-    """`own` plus the rows of `base` for any model, split and attack missing from `own`."""
+    """`rows` plus the rows of `base` for any model, split and attack missing from `rows`."""
     key = KEYS["outcomes"]
     present = pd.MultiIndex.from_frame(rows[key])
     added = base[~pd.MultiIndex.from_frame(base[key]).isin(present)]

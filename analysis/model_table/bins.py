@@ -93,7 +93,7 @@ def cut_axes(
     for name, count in bins.items():
         classes[name], axis_notes = cut(rows[name], count, path)
         notes += axis_notes
-    notes.append("models in one class of every axis count as one configuration, what differs within it as chance")
+    notes.append("models in equal classes of all axes count as one configuration, differences between them as chance")
     return rows.assign(**classes, **{run_column: pd.concat(values, axis=1).agg(", ".join, axis=1)}), run_column, notes
 
 
@@ -105,7 +105,7 @@ def fine_axes(rows: pd.DataFrame, bins: Mapping[str, int], path: str | Path) -> 
     most = min(MOST_FINE, len(rows) // (MODELS_A_CLASS * len(bins)))
     classes = {name: cut(rows[name], max(count, most), path)[0] for name, count in bins.items()}
     counts = ", ".join(f"{name} {labels.nunique()}" for name, labels in classes.items())
-    return rows.assign(**classes), [f"increments over the settings go by finer classes: {counts}"]
+    return rows.assign(**classes), [f"increments over the settings use finer classes: {counts}"]
 
 
 def proposals(rows: pd.DataFrame, axes: Sequence[str]) -> list[str]:

@@ -45,7 +45,7 @@ def default_measures(table: pd.DataFrame, used: Iterable[str]) -> tuple[list[str
         else:
             chosen.append(name)
     left_out = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
-    hint = "; --measures takes them all the same" if kinds["ids or times"] or kinds["true or false"] else ""
+    hint = "; name them under --measures to use them" if kinds["ids or times"] or kinds["true or false"] else ""
     sentence = f"measures: {', '.join(chosen) or 'none'}" + (f" ({'; '.join(left_out)}{hint})" if left_out else "")
     return chosen, sentence
 
@@ -60,7 +60,7 @@ def summary_rows(table: pd.DataFrame) -> list[str]:
         if len(rows):
             listed = ", ".join(f"row {row + 1} ({table.iloc[row, index].strip()})" for row in rows)
             where = f"column {name}" if (name := str(table.columns[index])) else "the column without a name"
-            notes.append(f"warning: {where}: {listed}: a summary of the others, not a model? If so, take it out")
+            notes.append(f"warning: {where}: {listed}: a summary of the others, not a model? If so, remove it")
     return notes
 
 
@@ -75,7 +75,7 @@ def average_row(rows: pd.DataFrame, axes: Sequence[str], outcome: str) -> list[s
     ):
         return []
     reason = "the outcome of the row without settings is the mean of all others"
-    return [f"warning: {reason} ({values[blank[0]]:g}): no model? If so, take it out"]
+    return [f"warning: {reason} ({values[blank[0]]:g}): not a model? If so, remove it"]
 
 
 def alike(cells: pd.Series, name: str) -> list[str]:

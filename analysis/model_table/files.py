@@ -23,15 +23,15 @@ UNPACK = "unpack it first"
 FOREIGN = {  # first bytes of other file types: what they are, and what to do
     b"PK\x03\x04": ("an Excel workbook or a zip archive", f"{SAVE_AS}, or {UNPACK}"),
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", SAVE_AS),
-    b"BZh": ("a file packed by bzip2", UNPACK),
-    b"\xfd7zXZ": ("a file packed by xz", UNPACK),
-    b"\x28\xb5\x2f\xfd": ("a file packed by zstd", UNPACK),
+    b"BZh": ("a file compressed by bzip2", UNPACK),
+    b"\xfd7zXZ": ("a file compressed by xz", UNPACK),
+    b"\x28\xb5\x2f\xfd": ("a file compressed by zstd", UNPACK),
     b"\x89HDF": ("an HDF5 file", "write it as parquet or CSV"),
     b"ARROW1": ("a feather file", "write it as parquet or CSV"),
 }
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # byte order marks of UTF-16
 UTF16_NOTE = "the file is read as UTF-16"
-LATIN_NOTE = "the file is no UTF-8 and is read as Latin-1: look at names that are not plain English"
+LATIN_NOTE = "the file is not UTF-8 and is read as Latin-1: check names with letters beyond plain ASCII"
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
@@ -60,7 +60,7 @@ def decoded(content: bytes, path: Path) -> tuple[str, list[str]]:
             raise ValueError(f"{path}: found no readable UTF-16 (cut short?): {error.reason}") from error
         found, notes = content.decode("latin-1"), [LATIN_NOTE]
     if "\0" in found:
-        raise ValueError(f"{path}: found bytes that are no text, wanted CSV (UTF-8) or parquet")
+        raise ValueError(f"{path}: found bytes that are not text, wanted CSV (UTF-8) or parquet")
     return found, notes
 
 
@@ -142,7 +142,7 @@ def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]
         raise FileNotFoundError(f"{path}: no such file")
     content = unpacked(raw := path.read_bytes(), path)
     if content.startswith(PARQUET) and content is not raw:
-        raise ValueError(f"{path}: found a packed parquet file, wanted one as it is: {UNPACK}")
+        raise ValueError(f"{path}: found a compressed parquet file, wanted an uncompressed one: {UNPACK}")
     if content.startswith(PARQUET) or path.suffix in (".parquet", ".pq"):
         table, notes = parquet_cells(path), list[str]()
     else:
@@ -154,7 +154,7 @@ def read_any(path: str | Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]
     renamed = {new: name for new, name in zip(unique, names, strict=True) if new != name}
     if renamed:
         repeated = ", ".join(dict.fromkeys(renamed.values()))
-        notes.append(f"columns of one name ({repeated}): the later ones are called {', '.join(renamed)}")
+        notes.append(f"columns of one name ({repeated}): the later ones are renamed to {', '.join(renamed)}")
     order = iter(unique)
     table.columns = pd.Index([next(order) if name != "" else "" for name in table.columns])
     return table, notes, renamed

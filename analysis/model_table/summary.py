@@ -23,7 +23,7 @@ def closing_line(table: ModelTable, correlations: pd.DataFrame | None = None) ->
     """One sentence: number of models, those outside the grid, undefined cells if `correlations` were computed, and how
     many models lack each measure."""
     outside = int((~in_grid(table.rows, table.axes)).sum()) if table.axes else 0
-    note = f" (NA in all of {', '.join(table.axes)}; cells, pairs and verdicts go without them)" if outside else ""
+    note = f" (NA in all of {', '.join(table.axes)}; left out of cells, pairs and verdicts)" if outside else ""
     counts = {name: int(table.rows[name].isna().sum()) for name in table.measures}
     missing = ", ".join(f"{name} {number}" for name, number in counts.items() if number)
     parts = [

@@ -45,5 +45,5 @@ def canonical_codes(settings: pd.DataFrame, outcome: np.ndarray, weight: np.ndar
 
 
 def canonical_rows(codes: np.ndarray, outcome: np.ndarray, ties: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """Row positions sorted by codes, then by outcome, then by the arrays in `rest` (each (n,)): (n,)."""
+    """Row positions sorted by codes, then by outcome, then by the arrays in `ties` (each (n,)): (n,)."""
     return np.lexsort([*list(ties)[::-1], outcome, *codes.T[::-1]])

@@ -112,7 +112,7 @@ def outcome_reliability(outcome: np.ndarray, se: np.ndarray | None) -> float:
 
 
 def tau_of_expected(tau: float | np.ndarray, reliability: float) -> np.ndarray:
-    """Tau with *expected* outcomes from tau with observed ones: (2 / pi) asin(sin(pi tau / 2) / sqrt(reliable)).
+    """Tau with *expected* outcomes from tau with observed ones: (2 / pi) asin(sin(pi tau / 2) / sqrt(reliability)).
 
     Greiner's relation between tau and the correlation of normal variables, with Spearman's correction for attenuation.
     The sign is kept, so statements about signs do not depend on it.

@@ -33,7 +33,7 @@ def key_numbers(findings: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def context(verdicts: View, findings: dict[str, Any], study: str) -> dict[str, Any]:
-    """verdicts: the view of all verdicts; found: content of findings.json."""
+    """verdicts: the view of all verdicts; findings: content of findings.json."""
     rows, without = verdicts.frame, findings["without_flagged"]
     measures = rows[rows["kind"] == MEASURE]
     labels = measures["label"].tolist()

@@ -26,16 +26,16 @@ SECTIONS = (
     Section(
         "data",
         "The data: how large is the gap, and how noisy?",
-        "Every model's accuracy under attack on training and on test images, and the difference, which all else here "
-        "tries to explain. Look for how far the gaps of different groups lie apart, and how large that is beside their "
-        "standard errors: differences that noise could make cannot be explained by any measure.",
+        "Every model's accuracy under attack on training and on test images, and the difference, which everything "
+        "below tries to explain. Look at how far apart the gaps of different groups are, compared with their standard "
+        "errors: no measure can explain differences that are only noise.",
         ("robustness",),
     ),
     Section(
         "strength",
         "Which measures rank the models as their gaps do?",
         "Kendall's τ over all models is the usual headline. Look for measures near a noise ceiling, and keep in mind "
-        "that such a number is easy to come by: a column that is a function of the training settings can have it too. "
+        "that a large τ is easy to get: a column that is a function of the training settings can have it too. "
         "The next sections ask what is left of it.",
         ("heatmap", "scatter"),
     ),
@@ -56,15 +56,15 @@ SECTIONS = (
     ),
     Section(
         "prediction",
-        "Does it tell more than the training settings already do?",
-        "The settings of a run are free to know. A measure earns its cost only by what it adds to them, judged on "
+        "Does it say more than the training settings already do?",
+        "The settings of a run are known for free. A measure earns its cost only by what it adds to them, judged on "
         "configurations that the prediction has never seen. Look for increments whose single interval is right of 0 "
         "under ridge regression and boosted trees alike, and for how much of the gap a few measures together predict.",
         ("increments", "frontier"),
     ),
     Section(
         "selection",
-        "Is it of use for picking a model?",
+        "Is it useful for picking a model?",
         "A measure can rank models well on average and still pick badly. Look for regrets clearly below random choice, "
         "and, for checkpoints, below always taking the last one or the one with the best validation accuracy.",
         ("selection",),
@@ -73,7 +73,7 @@ SECTIONS = (
         "reliability",
         "Would the measure say the same again?",
         "A second training from another seed, or other images, would change each measure a little. Look for measures "
-        "far from 1: whatever they fail at, it may be for this reason.",
+        "far from 1: whatever they fail at, this may be why.",
         ("reliability",),
     ),
 )

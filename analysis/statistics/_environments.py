@@ -35,8 +35,8 @@ class Environments:
         return len(self.axis)
 
     def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield left, right, home of all pairs, at most PAIRS_AT_ONCE at a time: row indices of the table, one from
-        each side, and the environment. With thousands of seeds, all pairs would not fit into memory."""
+        """Yield left, right, environment of all pairs, at most PAIRS_AT_ONCE at a time: row indices of the table, one
+        from each side, and the environment. With thousands of seeds, all pairs would not fit into memory."""
         order, size = np.argsort(self.cell, kind="stable"), np.bincount(self.cell)
         start, other = np.cumsum(size) - size, size[self.sides[:, 1]]
         last = np.cumsum(size[self.sides[:, 0]] * other)

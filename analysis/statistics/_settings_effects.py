@@ -21,7 +21,7 @@ SETTINGS = ("settings_main", "settings_two_way", "configuration")
 
 
 def basis(design: np.ndarray, removed: np.ndarray) -> np.ndarray:
-    """Orthonormal basis of the span of `design` beyond the orthonormal columns `known`; (n, rank)."""
+    """Orthonormal basis of the span of `design` beyond the orthonormal columns `removed`; (n, rank)."""
     for _ in range(2):  # twice, against rounding
         design = design - removed @ (removed.T @ design)
     vectors, size, _ = np.linalg.svd(design, full_matrices=False)

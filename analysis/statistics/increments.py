@@ -90,7 +90,7 @@ def step_rows(
     *,
     raw: bool,
 ) -> list[Row]:
-    """Tidy rows of all steps with each learner, over the models in `where` (axis, value; all models if empty).
+    """Tidy rows of all steps with each learner, over the models in `subset` (axis, value; all models if empty).
 
     y (n,): the outcome (raw), or its normal scores; predicted: by each learner, (n,).
     """
@@ -125,7 +125,7 @@ def both_scales(
     seed: int,
 ) -> list[Row]:
     """Rows of all steps for the normal scores, then for the outcome in its own unit, over the models in each of
-    `places` (axis, value; {}: all models, which includes the steps that combine measures)."""
+    `subsets` (axis, value; {}: all models, which includes the steps that combine measures)."""
     rows, outcome, combine = [], study.table[study.outcome].to_numpy(float), subsets == [{}]
     for raw in (False, True):
         y = outcome if raw else normal_scores(outcome)
@@ -140,7 +140,7 @@ def both_scales(
 def ladder(study: Study, *, state: Sequence[str] = (), seed: int = 0) -> pd.DataFrame:
     """The ladder in folds of configurations, then with each value of each axis held out (columns: RESULT).
 
-    study: `analysis.verdicts.statements.make_study`. state: columns of the training state in its table. The checkpoint
+    study: `analysis.models.study_table.make_study`. state: columns of the training state in its table. The checkpoint
     rule is not held out: its values share their runs. Empty if there are too few configurations for any settings.
     """
     rows: list[Row] = []

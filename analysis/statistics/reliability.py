@@ -183,7 +183,7 @@ def reliability_view(statistics: Statistics) -> View:
 
 
 STATISTIC = Statistic(
-    asks="how much of each measure would be found again with other seeds or images",
+    asks="how much of each measure would be reproduced with other seeds or images",
     place=150,
     compute=compute,
     text=("measure", "statistic"),

@@ -87,7 +87,7 @@ def family(
 
 def comparisons(study: Study, baselines: Sequence[str] = (), *, seed: int = 0) -> pd.DataFrame:
     """Every pair of measures, the one with the larger |tau| first, then every measure with each baseline (columns:
-    RESULT). study: `analysis.verdicts.statements.make_study`; baselines: further columns of its table."""
+    RESULT). study: `analysis.models.study_table.make_study`; baselines: further columns of its table."""
     taus, bases = Taus(study), Bases(study.levels)
     known = {name: paired(study.table, study.outcome, name)[2] for name in study.measures}
     strength = {name: np.nan_to_num(abs(taus(name, rows)[0])) for name, rows in known.items()}

@@ -26,7 +26,7 @@ def position_text(position: str, negligible: float) -> str:
 
 def unmet(increments: Sequence[Mapping[str, Any]], texts: Sequence[str], negligible: float) -> str:
     """'the increment ... is +0.21 [...] by ridge regression, clearly above 0, but +0.05 [...] by boosted trees, neither
-    clearly above 0 nor clearly below 0.01'. told: each increment with its interval and learner."""
+    clearly above 0 nor clearly below 0.01'. texts: each increment with its interval and learner."""
     positions = [increment_position(row["family_low"], row["family_high"], negligible) for row in increments]
     if len(set(positions)) == 1:
         return f"{' and '.join(texts)}: {position_text(positions[0], negligible)}"

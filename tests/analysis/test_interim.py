@@ -48,8 +48,8 @@ def test_what_is_whole_is_taken_and_what_is_missing_is_told(results: Path, tmp_p
     ("state", "told"),
     [
         ("no log", "1 × not begun (r4)"),
-        ("a log", "1 × no fault in its log: it runs, or was cut off (r4)"),
-        ("a lock", "1 × being trained, or was when it was cut off (r4)"),
+        ("a log", "1 × no error in its log: it is running, or was interrupted (r4)"),
+        ("a lock", "1 × in training, or interrupted during it (r4)"),
     ],
 )
 def test_a_training_that_is_missing_says_how_far_it_is(state: str, told: str, results: Path, tmp_path: Path):
@@ -84,7 +84,7 @@ def test_before_anything_is_judged_there_is_one_line_and_why(results: Path, caps
     (results / "catalogue.json").unlink()
     assert main(["interim", str(results)]) == 1
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == f"error: {results}: no model has been judged yet, so there is nothing to report"
+    assert told[0] == f"error: {results}: no model has been evaluated yet, so there is nothing to report"
     assert told[2] == "outcomes (chunks of models): 2 of 2 missing: 1 × not begun (000); 1 × wait for trainings (001)"
 
 

@@ -89,7 +89,7 @@ def test_a_setting_in_disguise_knows_nothing_more_than_settings_that_are_cut(tmp
     make_search("linear", 320, 0).to_csv(tmp_path / "a.csv", index=False)
     options = {"axes": AXES, "outcome": "gap", "measures": MEASURES}
     read = read_models(tmp_path / "a.csv", **options, bins=BINS)
-    assert "increments over the settings go by finer classes: learning_rate 20, weight_decay 20" in read.notes
+    assert "increments over the settings use finer classes: learning_rate 20, weight_decay 20" in read.notes
     (verdict, found), (coarse, alone) = (claims(read.rows, **options, fine=fine) for fine in (read.fine, None))
     assert dict(zip(MEASURES, verdict["verdict"], strict=True))["genuine"] == "replicates"
     for name in ("increment_ridge", "increment_trees"):

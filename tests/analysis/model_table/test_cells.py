@@ -94,7 +94,7 @@ def test_ids_times_and_truth_values_are_no_measures_unless_asked_for(table, tmp_
     found = read(table.assign(**columns), tmp_path)
     assert found.measures == ["m"]
     note = next(note for note in found.notes if note.startswith("measures: m ("))
-    assert told in note and note.endswith("; --measures takes them all the same)")
+    assert told in note and note.endswith("; name them under --measures to use them)")
     assert read(table.assign(**columns), tmp_path, measures=list(columns)).measures == list(columns)
 
 
@@ -107,7 +107,7 @@ def test_names_of_measures_are_not_taken_for_ids(table, tmp_path):
 def test_a_summary_row_is_warned_about(table, tmp_path, label):
     row = {"defense": label, "batch": "", "seed": "", "gap": 3.5, "m": 1}
     found = read(pd.concat([table, pd.DataFrame([row])]), tmp_path)
-    told = f"warning: column defense: row 9 ({label.strip()}): a summary of the others, not a model? If so, take it out"
+    told = f"warning: column defense: row 9 ({label.strip()}): a summary of the others, not a model? If so, remove it"
     assert told in found.notes
 
 

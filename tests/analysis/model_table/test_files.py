@@ -31,7 +31,7 @@ WRITTEN = {  # how a file is made of the table's CSV, and what is said about it
     "gzip of any name.csv": (lambda csv: gzip.compress(csv.encode()), None),
     "UTF-16.csv": (lambda csv: csv.encode("utf-16"), "the file is read as UTF-16"),
     "UTF-16 the other way.csv": (lambda csv: b"\xfe\xff" + csv.encode("utf-16-be"), "the file is read as UTF-16"),
-    "Latin-1.csv": (lambda csv: csv.encode("latin-1"), "the file is no UTF-8 and is read as Latin-1"),
+    "Latin-1.csv": (lambda csv: csv.encode("latin-1"), "the file is not UTF-8 and is read as Latin-1"),
     "byte order mark.csv": (lambda csv: csv.encode("utf-8-sig"), None),
     "semicolons.csv": (lambda csv: csv.replace(",", ";").encode(), "cells are separated by semicolons"),
     "tabs.tsv": (lambda csv: csv.replace(",", "\t").encode(), "cells are separated by tabs"),
@@ -69,12 +69,12 @@ REFUSED = {
         lambda csv: b"\xd0\xcf\x11\xe0" + csv,
         "an old Excel workbook, wanted CSV or parquet: save",
     ),
-    "a.csv.bz2": (bz2.compress, "a file packed by bzip2, wanted CSV or parquet: unpack it first"),
-    "a.csv.xz": (lzma.compress, "a file packed by xz, wanted CSV or parquet: unpack it first"),
+    "a.csv.bz2": (bz2.compress, "a file compressed by bzip2, wanted CSV or parquet: unpack it first"),
+    "a.csv.xz": (lzma.compress, "a file compressed by xz, wanted CSV or parquet: unpack it first"),
     "a.json": (lambda csv: b'[{"defense": "AT"}]', "found JSON, wanted CSV or parquet: write the table as CSV"),
     "cut.csv.gz": (lambda csv: gzip.compress(csv)[:-9], "found no readable gzip (cut short?)"),
-    "UTF-16 without a mark.csv": (lambda csv: csv.decode().encode("utf-16-le"), "found bytes that are no text"),
-    "UTF-32.csv": (lambda csv: csv.decode().encode("utf-32"), "found bytes that are no text"),
+    "UTF-16 without a mark.csv": (lambda csv: csv.decode().encode("utf-16-le"), "found bytes that are not text"),
+    "UTF-32.csv": (lambda csv: csv.decode().encode("utf-32"), "found bytes that are not text"),
     "UTF-16 cut short.csv": (lambda csv: csv.decode().encode("utf-16")[:-1], "found no readable UTF-16"),
 }
 
@@ -94,7 +94,7 @@ def test_what_is_no_table_is_refused_with_what_to_do(table, tmp_path, capsys, na
 def test_a_packed_parquet_is_refused(table, tmp_path):
     table.to_parquet(tmp_path / "a.parquet")
     (tmp_path / "a.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
-    with pytest.raises(ValueError, match="found a packed parquet file, wanted one as it is: unpack it first"):
+    with pytest.raises(ValueError, match="found a compressed parquet file, wanted an uncompressed one: unpack"):
         read(tmp_path / "a.parquet.gz")
 
 
@@ -113,7 +113,7 @@ def test_the_later_of_two_columns_of_one_name_is_renamed(table, tmp_path, kind):
         pq.write_table(pa.Table.from_arrays(arrays, names=list(wide.columns)), path)
     found = read(path)
     assert found.measures == ["ce", "ce.3", "ce.2"]
-    assert "columns of one name (ce): the later ones are called ce.3" in found.notes
+    assert "columns of one name (ce): the later ones are renamed to ce.3" in found.notes
     for name, times in {"ce": 1, "ce.3": 2, "ce.2": 3}.items():
         np.testing.assert_allclose(found.rows[name], times * table["ce"])
 
@@ -123,7 +123,7 @@ def test_a_second_column_of_the_outcome_or_an_axis_is_no_measure_by_itself(table
     pd.concat([table, table[["gap", "seed"]]], axis=1).to_csv(tmp_path / "a.csv", index=False)
     found = read(tmp_path / "a.csv")
     assert found.measures == ["ce"]
-    assert "columns of one name (gap, seed): the later ones are called gap.2, seed.2" in found.notes
+    assert "columns of one name (gap, seed): the later ones are renamed to gap.2, seed.2" in found.notes
     assert read_models(tmp_path / "a.csv", **OPTIONS, measures=["gap.2"]).measures == ["gap.2"]
 
 

@@ -155,7 +155,7 @@ def test_the_last_line_counts_what_could_not_be_used(table, tmp_path, capsys, co
     both.loc[6, "m"] = np.nan
     assert run(command, both, tmp_path) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    away = "9 models, 2 outside the grid (NA in all of defense, batch; cells, pairs and verdicts go without them); "
+    away = "9 models, 2 outside the grid (NA in all of defense, batch; left out of cells, pairs and verdicts); "
     cells = "undefined cells of psi: defense 1 to 2 of 4 by measure, batch 1 to 2 of 4 by measure; "
     assert last == away + (cells if command != "claims" else "") + "values missing: m 1"
     assert run(command, table, tmp_path) == 0

@@ -1,4 +1,4 @@
-"""One command for everything: what is typed after its first word goes to the command line of that name."""
+"""One command for everything: its first word names a command, which gets the arguments that follow."""
 
 import argparse
 import difflib
@@ -10,7 +10,7 @@ from robustgap import __version__
 
 
 class Verb(NamedTuple):
-    """Where a command is at home: `main(arguments, prog)` of a module; `group` is its place in the help."""
+    """Where a command lives: `main(arguments, prog)` of a module; `group` is its place in the help."""
 
     group: str
     module: str
@@ -24,9 +24,9 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "plan": Verb("a study", "robustgap.workflow.grid", "what a study trains, and what it takes"),
+    "plan": Verb("a study", "robustgap.workflow.grid", "what a study trains, and what it costs"),
     "study": Verb("a study", "robustgap.workflow.run_study", "run a study with Snakemake, to its report"),
-    "unlock": Verb("a study", "robustgap.workflow.unlock", "release the lock of a Snakemake that is gone"),
+    "unlock": Verb("a study", "robustgap.workflow.unlock", "release the lock of a Snakemake that no longer runs"),
     "measures": Verb("measures", "robustgap.measures.__main__", "list, card, new, run"),
     **{
         name: Verb("a ledger, or a table of your own", "robustgap.analysis.__main__", text, (name,))
@@ -37,7 +37,7 @@ VERBS = {
             "figures": "every figure",
             "tables": "the tables of the report, as CSV and LaTeX",
             "report": "the report, one HTML file",
-            "interim": "ledger and report of a study from what is there",
+            "interim": "ledger and report of a study from its results so far",
             "ledger": "collect the results of a study into its ledger",
         }.items()
     },
@@ -66,7 +66,7 @@ def parser(command: bool = True) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"robustgap {__version__}")
     shells = ("bash", "zsh", "tcsh")
-    top.add_argument("--print-completion", choices=shells, help="print what completes commands in a shell")
+    top.add_argument("--print-completion", choices=shells, help="print the completion script of a shell")
     if command:
         top.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
     return top

@@ -12,9 +12,9 @@ def misalignment(model: nn.Module, x: Tensor, y: Tensor, noise: Tensor) -> Tenso
     (GradAlign, Andriushchenko and Flammarion, NeurIPS 2020; there the noise is uniform in the ball).
 
     x (n, c, h, w), noise of that shape; x + noise is clipped to [0, 1]. Differentiable in the weights, through both
-    gradients, as in the paper's formula (the authors' code for FGSM holds the first one fixed). In eval mode, as the
-    attack whose step the penalty makes exact: BatchNorm statistics are used and do not move. So a training pass, which
-    moves them in place, may not come between this and its backward pass.
+    gradients, as in the paper's formula (the authors' code for FGSM holds the first one fixed). In eval mode, like the
+    attack whose step the penalty makes exact: BatchNorm uses its running statistics and does not update them. A
+    training pass updates them in place, so none may come between this and its backward pass.
     """
     gradients = []
     with evaluating(model), torch.enable_grad():
@@ -23,7 +23,7 @@ def misalignment(model: nn.Module, x: Tensor, y: Tensor, noise: Tensor) -> Tenso
             loss = cross_entropy(model(point), y).sum()
             gradients.append(torch.autograd.grad(loss, point, create_graph=True)[0])
     there = torch.stack([flat_norm(gradient) for gradient in gradients]).amin(dim=0).detach() > 0
-    # where there is none, ones stand in for it: a derivative of 0 / 0 would be NaN, whatever is chosen afterwards
+    # a gradient of 0 is replaced by ones: the derivative of 0 / 0 would be NaN, whatever is selected afterwards
     first, second = (torch.where(there, gradient, 1.0) for gradient in gradients)
     cosine = (first / flat_norm(first) * (second / flat_norm(second))).flatten(1).sum(dim=1)
     return torch.where(there.flatten(), 1 - cosine, 0.0)

@@ -31,8 +31,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """-log softmax(logits)_y for each example: (n, k), (n,) -> (n,).
 
-    In float64: where the label leads by 17 or more, float32 rounds its probability to 1, and what is left of the
-    gradient is wrong, or 0, so that an attack sees nothing.
+    In float64: where the label leads by 17 or more, float32 rounds its probability to 1, and the remaining gradient is
+    wrong, or 0, so an attack has nothing to follow.
     """
     return F.cross_entropy(logits.double(), y, reduction="none").to(logits)
 
@@ -123,7 +123,7 @@ def climb(
     step: float | None = None,
     targeted: bool = False,
 ) -> Tensor:
-    """`pgd` on images that are known to lie in [0, 1]: to look would make the host wait for the device."""
+    """`pgd` on images that are known to lie in [0, 1]: checking would make the host wait for the device."""
     if eps == 0:
         return x.clone()
     step = (eps if steps == 1 else eps / 4) if step is None else step

@@ -24,7 +24,7 @@ def worst_direction(model: nn.Module, loss: Callable[[], Tensor], gamma: float) 
 
 @contextmanager
 def shifted(perturbation: list[tuple[nn.Parameter, Tensor]]) -> Iterator[None]:
-    """Inside, w is at w + v; afterwards v is subtracted from what w has become."""
+    """Inside, w is at w + v; afterwards v is subtracted from the updated weights."""
     with torch.no_grad():
         for p, v in perturbation:
             p.add_(v)

@@ -1,4 +1,4 @@
-"""What a training hands from step to step beside weights and momentum. All of it travels in the sidecar."""
+"""State that training carries from step to step besides weights and momentum; the sidecar stores all of it."""
 
 from dataclasses import dataclass
 
@@ -30,13 +30,13 @@ class Carried:
         return tensors_by_name
 
     def after_step(self, model: nn.Module, settings: Settings, before: int) -> None:
-        """Take the weights of a step into the average, where there is one; before: how many steps came earlier."""
+        """Update the average with the weights of a step, if there is one; before: number of earlier steps."""
         if self.average is not None:
             update(self.average, model, decay_after(float(settings["ema_decay"]), before))
 
 
 def begin(settings: Settings, model: nn.Module, splits: Splits) -> Carried:
-    """What a training starts with: perturbations of 0, and as average the model as it is."""
+    """The state at the start of training: zero perturbations, and the initial model as the average."""
     carried = Carried()
     if DEFENSES[settings["defense"]](settings).carry is not None:
         shape = (int(settings["batch_size"]), splits.channels, splits.size, splits.size)

@@ -24,22 +24,22 @@ ABOUT, CONTENT = "about", "sha256"  # metadata of our safetensors files: strings
 
 
 class FileFault(ValueError):
-    """A file of ours that cannot be used: truncated, corrupted, or not what its name says."""
+    """A file of a study that cannot be used: truncated, corrupted, or not what its name says."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside `path`, then rename: readers see the old file or the new one, never a part, even after the machine
-    went down. Raises OSError naming `path`, on a full disk say; what stood there stays."""
+    """Write beside `path`, then rename: readers see the old file or the new one, never part of one, even after a crash.
+    Raises OSError naming `path`, such as on a full disk; the old file then stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # named after machine and process: jobs of two machines may meet here
+    # named after machine and process: jobs on two machines may write here
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
-            os.fsync(file.fileno())  # else the name may outlive a power failure, and the content not
+            os.fsync(file.fileno())  # otherwise the name may survive a power failure without the content
         os.replace(temporary, path)
-    except OSError as error:  # a write that fails does not say where
+    except OSError as error:  # a failed write does not name the file
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -50,17 +50,17 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises FileFault naming the file when it is missing or no JSON."""
+    """Raises FileFault naming the file when it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileFault(f"{path}: not found") from error
-    except ValueError as error:  # no JSON, or no text at all
+    except ValueError as error:  # not JSON, or not even text
         raise FileFault(f"{path}: not valid JSON ({error})") from error
 
 
 def read_record(path: Path) -> Record:
-    """The content of run.json. Raises FileFault naming the file when it is missing, or no record of a run."""
+    """The content of run.json. Raises FileFault naming the file when it is missing, or not the record of a run."""
     record = read_json(path)
     if not isinstance(record, dict):
         raise FileFault(f"{path}: found a JSON {type(record).__name__}, wanted the record of a run")
@@ -81,9 +81,8 @@ def content_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], **metadata: str) -> None:
-    """Write tensors and strings as one safetensors file, with a digest of all, which the format lacks.
-
-    The same content gives the same bytes, so the strings are one: safetensors writes several in no order.
+    """Write tensors and strings as one safetensors file, with a digest of everything, which the format lacks. The same
+    content gives the same bytes; the strings are stored as one, because safetensors writes several in arbitrary order.
     """
     content = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     about = json.dumps({**metadata, CONTENT: content_digest(content, metadata)})
@@ -102,8 +101,8 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata. Raises FileFault naming the file when it is missing, truncated, no safetensors file, or
-    holds other bytes than were saved."""
+    """Tensors and metadata. Raises FileFault naming the file when it is missing, truncated, not a safetensors file, or
+    does not hold the bytes that were saved."""
     with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = dict(file.metadata() or {})
@@ -114,13 +113,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         wanted = metadata.pop(CONTENT)
     except (ValueError, KeyError, AttributeError) as error:
         raise FileFault(f"{path}: found no digest of the content ({error!r})") from error
-    if (found := content_digest(tensors, metadata)) != wanted:
-        raise FileFault(f"{path}: SHA-256 of the content found {found[:12]}..., wanted {wanted[:12]}...")
+    if (digest := content_digest(tensors, metadata)) != wanted:
+        raise FileFault(f"{path}: SHA-256 of the content found {digest[:12]}..., wanted {wanted[:12]}...")
     return tensors, metadata
 
 
 def load_shapes(path: Path) -> Shapes:
-    """Names and shapes of the tensors of a file, which are not read. Raises as `load_tensors`."""
+    """Names and shapes of the tensors in a file, without reading the tensors. Raises as `load_tensors`."""
     with _opened(path) as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
@@ -130,8 +129,8 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
 
 
 def check_shapes(path: Path, found: Shapes, wanted: Shapes) -> None:
-    """Raises FileFault naming the file and what is found and wanted, where names or shapes of tensors differ: a file
-    of another version, in which layers had other names, is whole and does not fit."""
+    """Raises FileFault naming the file, what is found and what is wanted, where names or shapes of tensors differ: a
+    file from another version, with other layer names, may be intact and still not fit."""
     if found != wanted:
         differences = []
         for some, others in ((found, wanted), (wanted, found)):
@@ -165,14 +164,14 @@ def file_digest(path: Path) -> str:
 
 
 def require_digest(path: Path, sha256: str) -> None:
-    """Raises FileFault naming the file when its SHA-256 is another."""
-    if (found := file_digest(path)) != sha256:
-        raise FileFault(f"{path}: SHA-256 found {found[:12]}..., wanted {sha256[:12]}...")
+    """Raises FileFault naming the file when its SHA-256 differs."""
+    if (digest := file_digest(path)) != sha256:
+        raise FileFault(f"{path}: SHA-256 found {digest[:12]}..., wanted {sha256[:12]}...")
 
 
 def write_log(path: Path, rows: list[TableRow]) -> None:
-    """The training log as CSV, one line per epoch; rewritten whole, so a resumed run never repeats a line. What an
-    earlier version, which began the run, did not note, is nan."""
+    """The training log as CSV, one line per epoch; rewritten whole, so a resumed run never repeats a line. Values that
+    an earlier version, which began the run, did not record are nan."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[-1]), restval=math.nan, lineterminator="\n")
     writer.writeheader()
@@ -181,7 +180,7 @@ def write_log(path: Path, rows: list[TableRow]) -> None:
 
 
 def read_log(path: Path, epochs: int = 0, sha256: str | None = None) -> list[dict[str, float]]:
-    """The lines of a training log as numbers. Raises FileFault naming the file when it is missing or not whole, has
+    """The lines of a training log as numbers. Raises FileFault naming the file when it is missing or incomplete, has
     fewer lines than `epochs`, or differs from `sha256`."""
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -3,7 +3,7 @@
 Contract: `DEFENSES[name](settings) -> Defense(adversary, loss)` with
     adversary(model, x, y, attack) -> x_adv     called in eval mode; attack is an `InnerAttack`
     loss(model, x, x_adv, y) -> (n,)            called in train mode
-and, of a defense whose perturbations are carried from step to step (they come as `attack.carried`),
+and, for a defense that carries perturbations from step to step (passed as `attack.carried`),
     carry(gradient, attack) -> (n, c, h, w)     the next ones, from the gradient of the loss at x_adv
 """
 
@@ -79,7 +79,7 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def label_loss(settings: Settings) -> Loss:
-    """The loss that is minimised where a defense says cross-entropy: with s = label_smoothing (Szegedy et al., CVPR
+    """The loss that a defense minimises as its cross-entropy: with s = label_smoothing (Szegedy et al., CVPR
     2016)
 
         (1 - s) CE(f(x), y) + s/K sum_k CE(f(x), k),    logits (n, K), labels (n,) -> (n,).
@@ -130,7 +130,7 @@ def free_adversarial_training(settings: Settings) -> Defense:
         w <- w - lr grad_w CE(f(x + delta), y),    delta <- P(delta + eps direction(grad_x CE(f(x + delta), y))),
 
     P the projection on the ball; x + delta is clipped to [0, 1]. Each batch is trained on free_replays times, and delta
-    goes on from replay to replay and from batch to batch, by its place in the batch. The gradient is that of the
+    carries over from replay to replay and from batch to batch, by position in the batch. The gradient is that of the
     training pass, so it is the only attack that sees BatchNorm in train mode, and labels are not smoothed: the attack
     would climb a loss that has its minimum elsewhere. It is taken at the clipped image, so that delta may come back
     from outside the box; the authors' clipping is part of the graph and gives 0 there.

@@ -1,4 +1,4 @@
-"""Divergence: a training that had learned breaks down, as at a high learning rate, and ends far below what it was."""
+"""Divergence: a training run that had learned breaks down, as at a high learning rate, and ends far below its peak."""
 
 from robustgap.training.overfitting import above_chance, fallen
 from robustgap.training.settings import TableRow
@@ -15,10 +15,10 @@ def diverged(log: list[TableRow], images: int, classes: int) -> bool:
 
     where se(a, b) = sqrt((a (1 - a) + b (1 - b)) / images).
 
-    Clean accuracy, as no defense gives that much of it up for robustness: of 380 trainings on digits those that kept
-    their course had .88 or more of c* at the end, those that broke down .63 or less. Not the loss: that of MART with
-    strong regularisation stays above ln(classes) while the network learns. A training that breaks down and comes back,
-    or is late to start, has not diverged by this; one that never gets above chance has collapsed.
+    Clean accuracy, because no defense gives up that much of it for robustness: of 380 training runs on digits, sound
+    ones ended at .88 c* or more, those that broke down at .63 c* or less. Not the loss: that of MART with strong
+    regularisation stays above ln(classes) while the network learns. By this rule, a run that breaks down and recovers,
+    or learns late, has not diverged; one that never gets above chance has collapsed.
     """
     if not log:
         return False

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights over the training steps, which takes the place of the model."""
+"""An exponential moving average of the weights over the training steps, used in place of the model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ WARM_UP = 10
 
 
 def decay_after(decay: float, steps: int) -> float:
-    """min(decay, (1 + t) / (10 + t)) after t steps: a short training is not held back by its random beginning (Gowal et
+    """min(decay, (1 + t) / (10 + t)) after t steps: a short run is not held back by its random initialisation (Gowal et
     al., 2020, whose code has it from TensorFlow)."""
     return min(decay, (1 + steps) / (WARM_UP + steps))
 
@@ -27,13 +27,13 @@ def update(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
 
 @contextmanager
 def holding(model: nn.Module, weights: dict[str, Tensor] | None) -> Iterator[nn.Module]:
-    """Inside, the model has these parameters and buffers (None: its own); afterwards its own again."""
+    """Inside, the model has these parameters and buffers (None: its own); afterwards its own are restored."""
     if weights is None:
         yield model
         return
-    own = {name: value.clone() for name, value in model.state_dict().items()}
+    saved = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(weights)
     try:
         yield model
     finally:
-        model.load_state_dict(own)
+        model.load_state_dict(saved)

@@ -1,4 +1,4 @@
-"""How often a network in training is right, in eval mode: on clean, PGD-10 and FGSM images."""
+"""Accuracy of a network during training, in eval mode: on clean, PGD-10 and FGSM images."""
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ def accuracies(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, settings: 
     clean, robust = [], []
     with evaluating(model), frozen(model), full_precision():
         for rows in torch.split(torch.arange(len(y), device=x.device), 512):
-            part, label = x[rows], y[rows]
-            noise = start(part, index[rows], seed=0, eps=eps, norm=norm, stream=EVALUATION_START)
-            x_adv = pgd(model, part, label, eps=eps, noise=noise, norm=norm)
+            images, label = x[rows], y[rows]
+            noise = start(images, index[rows], seed=0, eps=eps, norm=norm, stream=EVALUATION_START)
+            x_adv = pgd(model, images, label, eps=eps, noise=noise, norm=norm)
             with torch.no_grad():
-                clean.append(model(part).argmax(1) == label)
+                clean.append(model(images).argmax(1) == label)
                 robust.append(model(x_adv).argmax(1) == label)
     return torch.cat(clean), torch.cat(robust)
 
@@ -28,16 +28,16 @@ def fgsm_accuracy(model: nn.Module, x: Tensor, y: Tensor, settings: Settings) ->
     """Accuracy after one step of size eps from the images themselves, in eval mode, 512 images at a time."""
     right = 0
     with evaluating(model), frozen(model), full_precision():
-        for part, label in zip(torch.split(x, 512), torch.split(y, 512), strict=True):
-            x_adv = fgsm(model, part, label, eps=number(settings["eps"]), norm=settings["norm"])
+        for images, label in zip(torch.split(x, 512), torch.split(y, 512), strict=True):
+            x_adv = fgsm(model, images, label, eps=number(settings["eps"]), norm=settings["norm"])
             with torch.no_grad():
                 right += int((model(x_adv).argmax(1) == label).sum())
     return right / len(y)
 
 
 def epoch_scores(model: nn.Module, splits: Splits, settings: Settings) -> dict[str, float]:
-    """Clean and PGD-10 accuracy on the validation images and on as many of the (un-augmented) training images; and
-    FGSM accuracy on the validation images, beside which PGD's shows catastrophic overfitting."""
+    """Clean and PGD-10 accuracy on the validation images and on an equal number of (un-augmented) training images; and
+    FGSM accuracy on the validation images, which together with PGD accuracy reveals catastrophic overfitting."""
     n = len(splits.val)
     probe = [
         torch.cat([a, b[:n]])

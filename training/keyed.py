@@ -30,7 +30,7 @@ def _mix(z: Tensor) -> Tensor:
 
 def bits(seed: int, stream: int, index: Tensor, count: int) -> Tensor:
     """`count` 64-bit words for each image: index (n,) int64 -> (n, count) int64."""
-    # filled on the device: a tensor of numbers from here would make the host wait for it
+    # filled on the device: copying a tensor there would make the host wait
     first, second = (torch.full((), word, dtype=torch.int64, device=index.device) for word in (seed, stream))
     key = _mix(_mix(first + _GOLDEN) + second * _GOLDEN)
     image = _mix(key + (index.to(torch.int64) + 1) * _GOLDEN)
@@ -46,7 +46,7 @@ def uniform(seed: int, stream: int, index: Tensor, shape: Sequence[int], low: fl
 
 
 def normal(seed: int, stream: int, index: Tensor, shape: Sequence[int]) -> Tensor:
-    """N(0, 1) in float64 of shape (n, *shape), by Box-Muller from two uniforms a number."""
+    """N(0, 1) in float64 of shape (n, *shape), by Box-Muller, from two uniforms per number."""
     count = math.prod(shape)
     unit = uniform(seed, stream, index, (2, count))
     radius = torch.sqrt(-2.0 * torch.log1p(-unit[:, 0]))

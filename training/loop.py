@@ -24,12 +24,12 @@ from robustgap.training.step import train_step
 
 
 class Collapse(Exception):
-    """The loss is not finite; the text is the reason."""
+    """The loss is not finite; the message says where."""
 
 
 @dataclass
 class Progress:
-    """What a run has behind it; all of it travels in the sidecar."""
+    """Progress of a run; the sidecar stores all of it."""
 
     epoch: int = 0
     best_epoch: int = -1
@@ -52,8 +52,8 @@ def train(
     after_epoch: Callable[[dict[str, Tensor] | None], None],
     carried: Carried | None = None,
 ) -> dict[str, Tensor] | None:
-    """Train from `progress.epoch` to the end; returns the best weights. `after_epoch(best)` saves the state, to which
-    `carried` belongs (default: that of a beginning).
+    """Train from `progress.epoch` to the end; returns the best weights. `after_epoch(best)` saves the state, of which
+    `carried` is part (default: that of a new run).
 
     best: highest PGD-10 (Standard: clean) validation accuracy among the epochs after the first learning-rate drop,
     ties to the later epoch. With an average of the weights, accuracies and best weights are those of the average; the
@@ -69,7 +69,7 @@ def train(
         model.train()
         total, count = torch.zeros((), dtype=torch.float64, device=device), 0
         for number, batch in enumerate(batches(settings, splits, extra, epoch, device)):
-            for group in optimizer.param_groups:  # the rate in the middle of the step, so that none has rate 0
+            for group in optimizer.param_groups:  # the rate at the middle of the step, so that no step has rate 0
                 group["lr"] = learning_rate(settings, epoch, (number + 0.5) / steps)
             loss = train_step(model, optimizer, batch, settings, epoch, carried.perturbation)
             total += loss.double() * len(batch.y)

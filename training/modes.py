@@ -1,4 +1,4 @@
-"""Temporary states of a model, left behind exactly as they were found."""
+"""Temporary states of a model; afterwards everything is exactly as before."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Eval mode for the whole model; every submodule gets its own previous mode back."""
+    """Eval mode for the whole model; afterwards every submodule is back in its own mode."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -22,7 +22,7 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """No parameter asks for a gradient; each gets its own flag back."""
+    """No parameter requires a gradient; afterwards each has its own flag again."""
     flags = [(p, p.requires_grad) for p in model.parameters()]
     for p, _ in flags:
         p.requires_grad_(False)
@@ -41,19 +41,19 @@ def full_precision() -> Iterator[None]:
     operations = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
     operations += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
     rounding = [(operation, operation.fp32_precision) for operation in operations]
-    rounding = [(operation, found) for operation, found in rounding if found not in ("none", "ieee")]
+    rounding = [(operation, precision) for operation, precision in rounding if precision not in ("none", "ieee")]
     for operation, _ in rounding:
         operation.fp32_precision = "ieee"
     try:
         yield
     finally:
-        for operation, found in rounding:
-            operation.fp32_precision = found
+        for operation, precision in rounding:
+            operation.fp32_precision = precision
 
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[nn.Module]:
-    """Whatever happens to the buffers (BatchNorm statistics) inside is undone."""
+    """Changes made to the buffers (BatchNorm statistics) inside are undone."""
     saved = [(b, b.detach().clone()) for b in model.buffers()]
     try:
         yield model

@@ -1,5 +1,6 @@
-"""Catastrophic overfitting: a network trained on one-step examples keeps its accuracy under one step and loses that
-under many, within an epoch or two (Wong, Rice, Kolter, ICLR 2020; Andriushchenko and Flammarion, NeurIPS 2020)."""
+"""Catastrophic overfitting: a network trained on one-step examples keeps its accuracy under one-step attacks but loses
+it under multi-step attacks, within an epoch or two (Wong, Rice, Kolter, ICLR 2020; Andriushchenko and Flammarion,
+NeurIPS 2020)."""
 
 import math
 
@@ -16,10 +17,10 @@ def catastrophic(log: list[TableRow], images: int, classes: int) -> bool:
         p* > q + 3 sqrt(q (1 - q) / images) with q = 1 / classes,
 
     where se(a, b) = sqrt((a (1 - a) + b (1 - b)) / images): PGD accuracy was above chance, has fallen to less than
-    half, by more than the draw of the images explains, and FGSM accuracy has not. The thresholds are our own. (A
-    network that calls everything by one name has an accuracy of chance under any attack.)
+    half, by more than image sampling explains, and FGSM accuracy has not. The thresholds are our own. (A network that
+    predicts a single class has chance accuracy under any attack.)
     """
-    # a training that an earlier version began has lines without FGSM
+    # a run that an earlier version began has lines without FGSM
     earlier = [row for row in log[:-1] if "val_fgsm" in row]
     if not earlier:
         return False

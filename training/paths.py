@@ -13,7 +13,7 @@ LOCAL = "file://"  # of an address: what follows is a path
 
 
 def at_home(path: str) -> str:
-    """A path with `~` written out. Raises ValueError for a user whose home is not known: a folder of that very name
+    """A path with `~` expanded. Raises ValueError for a user whose home is unknown, else a folder of that very name
     would be made."""
     written_out = os.path.expanduser(path)
     if written_out.startswith("~"):
@@ -22,7 +22,7 @@ def at_home(path: str) -> str:
 
 
 def expanded(path: str) -> str:
-    """A path with `~` and variables written out. Raises ValueError as `at_home` does, and for a variable that is not
+    """A path with `~` and variables expanded. Raises ValueError as `at_home` does, and for a variable that is not
     set."""
     for match in VARIABLE.finditer(path):
         name = match[1] or match[2]
@@ -32,15 +32,15 @@ def expanded(path: str) -> str:
 
 
 def expanded_address(address: str) -> str:
-    """The same of a `file://` address; a plain path becomes one, any other address stays as it is (http://host/~user)."""
+    """The same for a `file://` address; a plain path becomes one, any other address stays as it is
+    (http://host/~user)."""
     if "://" in address and not address.startswith(LOCAL):
         return address
     return LOCAL + os.path.abspath(expanded(address.removeprefix(LOCAL)))
 
 
 def given_path(text: str) -> Path:
-    """The type of a path on a command line, where the shell itself writes out variables, but leaves the `~` of
-    `--out=~/x` as it is."""
+    """Argument type of a path on a command line, where the shell expands variables, but not the `~` of `--out=~/x`."""
     try:
         return Path(at_home(text))
     except ValueError as error:

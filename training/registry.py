@@ -1,4 +1,4 @@
-"""One way to find plugins by name: a decorator that files a function under its own (or a given) name."""
+"""One way to find plugins by name: a decorator that registers a function under its own (or a given) name."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ class Registry(dict[str, Any]):
         self.kind = kind
 
     def register(self, name: str | None = None) -> Callable[[Function], Function]:
-        """Decorator: file the function under `name` (default: its own). Raises ValueError if the name is taken."""
+        """Decorator: register the function under `name` (default: its own). Raises ValueError if the name is taken."""
 
         def file(function: Function) -> Function:
             key = name or function.__name__
@@ -54,8 +54,8 @@ class Plugins(Registry):
         def file(function: Function) -> Function:
             key = name or function.__name__
             if key not in self.facts:
-                found = f"{function.__module__}: {self.kind} {key!r}: found no entry of facts"
-                raise LookupError(f"{found}, wanted one in training/facts.py")
+                fault = f"{function.__module__}: {self.kind} {key!r}: found no entry of facts"
+                raise LookupError(f"{fault}, wanted one in training/facts.py")
             return Registry.register(self, name)(function)
 
         return file

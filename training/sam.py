@@ -15,8 +15,8 @@ def highest_nearby(
     """e = rho T^2 g / ||T g||_2 with g the gradient of `loss()`: where the loss, taken to be linear, is highest among
     ||T^-1 e||_2 <= rho.
 
-    T = 1: SAM (Foret et al., ICLR 2021). T = |w|, number by number: ASAM (Kwon et al., ICML 2021), whose e scales with
-    the weights; biases keep T = 1, as in the authors' code, where they would not move from 0 otherwise. The 0.01 that
+    T = 1: SAM (Foret et al., ICLR 2021). T = |w|, elementwise: ASAM (Kwon et al., ICML 2021), whose e scales with
+    the weights; biases keep T = 1, as in the authors' code, since otherwise they could not move from 0. The 0.01 that
     this code adds to |w| would end the invariance and is left out, and 1e-12 keeps a gradient of 0 from becoming NaN.
     All parameters move. Returns (parameter, e) pairs.
     """

@@ -10,12 +10,12 @@ from robustgap.training.settings import Settings
 
 SCHEDULES = Registry("schedule")
 DROPS = (1 / 2, 3 / 4)  # of the epochs; the learning rate falls to a tenth at each
-PEAK = 2 / 5  # of the epochs; where one-cycle turns
+PEAK = 2 / 5  # of the epochs; where one-cycle peaks
 
 
 @SCHEDULES.register()
 def piecewise(t: float, epochs: int) -> float:
-    """0.1^(number of drops behind), drops at 1/2 and 3/4 of the epochs, at the beginning of an epoch."""
+    """0.1^(number of drops so far), drops at 1/2 and 3/4 of the epochs, at the beginning of an epoch."""
     return 0.1 ** sum(math.floor(t) >= drop * epochs for drop in DROPS)
 
 
@@ -33,13 +33,13 @@ def onecycle(t: float, epochs: int) -> float:
 
 
 def learning_rate(settings: Settings, epoch: int, share: float = 0.0) -> float:
-    """lr times the factor of the schedule when `share` of an epoch (from 0) is behind."""
+    """lr times the factor of the schedule after the fraction `share` of an epoch (from 0)."""
     epochs = int(settings["epochs"])
     factor: float = SCHEDULES[settings["schedule"]](epoch + share, epochs)
     return float(settings["lr"]) * factor
 
 
 def first_drop(settings: Settings) -> int:
-    """The first epoch (from 0) of those whose best is kept as `best`: at half of the epochs, where `piecewise` drops
-    the learning rate for the first time. The other schedules have no drop; the same half is looked at."""
+    """The first epoch (from 0) that may be kept as `best`: at half of the epochs, where `piecewise` drops
+    the learning rate for the first time. The other schedules have no drop and use the same half."""
     return math.ceil(DROPS[0] * int(settings["epochs"]))

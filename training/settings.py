@@ -16,15 +16,15 @@ from robustgap.training.facts import DATA_SET_FACTS, DEFENSE_FACTS, EXTRA_SET_FA
 TRAINING_VERSION = 2
 OUTCOMES_VERSION = 2
 
-# What the environment holds when torch starts in a job of a study with `reproducible: true`: the kernels of ATen,
-# oneDNN and MKL are those for AVX2, whatever the CPU offers beyond. One without AVX2 cannot do it.
+# Environment variables set before torch starts in a job of a study with `reproducible: true`: ATen, oneDNN and MKL use
+# their AVX2 kernels, even on a CPU that offers more. A CPU without AVX2 cannot run such a study.
 REPRODUCIBLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
 
 DAMAGED = 1  # time of a table, in seconds since 1970, that marks it as made from a damaged file
 
 NA = "NA"  # a setting that does not apply (inner steps of Standard); it matches only itself
 
-# What is read from files has keys of fixed meaning, by these names.
+# Dictionaries read from files, by these names; the meaning of their keys is fixed.
 Settings = dict[str, Any]  # of one training: a value for each of SETTINGS
 StudyFile = dict[str, Any]  # a study file; resolved, with every default
 Plan = dict[str, Any]  # plan.json

@@ -1,6 +1,6 @@
 """One step of training: the defense's adversary in eval mode, the loss in train mode, SGD.
 
-Nothing here makes the host wait for the device: it hands over the work of the next step while this one is computed.
+Nothing here makes the host wait for the device: it queues the work of the next step while this one is computed.
 """
 
 import torch
@@ -20,7 +20,7 @@ ALIGN = 50  # added to it: the noise of the gradient alignment penalty
 
 
 def inner_attack(settings: Settings, index: Tensor, epoch: int, carried: Tensor | None = None) -> InnerAttack:
-    """The attack of this batch, as the settings ask; its starts change with the epoch."""
+    """The attack on this batch, according to the settings; its starts change with the epoch."""
     steps = 0 if settings["inner_steps"] == NA else int(settings["inner_steps"])
     return InnerAttack(
         eps=number(settings["eps"]),
@@ -46,7 +46,7 @@ def train_step(
     AWP: the optimizer's step, weight decay too, is taken at w + v, and v is subtracted afterwards (the authors' order).
     SAM: the step is taken at w, and BatchNorm statistics come from the first pass, at w. x_adv is made once, at w.
 
-    perturbation: (batch size or more, c, h, w), which a defense that carries one finds and leaves here.
+    perturbation: (batch size or more, c, h, w), read and updated in place by a defense that carries one.
     """
     defense, model = DEFENSES[settings["defense"]](settings), in_precision(model, settings["precision"])
     carried = None if perturbation is None else perturbation[: len(batch.y)]

@@ -1,4 +1,4 @@
-"""The batches of an epoch: labelled images in a keyed order, with extra images where the run has some, augmented."""
+"""The batches of an epoch: labelled images in a keyed order, with extra images if the run has any, augmented."""
 
 import math
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class TrainingBatch:
 
 
 def labelled_share(settings: Settings, extra: Split | None) -> int:
-    """How many images of a full batch are labelled ones: all, or with extra data half (rounded down)."""
+    """Number of labelled images in a full batch: all, or with extra data half (rounded down)."""
     return int(settings["batch_size"]) // (1 if extra is None else 2)
 
 
@@ -41,7 +41,7 @@ def batches(
     labelled, half pseudo-labelled, and the extra pool is cycled through in its own order.
 
     Where each batch is replayed (m = free_replays), m epochs make one pass in which each batch comes m times in a row:
-    an epoch has as many steps as of any other defense, and its last batch may be replayed on in the next.
+    an epoch has as many steps as of any other defense, and the replays of its last batch may continue in the next.
     """
     replays = 1 if settings["free_replays"] == NA else int(settings["free_replays"])
     sweep, part = divmod(epoch, replays)
@@ -69,5 +69,5 @@ def batches(
         x = torch.cat([splits.floats(pool.images[r]) for pool, r in rows])
         y = torch.cat([pool.labels[r] for pool, r in rows])
         index = torch.cat([pool.index[r] for pool, r in rows])
-        if len(y) > 1:  # BatchNorm has no variance on one image
+        if len(y) > 1:  # BatchNorm needs more than one image for a variance
             yield TrainingBatch(augment(x, index, seed, base + AUGMENT), y, index)

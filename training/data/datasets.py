@@ -1,6 +1,6 @@
 """Data sets, found by name in DATASETS.
 
-Contract: `f(root) -> Splits`, from files below `root` that lie there already (`training.data.fetch.fetch` puts them
+Contract: `f(root) -> Splits`, from files that are already below `root` (`training.data.fetch.fetch` puts them
 there).
 """
 
@@ -28,9 +28,9 @@ def digits(root: Path | None = None) -> Splits:
     """The 1,797 handwritten digits (8 x 8, 17 grey levels) that ship with scikit-learn: the test part of the UCI
     'Optical Recognition of Handwritten Digits' data set (Alpaydin and Kaynak, 1998).
 
-    500 training, 100 validation and 897 test images; 300 form the extra pool, whose labels are thrown away.
+    500 training, 100 validation and 897 test images; 300 form the extra pool, whose labels are discarded.
     """
-    # The package's file is read without importing the package, which would double the start of every job.
+    # The package's file is read without importing the package, which would double the start-up time of every job.
     package = importlib.util.find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
         raise FileNotFoundError("scikit-learn is not installed; the digits are read from its data files")
@@ -38,7 +38,7 @@ def digits(root: Path | None = None) -> Splits:
     rows = torch.from_numpy(np.loadtxt(path, delimiter=",")).to(torch.int64)  # 64 pixels and the label
     images = rows[:, :-1].to(torch.uint8).reshape(-1, 1, 8, 8)
     facts = DATA_SET_FACTS["digits"]
-    sizes = {"train": facts.train, "val": facts.val, "extra": facts.extra, "test": facts.test}  # fixed for ever
+    sizes = {"train": facts.train, "val": facts.val, "extra": facts.extra, "test": facts.test}  # must never change
     parts = stratified_cut(images, rows[:, -1], sizes)
     extra = parts["extra"]
     parts["extra"] = Split(extra.images, torch.full_like(extra.labels, -1), extra.index)
@@ -113,7 +113,8 @@ def fashion_mnist(root: Path | None = None) -> Splits:
 @DATASETS.register()
 def tiny_imagenet(root: Path | None = None) -> Splits:
     """Tiny-ImageNet-200 (Stanford CS231n, 2015): 98,000 training and 2,000 validation images, 64 x 64, of 200 classes;
-    the 10,000 images of its validation folder are the test images, for the labels of its test folder are not public."""
+    the 10,000 images of its validation folder are the test images, because the labels of its test folder are not
+    public."""
     (path,) = _paths("tiny_imagenet", root)
     read = folders.read_cached(path, DATA_SET_FACTS["tiny_imagenet"].files[0].checksum)
     train, test = (read["train_images"], read["train_labels"]), (read["test_images"], read["test_labels"])
@@ -122,8 +123,8 @@ def tiny_imagenet(root: Path | None = None) -> Splits:
 
 @lru_cache(maxsize=2)
 def load(name: str, root: Path | None = None) -> Splits:
-    """The data set filed under `name`. Raises LookupError for an unknown name, FileFault (a ValueError) naming a file
-    that is missing or not the published one."""
+    """The data set registered under `name`. Raises LookupError for an unknown name, FileFault (a ValueError) naming a
+    file that is missing or not the published one."""
     splits: Splits = DATASETS[name](root)
     return splits
 

@@ -1,7 +1,7 @@
-"""Extra training images that others published, by the name that the setting extra_data gives them.
+"""Published sets of extra training images, by their name in the setting extra_data.
 
 Their authors publish no checksums. A study names the SHA-256 of the file it uses under extra_sha256; no pickle is
-opened without.
+opened without it.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from robustgap.training.data.formats import npz, pickles
 from robustgap.training.data.splits import Split, Splits
 from robustgap.training.facts import EXTRA_SET_FACTS, DataFile
 
-# Image ids key the noise: no extra image may share one with an image of the data set. Fixed for ever.
+# Image ids key the noise: no extra image may share one with an image of the data set. Must never change.
 FIRST_INDEX = 10_000_000
 READERS: dict[str, Callable[[Path], tuple[np.ndarray, np.ndarray]]] = {
     "ti500k": pickles.pseudo_labelled,
@@ -39,11 +39,11 @@ def extra_file(name: str, data: str, sha256: str = "") -> DataFile:
 
 @lru_cache(maxsize=1)
 def load_extra_set(name: str, splits: Splits, root: Path, sha256: str = "") -> Split:
-    """The images and labels of an extra set for the data set of `splits`. The images are held once, as the file has
-    them: (n, 3, h, w) is a view of (n, h, w, 3), so rows of it are to be copied to where their order counts.
+    """The images and labels of an extra set for the data set of `splits`. The images are held once, in the layout of
+    the file: (n, 3, h, w) is a view of (n, h, w, 3), so copy rows where their memory layout matters.
 
-    Raises FileFault naming the file when it is missing, not the one of that SHA-256, a pickle without one, or holds
-    other than images uint8 (n, h, w, 3) of the data set's size with labels 0 .. K-1; LookupError as `extra_file`.
+    Raises FileFault naming the file when it is missing, does not have that SHA-256, is a pickle without one, or holds
+    anything but images uint8 (n, h, w, 3) of the data set's size with labels 0 .. K-1; LookupError as `extra_file`.
     """
     path = verified(root, extra_file(name, splits.name, sha256))
     if not sha256 and READERS[name] is pickles.pseudo_labelled:
@@ -61,5 +61,5 @@ def load_extra_set(name: str, splits: Splits, root: Path, sha256: str = "") -> S
     if len(classes) == 0 or int(classes.min()) < 0 or int(classes.max()) >= splits.num_classes:
         found = f"{int(classes.min())} to {int(classes.max())}" if len(classes) else "none"
         raise FileFault(f"{path}: found labels {found}, wanted 0 to {splits.num_classes - 1}")
-    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2))  # a view: a copy in that order would take as much again
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2))  # a view: a copy in that order would double the memory
     return Split(pixels, classes, FIRST_INDEX + torch.arange(len(classes)))

@@ -1,8 +1,8 @@
-"""Public data files: where they lie, what they hash to, and how they are fetched.
+"""Public data files: where they are kept, their checksums, and how they are fetched.
 
-A file is read only after its checksum has been compared. Fetching is the data stage's business alone: it downloads
-beside the target, compares, and renames, so that a truncated download or a page of HTML never takes a file's place.
-Every error is one line that names the file, and for a wrong file the checksum found and the one wanted.
+A file is read only after its checksum has been compared. Only the data stage fetches: it downloads beside the target,
+compares, and renames, so that a truncated download or a page of HTML never takes a file's place. Every error is one
+line that names the file, and for a wrong file the checksum found and the one wanted.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ def looks_like(path: Path) -> str:
 
 
 def fault(path: Path, wanted: str) -> str:
-    """'' when the file's checksum is the one wanted (where none is known: when it is no page of HTML), else what is
-    wrong in a few words."""
+    """'' when the file has the wanted checksum (where none is known: when it is not an HTML page), else what is wrong,
+    in a few words."""
     algorithm, _, digest = wanted.partition(":")
     if not digest:
         return "found an HTML page, wanted the file" if looks_like(path) == PAGE else ""
@@ -47,7 +47,7 @@ def fault(path: Path, wanted: str) -> str:
 
 
 def verified(root: Path, file: DataFile) -> Path:
-    """The path of a file that is there and whole.
+    """The path of a file that exists and is intact.
 
     Raises FileFault naming it when it is missing, or truncated, altered or an HTML page, with both checksums.
     """
@@ -61,9 +61,8 @@ def verified(root: Path, file: DataFile) -> Path:
 
 def fetch(root: Path, file: DataFile, mirrors: Sequence[str] = (), offline: bool = False) -> None:
     """Make sure that a file lies below `root`: unpack it, or download it, from `mirrors` (addresses of copies of a
-    data_dir) before its own addresses. What is there already is left alone; reading compares its checksum.
-
-    Raises FileFault naming the file when it is to be had nowhere, with the reason of each address.
+    data_dir) before its own addresses. An existing file is left alone; its checksum is compared when it is read. Raises
+    FileFault naming the file when no address serves it, with the reason for each.
     """
     if (root / file.path).is_file():
         return
@@ -90,7 +89,7 @@ def unpack(archive: Path, root: Path, file: DataFile) -> None:
 
 
 def download(root: Path, file: DataFile, mirrors: Sequence[str]) -> None:
-    """The first address whose file has the right checksum wins. Raises FileFault with what each of them gave."""
+    """The first address whose file has the right checksum wins. Raises FileFault with what each of them returned."""
     path, name = root / file.path, Path(file.path).name
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{name}.{os.getpid()}.part")
@@ -116,10 +115,10 @@ def download(root: Path, file: DataFile, mirrors: Sequence[str]) -> None:
 
 def copy_url(url: str, target: Path) -> str:
     """Write what an address serves to `target`; '' when it is as long as was announced, else both lengths. Raises
-    OSError, ValueError or HTTPException when it cannot be had, or breaks off."""
+    OSError, ValueError or HTTPException when the download fails or breaks off."""
     request = urllib.request.Request(url, headers={"User-Agent": "robustgap"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as source, target.open("wb") as file:
         shutil.copyfileobj(source, file, 2**20)
         found, wanted = file.tell(), source.headers.get("Content-Length")
-    # read in blocks, a body that ends early is no error of http.client's
+    # when reading in blocks, http.client reports no error for a body that ends early
     return "" if wanted in (None, str(found)) else f"found {found:,} bytes, wanted {int(wanted):,}"

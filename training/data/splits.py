@@ -14,8 +14,8 @@ from torch import Tensor
 from robustgap.training import keyed
 from robustgap.training.settings import Record
 
-SPLIT_STREAM = 7  # of the keyed order that decides the splits; fixed for ever
-COUNTED = 2**24  # pixels from which means are taken from counts of grey levels instead of from floats
+SPLIT_STREAM = 7  # of the keyed order that decides the splits; must never change
+COUNTED = 2**24  # from this many pixels on, means are computed from counts of grey levels, not from floats
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def split_digest(split: Split) -> str:
 
 
 def stratified_order(labels: Tensor, stream: int = SPLIT_STREAM) -> Tensor:
-    """An order of 0 .. n-1 of which every contiguous slice has, within one image, the class shares of the whole.
+    """An order of 0 .. n-1 in which every contiguous slice has the class shares of the whole, to within one image.
 
     Each class is shuffled; image number r of a class of n_c gets the position (r + 1/2) / n_c; all are sorted by it.
     """

@@ -1,4 +1,4 @@
-"""The order in which a network's images and weights lie in memory."""
+"""The memory layout of a network's images and weights."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ NARROW = 8  # input channels below which torch 2.13 on a CPU writes past the end
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """The model with the channels of a pixel side by side, where that is faster and safe; else as it is.
+    """The model in channels-last layout where that is faster and safe, else unchanged.
 
     Convolutions then run a fifth faster on a CPU. There, however, the gradient of the weights of a strided 1x1
     convolution of fewer than 8 input channels (the shortcut of a narrow residual network) corrupts memory: the process

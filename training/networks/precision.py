@@ -8,7 +8,7 @@ REDUCED = {"bfloat16": torch.bfloat16}
 
 class Reduced(nn.Module):
     """A network whose convolutions and linear layers compute in `dtype` (torch.autocast): x (n, c, h, w) -> logits
-    (n, k) in float32. The weights stay what they are, and shared with the network."""
+    (n, k) in float32. The weights are unchanged, and shared with the network."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype):
         super().__init__()

@@ -1,11 +1,11 @@
 """What the installed robustbench needs before it can be imported. Each repair is made only where something is missing.
 
-torchvision   The registry's wheel is built for CUDA; beside a CPU-only torch its C++ library does not load and
-              `import torchvision` fails for want of two operator schemas. They are declared; a matching torchvision is
+torchvision   The registry's wheel is built for CUDA; beside a CPU-only torch its C++ library does not load and `import
+torchvision` fails because two operator schemas are missing. They are declared; a matching torchvision is
               left alone. Its own operators (nms, JPEG decoding) stay unavailable; datasets, transforms, models work.
 pkg_resources Removed from setuptools 82; robustbench asks it for one function.
-autoattack    On the registry this module is called pyautoattack and its interface changed; its attack FAB, wanted by
-              itself, is reached through `fab`.
+autoattack    On the registry this module is called pyautoattack and its interface changed; its attack FAB alone is
+available as `fab`.
 """
 
 import importlib

@@ -24,7 +24,7 @@ from robustgap.training.settings import Entry
 def _registry(dataset: str, threat: str) -> dict[str, Entry]:
     """robustbench's entries for a data set and threat model. Raises LookupError naming the known ones."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations of its own making
+        warnings.simplefilter("ignore")  # deprecations in robustbench's own code
         import_robustbench()
         from robustbench.model_zoo import model_dicts
 
@@ -38,7 +38,7 @@ def _registry(dataset: str, threat: str) -> dict[str, Entry]:
 
 
 def model_names(dataset: str, threat: str) -> list[str]:
-    """Names of all registered models: names("cifar10", "Linf") -> ["Addepalli2021Towards_RN18", ...]."""
+    """Names of all registered models: model_names("cifar10", "Linf") -> ["Addepalli2021Towards_RN18", ...]."""
     return sorted(_registry(dataset, threat))
 
 
@@ -72,7 +72,7 @@ def _safe_loading() -> Iterator[None]:
     def load(file: Any, *arguments: Any, **options: Any) -> Any:
         try:
             return original(file, *arguments, **{**options, "weights_only": True})
-        except Exception as error:  # bytes that are no checkpoint can end in any exception
+        except Exception as error:  # bytes that are not a checkpoint can raise any exception
             if isinstance(error, pickle.UnpicklingError):
                 reason = _one_line(str(error.__context__ or error))  # torch wraps the reason in a page of advice
                 raise FileFault(f"{file}: refused, wanted tensors and plain containers only ({reason})") from error
@@ -107,7 +107,7 @@ def load_robustbench(entry: Entry, model_dir: Path | str = "models") -> nn.Modul
             model: nn.Module = robustbench_load(entry["name"], str(model_dir), entry["dataset"], entry["threat"])
     except FileFault:
         raise
-    except Exception as error:  # somebody else's code: a bad checkpoint or a missing GPU can end in any exception
+    except Exception as error:  # third-party code: a bad checkpoint or a missing GPU can raise any exception
         reason = f"{type(error).__name__}: {_one_line(str(error))}"
         raise FileFault(f"{files[0]}: robustbench cannot load {entry['name']} ({reason})") from error
     return model.eval()

@@ -1,7 +1,8 @@
 """Folders of JPEG images inside a zip file: Tiny-ImageNet-200 (Stanford CS231n).
 
 train/CLASS/images/*.JPEG, val/images/*.JPEG with val/val_annotations.txt (file, class, ...), wnids.txt (all classes).
-The images are read out of the zip file: its checksum covers each of them, and file systems are spared 120,000 files.
+The images are read directly from the zip file: its checksum covers each of them, and the file system need not hold
+120,000 files.
 """
 
 import io
@@ -31,7 +32,7 @@ def read_folders(path: Path) -> dict[str, Tensor]:
     """Images and labels of the training and the validation folder, by `train_images`, `train_labels`, `test_images`,
     `test_labels` (the test folder's labels are not public). Classes are numbered in the order of their sorted names.
 
-    Raises FileFault naming the file when it is no zip file of that layout.
+    Raises FileFault naming the file when it is not a zip file of that layout.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -54,8 +55,8 @@ def read_folders(path: Path) -> dict[str, Tensor]:
 
 
 def read_cached(path: Path, made_of: str) -> dict[str, Tensor]:
-    """As `read_folders`, from a decoded copy beside the zip file; made where it is missing, damaged or of another zip
-    file than that of checksum `made_of`. Decoding takes about a minute, which no job of a study should repeat."""
+    """As `read_folders`, from a decoded copy beside the zip file; made where it is missing, damaged, or from a zip file
+    whose checksum is not `made_of`. Decoding takes about a minute, which no job of a study should repeat."""
     cache = path.with_suffix(".safetensors")
     if cache.exists():
         try:

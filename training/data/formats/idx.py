@@ -16,7 +16,8 @@ UINT8 = 8
 
 
 def read_idx(path: Path) -> Tensor:
-    """The array of an IDX file of bytes, uint8. Raises FileFault naming the file when it is no such file or cut off."""
+    """The array of an IDX file of bytes, uint8. Raises FileFault naming the file when it is not such a file, or
+    truncated."""
     try:
         content = gzip.decompress(path.read_bytes())
         zero, kind, dimensions = struct.unpack(">HBB", content[:4])

@@ -13,9 +13,9 @@ from robustgap.training.checkpoint import FileFault
 def read_mat(path: Path) -> tuple[Tensor, Tensor]:
     """Images uint8 (n, 3, 32, 32) and labels int64 (n,); the file's class 10 is the digit 0.
 
-    Raises FileFault naming the file when it is no MATLAB file or lacks X or y.
+    Raises FileFault naming the file when it is not a MATLAB file or lacks X or y.
     """
-    from scipy.io import loadmat  # takes half a second, which only this data set should cost
+    from scipy.io import loadmat  # importing takes half a second, which only this data set should pay
 
     try:
         content = loadmat(path, variable_names=["X", "y"])

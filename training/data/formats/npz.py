@@ -11,13 +11,13 @@ from robustgap.training.checkpoint import FileFault
 def generated(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """`image` and `label` as they are in the file, nothing unpickled.
 
-    Raises FileFault naming the file when it is no whole archive (each array carries a CRC) or lacks one of them.
+    Raises FileFault naming the file when it is not an intact archive (each array carries a CRC) or lacks one of them.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays["image"], arrays["label"]
     except MemoryError:
         raise
-    except Exception as error:  # damaged bytes can end in any exception
+    except Exception as error:  # damaged bytes can raise any exception
         reason = " ".join(str(error).split())
         raise FileFault(f"{path}: not a whole .npz file with arrays image and label ({reason})") from error

@@ -1,7 +1,7 @@
 """Pickled arrays: CIFAR's python batches, and the 500K pseudo-labelled images of Carmon et al. (NeurIPS 2019).
 
-Nothing is unpickled but such files, after their checksum, and nothing but NumPy arrays and builtin containers is let
-through.
+Only these files are unpickled, after their checksum is verified, and only NumPy arrays and builtin containers are
+admitted.
 """
 
 import pickle
@@ -52,7 +52,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = ArrayUnpickler(file, encoding="bytes").load()
-    except Exception as error:  # a malformed pickle can end in any exception
+    except Exception as error:  # a malformed pickle can raise any exception
         raise FileFault(f"{path}: refused, {' '.join(str(error).split()) or type(error).__name__}") from error
     if not isinstance(content, dict):
         raise FileFault(f"{path}: found {type(content).__name__}, wanted a dictionary")

@@ -34,6 +34,6 @@ def build(settings: Settings, splits: Splits) -> nn.Module:
 
 
 def shapes(settings: Settings, splits: Splits) -> Shapes:
-    """Names and shapes of the parameters and buffers of a run's network, for which no memory is taken."""
+    """Names and shapes of the parameters and buffers of a run's network, without allocating them."""
     with torch.device("meta"):
         return shapes_of(build(settings, splits).state_dict())

@@ -1,4 +1,4 @@
-"""Checkpoints of public codes as models of ours: their wrappers taken off, their names translated.
+"""Loads public checkpoints into the networks here: wrappers are removed, names translated.
 
 Known wrappers: the state inside `state_dict`, `model_state_dict`, `model`, `net` or `last`; the prefixes `module.`
 (DataParallel), `model.`, `net.`, `0.` (nn.Sequential) and `_orig_mod.` (torch.compile), nested in any order; a
@@ -69,13 +69,13 @@ def _shared_prefix(state: dict[str, Tensor]) -> str:
 
 
 def _constant(state: dict[str, Tensor], names: tuple[str, ...]) -> list[float] | None:
-    """The normalisation constant that goes by one of the names, at whatever depth."""
+    """The normalisation constant stored under one of the names, at any depth."""
     values = [value for key, value in state.items() if key.rpartition(".")[2] in names]
     return values[0].flatten().tolist() if values else None
 
 
 def translated(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of a public state dict under the names of a network of ours, whose state dict is `wanted`.
+    """The entries of a public state dict, renamed to fit the state dict `wanted` of a network here.
 
     Raises ValueError, on one line, for entries that are missing, left over or of another shape.
     """
@@ -110,8 +110,8 @@ def _from_deepmind(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _pad_as_deepmind(network: WideResNet) -> None:
-    """Convolutions of stride 2 on an even size see a row and a column of zeros more at the end and none before the
-    beginning, as with TensorFlow's padding SAME: with the same weights another function than ours."""
+    """Pad convolutions of stride 2 on an even size as TensorFlow's SAME does: one more row and column of zeros at the
+    end, none at the beginning. With the same weights this is another function than that of our networks."""
     for stage in (network.block2, network.block3):
         block = stage.layer[0]
         assert isinstance(block.conv1, nn.Conv2d)
@@ -150,7 +150,7 @@ def load_public(
         raise FileFault(f"{file}: not found; wanted a checkpoint of {architecture}") from error
     except pickle.UnpicklingError as error:
         raise FileFault(f"{file}: refused, wanted tensors and plain containers only") from error
-    except Exception as error:  # bytes that are no checkpoint can end in any exception
+    except Exception as error:  # bytes that are not a checkpoint can raise any exception
         reason = " ".join(str(error).split())[:300]
         raise FileFault(f"{file}: not a checkpoint of {architecture}: {reason}") from error
     mean, std = mean or _constant(state, MEANS), std or _constant(state, STDS)

@@ -2,7 +2,7 @@
 BMVC 2016) in the form of TRADES' code (Zhang et al., ICML 2019).
 
 A shortcut that changes shape starts from the activated input, act(bn1(x)), and has no BatchNorm; a last BatchNorm and
-activation stand before pooling. Parameters are named as in the public codes, save that the wide ResNets' convShortcut
+activation stand before pooling. Parameters are named as in the public codes, except that the wide ResNets' convShortcut
 is called shortcut.0 here (training.networks.architectures.layouts translates).
 """
 
@@ -71,7 +71,8 @@ class WideStage(nn.Module):
 
 class WideResNet(nn.Module):
     """Images (n, c, h, w) -> logits (n, k): a stem of `width` channels, three stages of (depth - 4) / 6 blocks of
-    width x widen x 1, 2, 4 channels. Convolutions start at N(0, 2 / (9 or 1 x channels out)), biases at 0."""
+    width x widen x 1, 2, 4 channels. Convolutions are initialised from N(0, 2 / (9 or 1 x channels out)), biases at
+    0."""
 
     def __init__(self, depth: int, widen: int, num_classes: int, in_channels: int, width: int, activation: str):
         super().__init__()
@@ -98,7 +99,7 @@ class WideResNet(nn.Module):
 def preactresnet18(
     num_classes: int, in_channels: int, *, width: int = 0, image_size: int = 32, activation: str = "relu"
 ) -> nn.Module:
-    """PreAct-ResNet-18 from `width` (64) channels on: 11.17 M parameters for CIFAR-10."""
+    """PreAct-ResNet-18 starting with `width` (64) channels: 11.17 M parameters for CIFAR-10."""
     return PreActResNet(num_classes, in_channels, width or 64, activation)
 
 
@@ -106,7 +107,7 @@ def preactresnet18(
 def wrn28_10(
     num_classes: int, in_channels: int, *, width: int = 0, image_size: int = 32, activation: str = "relu"
 ) -> nn.Module:
-    """WRN-28-10 from `width` (16) channels on: 36.48 M parameters for CIFAR-10."""
+    """WRN-28-10 starting with `width` (16) channels: 36.48 M parameters for CIFAR-10."""
     return WideResNet(28, 10, num_classes, in_channels, width or 16, activation)
 
 
@@ -114,7 +115,7 @@ def wrn28_10(
 def wrn34_10(
     num_classes: int, in_channels: int, *, width: int = 0, image_size: int = 32, activation: str = "relu"
 ) -> nn.Module:
-    """WRN-34-10 from `width` (16) channels on: 46.16 M parameters for CIFAR-10."""
+    """WRN-34-10 starting with `width` (16) channels: 46.16 M parameters for CIFAR-10."""
     return WideResNet(34, 10, num_classes, in_channels, width or 16, activation)
 
 
@@ -122,5 +123,5 @@ def wrn34_10(
 def wrn70_16(
     num_classes: int, in_channels: int, *, width: int = 0, image_size: int = 32, activation: str = "relu"
 ) -> nn.Module:
-    """WRN-70-16 from `width` (16) channels on: 266.80 M parameters for CIFAR-10."""
+    """WRN-70-16 starting with `width` (16) channels: 266.80 M parameters for CIFAR-10."""
     return WideResNet(70, 16, num_classes, in_channels, width or 16, activation)

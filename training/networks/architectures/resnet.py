@@ -17,7 +17,7 @@ def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:
 
 
 class BasicBlock(nn.Module):
-    """act(bn(conv(act(bn(conv(x))))) + shortcut(x)), both convolutions 3 x 3; puts out `channels`."""
+    """act(bn(conv(act(bn(conv(x))))) + shortcut(x)), both convolutions 3 x 3; outputs `channels`."""
 
     expansion = 1
 
@@ -96,7 +96,7 @@ class ResNet(nn.Module):
 def resnet18(
     num_classes: int, in_channels: int, *, width: int = 0, image_size: int = 32, activation: str = "relu"
 ) -> nn.Module:
-    """Stages of 2, 2, 2, 2 basic blocks from `width` (64) channels on: 11.17 M parameters for CIFAR-10."""
+    """Stages of 2, 2, 2, 2 basic blocks starting with `width` (64) channels: 11.17 M parameters for CIFAR-10."""
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels, width or 64, activation)
 
 
@@ -104,7 +104,7 @@ def resnet18(
 def resnet34(
     num_classes: int, in_channels: int, *, width: int = 0, image_size: int = 32, activation: str = "relu"
 ) -> nn.Module:
-    """Stages of 3, 4, 6, 3 basic blocks from `width` (64) channels on: 21.28 M parameters for CIFAR-10."""
+    """Stages of 3, 4, 6, 3 basic blocks starting with `width` (64) channels: 21.28 M parameters for CIFAR-10."""
     return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, in_channels, width or 64, activation)
 
 
@@ -112,5 +112,5 @@ def resnet34(
 def resnet50(
     num_classes: int, in_channels: int, *, width: int = 0, image_size: int = 32, activation: str = "relu"
 ) -> nn.Module:
-    """Stages of 3, 4, 6, 3 bottlenecks from `width` (64) channels on: 23.52 M parameters for CIFAR-10."""
+    """Stages of 3, 4, 6, 3 bottlenecks starting with `width` (64) channels: 23.52 M parameters for CIFAR-10."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, in_channels, width or 64, activation)

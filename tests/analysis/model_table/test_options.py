@@ -82,7 +82,7 @@ def test_a_column_with_a_comma_in_its_name_can_be_asked_for(table, tmp_path, cap
     assert 'found: defense, "batch, size", seed, gap, "top-1, clean", k)' in error
     with pytest.raises(SystemExit):
         run(command, named, tmp_path, "--measures", '"top-1, clean')
-    assert "quotes around a name with a comma" in capsys.readouterr().err
+    assert "quotes around a name that contains one" in capsys.readouterr().err
 
 
 def test_sign_errors_weigh_fractions_as_they_weigh_points(table, tmp_path, capsys):

@@ -44,7 +44,7 @@ def test_help_says_which_options_a_ledger_takes(capsys):
     for command in ("claims", "statistics"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
-        parts[command] = capsys.readouterr().out.split("only of a table", 1)
+        parts[command] = capsys.readouterr().out.split("for a table only", 1)
     assert all(f"  {name} " in parts["claims"][0] for name in ("--axes", "--outcome", "--measures", "--signs"))
     assert "  --seed-column " in parts["claims"][1]
     assert all(f"  {name} " in parts["statistics"][1] for name in ("--axes", "--seed-column", "--draws", "--signs"))

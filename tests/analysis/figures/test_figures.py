@@ -1,8 +1,10 @@
 """All figures: found in order, drawn on usual and on odd ledgers, from tables that fit, and written without torch."""
 
+import shutil
 import subprocess
 import sys
 
+import ledgers
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -11,11 +13,14 @@ from ledger_cases import CASES
 from trees import ROOT
 
 from robustgap.analysis import figures
+from robustgap.analysis.__main__ import main
 from robustgap.analysis.figures import _style
 from robustgap.analysis.files import write_csv
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.statistics import Statistics, read_statistic
 from robustgap.analysis.statistics_folder import write_statistics
+
+SMALL = {"defense": ["AT", "TRADES"]}
 
 
 def test_each_figure_file_is_found_in_reading_order():
@@ -73,6 +78,40 @@ def test_statistics_of_another_ledger_are_refused(statistics_of, tmp_path):
     write_csv(table.drop(columns="low"), path)
     with pytest.raises(ValueError, match="wanted column low"):
         Statistics(ledger, tmp_path)
+    write_csv(table, path)
+    with pytest.raises(FileNotFoundError, match=r"findings\.json: no such file"):
+        Statistics(ledger, tmp_path)
+
+
+def test_statistics_of_another_ledger_with_the_same_measures_are_refused(tmp_path, capsys):
+    """By `tables` and `report` in one line, that names the file; a copy of the ledger elsewhere is the same one."""
+    one, other = (
+        ledgers.make(tmp_path / f"ledger{seed}", SMALL, checkpoints=("last",), seed=seed, troubles=False)
+        for seed in (0, 1)
+    )
+    write_statistics(Statistics(one), tmp_path / "numbers")
+    shutil.copytree(one.path, tmp_path / "a copy")
+    assert list(Statistics(Ledger.load(tmp_path / "a copy"), tmp_path / "numbers").table("correlations")["measure"])
+    for command, more in (("tables", []), ("figures", []), ("report", ["--figures", str(tmp_path)])):
+        line = [command, str(other.path), "--statistics", str(tmp_path / "numbers"), *more]
+        assert main([*line, "--out", str(tmp_path / "out")]) == 1
+        told = capsys.readouterr().err
+        assert told.startswith(f"error: {tmp_path}/numbers/findings.json: found statistics of another ledger (")
+        assert f"wanted those of {other.path} (" in told and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "wanted"),
+    [("correlations", "estimate", "wanted a number"), ("simpson", "resolved", "wanted True or False")],
+)
+def test_text_in_a_column_of_numbers_is_told_with_its_place(statistics_of, tmp_path, name, column, wanted):
+    table = statistics_of("one_axis").table(name).astype({column: object})
+    table.loc[2, column] = "0.3.1"
+    write_csv(table, tmp_path / f"{name}.csv")
+    told = rf"{name}\.csv, row 3: found '0\.3\.1' in column '{column}', {wanted}"
+    with pytest.raises(ValueError, match=told):
+        read_statistic(tmp_path, name)
 
 
 def test_the_command_writes_each_figure_without_torch_and_twice_the_same(tmp_path):

@@ -58,7 +58,7 @@ def positive(text: str) -> int:
 
 
 def add_table_options(command: argparse.ArgumentParser, heading: str = "") -> argparse._ArgumentGroup:
-    """Options of the commands that take a ledger or any table. own: heading of those that a ledger takes too, if any.
+    """Options of the commands that take a ledger or any table. heading: of those that a ledger takes too, if any.
     Returns the group of those that only a table takes (`handlers.refuse_for_ledger`), for more of them."""
     command.add_argument("table", type=Path, metavar="TABLE|STUDY|LEDGER", help=f"a file, {LEDGER['help']}")
     options = command.add_argument_group(heading or TABLE_HEADING)

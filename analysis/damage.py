@@ -8,8 +8,8 @@ from pathlib import Path
 @contextmanager
 def set_aside_if_damaged(file: Path, requested: Path | None = None) -> Iterator[None]:
     """Context in which a file of a study's results is read. On a ValueError the file is moved aside, and the error is
-    raised again with a hint what to do. `asked` is the output of the same job that other jobs depend on; it is moved
-    too, because Snakemake reruns a job only if that output is missing.
+    raised again with a hint what to do. `requested` is the output of the same job that other jobs depend on; it is
+    moved too, because Snakemake reruns a job only if that output is missing.
 
     Both files are kept as NAME.damaged: the file may come from another version rather than be damaged, and its inputs
     may be gone.

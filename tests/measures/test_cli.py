@@ -89,4 +89,6 @@ def test_card_says_everything_about_a_measure(capsys):
     assert cli.main(["card", "boundary_thickness"]) == 0
     assert "clean falls with it, adversarial no claim\n" in capsys.readouterr().out
     assert cli.main(["card", "average_flats"]) == 1
-    assert "did you mean 'average_flat'" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("error: measure: found 'average_flats', wanted one of ") and told.count("\n") == 1
+    assert told.endswith("; did you mean 'average_flat'?\n")

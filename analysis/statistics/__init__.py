@@ -5,7 +5,7 @@ everything else follows: NAME.csv and its place in the workflow's rule, the desc
 tables for readers and the section of the report that shows them.
 """
 
-import importlib
+import csv
 import io
 import pkgutil
 from collections.abc import Callable, Collection, Iterable
@@ -18,11 +18,12 @@ import pandas as pd
 
 from robustgap.analysis.damage import set_aside_if_damaged
 from robustgap.analysis.files import read_json, require_columns, with_numbers
-from robustgap.analysis.labels import measure_label
+from robustgap.analysis.labels import count, measure_label
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger_digest import ledger_digest
 from robustgap.analysis.models.baselines import KINDS, MEASURE
 from robustgap.analysis.models.flags import model_table
+from robustgap.analysis.plugins import import_plugin
 from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.view import View
 
@@ -59,8 +60,8 @@ class Statistic:
 
 
 def entry(name: str) -> Statistic:
-    """The entry of one statistic. Raises LookupError if its file has none."""
-    statistic = getattr(importlib.import_module(f"{__name__}.{name}"), "STATISTIC", None)
+    """The entry of one statistic. Raises LookupError if its file has none, and ValueError if it is not Python."""
+    statistic = getattr(import_plugin(f"{__name__}.{name}"), "STATISTIC", None)
     if not isinstance(statistic, Statistic):
         raise LookupError(f"analysis/statistics/{name}.py: found no entry, wanted STATISTIC = Statistic(...)")
     return statistic
@@ -73,15 +74,24 @@ def statistic_names() -> list[str]:
 
 
 def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """A CSV with every cell as text. Raises FileNotFoundError naming it, or ValueError if its last line is truncated or
-    it lacks a column; a damaged file of a study is then moved aside, so that the workflow makes it again."""
+    """A CSV with every cell as text. Raises FileNotFoundError naming it, or ValueError if its last line is truncated,
+    it is not UTF-8, a row has too few or too many cells, or a column is missing; a damaged file of a study is then
+    moved aside, so that the workflow makes it again."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     with set_aside_if_damaged(path, path.with_name(f"{REQUESTED}.csv")):
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             raise ValueError(f"{path}: found no end of the last line (truncated?)")
-        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: found bytes that are not UTF-8, wanted a CSV: {error}") from error
+        names, *rows = map(len, csv.reader(io.StringIO(text, newline="")))  # pandas fills up a row that is too short
+        for number, cells in enumerate(rows, start=1):
+            if cells != names:
+                raise ValueError(f"{path}, row {number}: found {count(cells, 'cell')}, wanted {names}")
+        table = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False)
         require_columns(table, columns, path)
     return table
 

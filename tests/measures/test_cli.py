@@ -92,3 +92,13 @@ def test_card_says_everything_about_a_measure(capsys):
     told = capsys.readouterr().err
     assert told.startswith("error: measure: found 'average_flats', wanted one of ") and told.count("\n") == 1
     assert told.endswith("; did you mean 'average_flat'?\n")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]"])
+def test_run_with_a_file_that_is_no_plan_is_one_line(content, tmp_path, capsys):
+    (tmp_path / "plan.json").write_text(content)
+    options = ["--plan", str(tmp_path / "plan.json"), "--chunk", "000", "--results", str(tmp_path)]
+    assert cli.main(["run", "margin", *options]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}/plan.json: found no study, wanted a plan (study, runs, models, chunks)\n"
+    )

@@ -1,5 +1,6 @@
 """All figures: found in order, drawn on usual and on odd ledgers, from tables that fit, and written without torch."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,40 @@ def test_text_in_a_column_of_numbers_is_told_with_its_place(statistics_of, tmp_p
     told = rf"{name}\.csv, row 3: found '0\.3\.1' in column '{column}', {wanted}"
     with pytest.raises(ValueError, match=told):
         read_statistic(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"measure,n\n\xff,1\n", "noise.csv: found bytes that are not UTF-8, wanted a CSV: "),
+        (b"measure,n\na,1\nb,1,2\n", "noise.csv, row 2: found 3 cells, wanted 2"),
+        (b"measure,n\na,1\nb\n", "noise.csv, row 2: found 1 cell, wanted 2"),
+    ],
+)
+def test_a_statistic_that_is_no_csv_is_named(tmp_path, content, told):
+    (tmp_path / "noise.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{told}")):
+        read_statistic(tmp_path, "noise")
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def draw(:\n", "br.py, line 1: found invalid syntax, wanted Python"),
+        ("ORDER = 99\n", "analysis/figures/br.py: found no draw, wanted draw, data, TITLE, CAPTION, ORDER"),
+        (
+            "from matplotlib.figure import Figure\nTITLE, CAPTION, ORDER, data = '', '', 99, None\n"
+            "def draw(statistics):\n    return Figure()\n",
+            "analysis/figures/br.py: found a figure without a layout engine, wanted Figure(",
+        ),
+    ],
+)
+def test_a_figure_that_is_written_wrongly_is_told_in_one_line(tmp_path, monkeypatch, statistics_of, code, told):
+    (tmp_path / "br.py").write_text(code)
+    monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "robustgap.analysis.figures.br", raising=False)
+    with pytest.raises((ValueError, LookupError), match=re.escape(told)):
+        figures.draw_one("br", statistics_of("one_axis"), tmp_path)
 
 
 def test_the_command_writes_each_figure_without_torch_and_twice_the_same(tmp_path):

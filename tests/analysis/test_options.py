@@ -1,5 +1,7 @@
 """Options of `statistics` and `claims` that only a table takes: a ledger is refused with them, not judged without."""
 
+import re
+
 import ledgers
 import pandas as pd
 import pytest
@@ -64,7 +66,7 @@ def test_a_path_that_holds_no_ledger_is_named_once(tmp_path, capsys):
     for command in (["tables", "--statistics", "x", "--out", "y"], ["interim"]):
         assert main([command[0], str(tmp_path / "no"), *command[1:]]) == 1
         found = capsys.readouterr().err.partition(": found no ")[2]
-        assert found.count(f"{tmp_path / 'no'},") + found.count(f"{tmp_path / 'no'}:") == 1
+        assert len(re.findall(rf"{tmp_path}/no(?![/\w])", found)) == 1
 
 
 def test_a_file_in_place_of_a_folder_is_no_truncated_file(tmp_path, capsys):

@@ -65,6 +65,20 @@ def test_new_writes_a_measure_that_works_at_once(project):
     assert "Traceback" not in again.stderr
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def bad(:\n", "bad.py, line 1: found invalid syntax, wanted Python\n"),
+        ("x = 1\n", "found no measure of the file's name, wanted a function bad under @measure(...)\n"),
+    ],
+)
+def test_a_measure_that_is_written_wrongly_is_one_line(project, code, told):
+    (project / "measures" / "bad.py").write_text(code)
+    found = python(project, "-m", "robustgap.measures", "card", "bad")
+    assert found.returncode == 1 and found.stderr.startswith("error: ") and found.stderr.endswith(told)
+    assert found.stderr.count("\n") == 1 and "measures/bad.py" in found.stderr
+
+
 @pytest.mark.parametrize("name", ["core", "Bad", "2nd", "_hidden", "a-b", "class", "all", "average_ce", ""])
 def test_new_refuses_names_that_cannot_be_measures(project, name):
     before = sorted(project.rglob("*"))

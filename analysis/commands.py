@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from robustgap.analysis.files import require_columns, write_csv
+from robustgap.analysis.labels import count
 from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.ledger.collect import collect
 from robustgap.analysis.model_table import ModelTable, read_models
@@ -31,7 +32,7 @@ def options(names: Sequence[str]) -> str:
 
 def find_ledger(name: str) -> Path:
     """Path of a ledger folder. A study's name stands for results/NAME/ledger, or else for the shipped ledger."""
-    candidates = [Path(name), Path("results") / name / "ledger", PUBLISHED / name]
+    candidates = list(dict.fromkeys([Path(name), Path("results") / name / "ledger", PUBLISHED / name]))
     ledgers = [folder for folder in candidates if (folder / "study.json").is_file()]
     if not ledgers:
         raise FileNotFoundError(f"{name}: found no ledger (study.json) in {', '.join(map(str, candidates))}")
@@ -43,7 +44,8 @@ def run_ledger(arguments: argparse.Namespace) -> None:
     ledger = collect(arguments.results, arguments.out, arguments.catalogue, find_ledger)
     counts = ledger.distinct["status"].value_counts()
     statuses = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("finished", "collapsed", "failed"))
-    print(f"{arguments.out}: {len(ledger.distinct)} models ({statuses}), {len(ledger.columns)} measure columns")
+    columns = count(len(ledger.columns), "measure column")
+    print(f"{arguments.out}: {count(len(ledger.distinct), 'model')} ({statuses}), {columns}")
 
 
 def run_correlate(arguments: argparse.Namespace) -> None:
@@ -63,7 +65,8 @@ def run_correlate(arguments: argparse.Namespace) -> None:
     correlations = Statistics(StudyData.of_table(table, draws=arguments.draws)).table("correlations")
     path = arguments.out / "correlations.csv"
     write_csv(correlations, path)
-    print(f"{path}: {len(table.rows)} models, {len(table.measures)} measures, {len(correlations)} rows")
+    counted = {"model": table.rows, "measure": table.measures, "row": correlations}
+    print(f"{path}: {', '.join(count(len(items), word) for word, items in counted.items())}")
     print(closing_line(table, correlations))
 
 
@@ -142,7 +145,8 @@ def run_claims(arguments: argparse.Namespace) -> None:
         print(sentence)
     of_measures = verdicts.loc[verdicts["kind"] == MEASURE, "verdict"]
     counts = ", ".join(f"{number} {name}" for name, number in of_measures.value_counts().items())
-    print(f"{arguments.out / 'claims.csv'}: {len(table.rows)} models, {len(of_measures)} measures: {counts}")
+    judged = f"{count(len(table.rows), 'model')}, {count(len(of_measures), 'measure')}"
+    print(f"{arguments.out / 'claims.csv'}: {judged}: {counts}")
     print(closing_line(table))
 
 
@@ -221,7 +225,7 @@ def run_interim(arguments: argparse.Namespace) -> None:
     """Write a ledger and a report of a study's results so far, and list what is missing."""
     from robustgap.analysis.interim import write_interim
 
-    candidates = [Path(arguments.study), Path("results") / arguments.study]
+    candidates = list(dict.fromkeys([Path(arguments.study), Path("results") / arguments.study]))
     results = next((folder for folder in candidates if (folder / "plan.json").is_file()), None)
     if results is None:
         raise FileNotFoundError(

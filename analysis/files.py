@@ -53,7 +53,9 @@ def read_json(path: str | Path, keys: Iterable[str] = ()) -> dict[str, Any]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:  # a folder, or a file where a folder is wanted
+        raise ValueError(f"{path}: found no readable file, wanted a JSON object: {error.strerror or error}") from error
+    except ValueError as error:
         raise ValueError(f"{path}: found no readable JSON (truncated?): {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: found a JSON {type(content).__name__}, wanted an object")

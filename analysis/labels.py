@@ -30,3 +30,8 @@ def with_interval(estimate: float, low: float, high: float) -> str:
     if np.isnan(low) or np.isnan(high):
         return signed(estimate)
     return minus(f"{signed(estimate)} [{low:+.2f}, {high:+.2f}]")
+
+
+def count(number: int, word: str) -> str:
+    """'1 model', '2 models'."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -7,10 +7,10 @@ from typing import Any
 from robustgap.analysis.files import make_folder, write_csv, write_text
 from robustgap.analysis.findings.numbers import find
 from robustgap.analysis.findings.sentences import sentences
+from robustgap.analysis.ledger_digest import ledger_digest
 from robustgap.analysis.progress import bar
-from robustgap.analysis.statistics import Statistics, entry
+from robustgap.analysis.statistics import DIGEST, FINDINGS, Statistics, entry
 
-FINDINGS = "findings"  # the file that is no table
 FINDINGS_CONTENT = "the sentences of the report, and the numbers that they are made of (JSON)"
 
 
@@ -32,16 +32,19 @@ def findings(statistics: Statistics) -> dict[str, Any]:
 
 def write_statistics(statistics: Statistics, out: str | Path) -> list[Path]:
     """Write every statistic into folder `out`, NAME.csv each, and of a ledger findings.json (numbers, and sentences
-    made from them; the same without flagged models under `without_flagged`); returns the files."""
+    made from them; the same without flagged models under `without_flagged`; the ledger's digest); returns the
+    files."""
     folder = make_folder(out)
     tables = {name: statistics.table(name) for name in bar(statistics.names, "statistics")}
     paths = [folder / file_name(name) for name in tables]
     for path, table in zip(paths, tables.values(), strict=True):
         write_csv(table, path)
-    if statistics.data.ledger is None:
+    ledger = statistics.data.ledger
+    if ledger is None:
         return paths
     unflagged = statistics.unflagged
     content = {**findings(statistics), "without_flagged": findings(unflagged) if unflagged else None}
+    content[DIGEST] = ledger_digest(ledger)
     paths.append(folder / file_name(FINDINGS))
     write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", paths[-1])
     return paths

@@ -12,6 +12,8 @@ from pathlib import Path
 from robustgap.measures._code import RESERVED, ROOT, names
 from robustgap.training.paths import given_path
 
+PLAN_KEYS = ("study", "runs", "models", "chunks")
+
 
 def catalogue(as_json: bool) -> None:
     """Print all measures: as catalogue.json, or one line each."""
@@ -85,6 +87,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.me
 
             words = [name.strip() for name in options.names.split(",") if name.strip()]
             plan = read_json(options.plan)
+            if missing := [key for key in PLAN_KEYS if not isinstance(plan, dict) or key not in plan]:
+                raise ValueError(f"{options.plan}: found no {missing[0]}, wanted a plan ({', '.join(PLAN_KEYS)})")
             run(words, plan, options.chunk, options.results, options.out, target_se=options.target_se)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe

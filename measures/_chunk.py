@@ -75,7 +75,7 @@ def run(
             "--out: found nothing, wanted a path: a table of early stops must not pass for the study's own"
         )
     if chunk not in plan["chunks"]:
-        raise LookupError(f"chunk {chunk!r} is not in the plan (known: {', '.join(plan['chunks'])})")
+        raise LookupError(f"--chunk: found {chunk!r}, wanted one of the plan's: {', '.join(plan['chunks'])}")
     tasks = open_tasks(select(words), str(out or results / OUT.replace("{chunk}", chunk)), target_se)
     device = study_device(plan["study"])
     frozen_images.frozen_images(plan["study"])  # a fault of the data set is raised here, before any model
@@ -217,7 +217,9 @@ class Progress:
         pace = (time.perf_counter() - self.start) / max(self.computed, 1)
         seconds = f"{sum(row['seconds'] for row in rows):.2f} s"
         if cached:
-            seconds = "cached" if cached == self.tasks else f"{cached} measures cached"
+            seconds = (
+                "cached" if cached == self.tasks else f"{cached} {'measure' if cached == 1 else 'measures'} cached"
+            )
         left = f"about {pace * (self.total - self.done):.0f} s left"
         line = f"{self.name} [{self.done}/{self.total}] {model}: {self.values(rows)} ({seconds}; {left})"
         print(line, file=sys.stderr, flush=True)
@@ -225,7 +227,8 @@ class Progress:
     def values(self, rows: list[Json]) -> str:
         if self.tasks > 1:
             lost = sum(row["value"] is None for row in rows)
-            return f"{len(rows) - lost} values" + f", {lost} missing" * (lost > 0)
+            known = len(rows) - lost
+            return f"{known} {'value' if known == 1 else 'values'}" + f", {lost} missing" * (lost > 0)
         return ", ".join(
             f"{r['variant']} {'missing' if r['value'] is None else format(r['value'], '.4g')}" for r in rows
         )

@@ -50,8 +50,8 @@ def require(name: str, root: Path = ROOT, others: Sequence[str] = ()) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, [*known, *others], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        groups = f"; groups: {', '.join(others)}" if others else ""
-        raise LookupError(f"measure {name!r} is unknown{hint} (known: {', '.join(known)}{groups})")
+        groups = f", or of the groups {', '.join(others)}" if others else ""
+        raise LookupError(f"measure: found {name!r}, wanted one of {', '.join(known)}{groups}{hint}")
 
 
 def code_id(name: str, root: Path = ROOT) -> str:

@@ -156,9 +156,16 @@ def measure(
 
 
 def load(name: str) -> Measure:
-    """The measure of that name; imports its file. Raises LookupError, naming the nearest, for an unknown name."""
+    """The measure of that name; imports its file. Raises LookupError, naming the nearest, for an unknown name, and
+    ValueError naming the file if it is not Python or registers no measure of its name."""
     require(name)
-    import_module(f"robustgap.measures.{name}")
+    try:
+        import_module(f"robustgap.measures.{name}")
+    except SyntaxError as error:
+        raise ValueError(f"{error.filename}, line {error.lineno}: found {error.msg}, wanted Python") from error
+    if name not in MEASURES:
+        wanted = f"wanted a function {name} under @measure(...)"
+        raise ValueError(f"measures/{name}.py: found no measure of the file's name, {wanted}")
     loaded: Measure = MEASURES[name]
     return loaded
 

@@ -39,9 +39,14 @@ def expanded_address(address: str) -> str:
     return LOCAL + os.path.abspath(expanded(address.removeprefix(LOCAL)))
 
 
+class PathError(argparse.ArgumentTypeError, ValueError):
+    """A path that cannot be expanded: argparse names the argument, others catch a ValueError."""
+
+
 def given_path(text: str) -> Path:
-    """Argument type of a path on a command line, where the shell expands variables, but not the `~` of `--out=~/x`."""
+    """Argument type of a path on a command line, where the shell expands variables, but not the `~` of `--out=~/x`.
+    Raises PathError for a home that is not known."""
     try:
         return Path(at_home(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise PathError(str(error)) from error

@@ -40,9 +40,13 @@ def command(file: Path, options: list[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None, prog: str = "python -m robustgap.workflow.run_study") -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0].startswith("-"):
+    if arguments[:1] in (["-h"], ["--help"]):
         print(USAGE.format(prog=prog, studies=", ".join(study_names())))
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+        return 0
+    if not arguments or arguments[0].startswith("-"):
+        found = repr(arguments[0]) if arguments else "nothing"
+        print(f"error: found {found}, wanted STUDY|FILE first (`{prog} --help`)", file=sys.stderr)
+        return 2
     try:
         if not (ROOT / "Snakefile").is_file():
             raise FileNotFoundError(

@@ -5,7 +5,6 @@ files starting with an underscore are shared helpers. ORDER is the figure's posi
 and CAPTION a template with fields in braces (analysis.figures._facts.caption_fields).
 """
 
-import importlib
 import pkgutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -14,12 +13,18 @@ from types import ModuleType
 
 from robustgap.analysis.figures import _facts, _style
 from robustgap.analysis.files import make_folder, write_csv
+from robustgap.analysis.plugins import import_plugin
 from robustgap.analysis.statistics import Statistics
+
+PARTS = ("draw", "data", "TITLE", "CAPTION", "ORDER")
 
 
 def module(name: str) -> ModuleType:
-    """The module of one figure."""
-    return importlib.import_module(f"{__name__}.{name}")
+    """The module of one figure. Raises LookupError if it lacks a part, and ValueError if it is not Python."""
+    found = import_plugin(f"{__name__}.{name}")
+    if missing := [part for part in PARTS if not hasattr(found, part)]:
+        raise LookupError(f"analysis/figures/{name}.py: found no {missing[0]}, wanted {', '.join(PARTS)}")
+    return found
 
 
 def names() -> list[str]:
@@ -36,7 +41,11 @@ def caption(name: str, statistics: Statistics) -> str:
 
 def draw_one(name: str, statistics: Statistics, out: Path) -> list[Path]:
     """Draw one figure into folder `out`; returns the files written."""
-    return _style.save(module(name).draw(statistics), out / name)
+    figure = module(name).draw(statistics)
+    if figure.get_layout_engine() is None:
+        wanted = 'wanted Figure(layout="constrained"), or labels could be cut off'
+        raise ValueError(f"analysis/figures/{name}.py: found a figure without a layout engine, {wanted}")
+    return _style.save(figure, out / name)
 
 
 def draw_all(statistics: Statistics, out: str | Path, jobs: int = 1) -> list[Path]:

@@ -11,17 +11,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from robustgap.analysis.findings.beside import beside_sentences, interval_text
-from robustgap.analysis.labels import measure_label, minus
+from robustgap.analysis.labels import count, measure_label, minus
 from robustgap.analysis.ledger import attack_of
 from robustgap.analysis.models.flags import flag_words
 from robustgap.analysis.words import ATTACKS, CEILINGS, COMPONENTS
 
 MOST = 5  # items listed individually in a sentence
-
-
-def count(number: int, word: str) -> str:
-    """'1 model', '2 models'."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def listed(words: list[str], most: int = MOST) -> str:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from robustgap.analysis.labels import count
 from robustgap.analysis.model_table import ModelTable
 from robustgap.analysis.models.design import in_grid
 
@@ -27,7 +28,7 @@ def closing_line(table: ModelTable, correlations: pd.DataFrame | None = None) ->
     counts = {name: int(table.rows[name].isna().sum()) for name in table.measures}
     missing = ", ".join(f"{name} {number}" for name, number in counts.items() if number)
     parts = [
-        f"{len(table.rows)} models, {outside or 'none'} outside the grid{note}",
+        f"{count(len(table.rows), 'model')}, {outside or 'none'} outside the grid{note}",
         *([undefined_cells(correlations)] if correlations is not None else []),
         f"values missing: {missing or 'none'}",
     ]

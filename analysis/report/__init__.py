@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from robustgap.analysis.damage import set_aside_if_damaged
 from robustgap.analysis.files import read_json, write_text
 from robustgap.analysis.report import cards, explorer, headline, losses, provenance, sections, tables
-from robustgap.analysis.statistics import REQUESTED, Statistics
-from robustgap.analysis.statistics_folder import FINDINGS, file_name
+from robustgap.analysis.statistics import FINDINGS, REQUESTED, Statistics
+from robustgap.analysis.statistics_folder import file_name
 from robustgap.analysis.tables import views
 
 HERE = Path(__file__).parent

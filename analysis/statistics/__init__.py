@@ -5,7 +5,7 @@ everything else follows: NAME.csv and its place in the workflow's rule, the desc
 tables for readers and the section of the report that shows them.
 """
 
-import importlib
+import csv
 import io
 import pkgutil
 from collections.abc import Callable, Collection, Iterable
@@ -17,17 +17,22 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis.damage import set_aside_if_damaged
-from robustgap.analysis.files import require_columns
-from robustgap.analysis.labels import measure_label
+from robustgap.analysis.files import read_json, require_columns, with_numbers
+from robustgap.analysis.labels import count, measure_label
 from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.ledger_digest import ledger_digest
 from robustgap.analysis.models.baselines import KINDS, MEASURE
 from robustgap.analysis.models.flags import model_table
+from robustgap.analysis.plugins import import_plugin
 from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.view import View
 
 __all__ = ["Statistic", "Statistics", "StudyData", "entry", "read_statistic", "read_text", "statistic_names"]
 
 REQUESTED = "correlations"  # the table whose file other jobs of a study depend on
+FINDINGS = "findings"  # the file that is no table; of a ledger, it holds the digest of that ledger under DIGEST
+DIGEST = "ledger_sha256"
+YES_NO = {"True": True, "False": False, "": False}
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,8 @@ class Statistic:
 
 
 def entry(name: str) -> Statistic:
-    """The entry of one statistic. Raises LookupError if its file has none."""
-    statistic = getattr(importlib.import_module(f"{__name__}.{name}"), "STATISTIC", None)
+    """The entry of one statistic. Raises LookupError if its file has none, and ValueError if it is not Python."""
+    statistic = getattr(import_plugin(f"{__name__}.{name}"), "STATISTIC", None)
     if not isinstance(statistic, Statistic):
         raise LookupError(f"analysis/statistics/{name}.py: found no entry, wanted STATISTIC = Statistic(...)")
     return statistic
@@ -69,34 +74,55 @@ def statistic_names() -> list[str]:
 
 
 def read_text(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """A CSV with every cell as text. Raises FileNotFoundError naming it, or ValueError if its last line is truncated or
-    it lacks a column; a damaged file of a study is then moved aside, so that the workflow makes it again."""
+    """A CSV with every cell as text. Raises FileNotFoundError naming it, or ValueError if its last line is truncated,
+    it is not UTF-8, a row has too few or too many cells, or a column is missing; a damaged file of a study is then
+    moved aside, so that the workflow makes it again."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     with set_aside_if_damaged(path, path.with_name(f"{REQUESTED}.csv")):
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             raise ValueError(f"{path}: found no end of the last line (truncated?)")
-        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: found bytes that are not UTF-8, wanted a CSV: {error}") from error
+        names, *rows = map(len, csv.reader(io.StringIO(text, newline="")))  # pandas fills up a row that is too short
+        for number, cells in enumerate(rows, start=1):
+            if cells != names:
+                raise ValueError(f"{path}, row {number}: found {count(cells, 'cell')}, wanted {names}")
+        table = pd.read_csv(io.StringIO(text, newline=""), dtype=str, keep_default_na=False)
         require_columns(table, columns, path)
     return table
 
 
 def read_statistic(folder: Path, name: str) -> pd.DataFrame:
     """The table NAME.csv of a statistics folder: text stays text ('NA' is a value of an axis, not a missing number),
-    yes_no columns become booleans, all others numbers. Raises what `read_text` raises."""
-    statistic = entry(name)
-    table = read_text(folder / f"{name}.csv", statistic.columns)
+    yes_no columns become booleans, all others numbers. Raises what `read_text` raises, and ValueError naming file, row
+    and column of a cell that is neither empty nor a number (or True or False); a damaged file of a study is then moved
+    aside, too."""
+    statistic, path = entry(name), folder / f"{name}.csv"
+    table = read_text(path, statistic.columns)
     numbers = [column for column in table if column not in {*statistic.text, *statistic.yes_no}]
-    values = {column: pd.to_numeric(table[column].replace("", np.nan), errors="coerce") for column in numbers}
-    return table.assign(**values, **{column: table[column] == "True" for column in table if column in statistic.yes_no})
+    with set_aside_if_damaged(path, path.with_name(f"{REQUESTED}.csv")):
+        table = with_numbers(
+            table.assign(**{column: table[column].replace("", None) for column in numbers}), numbers, path
+        )
+        for column in table.columns.intersection(list(statistic.yes_no)):
+            if (bad := ~table[column].isin(list(YES_NO)).to_numpy()).any():
+                row = int(bad.argmax())
+                found = f"{path}, row {row + 1}: found {table[column].iloc[row]!r} in column {column!r}"
+                raise ValueError(f"{found}, wanted True or False")
+            table[column] = table[column].map(YES_NO).astype(bool)
+    return table
 
 
 class Statistics:
     """The statistics of a ledger (or of a user's table), each computed or read on first use, then cached.
 
     folder: what `python -m robustgap.analysis statistics` wrote for this ledger; None computes the tables. Raises
-    FileNotFoundError if the folder has no correlations, and ValueError if they lack one of the ledger's measures.
+    FileNotFoundError if the folder lacks the correlations or the findings, and ValueError if it is that of another
+    ledger.
     """
 
     def __init__(self, source: Ledger | StudyData, folder: str | Path | None = None) -> None:
@@ -107,6 +133,15 @@ class Statistics:
             if missing := [measure for measure in self.ledger.columns if measure not in measures]:
                 problem = f"{self.folder / REQUESTED}.csv: found no rows for measure {missing[0]}"
                 raise ValueError(f"{problem}, wanted one for each of the ledger's measures")
+            self._check_digest(self.folder / f"{FINDINGS}.json")
+
+    def _check_digest(self, findings: Path) -> None:
+        """Raise ValueError unless the folder of these findings was computed from this ledger."""
+        with set_aside_if_damaged(findings, findings.with_name(f"{REQUESTED}.csv")):
+            found = read_json(findings, [DIGEST])[DIGEST]
+        if found != (wanted := ledger_digest(self.ledger)):
+            other = f"{findings}: found statistics of another ledger ({DIGEST} {str(found)[:12]})"
+            raise ValueError(f"{other}, wanted those of {self.ledger.path} ({wanted[:12]})")
 
     @cached_property
     def data(self) -> StudyData:

@@ -1,6 +1,9 @@
 """Options of `statistics` and `claims` that only a table takes: a ledger is refused with them, not judged without."""
 
+import re
+
 import ledgers
+import pandas as pd
 import pytest
 
 from robustgap.analysis.__main__ import main
@@ -48,3 +51,26 @@ def test_help_says_which_options_a_ledger_takes(capsys):
     assert all(f"  {name} " in parts["claims"][0] for name in ("--axes", "--outcome", "--measures", "--signs"))
     assert "  --seed-column " in parts["claims"][1]
     assert all(f"  {name} " in parts["statistics"][1] for name in ("--axes", "--seed-column", "--draws", "--signs"))
+
+
+def test_one_measure_is_counted_in_the_singular(tmp_path, capsys):
+    models = pd.DataFrame({"defense": list("abcdefgh"), "gap": range(8), "margin": [3, 1, 4, 1, 5, 9, 2, 6]})
+    models.to_csv(tmp_path / "models.csv", index=False)
+    common = [str(tmp_path / "models.csv"), "--axes", "defense", "--outcome", "gap", "--out", str(tmp_path / "out")]
+    for command, counted in (("correlate", "8 models, 1 measure, "), ("claims", "8 models, 1 measure: ")):
+        assert main([command, *common]) == 0
+        assert counted in capsys.readouterr().out
+
+
+def test_a_path_that_holds_no_ledger_is_named_once(tmp_path, capsys):
+    for command in (["tables", "--statistics", "x", "--out", "y"], ["interim"]):
+        assert main([command[0], str(tmp_path / "no"), *command[1:]]) == 1
+        found = capsys.readouterr().err.partition(": found no ")[2]
+        assert len(re.findall(rf"{tmp_path}/no(?![/\w])", found)) == 1
+
+
+def test_a_file_in_place_of_a_folder_is_no_truncated_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["ledger", "--results", str(tmp_path / "file"), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error == f"error: {tmp_path}/file/plan.json: found no readable file, wanted a JSON object: Not a directory\n"

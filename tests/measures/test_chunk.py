@@ -114,7 +114,7 @@ def test_run_takes_families_and_all_and_resumes_each_measure_by_itself(study, ca
     capsys.readouterr()
     assert command(results, "capacity,sotl") == 0
     told = capsys.readouterr().err.splitlines()
-    assert "(1 measures cached;" in told[0]
+    assert "(1 measure cached;" in told[0]
     assert all((results / "measures" / name / "000.csv").exists() for name in capacity)
     assert len(cli.parser().parse_args(["run", "all", "--plan", "p", "--chunk", "0", "--results", "r"]).names) == 3
     assert [one.name for one in core.select(["all"])] == names()
@@ -191,7 +191,7 @@ def test_run_says_in_one_line_what_is_wrong(study, capsys, tmp_path):
     assert command(results, "average_cee") == 1
     assert "did you mean 'average_ce'" in capsys.readouterr().err
     assert command(results, "average_ce", "--chunk", "007") == 1
-    assert capsys.readouterr().err == "error: chunk '007' is not in the plan (known: 000)\n"
+    assert capsys.readouterr().err == "error: --chunk: found '007', wanted one of the plan's: 000\n"
     assert command(results, "average_ce", "--plan", str(tmp_path / "none.json")) == 1
     assert "none.json: not found" in capsys.readouterr().err
     weights = next((results / "runs").glob("*/last.safetensors"))

@@ -65,6 +65,20 @@ def test_new_writes_a_measure_that_works_at_once(project):
     assert "Traceback" not in again.stderr
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def bad(:\n", "bad.py, line 1: found invalid syntax, wanted Python\n"),
+        ("x = 1\n", "found no measure of the file's name, wanted a function bad under @measure(...)\n"),
+    ],
+)
+def test_a_measure_that_is_written_wrongly_is_one_line(project, code, told):
+    (project / "measures" / "bad.py").write_text(code)
+    found = python(project, "-m", "robustgap.measures", "card", "bad")
+    assert found.returncode == 1 and found.stderr.startswith("error: ") and found.stderr.endswith(told)
+    assert found.stderr.count("\n") == 1 and "measures/bad.py" in found.stderr
+
+
 @pytest.mark.parametrize("name", ["core", "Bad", "2nd", "_hidden", "a-b", "class", "all", "average_ce", ""])
 def test_new_refuses_names_that_cannot_be_measures(project, name):
     before = sorted(project.rglob("*"))
@@ -89,4 +103,16 @@ def test_card_says_everything_about_a_measure(capsys):
     assert cli.main(["card", "boundary_thickness"]) == 0
     assert "clean falls with it, adversarial no claim\n" in capsys.readouterr().out
     assert cli.main(["card", "average_flats"]) == 1
-    assert "did you mean 'average_flat'" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("error: measure: found 'average_flats', wanted one of ") and told.count("\n") == 1
+    assert told.endswith("; did you mean 'average_flat'?\n")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]"])
+def test_run_with_a_file_that_is_no_plan_is_one_line(content, tmp_path, capsys):
+    (tmp_path / "plan.json").write_text(content)
+    options = ["--plan", str(tmp_path / "plan.json"), "--chunk", "000", "--results", str(tmp_path)]
+    assert cli.main(["run", "margin", *options]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}/plan.json: found no study, wanted a plan (study, runs, models, chunks)\n"
+    )

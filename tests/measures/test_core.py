@@ -43,7 +43,7 @@ def test_evaluate_takes_names_a_fraction_for_eps_and_given_adversarial_images(mo
     assert table.columns.tolist() == ["measure", "variant", "value", "se", "n", "seconds", "forwards", "reason"]
     assert table["value"][0] == table["value"][1]
     assert table["n"].tolist() == [N, N]
-    with pytest.raises(LookupError, match="measure 'average_cd' is unknown; did you mean 'average_ce'"):
+    with pytest.raises(LookupError, match=r"measure: found 'average_cd', wanted one of .*; did you mean 'average_ce'"):
         evaluate(model, x, y, ["average_cd"])
     with pytest.raises(ValueError, match="norm: found 'L7', wanted one of Linf, L2"):
         evaluate(model, x, y, ["average_ce"], norm="L7")
@@ -96,7 +96,9 @@ def test_names_may_be_families_or_all_each_measure_once(model, data):
         name for name in names() if load(name).family == "margin" and name != "margin_p10"
     )
     assert [one.name for one in select(["all"])] == names()
-    with pytest.raises(LookupError, match=r"'margn' is unknown; did you mean 'margin'.*groups: all, "):
+    with pytest.raises(
+        LookupError, match=r"found 'margn', wanted one of .*, or of the groups all, .*; did you mean 'margin'"
+    ):
         evaluate(model, *data, "margn", eps=EPS)
     with pytest.raises(ValueError, match="measures: found none, wanted names, families or all"):
         evaluate(model, *data, [], eps=EPS)

@@ -42,9 +42,12 @@ def read_rates(path: Path) -> dict[str, dict[Way, float]]:
     """Images per second by device and way. Raises StudyError, naming file and line, for a malformed table."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            lines, columns = list(reader), list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if missing := [column for column in RATE_COLUMNS if column not in columns]:
+        raise StudyError(f"{path}: wanted column {', '.join(missing)}; found columns: {', '.join(columns) or 'none'}")
     rates_by_device: dict[str, dict[Way, float]] = {}
     for number, line in enumerate(lines, start=2):
         if missing := [column for column in RATE_COLUMNS if not line.get(column)]:

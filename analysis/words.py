@@ -1,10 +1,30 @@
-"""Names for readers of attacks, norms, learners, noise components and flags."""
+"""Names for readers of outcomes, attacks, norms, learners, noise components and flags."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-ATTACKS = {"clean": "clean", "fgsm": "FGSM", "pgd10": "PGD-10"}  # before 'generalization gap'
+from robustgap.analysis.outcome_names import GAP, LOSS, OTHER, TRAIN, OutcomeColumn, OutcomeId
+
+ATTACKS = {  # before 'generalization gap'
+    "clean": "clean",
+    "fgsm": "FGSM",
+    "pgd10": "PGD-10",
+    "pgd50x10": "PGD-50 (10 restarts)",
+    "targeted_pgd": "targeted PGD-10",
+    "apgd_ce": "APGD-CE",
+    "apgd_t": "targeted APGD",
+    "fab_t": "targeted FAB",
+    "square": "Square",
+    "autoattack": "AutoAttack",
+    "deepfool": "DeepFool",
+    "transfer": "transferred-example",
+    "uniform_noise": "uniform-noise",
+    "gaussian_noise": "Gaussian-noise",
+    "corruption": "common-corruption",
+}
 CONDITIONS = {**ATTACKS, "clean": "no attack"}  # under which an accuracy is measured
 NORMS = {"Linf": "L∞", "L2": "L2"}
+TARGETS = {"each": "towards each other class", "drawn": "towards a drawn class"}  # of targeted attacks
 LEARNERS = {"ridge": "ridge regression", "trees": "boosted trees"}
 BETTER = {**LEARNERS, "better": "the better of both"}
 COMPONENTS = {  # of the variance of the gap: in a sentence, as a row of a table
@@ -23,6 +43,52 @@ CEILINGS = {  # of tau: in a sentence, as a row of a table
     ),
     "configuration": ("for one that equals its expectation over seeds", "its expectation over seeds"),
 }
+
+
+def outcome_name(outcome: str, attacks: Mapping[str, str] = ATTACKS) -> str:
+    """An outcome by its id: 'PGD-10', 'PGD-10 at L∞ 4/255', 'targeted PGD towards class 3', 'AutoAttack (until
+    APGD-CE)'. attacks: ATTACKS or CONDITIONS."""
+    parts = OutcomeId.read(outcome)
+    words = [attacks.get(parts.attack, parts.attack.replace("_", " "))]
+    if parts.target:
+        words.append(TARGETS.get(parts.target, f"towards class {parts.target}"))
+    if parts.norm:
+        words.append(f"at {NORMS.get(parts.norm, parts.norm)} {parts.eps}")
+    options = [f"{name.replace('_', ' ')} {ATTACKS.get(value, value)}" for name, value in parts.options]
+    return " ".join([*words, *([f"({', '.join(options)})"] if options else [])])
+
+
+def condition(column: OutcomeColumn) -> str:
+    """'clean' or 'robust': what is measured of the images, without or under an attack."""
+    return "clean" if OutcomeId.read(column.shown).attack == "clean" else "robust"
+
+
+def quantity(column: OutcomeColumn, kind: str = "") -> str:
+    """What a column of models is: 'robust generalization gap', 'clean accuracy on test images'; kind: instead of robust
+    or clean."""
+    if column.kind == OTHER:
+        return column.column
+    kind = kind or condition(column)
+    if column.kind == GAP:
+        return f"{kind} generalization gap"
+    images = "training" if column.splits[0] == TRAIN else "test"
+    return f"{kind} {'loss' if column.kind == LOSS else 'accuracy'} on {images} images"
+
+
+def explained_words(column: OutcomeColumn) -> str:
+    """'PGD-10 generalization gap', 'PGD-10 at L∞ 4/255 accuracy on test images'."""
+    rest = " (training images that no measure saw)" if column.rest else ""
+    return f"{quantity(column, outcome_name(column.shown))}{rest}"
+
+
+def noun(column: OutcomeColumn) -> str:
+    """'gap', 'accuracy', 'loss', or the name of another column."""
+    return {GAP: "gap", LOSS: "loss", OTHER: column.column}.get(column.kind, "accuracy")
+
+
+def unit(column: OutcomeColumn) -> str:
+    """Unit of a column, '' if unknown."""
+    return {GAP: "percentage points", LOSS: "nats", OTHER: ""}.get(column.kind, "percent")
 
 
 @dataclass(frozen=True)

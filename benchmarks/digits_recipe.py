@@ -29,7 +29,7 @@ from robustgap.training.checkpoint import load_model, read_json, read_log, write
 from robustgap.training.data.datasets import load
 from robustgap.training.data.splits import Splits
 from robustgap.training.divergence import DIVERGED, diverged
-from robustgap.training.jobs.outcomes import attacked
+from robustgap.training.jobs.judging import attacked
 from robustgap.training.jobs.provenance import cpu_name
 from robustgap.training.jobs.run import check_collapse, make_optimizer
 from robustgap.training.networks.architectures import build

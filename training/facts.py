@@ -5,7 +5,7 @@ files that are downloaded, and tables of the README come from here. The code beh
 registers itself under that name; `module` is where.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -265,15 +265,79 @@ DEFENSE_FACTS = {
 
 
 class AttackFacts(NamedTuple):
-    """An attack of outcomes. steps: of the gradient."""
+    """An attack of outcomes.
+
+    steps     of the gradient, or what costs as much, for an image that stays robust
+    whole     whether it must be given all images at once
+    norms     in which it is defined
+    targets   words for what a targeted attack aims at, besides the number of a class; none: untargeted
+    options   values of each option, the default first; (): any text, and none is left out
+    parts     what an attack with parts is divided by: `target`, or the name of an option; '' for one that has none
+    stateful  whether it saves what it has finished in a folder, to resume from
+    signs     whether its module has `signs(model, x, y, index, eps, norm)`, which says why not to trust it
+    classes   the least number of classes
+    """
 
     about: str
     steps: int
-    module: str = "robustgap.training.jobs.outcomes"
+    whole: bool = False
+    module: str = "robustgap.training.outcome_attacks.gradient"
+    norms: tuple[str, ...] = ("Linf", "L2")
+    targets: tuple[str, ...] = ()
+    options: Mapping[str, tuple[str, ...]] = {}
+    parts: str = ""
+    stateful: bool = False
+    signs: bool = False
+    classes: int = 2
 
 
+_NOISE, _DEEPFOOL, _AUTOATTACK, _TARGETED, _CORRUPTION, _TRANSFER = (
+    f"robustgap.training.outcome_attacks.{name}"
+    for name in ("noise", "deepfool", "autoattack", "targeted", "corruption", "transfer")
+)
+
+
+def _library(about: str, steps: int, *, parts: str = "", classes: int = 2) -> AttackFacts:
+    """Components of AutoAttack; `batch`: for how many images the library draws at a time."""
+    options = {"batch": ("250", "50", "100", "500", "1000")}
+    return AttackFacts(about, steps, True, _AUTOATTACK, NORMS, (), options, parts, True, True, classes)
+
+
+CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    *("gaussian_blur", "brightness", "contrast", "pixelate", "jpeg_compression"),
+)
 ATTACK_FACTS = {
     "clean": AttackFacts("no attack", 0),
     "fgsm": AttackFacts("one step of size eps from the image itself", 1),
     "pgd10": AttackFacts("10 steps of eps/4 from a uniform start in the ball", 10),
+    "pgd50x10": AttackFacts("50 steps of eps/4 from each of 10 uniform starts", 500),
+    "targeted_pgd": AttackFacts(
+        "PGD-10 towards a class: a number, `drawn` (one for each image) or `each` in turn",
+        10,
+        module=_TARGETED,
+        targets=("each", "drawn"),
+        parts="target",
+    ),
+    "apgd_ce": _library("APGD on the cross-entropy, 100 steps", 100),
+    "apgd_t": _library("APGD on the targeted difference of logits ratio, 100 steps a class", 900, classes=4),
+    "fab_t": _library("targeted FAB, 100 steps a class", 1200),
+    "square": _library("Square, 5,000 queries without gradients", 2900),
+    "autoattack": _library("standard AutoAttack: the four before it, in turn", 5100, parts="until", classes=4),
+    "deepfool": AttackFacts("DeepFool, counted where its change is no longer than eps", 50, False, _DEEPFOOL),
+    "transfer": AttackFacts(
+        "examples that `by` makes of other models of the study: `source`, their ids, joined by commas",
+        10,
+        module=_TRANSFER,
+        options={"source": (), "by": ("pgd10", "fgsm", "pgd50x10")},
+    ),
+    "uniform_noise": AttackFacts("a uniform draw from the ball, as control", 0, False, _NOISE),
+    "gaussian_noise": AttackFacts("Gaussian noise scaled to the norm eps, as control", 0, False, _NOISE),
+    "corruption": AttackFacts(
+        "a common corruption (Hendrycks and Dietterich, 2019), by `kind`; eps is its severity, 1 to 5",
+        0,
+        module=_CORRUPTION,
+        norms=("severity",),
+        options={"kind": CORRUPTIONS},
+    ),
 }

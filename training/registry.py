@@ -61,9 +61,18 @@ class Plugins(Registry):
         return file
 
     def load(self) -> None:
-        """Import every module that the facts name; each registers its functions."""
+        """Import every module that the facts name; each registers its functions. Raises LookupError for one that does
+        not exist."""
         for module in dict.fromkeys(entry.module for entry in self.facts.values()):
-            import_module(module)
+            try:
+                import_module(module)
+            except ModuleNotFoundError as error:
+                if error.name != module:
+                    raise
+                name = next(name for name, entry in self.facts.items() if entry.module == module)
+                raise LookupError(
+                    f"training/facts.py: {self.kind} {name!r}: found no module {module}, wanted its function there"
+                ) from error
 
     def __missing__(self, key: str) -> Any:
         if key in self.facts:

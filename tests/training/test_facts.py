@@ -22,8 +22,8 @@ from robustgap.training.facts import (
     NETWORK_FACTS,
     DefenseFacts,
 )
-from robustgap.training.jobs.outcomes import OUTCOME_ATTACKS
 from robustgap.training.networks.architectures import ACTIVATIONS, ARCHITECTURES
+from robustgap.training.outcome_attacks import OUTCOME_ATTACKS
 from robustgap.training.registry import Plugins
 from robustgap.training.schedules import SCHEDULES
 from robustgap.training.settings import DEFAULTS, SETTINGS, complete
@@ -57,6 +57,13 @@ def test_a_plugin_without_facts_and_facts_without_a_plugin_are_each_one_line():
         table["Mine"]
     with pytest.raises(LookupError, match="defense 'Min' is unknown"):
         table["Min"]
+
+
+def test_facts_that_name_no_module_are_one_line():
+    table = Plugins("defense", {"Mine": DefenseFacts("", (), module="robustgap.training.nowhere")})
+    found = "training/facts.py: defense 'Mine': found no module robustgap.training.nowhere, wanted its function there"
+    with pytest.raises(LookupError, match=found):
+        table.load()
 
 
 def test_settings_of_defenses_are_settings_and_apply_where_their_facts_say():

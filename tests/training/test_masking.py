@@ -2,31 +2,16 @@
 
 import pytest
 import torch
+from masked import EPS, Behind, digits, trained
 from planted import judged
-from torch import nn
 
 from robustgap.analysis.words import FLAGS
 from robustgap.measures import evaluate
 from robustgap.training import attacks
-from robustgap.training.data.datasets import load
 from robustgap.training.jobs.outcome_table import outcome_rows
 from robustgap.training.jobs.outcomes import model_outcomes
 from robustgap.training.masking import GRADIENT_MASKING, gradient_masking
 from robustgap.training.modes import frozen
-
-EPS = 0.1
-
-
-class Behind(nn.Module):
-    """A network behind something that hides its gradients."""
-
-    def __init__(self, network, hidden):
-        super().__init__()
-        self.network, self.hidden = network, hidden
-
-    def forward(self, x):
-        return self.hidden(self.network, x)
-
 
 PLANTED = {
     "rounding": (lambda net, x: net((8 * x).round() / 8), "the input gradient of 100% of images is 0"),
@@ -35,26 +20,6 @@ PLANTED = {
     "softmax": (lambda net, x: net(x).softmax(dim=1), "outputs are probabilities, not logits"),
     "random": (lambda net, x: net(x + 0.05 * torch.rand_like(x)), "100% of images changes from call to call"),
 }
-
-
-def trained(defense, epochs):
-    """A small MLP on 400 digits."""
-    torch.manual_seed(0)
-    x, y = digits(400)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    for _ in range(epochs):
-        for rows in torch.randperm(400).split(40):
-            given = x[rows] if defense == "Standard" else attacks.pgd(network, x[rows], y[rows], eps=EPS, noise=None)
-            optimizer.zero_grad()
-            attacks.cross_entropy(network(given), y[rows]).mean().backward()
-            optimizer.step()
-    return network.eval()
-
-
-def digits(n):
-    splits = load("digits")
-    return splits.floats(splits.train.images[:n]), splits.train.labels[:n]
 
 
 def masking(model, n=100):
@@ -131,11 +96,11 @@ def test_outcomes_store_it_and_the_report_has_words_for_it(tmp_path, monkeypatch
     monkeypatch.setattr(
         "robustgap.training.jobs.outcomes.load_planned_model", lambda *given: Behind(model, hidden).eval()
     )
-    made = model_outcomes(plan, results, name, "cpu")
-    kept = model_outcomes(plan, results, name, "cpu")  # from the cache
-    assert made[1:] == kept[1:] and told in made[2]
+    (made,) = model_outcomes(plan, results, name, "cpu")
+    (kept,) = model_outcomes(plan, results, name, "cpu")  # from the cache
+    assert str(made[1:]) == str(kept[1:]) and told in made.signs["pgd10"]
     rows = {(row["split"], row["attack"]): row for row in outcome_rows(plan, name, *kept)}
     assert GRADIENT_MASKING in rows["train", "pgd10"]["flags"].split(";")
-    assert rows["train", "pgd10"]["reason"] == made[2]
+    assert rows["train", "pgd10"]["reason"] == made.signs["pgd10"]
     assert [row["reason"] for key, row in rows.items() if key != ("train", "pgd10")] == [""] * (len(rows) - 1)
     assert FLAGS[GRADIENT_MASKING].models and FLAGS[GRADIENT_MASKING].reason

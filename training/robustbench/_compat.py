@@ -88,6 +88,76 @@ class AutoAttack:
         return (x_adv, y_adv) if return_labels else x_adv
 
 
+class InFloat32(nn.Module):
+    """A model whose logits are float32, as the library computes."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images).float()
+        return logits
+
+
+def autoattack_components(
+    model: nn.Module, *, eps: float, norm: str, classes: int, seed: int, device: torch.device
+) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """The components of the standard AutoAttack (Croce and Hein, ICML 2020), with its parameters, in its order: from
+    images (n, c, h, w) in float32 and labels (n,) to attacked images, the images themselves where it does not succeed.
+
+    Targets are the 9 other classes of largest logit, or all of fewer. Each call sets torch's random state to `seed`,
+    so that its result is a function of the images and their order; it is left as it was. apgd-t needs 4 classes.
+    """
+    library = AutoAttack(InFloat32(model).eval(), norm=norm, eps=eps, seed=seed, verbose=False, device=device).inner
+    library.apgd_targeted.n_target_classes = library.fab.n_target_classes = min(9, classes - 1)
+    library.apgd.loss, library.fab.targeted = "ce", True
+
+    def seeded(attack: Any) -> Callable[[Tensor, Tensor], Tensor]:
+        def attacked(x: Tensor, y: Tensor) -> Tensor:
+            with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []), torch.no_grad():
+                x_adv: Tensor = attack.perturb(x, y)
+            return x_adv
+
+        return attacked
+
+    parts = {"apgd-ce": library.apgd, "apgd-t": library.apgd_targeted, "fab-t": library.fab, "square": library.square}
+    return {name: seeded(parts[name]) for name in library.attacks_to_run}
+
+
+class _Warnings(list[str]):
+    """Stands for the library's logger: keeps what it warns of, without the reference to its documentation."""
+
+    def warning(self, message: str) -> None:
+        self.append(message.partition(" See ")[0])
+
+
+def autoattack_warnings(model: nn.Module, x: Tensor, y: Tensor) -> list[str]:
+    """What AutoAttack's checks say of a model, from images (n, c, h, w) and labels (n,): outputs that change from call
+    to call, probabilities for logits, gradients taken inside the forward pass, gradients by the image that are 0."""
+    checks = importlib.import_module("pyautoattack.checks")
+    network, images, found = InFloat32(model).eval(), x.detach().float().clone(), _Warnings()
+    tracing = sys.gettrace()
+    checks.funcs.update(dict.fromkeys(checks.funcs, 0))  # else a model answers for those before it
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        try:
+            checks.check_randomized(network, images, y, bs=len(x), logger=found)
+            classes = checks.check_range_output(network, images, logger=found)
+            checks.check_dynamic(network, images, logger=found)
+        finally:
+            sys.settrace(tracing)
+        apgd = AutoAttack(network, eps=1.0, verbose=False, device=x.device).inner.apgd
+        with torch.enable_grad():
+            images.requires_grad_(True)
+            logits = network(images)
+            loss = apgd.dlr_loss(logits, y) if classes > 2 else nn.functional.cross_entropy(logits, y, reduction="none")
+        gradient = torch.zeros_like(images)
+        if loss.requires_grad:  # else the input is detached on the way
+            gradient = torch.autograd.grad(loss.sum(), images, allow_unused=True, materialize_grads=True)[0]
+        checks.check_zero_gradients(gradient, logger=found)
+    return found
+
+
 def fab(
     model: Callable[[Tensor], Tensor],
     differences: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],

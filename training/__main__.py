@@ -77,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--plan", type=given_path, required=True, help="plan.json of the study")
     parser.add_argument("--batch", help="train: the job of the plan")
     parser.add_argument("--chunk", help="outcomes: the chunk of models")
+    parser.add_argument("--outcome", default="", help="outcomes: the group of outcomes; default: clean and PGD-10")
     parser.add_argument("--results", type=given_path, help="folder of the study")
     parser.add_argument("--out", type=given_path, required=True)
     parser.add_argument("--processes", type=at_least_one, default=1, help="train: how many runs at a time; default: 1")
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.stage == "train":
             train_batch(plan, options.batch, results, options.out, device, options.processes)
         else:
-            outcomes.evaluate_chunk(plan, options.chunk, results, options.out, device)
+            outcomes.evaluate_chunk(plan, options.chunk, results, options.out, device, options.outcome)
     except (ValueError, LookupError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -32,8 +32,8 @@ def schema_text(text: str) -> str:
 
 def schema_lines() -> Iterator[str]:
     """Definitions, each with an anchor of its name; `settings` and `axes` are the properties of these two keys."""
-    gaps = [f"gap_{attack}" for attack in reversed(ATTACK_FACTS)]
-    names = {"checkpoint": list(CHECKPOINTS), "attack": list(ATTACK_FACTS), "gap": gaps}
+    attack_norms = list(dict.fromkeys(norm for facts in ATTACK_FACTS.values() for norm in facts.norms))
+    names = {"checkpoint": list(CHECKPOINTS), "attack": list(ATTACK_FACTS), "attack_norm": attack_norms}
     definitions = {key: with_description(SETTINGS[key]) for key in THREAT_MODEL} | {
         k: {"enum": v} for k, v in names.items()
     }
@@ -95,6 +95,9 @@ def tables() -> dict[str, str]:
                 [f"`{name}`", n.about, n.width, thousands(int(n.parameters(n.width, DATA_SET_FACTS["cifar10"])))]
                 for name, n in NETWORK_FACTS.items()
             ),
+        ),
+        "attacks": markdown(
+            ["in `outcomes.attacks:`", "what it is"], ([f"`{name}`", a.about] for name, a in ATTACK_FACTS.items())
         ),
         "defenses": markdown(
             ["`defense:`", "trained on", "settings that apply to it"],

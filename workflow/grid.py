@@ -29,6 +29,7 @@ from robustgap.training.settings import (
 from robustgap.workflow import missing_files
 from robustgap.workflow.estimate import disk, hours, rates
 from robustgap.workflow.names import nearest
+from robustgap.workflow.outcomes import OutcomeError, outcome_plan
 from robustgap.workflow.study import read_study, resolve, study_file
 from robustgap.workflow.study_faults import StudyError
 
@@ -106,6 +107,10 @@ def make_plan(study: StudyFile) -> Plan:
     if not models:
         why = "every combination is excluded" if cells else "found nothing, wanted at least one axis, or models"
         raise StudyError(f"axes: {why}")
+    try:
+        outcomes = outcome_plan(study, models)
+    except OutcomeError as error:
+        raise StudyError(str(error)) from error
     batches = defaultdict(list)
     for run, entry in runs.items():
         batches[entry["batch"]].append(run)
@@ -117,6 +122,7 @@ def make_plan(study: StudyFile) -> Plan:
         "runs": runs,
         "models": models,
         "batches": dict(sorted(batches.items())),
+        "outcomes": outcomes,
         "chunks": sorted({entry["chunk"] for entry in models.values()}),
         "excluded": [{**rule, "count": counts[i] * len(study["seeds"])} for i, rule in enumerate(study["exclude"])],
     }

@@ -114,6 +114,7 @@ class Jobs:
         self.results = f"results/{self.study['study']}"
         self.extra_rules = [str(rule_file(path)) for path in self.study["extra_rules"]]
         self.measure_rules = measure_rules(self.study)
+        self.outcome_groups = list(plan["outcomes"])
         self._models: dict[str, list[str]] = defaultdict(list)
         self._batches: dict[str, dict[str, bool]] = defaultdict(dict)
         for model, entry in plan["models"].items():
@@ -164,7 +165,7 @@ class Jobs:
         """Remove the splits and outcome tables that a job marked as made from a damaged file. Called when no job runs:
         until then others may read them."""
         results = Path(self.results)
-        for name in ("data/splits.json", *self.for_chunks("outcomes/{chunk}.parquet")):
+        for name in ("data/splits.json", *self.outcome_tables(results="")):
             if (results / name).exists() and (results / name).stat().st_mtime == DAMAGED:
                 (results / name).unlink()
 
@@ -194,15 +195,26 @@ class Jobs:
         """Manifests of the training jobs behind a chunk's models (none for models trained elsewhere)."""
         return [f"<results>/runs/{batch}.json" for batch in self._batches[wildcards.chunk]]
 
+    def outcome_manifests(self, group: str) -> Any:
+        """`manifests`; for examples transferred from models, those of all chunks."""
+        if not any("source" in entry["options"] for entry in self.plan["outcomes"][group]):
+            return self.manifests
+        return [f"<results>/runs/{batch}.json" for batches in self._batches.values() for batch in batches]
+
     def for_chunks(self, pattern: str) -> list[str]:
         """`pattern` expanded for each chunk."""
         return [pattern.format(chunk=chunk) for chunk in self.chunks]
 
+    def outcome_tables(self, chunks: Collection[str] = (), results: str = "<results>/") -> list[str]:
+        """The tables of outcomes of some chunks (none: of all): of what all models need, then of every group."""
+        folders = ["outcomes", *(f"outcomes/{group}" for group in self.outcome_groups)]
+        return [f"{results}{folder}/{chunk}.parquet" for folder in folders for chunk in chunks or self.chunks]
+
     def foreign_files(self) -> list[str]:
         """Outcomes and measures of the chunks that hold models trained elsewhere."""
         chunks = {entry["chunk"] for entry in self.plan["models"].values() if entry["source"] != "grid"}
-        patterns = ["outcomes/{chunk}.parquet", *(f"measures/{name}/{{chunk}}.csv" for name in self.measures)]
-        return [f"<results>/{pattern}".format(chunk=chunk) for pattern in patterns for chunk in sorted(chunks)]
+        measures = [f"<results>/measures/{name}/{chunk}.csv" for name in self.measures for chunk in sorted(chunks)]
+        return self.outcome_tables(sorted(chunks)) + measures
 
     def extra_data(self) -> list[str]:
         """The extra images used by the grid."""
@@ -231,13 +243,17 @@ class Jobs:
     def chunk_digest(self, wildcards: Any) -> str:
         """Changes with a chunk's models, the threat model, the requested images, the version of outcomes, and
         `reproducible`."""
-        outcomes = {key: value for key, value in self.study["outcomes"].items() if key != "batch_size"}
+        outcomes = [self.study["outcomes"].get(key) for key in ("train_images", "test_images")]
         threat_model = [self.study["data"], self.study["norm"], self.study["eps"], self.study["model_dir"]]
         images, version = self.study["measure_images"], self.plan["code"]["outcomes"]
         models = sorted(self._models[wildcards.chunk])
         # for other models, the id determines how they are loaded
         files = [self.plan["models"][model] for model in models if self.plan["models"][model]["source"] == "file"]
         return json_digest(models, threat_model, outcomes, images, version, *files, *self.arithmetic())
+
+    def group_digest(self, group: str) -> str:
+        """Changes with what the outcomes of a group are, and how many images they take."""
+        return json_digest(self.plan["outcomes"][group])
 
 
 __all__ = ["Jobs", "code_id", "figure_names", "source_digest", "statistic_names"]

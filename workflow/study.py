@@ -13,10 +13,12 @@ import yaml
 
 from robustgap.measures._code import names as python_measures
 from robustgap.training.facts import DATA_SET_FACTS, EXTRA_SET_FACTS, DataSetFacts
+from robustgap.training.jobs.outcome_id import BASE
 from robustgap.training.paths import expanded, expanded_address, given_path
 from robustgap.training.settings import DEFAULTS, StudyFile, exact, number
 from robustgap.workflow.generated import SCHEMA
 from robustgap.workflow.names import nearest
+from robustgap.workflow.outcomes import OutcomeError, outcome_columns, study_outcomes
 from robustgap.workflow.study_faults import StudyError, schema, schema_faults
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -193,13 +195,19 @@ def outcome_faults(outcomes: dict[str, Any], study: StudyFile, images: DataSetFa
     ):
         if found > maximum:
             yield f"{field}: found {found}, wanted at most {maximum}, {limit}"
-    outcome = study["analysis"].get("outcome", "gap_pgd10")
-    needed = {outcome.removeprefix("gap_"): f"analysis.outcome, {outcome}, needs"}
-    for attack in ("clean", "pgd10"):
-        needed[attack] = "the gap and the measures need"
-    for attack, needs in needed.items():
-        if attack not in outcomes["attacks"]:
-            yield f"outcomes.attacks: {attack!r} is missing; {needs} it"
+    try:
+        ids = [outcome.id for outcome in study_outcomes(study)]
+    except OutcomeError as error:
+        yield str(error)
+        return
+    for attack in BASE:
+        if attack not in ids:
+            yield f"outcomes.attacks: {attack!r} is missing; the gap and the measures need it"
+    asked = study["analysis"]["outcome"]
+    columns = outcome_columns(ids)
+    if asked not in columns:
+        hint = nearest(asked, columns) or f"; known: {', '.join(columns)}"
+        yield f"analysis.outcome: found {asked!r}, wanted one that follows from outcomes.attacks{hint}"
 
 
 def setting_values(study: StudyFile, key: str) -> list[tuple[str, Any]]:

@@ -10,8 +10,10 @@ from torch import nn
 from robustgap.training import settings as identity
 from robustgap.training.checkpoint import file_digest, save_model, write_json
 from robustgap.training.data.datasets import load
+from robustgap.training.facts import DATA_SET_FACTS
 from robustgap.training.jobs import outcomes
 from robustgap.training.networks.architectures import build
+from robustgap.workflow.outcomes import outcome_plan
 
 STUDY = {
     "study": "planted",
@@ -39,6 +41,7 @@ def make_plan(runs: list[dict], models: tuple[dict, ...] = (), **study) -> dict:
     for entry in models:
         plan["models"][f"rb-{entry['dataset']}-{entry['threat']}-{entry['name']}"] = {**entry, "chunk": "000"}
     plan["batches"] = {"000": list(plan["runs"])}
+    plan["outcomes"] = outcome_plan(plan["study"], plan["models"]) if plan["study"]["data"] in DATA_SET_FACTS else {}
     return json.loads(json.dumps(plan))  # as it is read from plan.json
 
 
@@ -70,10 +73,13 @@ def plant(plan: dict, results: Path, run: str, status: str = "finished") -> dict
 
 
 def judge(plan: dict, results: Path, out: Path | None = None) -> pd.DataFrame:
-    """Run the outcomes stage on the only chunk; the table it wrote."""
-    out = out or results / "outcomes" / "000.parquet"
-    outcomes.evaluate_chunk(plan, "000", results, out, "cpu")
-    return pd.read_parquet(out)
+    """Run the outcomes stage on the only chunk, for every group; the tables it wrote, as one."""
+    first, tables = out or results / "outcomes" / "000.parquet", []
+    for group in ("", *plan["outcomes"]):
+        table = first.parent / group / first.name
+        outcomes.evaluate_chunk(plan, "000", results, table, "cpu", group)
+        tables.append(pd.read_parquet(table))
+    return pd.concat(tables, ignore_index=True)
 
 
 def judged(results: Path) -> tuple[dict, Path, dict[str, nn.Module], pd.DataFrame]:

@@ -14,7 +14,7 @@ from robustgap.measures._code import names
 from robustgap.measures._compute import compute
 from robustgap.measures._images import attack, prepare
 from robustgap.measures.core import Missing, load, mean, measure, select
-from robustgap.training.jobs.outcomes import OUTCOME_ATTACKS
+from robustgap.training.outcome_attacks import OUTCOME_ATTACKS
 
 EPS = 0.05
 

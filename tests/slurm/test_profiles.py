@@ -64,7 +64,7 @@ def test_the_study_runs_to_its_report(ran):
 def test_jobs_ask_for_memory_time_cores_and_their_requeue(ran):
     _, jobs = ran
     minutes = Counter(fields["TimeLimit"] for fields in jobs.values())
-    assert minutes == {"1-00:00:00": 2, "08:00:00": 2, "01:00:00": len(jobs) - 4}  # two trainings, two outcomes
+    assert minutes == {"1-00:00:00": 2, "08:00:00": 4, "01:00:00": len(jobs) - 6}  # trainings, outcomes, and of FGSM
     for fields in jobs.values():
         assert fields["MinMemoryNode"] in MEMORY.get(rule_of(fields), ("4000M", "4G")) and fields["Requeue"] == "1"
         assert fields["NumCPUs"] == CORES.get(rule_of(fields), "1"), rule_of(fields)

@@ -132,7 +132,7 @@ def test_a_deployed_study_runs_to_its_report(deployed: Place, tmp_path: Path):
     assert ran.code == 0, ran.text
     n = 2
     measures = {f"compute_{name}": n for name in ("average_ce", "path_norm", "prob_margin")}
-    assert ran.jobs == AFTER + Counter({"train": n, "outcomes": n, "all": 1, **measures})
+    assert ran.jobs == AFTER + Counter({"train": n, "outcomes": n, "outcome_fgsm": n, "all": 1, **measures})
     assert (place.path / "results" / "digits-tiny" / "report.html").stat().st_size > 1000
     assert "Nothing to be done" in place.plan().text
     report = place.command("snakemake", "--report", "report.zip")

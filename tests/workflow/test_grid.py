@@ -71,11 +71,21 @@ def test_the_default_study_keeps_its_bounds():
     assert plan["study"]["reproducible"]
 
 
+def same_but_outcomes(plan: dict, default: dict) -> bool:
+    keys = ("data", "norm", "eps", "measure_images", "reproducible")
+    return all(plan["study"][key] == default["study"][key] for key in keys)
+
+
+def test_the_costly_outcomes_are_of_the_models_of_the_default_study():
+    plan, default = planned("digits-outcomes"), planned("digits")
+    assert plan["models"] == default["models"] and same_but_outcomes(plan, default)
+    assert plan["study"]["extends"] == "digits" and "autoattack" in plan["outcomes"]
+
+
 def test_the_whole_catalogue_is_measured_on_the_models_of_the_default_study():
     plan, default = planned("digits-measures"), planned("digits")
     assert plan["models"] == default["models"]
-    same = ("data", "norm", "eps", "measure_images", "outcomes", "reproducible")
-    assert [plan["study"][key] for key in same] == [default["study"][key] for key in same]
+    assert same_but_outcomes(plan, default)
     assert set(plan["study"]["measures"]) > set(default["study"]["measures"]) and len(plan["study"]["measures"]) >= 45
 
 

@@ -63,7 +63,6 @@ def test_reordering_axes_or_values_changes_no_job():
         ("norm", "L2"),
         ("measure_images", 100),
         ("outcomes.test_images", 10),
-        ("outcomes.attacks", ["clean", "fgsm", "pgd10"]),
     ],
 )
 def test_what_outcomes_depend_on_touches_every_chunk(key: str, value: object):

@@ -37,7 +37,10 @@ CASES = {
     ),
     "architecture": (study(**{"settings.architecture": "resnet81"}), "did you mean 'resnet18'?"),
     "augmentation": (study(**{"settings.augmentation": "flip"}), "settings.augmentation: found 'flip', wanted one of"),
-    "attack": (study(**{"outcomes.attacks": ["clean", "pgd"]}), "outcomes.attacks[1]: found 'pgd', wanted one of"),
+    "attack": (
+        study(**{"outcomes.attacks": ["clean", "pgd"]}),
+        "outcomes.attacks[1].attack: found 'pgd', wanted one of",
+    ),
     "checkpoint": (study(checkpoints=["final"]), "checkpoints[0]: found 'final', wanted one of last, best"),
     "effective sample size": (study(analysis={"min_ess": 0}), "analysis.min_ess: found 0, wanted a value >= 1"),
     "negative eps": (study(eps=-1), "eps: found -1, wanted a number >= 0"),
@@ -97,7 +100,10 @@ CASES = {
     ),
     "study name": (study(study="../x"), "study: found '../x', wanted text of the form"),
     "no clean accuracy": (study(**{"outcomes.attacks": ["pgd10"]}), "outcomes.attacks: 'clean' is missing"),
-    "no pgd10": (study(**{"outcomes.attacks": ["clean"]}), "outcomes.attacks: 'pgd10' is missing"),
+    "no pgd10": (
+        study(**{"outcomes.attacks": ["clean"], "analysis.outcome": "gap_clean"}),
+        "outcomes.attacks: 'pgd10' is missing",
+    ),
     "too many measure images": (study(measure_images=501), "measure_images: found 501, wanted at most 500"),
     "more measure images than are judged": (
         study(measure_images=64, **{"outcomes.train_images": 50}),
@@ -105,7 +111,7 @@ CASES = {
     ),
     "outcome without its attack": (
         study(**{"analysis.outcome": "gap_fgsm", "outcomes.attacks": ["clean", "pgd10"]}),
-        "outcomes.attacks: 'fgsm' is missing; analysis.outcome, gap_fgsm, needs it",
+        "analysis.outcome: found 'gap_fgsm', wanted one that follows from outcomes.attacks",
     ),
     "a seed of 64 bits": (study(seeds=[2**64]), f"seeds[0]: found {2**64}, wanted a value <= {2**31 - 1}"),
     "too many test images": (study(**{"outcomes.test_images": 898}), "outcomes.test_images: found 898, wanted at most"),

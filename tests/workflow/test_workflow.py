@@ -36,7 +36,7 @@ def test_a_study_runs_to_its_report(finished: Tree):
     n = chunks(finished)
     assert n == 2  # digits-tiny is laid out so that more than one chunk has models
     once = ["data", "catalogue", "all"]
-    per_chunk = ["train", "outcomes", "compute_average_ce", "compute_path_norm", "compute_prob_margin"]
+    per_chunk = ["train", "outcomes", "outcome_fgsm", "compute_average_ce", "compute_path_norm", "compute_prob_margin"]
     assert finished.first.jobs == AFTER + Counter(once) + Counter({rule: n for rule in per_chunk})
     assert (finished.path / RESULTS / "report.html").stat().st_size > 1000
     runs = table(finished, "runs")
@@ -91,6 +91,21 @@ def test_a_new_measure_runs_alone(finished: Tree, tmp_path: Path):
     assert set(found["variant"]) == {"clean", "adversarial"} and len(found) == 16 and found["value"].notna().all()
     correlations = pd.read_csv(tree.path / RESULTS / "analysis" / "correlations.csv")
     assert {"my_measure", "my_measure.adv"} <= set(correlations["measure"])
+
+
+def test_a_new_outcome_runs_alone(finished: Tree, tmp_path: Path):
+    tree = finished.copy(tmp_path / "project")
+    tree.edit(STUDY, "pgd10]", 'pgd10, "pgd10@Linf:1/20", deepfool, "fgsm@Linf:0"]')
+    result = tree.run("digits-tiny")
+    assert result.code == 0, result.text
+    new = Counter({rule: chunks(tree) for rule in ("outcome_pgd10", "outcome_deepfool", "outcome_fgsm")})
+    assert result.jobs == new + Counter(["all"]) + AFTER
+    outcomes, before = table(tree, "outcomes"), table(finished, "outcomes")
+    kept = outcomes[outcomes["outcome"].isin(before["outcome"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, before)
+    assert set(outcomes["outcome"]) - set(before["outcome"]) == {"pgd10@Linf:1/20", "deepfool", "fgsm@Linf:0"}
+    numbers = outcomes.set_index(["outcome", "model", "split"])[["accuracy", "loss"]]
+    pd.testing.assert_frame_equal(numbers.loc["fgsm@Linf:0"], numbers.loc["clean"])
 
 
 def test_a_measure_in_another_language_is_one_rule(finished: Tree, tmp_path: Path):

@@ -50,7 +50,7 @@ def test_damaged_files_are_named_and_made_again(finished: Tree, tmp_path: Path):
     interim = tree.run("digits-tiny", "interim")
     assert interim.code == 0, interim.text
     page = (results / "interim" / "report.html").read_text()
-    assert "outcomes (chunks of models): 1 of 2 missing: 1 × no error in its log" in page
+    assert "outcomes (chunks of models): 1 of 4 missing: 1 × no error in its log" in page
     assert page.index('id="interim"') < page.index('id="verdicts"')
     judged = pd.read_parquet(results / "interim" / "ledger" / "runs.parquet")["status"] == "finished"
     assert judged.sum() == sum(entry["chunk"] == first["chunk"] for entry in plan["models"].values())

@@ -27,6 +27,7 @@ def test_every_study_plans_the_jobs_that_grid_announces(name: str, tmp_path: Pat
     jobs = Counter({row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()})
     announced = job_counts(open_plan(read_study(file), name))
     measures = sum(count for rule, count in jobs.items() if rule.startswith("compute_"))
+    jobs["outcomes"] += sum(count for rule, count in jobs.items() if rule.startswith("outcome_"))
     assert measures == announced.pop("measures")
     assert {rule: count for rule, count in announced.items() if count} == {
         rule: jobs[rule] for rule in announced if jobs[rule]

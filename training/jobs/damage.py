@@ -36,5 +36,6 @@ def rerun_if_damaged(plan: Plan, results: Path, model_id: str) -> Iterator[None]
                 raise
             manifest, done = results / "runs" / f"{plan['runs'][entry['run']]['batch']}.json", "trained"
             manifest.unlink(missing_ok=True)
-        mark(results / "outcomes" / f"{entry['chunk']}.parquet")
+        for table in results.glob(f"outcomes/**/{entry['chunk']}.parquet"):
+            mark(table)
         raise type(error)(f"{error}: run again, and it is {done} anew") from error

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from robustgap.training.checkpoint import FileFault, file_digest, load_tensors
 from robustgap.training.data.splits import Split, stratified_order
+from robustgap.training.jobs.outcome_id import BASE, Outcome
 from robustgap.training.jobs.plan import entry_of, model_dir, run_record, splits_of
 from robustgap.training.robustbench import zoo
 from robustgap.training.settings import OUTCOMES_VERSION, Plan, StudyFile
@@ -44,37 +45,74 @@ def frozen_images(study: StudyFile) -> tuple[Split, Split, int]:
     return train, test, m
 
 
+def outcome_images(study: StudyFile, outcome: Outcome) -> tuple[Split, Split, int]:
+    """`frozen_images` within the limits of an outcome."""
+    train, test, m = frozen_images(study)
+    return first(train, outcome.train_images), first(test, outcome.test_images), m
+
+
+def first(split: Split, count: int | None) -> Split:
+    """The first `count` images (None: all)."""
+    return Split(split.images[:count], split.labels[:count], split.index[:count])
+
+
 def index_sha(index: Tensor) -> str:
     """First 10 hex digits of the SHA-256 of image ids (n,), as little-endian int64, in the given order."""
     return hashlib.sha256(index.numpy().astype("<i8").tobytes()).hexdigest()[:10]
 
 
 def cache_file(plan: Plan, results: Path, model_id: str) -> Path:
-    """Where a model's outcomes are stored: outcomes/models/MODEL.CODE.safetensors.
+    """Where a model's outcomes BASE are stored, with its attacked measure images:
+    outcomes/models/MODEL.CODE.safetensors.
 
-    CODE is a hash of everything outcomes depend on: their version, threat model, attacks, frozen images and the bytes
-    of the checkpoint; not the evaluation batch size.
+    CODE is a hash of everything they depend on: their version, threat model, frozen images and the bytes of the
+    checkpoint; not the evaluation batch size.
     """
-    study, entry = plan["study"], entry_of(plan, model_id)
+    study = plan["study"]
     train, test, m = frozen_images(study)
-    if entry["source"] == "robustbench":
-        weights = [file_digest(path) for path in zoo.checkpoint_files(entry, model_dir(plan))]
-    elif entry["source"] == "file":
-        if not Path(entry["file"]).is_file():
-            raise FileFault(f"{entry['file']}: not found; wanted the checkpoint of {model_id}")
-        loaded_as = {key: value for key, value in sorted(entry.items()) if key not in ("file", "name", "chunk")}
-        weights = [file_digest(Path(entry["file"])), json.dumps(loaded_as)]
-    else:
-        weights = [run_record(plan, results, model_id)["files"][f"{entry['checkpoint']}.safetensors"]]
     depends_on = {
         "version": OUTCOMES_VERSION,
         "threat": [study["norm"], study["eps"]],
-        "attacks": sorted(study["outcomes"]["attacks"]),
+        "attacks": sorted(BASE),
         "images": [study["data"], index_sha(train.index), index_sha(test.index), m],
-        "weights": weights,
+        "weights": checkpoint_digests(plan, results, model_id),
     }
-    code = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:12]
-    return results / "outcomes" / "models" / f"{model_id}.{code}.safetensors"
+    return results / "outcomes" / "models" / f"{model_id}.{json_code(depends_on)}.safetensors"
+
+
+def outcome_file(plan: Plan, results: Path, model_id: str, outcome: Outcome) -> Path:
+    """Where another outcome of a model is stored: outcomes/GROUP/models/MODEL.CODE.safetensors, with CODE as in
+    `cache_file`."""
+    study = plan["study"]
+    train, test, m = outcome_images(study, outcome)
+    depends_on = {
+        "version": OUTCOMES_VERSION,
+        "outcome": [outcome.attack, outcome.norm, outcome.eps, outcome.target, *outcome.options],
+        "images": [study["data"], index_sha(train.index), index_sha(test.index), m],
+        "weights": checkpoint_digests(plan, results, model_id),
+    }
+    if outcome.sources:
+        depends_on["sources"] = [checkpoint_digests(plan, results, source) for source in outcome.sources]
+    return results / "outcomes" / outcome.group / "models" / f"{model_id}.{json_code(depends_on)}.safetensors"
+
+
+def checkpoint_digests(plan: Plan, results: Path, model_id: str) -> list[str]:
+    """What stands for a model's weights, and for how they are loaded. Raises FileFault if its file is missing."""
+    entry = entry_of(plan, model_id)
+    if entry["source"] == "robustbench":
+        return [file_digest(path) for path in zoo.checkpoint_files(entry, model_dir(plan))]
+    if entry["source"] == "file":
+        if not Path(entry["file"]).is_file():
+            raise FileFault(f"{entry['file']}: not found; wanted the checkpoint of {model_id}")
+        loaded_as = {key: value for key, value in sorted(entry.items()) if key not in ("file", "name", "chunk")}
+        return [file_digest(Path(entry["file"])), json.dumps(loaded_as)]
+    digest: str = run_record(plan, results, model_id)["files"][f"{entry['checkpoint']}.safetensors"]
+    return [digest]
+
+
+def json_code(content: object) -> str:
+    """First 12 hex digits of the SHA-256 of the content as JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def measure_batch(plan: Plan, results: Path, model_id: str) -> dict[str, Tensor]:

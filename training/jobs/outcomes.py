@@ -1,99 +1,126 @@
 """Computes outcomes: which frozen images a model classifies correctly, clean and under each attack. Always in eval mode
 and on original images; never taken from a training log.
 
-For each model of a chunk and each attack, on frozen training and test images: one bit per image, accuracy p and its
-standard error sqrt(p (1 - p) / n), from image sampling only. Split `train_rest` holds the frozen training images that
-no measure sees. The adversarial examples given to measures are made from training images, once, and kept.
+For each model of a chunk and each outcome, on frozen training and test images: one bit per image, accuracy p and its
+standard error sqrt(p (1 - p) / n), from image sampling only, losses and confidences. Split `train_rest` holds the
+frozen training images that no measure sees. The adversarial examples given to measures are made from training images,
+once, and kept.
 """
 
 import json
+import shutil
 import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustgap.training import attacks
 from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
 from robustgap.training.data.splits import Splits
 from robustgap.training.facts import ATTACK_FACTS
 from robustgap.training.jobs.damage import rerun_if_damaged
-from robustgap.training.jobs.frozen_images import ATTACKED, cache_file, frozen_images
+from robustgap.training.jobs.frozen_images import (
+    ATTACKED,
+    cache_file,
+    first,
+    frozen_images,
+    outcome_file,
+    outcome_images,
+)
+from robustgap.training.jobs.judging import judged_parts
+from robustgap.training.jobs.outcome_id import Outcome, base_outcomes, of_entry
 from robustgap.training.jobs.outcome_table import accuracies_text, failed_row, outcome_rows, write_outcomes
 from robustgap.training.jobs.plan import collapsed, load_planned_model, splits_of
 from robustgap.training.jobs.provenance import made_by
 from robustgap.training.masking import ENOUGH, gradient_masking
-from robustgap.training.modes import frozen, full_precision
-from robustgap.training.registry import Plugins
-from robustgap.training.settings import Plan, StudyFile, number
+from robustgap.training.outcome_attacks import SEED
+from robustgap.training.outcome_attacks.transfer import Ensemble, Source
+from robustgap.training.settings import Plan, StudyFile, TableRow, number
 
-# f(model, x, y, index, eps, norm) -> x_adv, named as in study.outcomes.attacks
-OUTCOME_ATTACKS = Plugins("outcome attack", ATTACK_FACTS)
-SEED = 0  # of the attacks' random starts: the same for all models, whatever their training seed
+SourceOf = Callable[[list[str]], Source]  # of transferred examples, from the ids of models
 
 
-@OUTCOME_ATTACKS.register("clean")
-def no_attack(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
-    """No attack."""
-    x_adv: Tensor = attacks.clean(model, x, y, eps=eps)
-    return x_adv
+class Outcomes(NamedTuple):
+    """A model under some outcomes.
 
-
-@OUTCOME_ATTACKS.register("fgsm")
-def one_step(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
-    """One step of size eps from the image itself."""
-    x_adv: Tensor = attacks.fgsm(model, x, y, eps=eps, norm=norm)
-    return x_adv
-
-
-@OUTCOME_ATTACKS.register("pgd10")
-def ten_steps(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> Tensor:
-    """10 steps of eps/4 from a uniform start in the ball, keyed by (SEED, image index)."""
-    noise = attacks.start(x, index, seed=SEED, eps=eps, norm=norm, stream=attacks.EVALUATION_START)
-    x_adv: Tensor = attacks.pgd(model, x, y, eps=eps, noise=noise, norm=norm, steps=ATTACK_FACTS["pgd10"].steps)
-    return x_adv
-
-
-def attacked(
-    model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, *, attack: str, eps: float, norm: str, batch: int
-) -> tuple[Tensor, Tensor]:
-    """Correctness (n,) bool and adversarial images (n, c, h, w) of float images in [0, 1], in batches of `batch`.
-
-    An image with non-finite logits counts as wrong. Raises LookupError for an unknown attack, ValueError for images
-    outside [0, 1] or a model not in eval mode.
+    tensors     packed bits `SPLIT.ID` (uint8); `adversarial` (m, c, h, w), under the attack given to measures
+    outcomes    their entries (`Outcome.as_entry`), parts of an attack before the attack
+    numbers     of `SPLIT.ID`: seconds, and those of `Judged.summary`; of train, train_rest and test
+    signs       why not to trust the attack, by id; of ATTACKED: evidence for gradient masking
     """
-    if any(module.training for module in model.modules()):
-        raise ValueError("model: found train mode, wanted eval mode for every outcome")
-    device = next((p.device for p in model.parameters()), images.device)
-    correct, adversarial = [], []
-    with frozen(model), full_precision():
-        for rows in torch.split(torch.arange(len(labels)), batch):
-            x, y, ids = (tensor[rows].to(device) for tensor in (images, labels, index))
-            x_adv = OUTCOME_ATTACKS[attack](model, x, y, ids, eps, norm)
-            with torch.no_grad():
-                logits = model(x_adv)
-            correct.append(((logits.argmax(1) == y) & torch.isfinite(logits).all(1)).cpu())
-            adversarial.append(x_adv.cpu())
-    return torch.cat(correct), torch.cat(adversarial)
+
+    tensors: dict[str, Tensor]
+    outcomes: list[dict[str, Any]]
+    numbers: dict[str, dict[str, float]]
+    signs: dict[str, str]
 
 
-def evaluate_model(model: nn.Module, splits: Splits, study: StudyFile) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Packed bits `SPLIT.ATTACK` (uint8) and `adversarial` (m, c, h, w) of a model; seconds by `SPLIT.ATTACK`."""
-    train, test, m = frozen_images(study)
-    options = {"eps": number(study["eps"]), "norm": study["norm"], "batch": int(study["outcomes"]["batch_size"])}
-    tensors, seconds = {}, {}
-    for name, split in (("train", train), ("test", test)):
-        images = splits.floats(split.images)
-        for attack in study["outcomes"]["attacks"]:
-            began = time.perf_counter()
-            correct, adversarial = attacked(model, images, split.labels, split.index, attack=attack, **options)
-            tensors[f"{name}.{attack}"] = torch.from_numpy(np.packbits(correct.numpy()))
-            seconds[f"{name}.{attack}"] = round(time.perf_counter() - began, 4)
-            if (name, attack) == ("train", ATTACKED):
-                tensors["adversarial"] = adversarial[:m].clone()
-    return tensors, seconds
+def evaluate_model(
+    model: nn.Module,
+    splits: Splits,
+    study: StudyFile,
+    outcomes: list[Outcome],
+    state: Path | None = None,
+    source: SourceOf | None = None,
+) -> Outcomes:
+    """A model under each outcome. state: folder in which attacks that can may save what they have finished."""
+    evaluated = Outcomes({}, [], {}, {})
+    for outcome in outcomes:
+        train, test, m = outcome_images(study, outcome)
+        facts, entries = ATTACK_FACTS[outcome.attack], {}
+        base = outcome.id == ATTACKED
+        for name, split in (("train", train), ("test", test)):
+            options: dict[str, Any] = {
+                "eps": number(outcome.eps),
+                "norm": outcome.norm,
+                "batch": int(study["outcomes"]["batch_size"]),
+                "keep": m if base and name == "train" else 0,
+                "extra": extra_arguments(outcome, state / name if state else None, source),
+            }
+            images = splits.floats(split.images)
+            for part in judged_parts(model, images, split.labels, split.index, attack=outcome.attack, **options):
+                of_part = outcome.part(facts.parts, part.value) if part.value else outcome
+                entries[of_part.id] = of_part.as_entry()
+                key, target = f"{name}.{of_part.id}", int(of_part.target) if of_part.target.isdecimal() else None
+                evaluated.tensors[key] = torch.from_numpy(np.packbits(part.judged.correct.numpy()))
+                seconds = {"seconds": round(part.seconds, 4)}
+                evaluated.numbers[key] = seconds | part.judged.summary(split.labels, target)
+                if name == "train":
+                    rest = part.judged.part(slice(m, None)).summary(split.labels[m:], target)
+                    evaluated.numbers[f"train_rest.{of_part.id}"] = {"seconds": 0.0} | rest
+                if len(part.adversarial):
+                    evaluated.tensors["adversarial"] = part.adversarial
+        evaluated.outcomes.extend(entries.values())
+        if base:
+            evaluated.signs[outcome.id] = masking_evidence(model, study, evaluated.tensors["adversarial"])
+        elif facts.signs and number(outcome.eps):
+            evaluated.signs[outcome.id] = attack_signs(model, splits, first(train, ENOUGH), outcome)
+    return evaluated
+
+
+def extra_arguments(outcome: Outcome, state: Path | None, source: SourceOf | None) -> dict[str, Any]:
+    """What an attack takes besides a threat model, by its facts: a target, options, a folder for its state."""
+    facts = ATTACK_FACTS[outcome.attack]
+    arguments: dict[str, Any] = {name: values[0] for name, values in facts.options.items() if values}
+    arguments |= dict(outcome.options)
+    arguments |= {"target": outcome.target} if facts.targets else {}
+    arguments |= {"state": state} if facts.stateful else {}
+    return arguments | ({"source": source(outcome.sources)} if source and outcome.sources else {})
+
+
+def attack_signs(model: nn.Module, splits: Splits, train: Any, outcome: Outcome) -> str:
+    """What an attack says against itself on training images; '' for nothing."""
+    module = import_module(ATTACK_FACTS[outcome.attack].module)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    inputs = (tensor.to(device) for tensor in (splits.floats(train.images), train.labels, train.index))
+    signs: str = module.signs(model, *inputs, number(outcome.eps), outcome.norm)
+    return signs
 
 
 def masking_evidence(model: nn.Module, study: StudyFile, adversarial: Tensor) -> str:
@@ -108,54 +135,102 @@ def masking_evidence(model: nn.Module, study: StudyFile, adversarial: Tensor) ->
     return gradient_masking(model, *(tensor.to(device) for tensor in inputs), seed=SEED, **options).evidence
 
 
-def model_outcomes(
-    plan: Plan, results: Path, model_id: str, device: torch.device | str
-) -> tuple[dict[str, Tensor], dict[str, float], str]:
-    """`evaluate_model` and `masking_evidence` of a planned model, from its cache if intact; a damaged cache is reported
-    on stderr and rebuilt. Raises what `load_planned_model` raises."""
-    file = cache_file(plan, results, model_id)
+def stored_outcomes(
+    plan: Plan,
+    model_id: str,
+    file: Path,
+    outcomes: list[Outcome],
+    model: Callable[[], nn.Module],
+    source: SourceOf | None = None,
+) -> Outcomes:
+    """`evaluate_model`, from the cache `file` if it is intact; a damaged one is reported on stderr and rebuilt."""
     if file.exists():
         try:
             tensors, metadata = load_tensors(file)
-            if "masking" in metadata:  # missing in caches of older versions, which are rebuilt
-                return tensors, json.loads(metadata["seconds"]), metadata["masking"]
+            if "numbers" in metadata:  # missing in caches of older versions, which are rebuilt
+                return Outcomes(tensors, *(json.loads(metadata[key]) for key in ("outcomes", "numbers", "signs")))
         except FileFault as error:
             print(f"{error}: outcomes of {model_id} are made again", file=sys.stderr)
-    model = load_planned_model(plan, results, model_id, device)
-    tensors, seconds = evaluate_model(model, splits_of(plan["study"]), plan["study"])
-    masked = masking_evidence(model, plan["study"], tensors["adversarial"])
-    save_tensors(
-        file,
-        tensors,
-        model=model_id,
-        seconds=json.dumps(seconds),
-        masking=masked,
-        seed=str(SEED),
-        device=str(device),
-        made_by=json.dumps(made_by(torch.device(device))),
-    )
-    return tensors, seconds, masked
+    loaded, state = model(), file.with_suffix(".part")
+    device = next((p.device for p in loaded.parameters()), torch.device("cpu"))
+    evaluated = evaluate_model(loaded, splits_of(plan["study"]), plan["study"], outcomes, state, source)
+    texts = {key: json.dumps(value) for key, value in evaluated._asdict().items() if key != "tensors"}
+    origin = {"seed": str(SEED), "device": str(device), "made_by": json.dumps(made_by(device))}
+    save_tensors(file, evaluated.tensors, model=model_id, **texts, **origin)
+    shutil.rmtree(state, ignore_errors=True)
+    return evaluated
 
 
-def evaluate_chunk(plan: Plan, chunk: str, results: Path, out: Path, device: torch.device | str) -> None:
-    """Evaluate the models of a chunk and write `out`. Models of collapsed runs are left out; a foreign model that does
-    not load gets a row with the reason. Results are cached per model, so a killed job resumes.
+def model_outcomes(
+    plan: Plan,
+    results: Path,
+    model_id: str,
+    device: torch.device | str,
+    group: str = "",
+    source: SourceOf | None = None,
+) -> Iterator[Outcomes]:
+    """The outcomes of a group of a planned model, each from its cache if there is one; of no group: those that all
+    models need. Raises what `load_planned_model` raises."""
+    loaded: list[nn.Module] = []
 
-    Raises LookupError for an unknown chunk; FileFault if a run's record or weights are missing or damaged (the manifest
-    of its training is then removed), and for a file of the data set; what `frozen_images` raises.
+    def model() -> nn.Module:
+        loaded[:] = loaded or [load_planned_model(plan, results, model_id, device)]
+        return loaded[0]
+
+    if not group:
+        file = cache_file(plan, results, model_id)
+        yield stored_outcomes(plan, model_id, file, base_outcomes(plan["study"]), model)
+        return
+    checkpoint = plan["models"][model_id].get("checkpoint", "")
+    for entry in plan["outcomes"][group]:
+        outcome = of_entry(entry, plan["study"])
+        if not outcome.checkpoints or checkpoint in ("", *outcome.checkpoints):
+            file = outcome_file(plan, results, model_id, outcome)
+            yield stored_outcomes(plan, model_id, file, [outcome], model, source)
+
+
+def sources(plan: Plan, results: Path, device: torch.device | str) -> SourceOf:
+    """Sources of transferred examples among the models of a plan; each is loaded once."""
+
+    @cache
+    def loaded(names: tuple[str, ...]) -> Source:
+        for name in names:
+            if collapsed(plan, results, name):
+                raise ValueError(f"outcomes: transfer from {name}: its run collapsed, wanted another model")
+        models = [load_planned_model(plan, results, name, device) for name in names]
+        return Source(models[0] if len(models) == 1 else Ensemble(models).eval())
+
+    return lambda names: loaded(tuple(names))
+
+
+def evaluate_chunk(
+    plan: Plan, chunk: str, results: Path, out: Path, device: torch.device | str, group: str = ""
+) -> None:
+    """Evaluate the models of a chunk under a group of outcomes ('': those that all models need) and write `out`. Models
+    of collapsed runs are left out; a foreign model that does not load gets a row with the reason. Results are cached
+    per model and outcome, so a killed job resumes.
+
+    Raises LookupError for an unknown chunk or group; FileFault if a run's record or weights are missing or damaged (the
+    manifest of its training is then removed), and for a file of the data set; what `frozen_images` raises.
     """
     models = {name: entry for name, entry in plan["models"].items() if entry["chunk"] == chunk}
     if not models:
         raise LookupError(f"chunk {chunk!r} is not in the plan of study {plan['study']['study']}")
+    if group and group not in plan["outcomes"]:
+        known = ", ".join(plan["outcomes"]) or "none"
+        raise LookupError(f"outcomes {group!r} are not in the plan of study {plan['study']['study']}; known: {known}")
+    source = sources(plan, results, device)
     frozen_images(plan["study"])  # so that a fault of the data set is not reported as one of a model
-    table, began = [], time.perf_counter()
+    table: list[TableRow] = []
+    began = time.perf_counter()
     for position, (model_id, entry) in enumerate(models.items(), start=1):
         try:
             with rerun_if_damaged(plan, results, model_id):
                 if collapsed(plan, results, model_id):
                     rows, result = [], "its run collapsed, no outcomes"
                 else:
-                    rows = list(outcome_rows(plan, model_id, *model_outcomes(plan, results, model_id, device)))
+                    made = model_outcomes(plan, results, model_id, device, group, source)
+                    rows = [row for outcomes in made for row in outcome_rows(plan, model_id, *outcomes)]
                     result = accuracies_text(rows)
         except (ValueError, LookupError, OSError) as error:
             if entry["source"] == "grid":

@@ -1,6 +1,7 @@
 """Estimates a study's disk usage from the sizes of its networks and images. Imports no torch."""
 
 from robustgap.training.facts import DATA_SET_FACTS, NETWORK_FACTS
+from robustgap.training.jobs.outcome_id import BASE
 from robustgap.training.settings import Plan
 
 FLOAT = 4  # bytes
@@ -28,7 +29,7 @@ def bytes_by_kind(plan: Plan) -> dict[str, float]:
     images, outcomes = DATA_SET_FACTS[study["data"]], study["outcomes"]
     evaluated = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
     values = len(plan["models"]) * len(study["measures"])
-    bits = evaluated * len(outcomes["attacks"]) / 8
+    bits = evaluated * (len(BASE) + sum(map(len, plan["outcomes"].values()))) / 8  # at most
     return {
         "weights": FLOAT * WEIGHT_FILES * sum(sizes),
         "images": len(plan["models"]) * (FLOAT * study["measure_images"] * images.values + bits),

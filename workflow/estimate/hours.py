@@ -6,10 +6,12 @@ seconds, with a and b measured per architecture and image size on one CPU core.
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from robustgap.training.facts import ATTACK_FACTS, DATA_SET_FACTS, DEFENSE_FACTS, NETWORK_FACTS
-from robustgap.training.settings import Plan, Settings
+from robustgap.training.jobs.outcome_id import BASE
+from robustgap.training.settings import Plan, Settings, StudyFile
 from robustgap.workflow.study import measure_rules
 
 REFERENCE = "resnet18"  # the cost of networks that were not measured is given in multiples of its cost
@@ -68,6 +70,18 @@ def attack_passes(attack: str) -> float:
     return FORWARD + ATTACK_FACTS[attack].steps * ATTACK_STEP
 
 
+def entry_passes(entry: Mapping[str, Any], classes: int) -> float:
+    """Passes of an outcome of a plan on one image: of an attack towards each class, of one towards every class."""
+    return attack_passes(entry["attack"]) * (classes if entry["target"] == "each" else 1)
+
+
+def images_judged(study: StudyFile, entry: Mapping[str, Any]) -> int:
+    """How many images are judged under an outcome of a plan."""
+    facts, limits = DATA_SET_FACTS[study["data"]], study["outcomes"]
+    train = entry["train_images"] or limits.get("train_images", facts.train)
+    return int(train + (entry["test_images"] or limits.get("test_images", facts.test)))
+
+
 def step_passes(settings: Settings) -> float:
     """Passes of one training step: the inner attack, and the loss with its penalty (twice for AWP or SAM)."""
     defense = DEFENSE_FACTS[settings["defense"]]
@@ -102,12 +116,18 @@ def run_seconds(plan: Plan, settings: Settings, seconds: Seconds, exact: Seconds
     study, images = plan["study"], DATA_SET_FACTS[plan["study"]["data"]]
     outcomes, models = study["outcomes"], len(study["checkpoints"])
     evaluated = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
-    attacks = sum(attack_passes(attack) for attack in outcomes["attacks"])
+    base = sum(map(attack_passes, BASE))
     per_image = measure_passes(study["measures"], together=study["measure_jobs"] == "chunk")
     network = settings["data"], settings["architecture"]
     return {
         "training": training_seconds(settings, seconds, exact),
-        "outcomes": models * exact(*network, evaluated, outcomes["batch_size"], attacks),
+        "outcomes": models * exact(*network, evaluated, outcomes["batch_size"], base)
+        + sum(
+            len(entry["checkpoints"] or study["checkpoints"])
+            * exact(*network, images_judged(study, entry), outcomes["batch_size"], entry_passes(entry, images.classes))
+            for group in plan["outcomes"].values()
+            for entry in group
+        ),
         "measures": models * exact(*network, study["measure_images"], EVALUATION_BATCH, per_image),
     }
 
@@ -129,7 +149,7 @@ def hours_by_stage(plan: Plan) -> dict[str, float]:
 def job_counts(plan: Plan) -> dict[str, int]:
     """Number of jobs by rule; `measures` stands for all rules compute_... together."""
     chunks = len(plan["chunks"])
-    counts = {"data": 1, "train": len(plan["batches"]), "outcomes": chunks}
+    counts = {"data": 1, "train": len(plan["batches"]), "outcomes": chunks * (1 + len(plan["outcomes"]))}
     by_rule = measure_rules(plan["study"])
     extra_rules = len(plan["study"]["measures"]) - sum(map(len, by_rule.values()))  # one measure each
     counts["measures"] = chunks * (len(by_rule) + extra_rules)
@@ -154,6 +174,7 @@ def plan_summary(plan: Plan, more: list[tuple[str, str]]) -> str:
         ("configurations", f"{len(runs) // seeds}" + f" ({coincide} more cells coincide with these)" * (coincide > 0)),
         ("trainings", f"{len(runs)} ({seeds} seed{'s' * (seeds > 1)})"),
         ("models", f"{len(plan['models'])} ({grid} of the grid, {len(plan['models']) - grid} trained elsewhere)"),
+        ("outcomes", ", ".join([*BASE, *(entry["id"] for group in plan["outcomes"].values() for entry in group)])),
         ("measures", f"{len(study['measures'])} on {study['measure_images']} images"),
         ("chunks", f"{len(sizes)} (of {min(sizes.values())} to {max(sizes.values())} models)"),
         ("jobs", f"{sum(counts.values())}: " + ", ".join(f"{rule} {count}" for rule, count in counts.items())),

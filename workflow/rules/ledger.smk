@@ -19,7 +19,7 @@ rule catalogue:
 
 rule ledger:
     input:
-        JOBS.for_chunks("<results>/outcomes/{chunk}.parquet"),
+        JOBS.outcome_tables(),
         [
             JOBS.for_chunks(f"<results>/measures/{name}/{{chunk}}.csv")
             for name in JOBS.measures

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from outcome_cases import Linear64
 from planted import judge, judged, make_plan, plant
 from torch import nn
 
 from robustgap.training import attacks
 from robustgap.training.checkpoint import file_digest, read_json, save_tensors, write_json
 from robustgap.training.data.datasets import load
-from robustgap.training.jobs import outcomes
 from robustgap.training.jobs.frozen_images import frozen_images, index_sha, measure_batch
-from robustgap.training.jobs.outcomes import attacked
+from robustgap.training.jobs.judging import attacked
 from robustgap.training.jobs.plan import load_planned_model
 from robustgap.training.modes import frozen
 
@@ -66,7 +66,10 @@ def test_accuracy_se_and_the_images_no_measure_sees(study):
 
 def test_columns_and_types(study):
     table = study[3]
-    assert " ".join(table.columns) == ("model split attack eps norm n accuracy se flags seconds bits index_sha reason")
+    assert " ".join(table.columns) == (
+        "model split outcome attack norm eps target options n accuracy se loss confidence_right confidence_wrong"
+        " success distortion signs flags seconds bits index_sha reason"
+    )
     assert table[["eps", "accuracy", "se", "seconds"]].dtypes.eq(float).all() and table["n"].dtype == "int64"
 
 
@@ -120,48 +123,11 @@ def test_models_come_back_in_eval_mode_with_their_weights(study):
         assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
-class Linear64(nn.Module):
-    def __init__(self, scale=1.0):
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.first = nn.Linear(64, 12).double()
-        self.last = nn.Linear(12, 10).double()
-        with torch.no_grad():
-            for p in self.parameters():
-                p.copy_(scale * torch.randn(p.shape, generator=generator, dtype=torch.float64))
-
-    def forward(self, x):
-        return self.last(torch.tanh(self.first(x.double().flatten(1))))
-
-
 @pytest.fixture(scope="module")
 def digits64():
     splits = load("digits")
     split = frozen_images(make_plan([])["study"])[0]
     return splits.floats(split.images).double(), split.labels, split.index
-
-
-@pytest.mark.parametrize("norm, eps", [("Linf", 0.05), ("L2", 0.5)])
-@pytest.mark.parametrize("attack", sorted(outcomes.OUTCOME_ATTACKS))
-def test_batch_size_and_order_do_not_matter(attack, norm, eps, digits64):
-    x, y, index = digits64
-    model = Linear64().eval()
-    options = {"attack": attack, "eps": eps, "norm": norm}
-    right, adversarial = attacked(model, x, y, index, **options, batch=60)
-    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
-    for rows, batch in ((torch.arange(60), 1), (torch.arange(60), 7), (order, 16)):
-        found, found_adversarial = attacked(model, x[rows], y[rows], index[rows], **options, batch=batch)
-        assert torch.equal(found, right[rows])
-        torch.testing.assert_close(found_adversarial, adversarial[rows], rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.parametrize("attack", sorted(outcomes.OUTCOME_ATTACKS))
-def test_no_budget_is_exactly_clean(attack, digits64):
-    x, y, index = digits64
-    model = Linear64().eval()
-    right, adversarial = attacked(model, x, y, index, attack=attack, eps=0.0, norm="Linf", batch=32)
-    assert torch.equal(adversarial, x) and torch.equal(right, model(x).argmax(1) == y)
-    assert all(p.requires_grad and p.grad is None for p in model.parameters())
 
 
 def test_refusals(digits64):

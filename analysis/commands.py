@@ -130,6 +130,8 @@ def run_claims(arguments: argparse.Namespace) -> None:
         }
         table = read_ledger_table(ledger, **columns)
         require_columns(table.rows, state, ledger.path)
+        if table.outcome in state:
+            raise ValueError(f"{ledger.path}: --state: found {table.outcome!r}, which is the outcome itself")
         data = StudyData.of_ledger(ledger, table, arguments.se_column)
     else:
         table = read_table(arguments, state=state)

@@ -11,7 +11,7 @@ from robustgap.analysis.ledger import KEYS, TRAIN_LOSS, VALIDATED, Ledger
 SETTINGS = ("run", "seed", "checkpoint", "status", "flags")  # of a run, besides the study's axes
 NUMBERS = {
     "runs": (*VALIDATED, TRAIN_LOSS),
-    "outcomes": ("n", "accuracy", "se"),
+    "outcomes": ("n", "accuracy", "se", "loss"),
     "measures": ("value", "se"),
 }
 

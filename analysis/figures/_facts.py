@@ -5,12 +5,13 @@ import pandas as pd
 
 from robustgap.analysis.findings.numbers import FEWEST_CELL_GROUPS
 from robustgap.analysis.labels import with_interval
-from robustgap.analysis.ledger import BOTH, NA, attack_of
+from robustgap.analysis.ledger import BOTH, NA
 from robustgap.analysis.models.baselines import MEASURE
 from robustgap.analysis.models.checkpoints import is_both
 from robustgap.analysis.models.design import configurations
+from robustgap.analysis.outcome_names import OutcomeId
 from robustgap.analysis.statistics import Statistics
-from robustgap.analysis.words import CONDITIONS, NORMS
+from robustgap.analysis.words import CONDITIONS, NORMS, condition, noun, outcome_name, quantity, unit
 
 NUMBERS = ["estimate", "low", "high"]
 CEILING_LABELS = {"run": "run-level ceiling", "configuration": "configuration-level ceiling"}
@@ -78,27 +79,41 @@ def ceiling_words(statistics: Statistics) -> str:
 
 
 def threat(statistics: Statistics) -> str:
-    """The attack and its budget as text: 'PGD-10, L∞, ε = 3/20'."""
-    name = attack_of(statistics.ledger.outcome)
-    rows = statistics.ledger.outcomes[statistics.ledger.outcomes["attack"] == name]
+    """The attack and its budget as text: 'PGD-10, L∞, ε = 3/20', or 'PGD-10 at L2 1/2' for one of its own."""
+    shown = statistics.ledger.explained.shown
+    rows, label = statistics.ledger.outcomes, outcome_name(shown, CONDITIONS)
+    rows = rows[rows["outcome"] == shown]
     study = statistics.ledger.study["study"]
     norms = [NORMS.get(norm, norm) for norm in sorted(set(rows["norm"])) or [study.get("norm", "unknown norm")]]
     budget = study.get("eps")
     budgets = [str(budget)] if budget is not None else [f"{eps:.4g}" for eps in sorted(set(rows["eps"]))]
-    label = CONDITIONS.get(name, name)
-    return label if name == "clean" else f"{label}, {' and '.join(norms)}, ε = {' or '.join(budgets)}"
+    parts = OutcomeId.read(shown)
+    own = parts.attack == "clean" or parts.norm
+    return label if own else f"{label}, {' and '.join(norms)}, ε = {' or '.join(budgets)}"
 
 
 def kind(statistics: Statistics) -> str:
     """Kind of accuracy behind the outcome: 'robust', or 'clean' if there is no attack."""
-    return "clean" if attack_of(statistics.ledger.outcome) == "clean" else "robust"
+    return condition(statistics.ledger.explained)
+
+
+def with_unit(statistics: Statistics, separator: str = " ") -> str:
+    """'robust generalization gap (percentage points)': the label of an axis that shows the outcome."""
+    explained = statistics.ledger.explained
+    return quantity(explained) + (f"{separator}({unit(explained)})" if unit(explained) else "")
+
+
+def tau_label(statistics: Statistics, name: str = "τ") -> str:
+    """'τ with the gap': the label of an axis that shows correlations with the outcome."""
+    return f"{name} with the {noun(statistics.ledger.explained)}"
 
 
 def caption_fields(statistics: Statistics) -> dict[str, object]:
     """Values for captions; `se` in percentage points, `group` the label of the group axis."""
     table, axis = statistics.models, group_axis(statistics)
     group = "defense" if axis == "defense" else f"{axis} (this study has no defense axis)"
-    se = table[f"se_{statistics.ledger.outcome}"].median() if len(table) else np.nan
+    error = statistics.data.se
+    se = table[error].median() if error and len(table) else np.nan
     least = statistics.table("sign_errors")["min_ess"].max()
     return {
         "n": len(table),
@@ -106,6 +121,8 @@ def caption_fields(statistics: Statistics) -> dict[str, object]:
         "measures": len(statistics.ledger.columns),
         "threat": threat(statistics),
         "kind": kind(statistics),
+        "quantity": quantity(statistics.ledger.explained),
+        "unit": unit(statistics.ledger.explained) or "its own unit",
         "group": group if axis else "nothing (this study has no axes)",
         "draws": statistics.ledger.draws,
         "slow_draws": statistics.ledger.slow_draws,

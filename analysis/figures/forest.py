@@ -13,7 +13,7 @@ from robustgap.analysis.statistics import Statistics
 ORDER = 5
 TITLE = "With everything else held fixed: ψ and π of every axis"
 CAPTION = (
-    "Left: Kendall's τ between each measure and the {kind} generalization gap ({threat}) over {n} models, strongest "
+    "Left: Kendall's τ between each measure and the {quantity} ({threat}) over {n} models, strongest "
     "first; below them, in italics, baselines and controls. Then a panel for each axis: π (circle, mean τ among "
     "models that share a value of it) and ψ (square, mean τ within cells of models that differ in it alone). Bars: "
     "single 95 % intervals (uncorrected; configuration bootstrap, {draws} draws). An open mark has no interval, or "
@@ -75,7 +75,7 @@ def draw(statistics: Statistics) -> Figure:
         draw_axis(axes, marks, axis)
         _forest.set_apart(axes, measures, statistics)
     _forest.count_rows(panels[-1], [f"n = {n:.0f}" for n in marks.loc[marks["statistic"] == "tau", "n"]])
-    figure.supxlabel("Kendall's τ-b with the gap", fontsize=9)
+    figure.supxlabel(_facts.tau_label(statistics, "Kendall's τ-b"), fontsize=9)
     entries = [_forest.legend_entry("τ", (INK, "D"))]
     entries += [_forest.legend_entry(NAMES[name], LOOKS[name]) for name in LOOKS if axes_names]
     figure.legend(handles=[*entries, *_forest.ceiling_entries(statistics)], loc="outside upper center", ncols=5)

@@ -18,7 +18,7 @@ ORDER = 9
 TITLE = "Cost against information"
 CAPTION = (
     "Each of {measures} measures: mean seconds per model (horizontal, logarithmic) against the increment in "
-    "out-of-fold R² of the {kind} generalization gap ({threat}) that it alone brings over the settings ({n} models "
+    "out-of-fold R² of the {quantity} ({threat}) that it alone brings over the settings ({n} models "
     "of {configurations} configurations; the settings by whichever of ridge regression and boosted trees was better "
     "inside the training folds). Bars: single 95 % intervals over configurations (uncorrected). Colour and marker: "
     "family (n: measures with a known cost and increment). The stepped line is the frontier: no cheaper measure "

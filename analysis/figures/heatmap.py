@@ -1,5 +1,7 @@
 """Heat map of tau, psi_k and pi_k of every measure, as a table with coloured cells."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,7 +18,7 @@ from robustgap.analysis.statistics import Statistics
 ORDER = 2
 TITLE = "Which measures track the gap: τ, ψ and π"
 CAPTION = (
-    "Kendall's τ between each measure and the {kind} generalization gap ({threat}) over {n} models of "
+    "Kendall's τ between each measure and the {quantity} ({threat}) over {n} models of "
     "{configurations} configurations, strongest first; below them, in italics, baselines and controls. ψ of an axis: "
     "mean τ within cells of models that differ in that axis only; π of an axis: mean τ among the models that share a "
     "value of that axis. A frame and bold type mark cells whose single 95 % interval (uncorrected; configuration "
@@ -56,8 +58,9 @@ def data(statistics: Statistics) -> pd.DataFrame:
     return cells.assign(marked=clear & ~((cells["statistic"] == "psi") & cells["axis"].isin(few)))
 
 
-def draw_cell(axes: Axes, row: int, column: int, value: float, marked: bool) -> None:
-    """Write the number of one cell and draw its frame; hatched if undefined."""
+def draw_cell(axes: Axes, row: int, column: int, value: float, marked: bool, narrow: bool = False) -> None:
+    """Write the number of one cell and draw its frame; hatched if undefined. narrow: small, without the zero before the
+    point."""
     ink = "white" if abs(value) > 0.65 else INK
     if np.isnan(value):
         blank = Rectangle((column - 0.5, row - 0.5), 1, 1, zorder=1, facecolor=BLANK, edgecolor="#bdbdbd", hatch="////")
@@ -68,20 +71,24 @@ def draw_cell(axes: Axes, row: int, column: int, value: float, marked: bool) -> 
         axes.add_patch(frame)
     box = {"facecolor": BLANK, "edgecolor": "none", "pad": 0.8} if np.isnan(value) else None
     weight = "bold" if marked else "normal"
-    axes.text(column, row, signed(value), ha="center", va="center", fontsize=8, color=ink, weight=weight, bbox=box)
+    text, size = (signed(value).replace("0.", "."), 6.5) if narrow else (signed(value), 8)
+    axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink, weight=weight, bbox=box)
 
 
-def draw_block(axes: Axes, cells: pd.DataFrame, labels: list[str]) -> AxesImage:
-    """Draw all cells of one statistic; `labels`: column names."""
+def draw_block(axes: Axes, cells: pd.DataFrame, labels: list[str], narrow: bool = False) -> AxesImage:
+    """Draw all cells of one statistic; `labels`: column names; narrow: with small numbers and upright names."""
     shape = (-1, len(labels))
     estimates = cells["estimate"].to_numpy(float).reshape(shape)
     marked = cells["marked"].to_numpy(bool).reshape(shape)
     masked = np.ma.masked_invalid(estimates)
     image = axes.imshow(masked, cmap=COLOURMAP, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(estimates):
-        draw_cell(axes, row, column, value, bool(marked[row, column]))
+        draw_cell(axes, row, column, value, bool(marked[row, column]), narrow)
     axes.xaxis.tick_top()
-    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="left", rotation_mode="anchor")
+    turned: Any = (
+        {"rotation": 90, "ha": "center"} if narrow else {"rotation": 40, "ha": "left", "rotation_mode": "anchor"}
+    )
+    axes.set_xticks(range(len(labels)), labels, **turned)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return image
@@ -109,7 +116,7 @@ def draw(statistics: Statistics) -> Figure:
     counts.tick_params(length=0)
     counts.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.02, aspect=30, ticks=[-1, -0.5, 0, 0.5, 1])
-    bar.set_label("Kendall's τ-b with the gap")
+    bar.set_label(_facts.tau_label(statistics, "Kendall's τ-b"))
     bar.outline.set_visible(False)
     _forest.draw_ceilings(bar.ax, statistics, along="y")
     title = f"{len(statistics.models)} models, {_facts.threat(statistics)}; framed: single 95 % interval excludes 0"

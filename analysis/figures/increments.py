@@ -16,7 +16,7 @@ from robustgap.analysis.words import LEARNERS
 ORDER = 8
 TITLE = "Beyond the settings: out-of-fold prediction of the gap, step by step"
 CAPTION = (
-    "Prediction of the {kind} generalization gap ({threat}) of {n} models of {configurations} configurations, in "
+    "Prediction of the {quantity} ({threat}) of {n} models of {configurations} configurations, in "
     "folds that keep seeds and checkpoints of a configuration together. Top: R² of each step (settings; with the "
     "training state; with one more measure, here the best of {measures}, chosen in hindsight and so too favourable; "
     "with the pair, or the sparse combination, that was chosen inside the training folds). Bottom: the increment in "

@@ -11,7 +11,7 @@ from robustgap.analysis.statistics import Statistics
 ORDER = 4
 TITLE = "Does a measure work under every defense?"
 CAPTION = (
-    "Kendall's τ between each measure and the {kind} generalization gap ({threat}), left over all {n} models, right "
+    "Kendall's τ between each measure and the {quantity} ({threat}), left over all {n} models, right "
     "among the models that share a value (π in detail); in italics, baselines and controls. Colour and marker: "
     "{group}. Bars: single 95 % intervals (uncorrected; configuration bootstrap, {draws} draws); an open mark has no "
     "interval, as it rests on too few configurations; n/a: undefined, because the measure is missing or constant "
@@ -57,7 +57,9 @@ def draw(statistics: Statistics) -> Figure:
     _forest.dress_tau(left, len(measures), statistics)
     _forest.draw_marks(left, marks[marks["statistic"] == "tau"], 0, (INK, "D"))
     _forest.name_rows(left, measures, statistics)
-    left.set(xlabel="τ with the gap", title=f"all {len(statistics.models)} models, {_facts.threat(statistics)}")
+    left.set(
+        xlabel=_facts.tau_label(statistics), title=f"all {len(statistics.models)} models, {_facts.threat(statistics)}"
+    )
     if axis is None:
         say(right, "this study has no axis,\nso no groups of models to compare within", top=True)
         _forest.count_rows(left, counts(statistics, marks))
@@ -68,7 +70,7 @@ def draw(statistics: Statistics) -> Figure:
         offset = 0.8 * ((index + 0.5) / len(values) - 0.5)
         _forest.draw_marks(right, marks[(marks["statistic"] == "pi") & (marks["value"] == value)], offset, look(index))
     what = "of each defense" if axis == "defense" else f"sharing a value of {axis} (no defense axis in this study)"
-    right.set(xlabel="τ with the gap", title=f"among the models {what}")
+    right.set(xlabel=_facts.tau_label(statistics), title=f"among the models {what}")
     _forest.count_rows(right, counts(statistics, marks))
     counted = [f"{label} (n = {len(table)})" for label, table in _facts.groups(statistics).items()]
     legend(figure, counted, more=_forest.ceiling_entries(statistics))

@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from robustgap.analysis.figures import _facts
 from robustgap.analysis.figures._style import GREY, INK, PALE, empty, legend, look, plain, scatter_group, styled
-from robustgap.analysis.ledger import CHECKPOINT, attack_of
+from robustgap.analysis.ledger import CHECKPOINT
+from robustgap.analysis.outcome_names import GAP
 from robustgap.analysis.statistics import Statistics
 
 ORDER = 1
@@ -30,21 +31,22 @@ FEWEST_ENLARGED = 5  # models
 
 def data(statistics: Statistics) -> pd.DataFrame:
     """One row per point: model, group, checkpoint, test and train accuracy (percent), gap and its se (points)."""
-    outcome, tables = statistics.ledger.outcome, []
-    name = attack_of(outcome)
+    explained, tables = statistics.ledger.explained, []
+    name = explained.shown
+    gap = explained.column if explained.kind == GAP else f"gap_{name}"
     for label, table in _facts.groups(statistics).items():
         columns = {"model": table["model"], "group": label, CHECKPOINT: table[CHECKPOINT]}
         columns |= {side: table[f"{name}_{side}"] for side in ("test", "train")}
-        tables.append(pd.DataFrame({**columns, "gap": table[outcome], "se_gap": table[f"se_{outcome}"]}))
+        tables.append(pd.DataFrame({**columns, "gap": table[gap], "se_gap": table[f"se_{gap}"]}))
     points = pd.concat(tables, ignore_index=True)
     return points.dropna(subset=["test", "train"]).reset_index(drop=True)
 
 
 def typical_se(statistics: Statistics) -> tuple[float, float]:
     """Median standard errors of test and train accuracy over models, in percentage points."""
-    outcome, rows = statistics.ledger.outcome, statistics.ledger.outcomes
-    rows = rows[rows["model"].isin(statistics.models["model"]) & (rows["attack"] == attack_of(outcome))]
-    split = "train_rest" if outcome.endswith("_rest") else "train"
+    explained, rows = statistics.ledger.explained, statistics.ledger.outcomes
+    rows = rows[rows["model"].isin(statistics.models["model"]) & (rows["outcome"] == explained.shown)]
+    split = "train_rest" if explained.rest else "train"
     test, train = (100 * rows.loc[rows["split"] == part, "se"].median() for part in ("test", split))
     return test, train
 

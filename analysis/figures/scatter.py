@@ -13,12 +13,13 @@ from robustgap.analysis.figures._style import GREY, MANY, broken, empty, legend,
 from robustgap.analysis.labels import measure_label, with_interval
 from robustgap.analysis.ledger import CHECKPOINT, VARIANTS
 from robustgap.analysis.statistics import Statistics
+from robustgap.analysis.words import noun
 
 ORDER = 3
 TITLE = "Each measure against the gap"
 CAPTION = (
-    "Each of {measures} measures (horizontal) against the {kind} generalization gap ({threat}; vertical, percentage "
-    "points), strongest pooled τ first; clean and adversarial forms have a panel each. One point per model ({n}); "
+    "Each of {measures} measures (horizontal) against the {quantity} ({threat}; vertical, {unit}), "
+    "strongest pooled τ first; clean and adversarial forms have a panel each. One point per model ({n}); "
     "colour and marker: {group}; filled: last checkpoint (or both in one), open: best. Titles: Kendall's τ-b with its "
     "single 95 % interval (configuration bootstrap, {draws} draws); to be read beside the noise ceilings of τ "
     "({ceilings}). Typical standard error of a gap: {se} points (image sampling only). Logarithmic axes, where values "
@@ -148,10 +149,9 @@ def draw(statistics: Statistics) -> Figure:
             draw_panel(axes, statistics, measures[index], by_measure.get(measures[index], points.iloc[:0]), labels)
         else:
             axes.axis("off")
-    figure.supylabel(
-        f"{_facts.kind(statistics)} generalization gap\n(percentage points)", fontsize=9, multialignment="center"
-    )
-    xlabel = f"value of the measure (gap of {len(statistics.models)} models, {_facts.threat(statistics)})"
+    figure.supylabel(_facts.with_unit(statistics, "\n"), fontsize=9, multialignment="center")
+    against = noun(statistics.ledger.explained)
+    xlabel = f"value of the measure ({against} of {len(statistics.models)} models, {_facts.threat(statistics)})"
     xlabel += f"\nnoise ceilings of τ: {_facts.ceiling_words(statistics)}"
     figure.supxlabel(xlabel, fontsize=9)
     legend(figure, labels, points[CHECKPOINT])

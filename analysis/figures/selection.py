@@ -51,7 +51,7 @@ def draw_choice(axes: Axes, statistics: Statistics, regrets: pd.DataFrame, choic
             axes.axvline(row.estimate, color=colour, linestyle=dashes, linewidth=1.3, zorder=1)
     for direction, offset in (("learned", -0.16), ("declared", 0.16)):
         rows = _facts.one_per_measure(statistics, regrets[regrets["direction"] == direction])
-        claimed = [direction == "learned" or bool(statistics.ledger.expects(name)) for name in rows["measure"]]
+        claimed = [direction == "learned" or bool(statistics.data.signs.get(name)) for name in rows["measure"]]
         _forest.draw_marks(axes, rows, offset, LOOKS[direction], shown=np.array(claimed))
 
 

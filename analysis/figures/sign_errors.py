@@ -14,7 +14,7 @@ ORDER = 7
 TITLE = "One setting changes: does the measure order the two configurations correctly?"
 CAPTION = (
     "Sign error of each measure: an environment is a pair of configurations that differ in one axis; its error is "
-    "the share of seed pairs that the measure orders differently from the {kind} generalization gap ({threat}), "
+    "the share of seed pairs that the measure orders differently from the {quantity} ({threat}), "
     "weighted by the confidence that the gaps differ. Left: environments of all axes; then each axis. Circle: mean, "
     "with its single 95 % interval (bootstrap of environments by configuration, {slow_draws} draws); triangle: 90th "
     "percentile; square: maximum, which has no interval; pale bar: from the least to the largest error. An "

@@ -14,7 +14,7 @@ from robustgap.analysis.statistics import Statistics
 ORDER = 6
 TITLE = "Among models that fit their training data well: τ by threshold"
 CAPTION = (
-    "Kendall's τ between each measure and the {kind} generalization gap ({threat}) among the models whose training "
+    "Kendall's τ between each measure and the {quantity} ({threat}) among the models whose training "
     "loss (named below the panels) is at most c, for c at each tenth of the models (horizontal: the share of the {n} "
     "models that are at most c, with c and n at the bottom). n: those of them that have the measure; where they are "
     "fewer than the bottom says, their numbers at the same c stand over the panel. Black with band: all models, "
@@ -90,7 +90,7 @@ def draw(statistics: Statistics) -> Figure:
         draw_panel(axes, statistics, measure_rows, values)
     for axes in list(panels.flat)[len(measures) :]:
         axes.axis("off")
-    figure.supylabel("τ with the gap", fontsize=9)
+    figure.supylabel(_facts.tau_label(statistics), fontsize=9)
     figure.supxlabel(f"share of the models with {rows['column'].iloc[0]} at most c", fontsize=9)
     entries = [Line2D([], [], color=INK, linewidth=1.8, marker="o", markersize=3, label="all models, 95 % band")]
     for index, value in enumerate(values):

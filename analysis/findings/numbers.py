@@ -11,6 +11,7 @@ from robustgap.analysis.ledger import NA, Ledger, split_flags
 from robustgap.analysis.models.baselines import BASELINE, MEASURE, Beside
 from robustgap.analysis.models.design import codes, configuration, configurations, in_grid
 from robustgap.analysis.models.flags import ALL, left_out
+from robustgap.analysis.outcome_names import GAP
 from robustgap.analysis.ranks.bootstrap import LEVEL, interval_side
 from robustgap.analysis.statistics import Statistics
 from robustgap.analysis.verdicts.claims import SIGN_DEPENDS
@@ -51,13 +52,15 @@ def sample(ledger: Ledger, table: pd.DataFrame) -> dict[str, Any]:
 
 
 def gap(ledger: Ledger, table: pd.DataFrame) -> dict[str, Any]:
-    """The outcome: its range, and how many adversarially trained models have an outcome above 2 of its standard
-    errors."""
+    """The outcome: its range, and how many adversarially trained models have a gap above 2 of its standard errors (0
+    of 0 for an outcome that is no gap)."""
     values = table[ledger.outcome].dropna()
     if values.empty:
         return {"n": 0}
     trained = table[~table["defense"].isin([STANDARD, NA])] if "defense" in table else table.iloc[:0]
-    clear = trained[ledger.outcome] > 2 * trained[f"se_{ledger.outcome}"]
+    if ledger.explained.kind != GAP:
+        trained = trained.iloc[:0]
+    clear = trained[ledger.outcome] > 2 * trained.get(f"se_{ledger.outcome}", np.nan)
     numbers = {"n": len(values), "min": values.min(), "median": values.median(), "max": values.max()}
     numbers |= {"adversarially_trained": len(trained), "above_2_se": int(clear.sum())}
     return numbers | {"share_above_2_se": float(clear.mean()) if len(trained) else None}

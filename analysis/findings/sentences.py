@@ -12,9 +12,9 @@ from typing import Any
 
 from robustgap.analysis.findings.beside import beside_sentences, interval_text
 from robustgap.analysis.labels import count, measure_label, minus
-from robustgap.analysis.ledger import attack_of
 from robustgap.analysis.models.flags import flag_words
-from robustgap.analysis.words import ATTACKS, CEILINGS, COMPONENTS
+from robustgap.analysis.outcome_names import OutcomeColumn
+from robustgap.analysis.words import CEILINGS, COMPONENTS, explained_words, unit
 
 MOST = 5  # items listed individually in a sentence
 
@@ -34,13 +34,6 @@ def names_of(facts: dict[str, Any], columns: Iterable[str]) -> str:
 def percent(share: float) -> str:
     """'12%', or 'under 1%'."""
     return f"{share:.0%}" if share >= 0.005 else "under 1%"
-
-
-def outcome_words(outcome: str) -> str:
-    """'gap_pgd10' -> 'PGD-10 generalization gap'."""
-    attack = attack_of(outcome)
-    rest = " (training images that no measure saw)" if outcome.endswith("_rest") else ""
-    return f"{ATTACKS.get(attack, attack)} generalization gap{rest}"
 
 
 def about_models(facts: dict[str, Any]) -> Iterator[str]:
@@ -64,14 +57,16 @@ def about_models(facts: dict[str, Any]) -> Iterator[str]:
 
 def about_gap(facts: dict[str, Any]) -> Iterator[str]:
     """Size of the outcome, relative to the sampling error of its images."""
-    gap = facts["gap"]
+    gap, explained = facts["gap"], OutcomeColumn.read(facts["outcome"])
+    words = explained_words(explained)
     if not gap["n"]:
-        yield f"No model has a {outcome_words(facts['outcome'])}; nothing can be said about measures."
+        yield f"No model has a {words}; nothing can be said about measures."
         return
     low, middle, high = (minus(f"{gap[name]:.1f}") for name in ("min", "median", "max"))
-    yield (
-        f"The {outcome_words(facts['outcome'])} runs from {low} to {high} percentage points, with a median of {middle}."
-    )
+    in_unit = f" {unit(explained)}" if unit(explained) else ""
+    yield f"The {words} runs from {low} to {high}{in_unit}, with a median of {middle}."
+    if (unknown := facts["sample"]["models"] - gap["n"]) > 0:
+        yield f"It is not known for {count(unknown, 'model')}, left out of all that is said about it."
     if gap["adversarially_trained"]:
         yield (
             f"Of {count(gap['adversarially_trained'], 'adversarially trained model')}, {gap['above_2_se']:,}"

@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 
 from robustgap.analysis.files import read_parquet, require_columns
-from robustgap.analysis.ledger import KEYS, ORIGIN, Ledger
+from robustgap.analysis.ledger import KEYS, ORIGIN, Ledger, with_ids
 
 # What outcomes and measures depend on besides the weights, in study.json.
 FROZEN = ("data", "norm", "eps", "measure_images")
 IMAGES = ("train_images", "test_images")  # under outcomes
+BITS = ("model", "split", "attack", "n", "bits", "index_sha")  # columns of bits.parquet
 
 
 def require_same_models(runs: pd.DataFrame, base: Ledger) -> None:
@@ -72,11 +73,12 @@ def extended(ledger: Ledger, base: Ledger) -> Ledger:
 
 def extended_bits(bits: pd.DataFrame, base: Path) -> pd.DataFrame:
     """The study's correctness bits plus those found only in the ledger in folder `base`."""
-    return joined(bits, read_parquet(base / "bits.parquet", bits.columns))
+    rows, old = with_ids(bits), with_ids(read_parquet(base / "bits.parquet", BITS))
+    return joined(rows, old)
 
 
 def joined(rows: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
-    """`rows` plus the rows of `base` for any model, split and attack missing from `rows`."""
+    """`rows` plus the rows of `base` for any model, split and outcome missing from `rows`."""
     key = KEYS["outcomes"]
     present = pd.MultiIndex.from_frame(rows[key])
     added = base[~pd.MultiIndex.from_frame(base[key]).isin(present)]

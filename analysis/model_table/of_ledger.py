@@ -20,14 +20,18 @@ def read_ledger_table(
 ) -> ModelTable:
     """The table, with the ledger's own axes, outcome, measures and standard error of the outcome by default.
 
-    Raises ValueError, in one line, for a column that is missing, named twice or not numeric, an axis with one value, or
-    if no two grid models have different outcomes.
+    outcome: a column of `ledger.models()`, or gap:ID, train:ID, test:ID. Raises ValueError, in one line, for a column
+    that is missing, named twice or not numeric, an axis with one value, or if no two grid models have different
+    outcomes.
     """
-    rows, outcome, default_axes = model_table(ledger), outcome or ledger.outcome, axes is None
-    axes, measures, error = list(axes or ledger.axes), list(measures or ledger.columns), se or f"se_{outcome}"
-    check_named_once([*axes, outcome, error, *measures], ledger.path)
-    require_columns(rows, [*axes, outcome, error, *measures], ledger.path)
-    rows = with_numbers(rows, [outcome, error, *measures], ledger.path)
+    rows, default_axes = model_table(ledger), axes is None
+    outcome = ledger.resolve(outcome, f"{ledger.path}: --outcome") if outcome else ledger.outcome
+    axes, error = list(axes or ledger.axes), se or f"se_{outcome}"
+    measures = list(measures or [name for name in ledger.measure_columns if name != outcome])
+    named = [*axes, outcome, *([error] if se or error in rows else []), *measures]  # losses have no error
+    check_named_once(named, ledger.path)
+    require_columns(rows, named, ledger.path)
+    rows = with_numbers(rows, named[len(axes) :], ledger.path)
     models = rows[rows[outcome].notna()]
     if models.loc[in_grid(models, axes), outcome].nunique() < 2:
         raise ValueError(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from robustgap.analysis.ledger import TRAIN_LOSS, Ledger, attack_of
+from robustgap.analysis.ledger import TRAIN_LOSS, Ledger
 from robustgap.analysis.models.design import codes, configurations, in_grid, known_models
 
 MEASURE, BASELINE, CONTROL = "measure", "baseline", "control"
@@ -102,11 +102,12 @@ def beside_table(
 
 
 def beside_ledger(ledger: Ledger, table: pd.DataFrame, axes: Sequence[str], outcome: str) -> Beside:
-    """Baselines and controls of a ledger; baselines come from its outcomes and training logs, if present. table:
-    `ledger.models()`."""
-    attack = attack_of(outcome)
-    columns = {ROBUST: f"{attack}_train"} if attack != "clean" else {}
+    """Baselines and controls of a ledger; baselines come from its outcomes and training logs, if present, and are not
+    the outcome itself. table: `ledger.models()`."""
+    shown = ledger.explain(outcome).shown
+    columns = {ROBUST: f"{shown}_train"} if shown != "clean" else {}
     columns |= {CLEAN: "clean_train", LOSS: TRAIN_LOSS}
+    columns = {name: column for name, column in columns.items() if column != outcome}
     values = {name: table[column] for name, column in columns.items() if column in table}
     values = {name: column for name, column in values.items() if column.notna().any()}
     roles = {name: free_name(name, table.columns) for name in values}

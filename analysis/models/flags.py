@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis.labels import minus
-from robustgap.analysis.ledger import ROBUST_FLOOR, Ledger, split_flags
+from robustgap.analysis.ledger import GRADIENT_MASKING, ROBUST_FLOOR, Ledger, split_flags
 from robustgap.analysis.models.outliers import residual_bound, residuals
 from robustgap.analysis.words import FLAGS
 
 DIVERGED, OUTLYING, OVERFITTED = "diverged", "outlying", "catastrophic_overfitting"
-MASKING = "gradient_masking"
 LEFT_OUT = (DIVERGED, OUTLYING, ROBUST_FLOOR, OVERFITTED)  # headlines are also given without such models
 ALL = "flagged"  # any of them
 
@@ -60,7 +59,7 @@ def reason(row: dict[str, Any], flag: str, outcome: str) -> str:
     """Why a model (a row of `model_table`, with its `reason` in runs) is listed under a flag: the numbers for an
     outlying model, the evidence for gradient masking."""
     text = FLAGS[flag].reason if flag in FLAGS else "flagged"
-    if flag == MASKING and row["reason"]:
+    if flag == GRADIENT_MASKING and row["reason"]:
         return f"{row['reason']}: {text}"
     if flag != OUTLYING:
         return text

@@ -1,4 +1,4 @@
-"""Correlation of the image noise of two models' gaps, which arises because all models are evaluated on the same images.
+"""Correlation of the image noise of two models' outcomes, which arises because all are evaluated on the same images.
 
 The error of a gap, e_i = (error of the training accuracy) - (error of the test accuracy), has variance se_i^2. Two
 models that fail on the same images have correlated errors, and the common part cannot rank one above the other. From
@@ -6,9 +6,11 @@ the correctness bits b_it of model i on image t, with accuracies p_i and N image
 
     corr(e_i, e_j) = sum over splits and images of (b_it - p_i) (b_jt - p_j) / N^2 / (se_i se_j),
 
-averaged over pairs of models of one run, of one configuration (other seeds), and of different configurations.
+with the images of one split alone for an accuracy on these; averaged over pairs of models of one run, of one
+configuration (other seeds), and of different configurations.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from robustgap.analysis.files import read_parquet
-from robustgap.analysis.ledger import Ledger
+from robustgap.analysis.ledger import Ledger, with_ids
 from robustgap.analysis.models.design import codes, configurations
 
 NUMBERS_AT_ONCE = 4_000_000  # correctness bits unpacked at a time
@@ -32,8 +34,10 @@ class Sharing:
     everywhere: float = 0.0
 
 
-def read_bits(path: str | Path, attack: str, models: list[str]) -> dict[str, tuple[np.ndarray, int]] | None:
-    """Packed correctness bits (models, bytes) and the number of images, for the splits 'train' and 'test'.
+def read_bits(
+    path: str | Path, outcome: str, models: list[str], splits: Sequence[str] = ("train", "test")
+) -> dict[str, tuple[np.ndarray, int]] | None:
+    """Packed correctness bits (models, bytes) under an outcome (its id) and the number of images, for the splits.
 
     None if there are no models, the file is missing, a model has no bits, or models were evaluated on different images.
     Raises ValueError if the file is not readable parquet.
@@ -41,9 +45,10 @@ def read_bits(path: str | Path, attack: str, models: list[str]) -> dict[str, tup
     if not models or not Path(path).is_file():
         return None
     table = read_parquet(path, ["model", "split", "attack", "n", "bits", "index_sha"])
-    table = table[table["attack"] == attack]
+    table = with_ids(table)
+    table = table[table["outcome"] == outcome]
     bits_by_split = {}
-    for split in ("train", "test"):
+    for split in splits:
         rows = table[table["split"] == split].set_index("model").reindex(models)
         if rows["bits"].isna().any() or len(set(rows["index_sha"])) != 1:
             return None
@@ -89,11 +94,12 @@ def sharing(bits: dict[str, tuple[np.ndarray, int]], configuration: np.ndarray, 
 
 
 def shared_image_noise(ledger: Ledger, table: pd.DataFrame, outcome: str) -> Sharing | None:
-    """Correlation of the image noise of the models' gaps; None if their bits are unavailable, or the gap uses only part
-    of the training images. table: `ledger.models()`."""
-    table = table[table[outcome].notna()]
-    attack = outcome.removeprefix("gap_")
-    bits = None if attack.endswith("_rest") else read_bits(ledger.path / "bits.parquet", attack, list(table["model"]))
+    """Correlation of the image noise of the models' outcomes; None if their bits are unavailable, the outcome uses only
+    part of the training images, or is none of accuracies. table: `ledger.models()`."""
+    table, column = table[table[outcome].notna()], ledger.explain(outcome)
+    if not column.is_accuracy or column.rest:
+        return None
+    bits = read_bits(ledger.path / "bits.parquet", column.outcome, list(table["model"]), column.splits)
     if bits is None:
         return None
     block = configurations(table, ledger.axes)

@@ -11,9 +11,10 @@ import pandas as pd
 
 from robustgap.analysis.figures import _facts
 from robustgap.analysis.labels import measure_label
-from robustgap.analysis.ledger import ATTACKS, CHECKPOINT, Ledger, attack_of
+from robustgap.analysis.ledger import CHECKPOINT, Ledger
+from robustgap.analysis.outcome_names import GAP
 from robustgap.analysis.statistics import Statistics
-from robustgap.analysis.words import CONDITIONS
+from robustgap.analysis.words import CONDITIONS, outcome_name
 
 DIGITS = 5  # significant digits of numbers in the page; plots show fewer
 SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")
@@ -35,14 +36,16 @@ def rounded(values: pd.Series) -> list[float | None]:
 
 
 def outcome_labels(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
-    """{column: label} of the gaps and accuracies that any model has, the study's outcome first."""
-    attacks = list(dict.fromkeys([attack_of(ledger.outcome), *(name for name in ATTACKS if f"gap_{name}" in table)]))
+    """{column: label} of the gaps, accuracies and losses that any model has, the study's outcome first."""
     labels = {ledger.outcome: ""}
-    for attack in attacks:
-        name = CONDITIONS.get(attack, attack)
-        labels |= {f"gap_{attack}": f"gap, {name} (points)", f"{attack}_test": f"test accuracy, {name} (%)"}
-        labels |= {f"{attack}_train": f"training accuracy, {name} (%)"}
-    labels[ledger.outcome] = labels[ledger.outcome] or f"{ledger.outcome} (points)"
+    for outcome in dict.fromkeys([ledger.explained.shown, *ledger.outcome_ids]):
+        name = outcome_name(outcome, CONDITIONS)
+        labels |= {f"gap_{outcome}": f"gap, {name} (points)", f"{outcome}_test": f"test accuracy, {name} (%)"}
+        labels |= {f"{outcome}_train": f"training accuracy, {name} (%)"}
+        labels |= {f"loss_{outcome}_test": f"test loss, {name} (nats)"}
+        labels |= {f"loss_{outcome}_train": f"training loss, {name} (nats)"}
+    points = " (points)" if ledger.explained.kind == GAP else ""
+    labels[ledger.outcome] = labels[ledger.outcome] or f"{ledger.outcome}{points}"
     return {column: label for column, label in labels.items() if column in table and table[column].notna().any()}
 
 
@@ -50,7 +53,7 @@ def content(statistics: Statistics) -> dict[str, Any] | None:
     """Models, settings, outcomes and measures by column, for the page's script; None if there is nothing to plot (no
     model with an outcome, or no measure)."""
     ledger, table = statistics.ledger, statistics.models
-    attack = attack_of(ledger.outcome)
+    shown = ledger.explained.shown
     outcomes = outcome_labels(ledger, table)
     if ledger.outcome not in outcomes or not ledger.columns:
         return None
@@ -61,9 +64,9 @@ def content(statistics: Statistics) -> dict[str, Any] | None:
         "flags": table["flags"].astype(str).tolist(),
         "outcome": ledger.outcome,
         "ceilings": _facts.ceiling_words(statistics),
-        "attack": CONDITIONS.get(attack, attack),
-        "test": f"{attack}_test",
-        "train": f"{attack}_train",
+        "attack": outcome_name(shown, CONDITIONS),
+        "test": f"{shown}_test",
+        "train": f"{shown}_train",
         "settings": {name: table[name].astype(str).tolist() for name in settings},
         "order": {axis: ledger.values(axis) for axis in ledger.axes},
         "outcomes": {name: rounded(table[name]) for name in outcomes},

@@ -6,8 +6,10 @@ from robustgap.analysis.findings.beside import check_sentences
 from robustgap.analysis.findings.verdicts import removal_sentence, verdict_sentence, why_unresolved, without_sentence
 from robustgap.analysis.labels import minus
 from robustgap.analysis.models.baselines import MEASURE
+from robustgap.analysis.outcome_names import OutcomeColumn
 from robustgap.analysis.report.tables import table_view
 from robustgap.analysis.view import View
+from robustgap.analysis.words import noun, unit
 
 
 def key_numbers(findings: dict[str, Any]) -> list[tuple[str, str]]:
@@ -18,7 +20,9 @@ def key_numbers(findings: dict[str, Any]) -> list[tuple[str, str]]:
         tiles.append((f"{sample['configurations']:,}", f"configurations, {sample['trainings']:,} trainings"))
     if gap["n"]:
         spread = minus(f"{gap['min']:.1f} to {gap['max']:.1f}")
-        tiles.append((minus(f"{gap['median']:.1f}"), f"median gap, percentage points ({spread})"))
+        explained = OutcomeColumn.read(findings["outcome"])
+        what = f"median {noun(explained)}{f', {unit(explained)}' if unit(explained) else ''}"
+        tiles.append((minus(f"{gap['median']:.1f}"), f"{what} ({spread})"))
     if gap.get("adversarially_trained"):
         share = f"{gap['above_2_se']:,} of {gap['adversarially_trained']:,}"
         tiles.append((share, "adversarially trained models with a gap above 2 of its standard errors"))

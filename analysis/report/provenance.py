@@ -6,6 +6,7 @@ from typing import Any
 from robustgap.analysis.figures import _facts
 from robustgap.analysis.ledger import NA, Ledger, text
 from robustgap.analysis.ledger.origins import training_text
+from robustgap.analysis.outcome_names import GAP
 from robustgap.analysis.ranks.bootstrap import FEWEST_BLOCKS, LEVEL
 from robustgap.analysis.statistics import Statistics
 
@@ -63,6 +64,7 @@ def context(statistics: Statistics) -> dict[str, Any]:
     ledger = statistics.ledger
     return {
         "facts": _facts.caption_fields(statistics),
+        "explains_gap": ledger.explained.kind == GAP,
         "level": f"{LEVEL:.0%}".replace("%", " %"),
         "fewest": FEWEST_BLOCKS,
         "grid": grid(ledger),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from robustgap.analysis import figures
+from robustgap.analysis.findings.outcomes import outcome_sentences
 from robustgap.analysis.report.embedding import file_link, picture
 from robustgap.analysis.report.tables import table_view
 from robustgap.analysis.statistics import Statistics
@@ -76,6 +77,14 @@ SECTIONS = (
         "far from 1: whatever they fail at, this may be why.",
         ("reliability",),
     ),
+    Section(
+        "outcomes",
+        "Does the answer depend on the attack, or on what is asked?",
+        "The gap under one attack of one size is one outcome of many. Reviewers ask first whether a verdict survives a "
+        "stronger attack, another ε or another norm, and Kim et al. asked about robust accuracy itself. Look for rows "
+        "of one colour, which say the same whatever is asked, and for outcomes that agree little with the others.",
+        ("outcomes", "eps_curves"),
+    ),
 )
 VERDICTS = "verdicts"  # the section at the top of the page
 
@@ -106,7 +115,7 @@ def others(tables: dict[str, View]) -> tuple[Section | None, list[View]]:
 
 
 def context(statistics: Statistics, folder: Path, tables: dict[str, View]) -> dict[str, Any]:
-    """The sections with their figures and tables; figures are numbered consecutively."""
+    """The sections with their sentences, figures and tables; figures are numbered consecutively."""
     parts, number, (more, unplaced) = [], 0, others(tables)
     shown = {section.name: [view for view in tables.values() if view.section == section.name] for section in SECTIONS}
     for section in (*SECTIONS, *([more] if more else [])):
@@ -115,5 +124,6 @@ def context(statistics: Statistics, folder: Path, tables: dict[str, View]) -> di
             number += 1
             view["number"] = number
         section_tables = [table_view(view, statistics.ledger.name) for view in shown.get(section.name, unplaced)]
-        parts.append({**vars(section), "figures": pictures, "tables": section_tables})
+        told = outcome_sentences(statistics) if section.name == "outcomes" else []
+        parts.append({**vars(section), "figures": pictures, "tables": section_tables, "sentences": told})
     return {"sections": parts}

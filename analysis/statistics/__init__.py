@@ -181,8 +181,7 @@ class Statistics:
     @cached_property
     def models(self) -> pd.DataFrame:
         """The models, with accuracies on the training images of the study's outcome."""
-        disjoint = self.ledger.outcome.endswith("_rest")
-        return model_table(self.ledger, "train_rest") if disjoint else self.data.models
+        return model_table(self.ledger, "train_rest") if self.ledger.explained.rest else self.data.models
 
     @cached_property
     def kinds(self) -> dict[str, str]:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.ledger import Ledger, attack_of
+from robustgap.analysis.ledger import Ledger
 from robustgap.analysis.model_table import ModelTable
 from robustgap.analysis.model_table.roles import Roles, points_per_unit
 from robustgap.analysis.models.baselines import Beside, beside_ledger, beside_table, free_name
 from robustgap.analysis.models.design import in_grid
 from robustgap.analysis.models.flags import ALL, left_out, model_table
 from robustgap.analysis.models.shared_images import Sharing, ranking_error, shared_image_noise
+from robustgap.analysis.outcome_names import GAP
 from robustgap.analysis.statistics._environments import effective_images
 from robustgap.analysis.verdicts.judged import judged, undecided
 
@@ -72,26 +73,30 @@ class StudyData:
         models = model_table(ledger) if table is None else table.rows
         axes = ledger.axes if table is None else table.axes
         outcome = ledger.outcome if table is None else table.outcome
-        attack = attack_of(outcome)
-        losses = [name for name in STATE_LOSSES if name in ledger.columns]
-        validation = f"{attack}_val"
-        known = validation in models and models[validation].notna().any()
+        column = ledger.explain(outcome)
+        measures = [name for name in (ledger.columns if table is None else table.measures) if name != outcome]
+        losses = [name for name in STATE_LOSSES if name in ledger.columns and name != outcome]
+        # What is explained explains nothing: with the training accuracy as outcome, the clean one stands for it.
+        accuracy = next(name for name in (f"{column.shown}_train", "clean_train", "pgd10_train") if name != outcome)
+        validation = f"{column.shown}_val"
+        known = validation != outcome and validation in models and models[validation].notna().any()
+        error = se or f"se_{outcome}"
         return cls(
             models=models,
             axes=axes,
             outcome=outcome,
-            measures=ledger.columns if table is None else table.measures,
+            measures=measures,
             beside=beside_ledger(ledger, models, axes, outcome),
             draws=ledger.draws,
             slow_draws=ledger.slow_draws,
             seed_column="seed",
             run_column="run",
-            se=se or f"se_{outcome}",
-            state=[f"{attack}_train", *losses[:1]],
-            given=[f"{attack}_train", *(column for column in CONTROLLED if column in ledger.columns)],
-            target=f"{attack}_test",
+            se=error if error in models else None,
+            state=[accuracy, *losses[:1]],
+            given=[accuracy, *(name for name in CONTROLLED if name in ledger.columns and name != outcome)],
+            target=f"{column.shown}_test",
             validation=validation if known else None,
-            signs={column: ledger.expects(column) for column in ledger.columns},
+            signs={name: ledger.expects(name) if column.kind == GAP else None for name in ledger.columns},
             min_ess=ledger.min_ess,
             removals=ledger.removals,
             own_se=se is not None,
@@ -143,10 +148,13 @@ class StudyData:
     @cached_property
     def weighted(self) -> tuple[pd.DataFrame, str | None]:
         """`beside.table` with the outcome in percentage points, and its column with the effective number of images
-        behind each outcome; of a ledger under a name that clashes with no measure (a user's rule may use any name)."""
+        behind each outcome; of a ledger under a name that clashes with no measure (a user's rule may use any name), and
+        None for an outcome that is not made of accuracies."""
         table = self.beside.table
         if self.ledger is None:
             return table.assign(**{self.outcome: table[self.outcome] * self.points}), self.images
+        if not self.ledger.explain(self.outcome).is_accuracy:
+            return table, None
         name = free_name("images", table.columns)
         return table.assign(**{name: effective_images(self.ledger, table["model"], self.outcome)}), name
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.ledger import CHECKPOINT, Ledger, attack_of
+from robustgap.analysis.ledger import CHECKPOINT, Ledger
 from robustgap.analysis.models.design import codes, configuration, configurations
 
 PAIRS_AT_ONCE = 2**20  # pairs of models held at a time
@@ -100,12 +100,11 @@ def environments(table: pd.DataFrame, axes: Sequence[str]) -> Environments:
 
 def effective_images(ledger: Ledger, models: pd.Series, outcome: str) -> np.ndarray:
     """1 / (1 / n_train + 1 / n_test) of each model: the number of images for which Hoeffding's bound on a single
-    accuracy equals that on the gap `outcome` (gap_ATTACK, or gap_ATTACK_rest for the images not given to any
-    measure)."""
-    attack = attack_of(outcome)
-    split = "train_rest" if outcome.endswith("_rest") else "train"
-    rows = ledger.outcomes[ledger.outcomes["attack"] == attack]
-    n = rows.pivot_table(index="model", columns="split", values="n").reindex(models, columns=[split, "test"])
+    accuracy equals that on the gap `outcome` (gap_ID, or gap_ID_rest for the images not given to any measure); the
+    number of images of an accuracy (ID_train, ID_test)."""
+    column = ledger.explain(outcome)
+    rows = ledger.outcomes[ledger.outcomes["outcome"] == column.outcome]
+    n = rows.pivot_table(index="model", columns="split", values="n").reindex(models, columns=list(column.splits))
     return np.asarray((1 / (1 / n).sum(axis=1, skipna=False)).to_numpy())
 
 

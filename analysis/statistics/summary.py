@@ -63,7 +63,7 @@ def compute(data: StudyData, correlations: pd.DataFrame) -> pd.DataFrame:
         row = {"measure": column, "kind": kind, "family": ledger.entry(column)["family"] if kind == MEASURE else ""}
         row |= {"tau": tau["estimate"], "low": tau["low"], "high": tau["high"], "n": tau["n"]}
         row |= {"missing": int(beside.table[column].isna().sum()), "reasons": reasons.get(column, "")}
-        expected = ledger.expects(column) if kind == MEASURE else None
+        expected = data.signs.get(column) if kind == MEASURE else None
         row |= {"expected": expected, "agrees": sign_support(expected, tau["low"], tau["high"])}
         for name, ends in TAU_VARIANTS.items():
             values = taus[name].loc[column, [*INTERVAL, "n"]] if name in taus else [np.nan] * 4

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.ledger import CHECKPOINT, attack_of
+from robustgap.analysis.ledger import CHECKPOINT
 from robustgap.analysis.models.checkpoints import rows_by_value
 from robustgap.analysis.models.design import configurations, in_grid, known_models
 from robustgap.analysis.progress import bar
@@ -98,14 +98,15 @@ def thresholds(
 
 def compute(data: StudyData) -> pd.DataFrame:
     """Tau at or below each cut, also within each defense: of the adversarial cross-entropy if the study measured it,
-    else of the training error; of a user's table, of each column of its training state."""
+    else of the training error (clean, if the outcome is the robust one); of a user's table, of each column of its
+    training state."""
     table, columns = data.models, data.state
-    if data.ledger is not None and DEFAULT_COLUMN in table:
+    if data.ledger is not None and DEFAULT_COLUMN in table and data.outcome != DEFAULT_COLUMN:
         columns = [DEFAULT_COLUMN]
     elif data.ledger is not None:
-        attack = attack_of(data.outcome)
-        columns = [f"{attack}_train_error"]
-        table = table.assign(**{columns[0]: 100 - table[f"{attack}_train"]})
+        accuracy = data.state[0]
+        columns = [f"{accuracy}_error"]
+        table = table.assign(**{columns[0]: 100 - table[accuracy]})
     within = "defense" if "defense" in data.axes else None
     tables = [
         thresholds(table, **data.of_measures, column=column, within=within, draws=data.slow_draws) for column in columns

@@ -57,7 +57,8 @@ def later(results, earlier, tmp_path):
     for name in ("new", "ce"):
         write_measure(again, name, "001", [])
     table = pd.read_parquet(again / "outcomes" / "000.parquet")
-    table.assign(attack=table["attack"].replace("clean", "fgsm")).to_parquet(again / "outcomes" / "000.parquet")
+    renamed = {name: table[name].replace("clean", "fgsm") for name in ("attack", "outcome")}
+    table.assign(**renamed).to_parquet(again / "outcomes" / "000.parquet")
     digests(again, HERE)
     return again
 

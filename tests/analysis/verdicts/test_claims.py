@@ -253,7 +253,9 @@ def test_a_ledger_knows_its_axes_outcome_and_signs(tmp_path, capsys):
     ("more", "message"),
     [
         (["--measures", "architecture"], "row 1: found 'mlp' in column 'architecture', wanted a number"),
-        (["--outcome", "gap_pgd1"], "wanted column gap_pgd1"),
+        (["--outcome", "gap_pgd1"], "--outcome: found 'gap_pgd1', wanted one of gap_clean"),
+        (["--outcome", "test:pgd1"], "the nearest is pgd10_test"),
+        (["--outcome", "pgd10_train", "--state", "pgd10_train"], "--state: found 'pgd10_train', which is the outcome"),
         (["--axes", "data", "--measures", "path_norm"], "axis 'data' has the one value 'digits', wanted at least two"),
     ],
 )

@@ -17,7 +17,7 @@ from typing import Any
 
 from robustgap.analysis.files import read_json, write_text
 from robustgap.analysis.ledger import Ledger
-from robustgap.analysis.ledger.collect import collect
+from robustgap.analysis.ledger.collect import collect, outcome_tables
 
 EXAMPLES = 3  # examples listed per reason
 ERROR_LINE = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
@@ -26,9 +26,8 @@ ERROR_LINE = re.compile(r"^(?:error: .*|[\w.]*(?:Error|Exception|Interrupt)\b.*)
 def input_files(plan: dict[str, Any]) -> list[str]:
     """Every file a ledger is made from, relative to the study's folder."""
     runs = [f"runs/{run}/{name}" for run in plan["runs"] for name in ("run.json", "log.csv")]
-    outcomes = [f"outcomes/{chunk}.parquet" for chunk in plan["chunks"]]
     measures = [f"measures/{name}/{chunk}.csv" for name in plan["study"]["measures"] for chunk in plan["chunks"]]
-    return ["plan.json", "catalogue.json", *runs, *outcomes, *measures]
+    return ["plan.json", "catalogue.json", *runs, *outcome_tables(plan), *measures]
 
 
 def copy_new(names: Iterable[str], results: Path, copy: Path, damaged: dict[str, str]) -> None:
@@ -100,16 +99,18 @@ def missing_items(
             )
             runs[run] = damaged.get(f"runs/{run}/run.json", reason)
             waiting[entry["chunk"]].append(run)
+    for file, chunk in outcome_tables(plan).items():
+        if file not in present:
+            name = file.removeprefix("outcomes/").removesuffix(".parquet")
+            reason = "wait for trainings" if waiting[chunk] else job_state(results, f"outcomes/{name}.log")
+            outcomes[name] = damaged.get(file, reason)
     for chunk in plan["chunks"]:
-        if (file := f"outcomes/{chunk}.parquet") not in present:
-            reason = "wait for trainings" if waiting[chunk] else job_state(results, f"outcomes/{chunk}.log")
-            outcomes[chunk] = damaged.get(file, reason)
         for name in plan["study"]["measures"]:
             if (file := f"measures/{name}/{chunk}.csv") not in present:
                 logs = (f"measures/{name}/{chunk}.log", f"measures/measures/{chunk}.log")
                 reason = "wait for outcomes" if chunk in outcomes else job_state(results, *logs)
                 measures[f"{name} of {chunk}"] = damaged.get(file, reason)
-    planned = {"trainings": len(plan["runs"]), "outcomes (chunks of models)": len(plan["chunks"])}
+    planned = {"trainings": len(plan["runs"]), "outcomes (chunks of models)": len(outcome_tables(plan))}
     planned["measures (of a chunk each)"] = len(plan["chunks"]) * len(plan["study"]["measures"])
     kinds = zip(planned.items(), (runs, outcomes, measures), strict=True)
     return [

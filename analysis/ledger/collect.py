@@ -6,19 +6,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from robustgap.analysis.damage import set_aside_if_damaged
 from robustgap.analysis.files import read_json, read_parquet, write_parquet
-from robustgap.analysis.ledger import CHECKPOINT, COLUMNS, NA, NO_CLAIM, ORIGIN, TRAIN_LOSS, VALIDATED, Ledger, text
+from robustgap.analysis.ledger import (
+    CHECKPOINT,
+    COLUMNS,
+    GRADIENT_MASKING,
+    KEYS,
+    LATER_NUMBERS,
+    LATER_TEXT,
+    NA,
+    NO_CLAIM,
+    NUMBERS,
+    ORIGIN,
+    TRAIN_LOSS,
+    VALIDATED,
+    Ledger,
+    split_flags,
+    text,
+)
 from robustgap.analysis.ledger.extension import extended, extended_bits
+from robustgap.analysis.ledger.masking import masking_signs
 from robustgap.analysis.ledger.measure_csv import read_measures
 from robustgap.analysis.ledger.origins import arithmetic, flag_other_arithmetic, trainings
 
 BITS = ["bits", "index_sha"]
+ATTACKED = "pgd10"  # the outcome of every model that was evaluated; others may be limited to some, or not be made yet
 EPOCH_KEYS = {"last": "epochs", "best": "best_epoch"}  # the key of run.json that holds a checkpoint's epoch
 LOGGED = {**VALIDATED, TRAIN_LOSS: TRAIN_LOSS}  # columns of runs by their column in a log
-OUTCOME_COLUMNS = [*COLUMNS["outcomes"], *BITS, "reason"]
+OUTCOME_COLUMNS = [*COLUMNS["outcomes"], *LATER_TEXT, *LATER_NUMBERS, *BITS, "reason"]
 # Settings listed even for a study without runs of its own (NA unless the model's entry has a value).
 FEWEST_SETTINGS = ("data", "architecture", "defense", "norm", "eps")
 
@@ -66,7 +85,8 @@ def grid_row(entry: dict[str, Any], plan: dict[str, Any], results: Path) -> dict
 def train_again(entry: dict[str, Any], plan: dict[str, Any], results: Path) -> None:
     """Remove the files that keep the workflow from training a damaged run again: the manifest of its batch, and the
     outcomes of its chunk, since nothing would request the manifest otherwise. Intact results stay in their caches."""
-    for file in (f"runs/{plan['runs'][entry['run']]['batch']}.json", f"outcomes/{entry['chunk']}.parquet"):
+    tables = [name for name, chunk in outcome_tables(plan).items() if chunk == entry["chunk"]]
+    for file in (f"runs/{plan['runs'][entry['run']]['batch']}.json", *tables):
         (results / file).unlink(missing_ok=True)
 
 
@@ -99,15 +119,15 @@ def run_table(plan: dict[str, Any], results: Path) -> pd.DataFrame:
 
 
 def read_outcomes(plan: dict[str, Any], results: Path) -> pd.DataFrame:
-    """Outcomes of all chunks, with correctness bits. A missing chunk file gives no rows; a model that could not be
+    """Outcomes of all groups and chunks, with correctness bits. A missing file gives no rows; a model that could not be
     evaluated has one row with n = 0 and the reason.
 
     Raises ValueError naming the file if it is truncated, lacks a column, repeats a row or names a model not planned in
     its chunk.
     """
     tables = [pd.DataFrame(columns=OUTCOME_COLUMNS)]
-    for chunk in plan["chunks"]:
-        path = results / "outcomes" / f"{chunk}.parquet"
+    for name, chunk in outcome_tables(plan).items():
+        path = results / name
         if not path.is_file():
             continue
         with set_aside_if_damaged(path):
@@ -115,20 +135,26 @@ def read_outcomes(plan: dict[str, Any], results: Path) -> pd.DataFrame:
         unknown = [model for model in rows["model"] if plan["models"].get(model, {}).get("chunk") != chunk]
         if unknown:
             raise ValueError(f"{path}: found model {unknown[0]}, which the plan does not list in this chunk")
-        repeated = rows[rows.duplicated(["model", "split", "attack"])]
+        repeated = rows[rows.duplicated(KEYS["outcomes"])]
         if len(repeated):
             row = repeated.iloc[0]
-            raise ValueError(f"{path}: found two rows for {row['model']} {row['split']} {row['attack']}, wanted one")
+            raise ValueError(f"{path}: found two rows for {row['model']} {row['split']} {row['outcome']}, wanted one")
         tables += [rows] if len(rows) else []
     table = pd.concat(tables[1:] or tables, ignore_index=True)
-    numbers = dict.fromkeys(["n", "accuracy", "se", "eps"], float)
-    return table.astype(numbers).astype({"n": int}).sort_values(["model", "split", "attack"], ignore_index=True)
+    numbers = dict.fromkeys([*NUMBERS["outcomes"], *LATER_NUMBERS], float)
+    return table.astype(numbers).astype({"n": int}).sort_values(KEYS["outcomes"], ignore_index=True)
+
+
+def outcome_tables(plan: dict[str, Any]) -> dict[str, str]:
+    """{table of outcomes, below the study's folder: its chunk}: of what all models need, then of every group."""
+    folders = ["outcomes", *(f"outcomes/{group}" for group in plan.get("outcomes", {}))]
+    return {f"{folder}/{chunk}.parquet": chunk for folder in folders for chunk in plan["chunks"]}
 
 
 def without_outcomes(runs: pd.DataFrame, outcomes: pd.DataFrame, plan: dict[str, Any], results: Path) -> pd.DataFrame:
-    """`runs` with each finished model that has no outcomes marked as failed, with the reason."""
-    reasons = outcomes.loc[outcomes["n"] == 0].set_index("model")["reason"]
-    evaluated = outcomes.loc[outcomes["n"] > 0, "model"]
+    """`runs` with each finished model that lacks the outcome that every model has marked as failed, with the reason."""
+    reasons = outcomes.loc[outcomes["n"] == 0].drop_duplicates("model").set_index("model")["reason"]
+    evaluated = outcomes.loc[(outcomes["n"] > 0) & (outcomes["outcome"] == ATTACKED), "model"]
     missing = (runs["status"] == "finished") & ~runs["model"].isin(evaluated)
     for row, model in runs.loc[missing, "model"].items():
         file = f"outcomes/{plan['models'][model]['chunk']}.parquet"
@@ -143,6 +169,29 @@ def with_evidence(runs: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     evidence = dict(zip(rows["model"], rows["reason"], strict=True))
     reasons = [evidence.get(model, reason) for model, reason in zip(runs["model"], runs["reason"], strict=True)]
     return runs.assign(reason=reasons)
+
+
+def with_masking(runs: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """`runs` with the flag GRADIENT_MASKING, and the reason, for models whose outcomes on test images contradict each
+    other (analysis.ledger.masking)."""
+    rows = outcomes[(outcomes["split"] == "test") & (outcomes["attack"] != "clean")]
+    signs = {model: masking_signs(outcome_bits(part)) for model, part in rows.groupby("model") if len(part) > 1}
+    runs = runs.copy()
+    for row, model in runs["model"].items():
+        if sign := signs.get(model):
+            flags = [*split_flags(runs.loc[row, "flags"]), GRADIENT_MASKING]
+            reasons = [text for text in (runs.loc[row, "reason"], sign) if text]
+            runs.loc[row, ["flags", "reason"]] = [";".join(dict.fromkeys(flags)), "; ".join(reasons)]
+    return runs
+
+
+def outcome_bits(rows: pd.DataFrame) -> dict[tuple[str, str, float], np.ndarray]:
+    """Correctness bits of one model by attack (with its options), norm and eps."""
+    named = {row.outcome: row.attack + (f"+{row.options}" if row.options else "") for row in rows.itertuples()}
+    return {
+        (named[row.outcome], row.norm, row.eps): np.unpackbits(np.frombuffer(row.bits, np.uint8))[: row.n].astype(bool)
+        for row in rows.itertuples()
+    }
 
 
 def study_catalogue(entries: dict[str, Any], names: list[str], measures: pd.DataFrame) -> dict[str, Any]:
@@ -176,8 +225,8 @@ def collect(
     base = Ledger.load(find(plan["study"]["extends"])) if "extends" in plan["study"] else None
     outcomes = read_outcomes(plan, results)
     runs = flag_other_arithmetic(without_outcomes(run_table(plan, results), outcomes, plan, results))
-    outcomes = outcomes[outcomes["model"].isin(runs.loc[runs["status"] == "finished", "model"])]
-    runs = with_evidence(runs, outcomes)
+    outcomes = outcomes[(outcomes["n"] > 0) & outcomes["model"].isin(runs.loc[runs["status"] == "finished", "model"])]
+    runs = with_masking(with_evidence(runs, outcomes), outcomes)
     evaluated = set(outcomes["model"])
     chunks: dict[str, dict[str, Any]] = {chunk: {} for chunk in plan["chunks"]}
     for model, entry in plan["models"].items():
@@ -194,7 +243,7 @@ def collect(
     }
     tables = {"runs": runs, "outcomes": outcomes.drop(columns=[*BITS, "reason"]), "measures": measures}
     ledger = Ledger(**tables, catalogue=study_catalogue(entries, names, measures), study=study | origin, path=out)
-    bits = outcomes.loc[outcomes["bits"].map(len) > 0, ["model", "split", "attack", "n", *BITS]]
+    bits = outcomes.loc[outcomes["bits"].map(len) > 0, [*KEYS["outcomes"], "attack", "n", *BITS]]
     if base:
         ledger, bits = extended(ledger, base), extended_bits(bits, base.path)
     ledger.check()

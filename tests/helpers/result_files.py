@@ -20,6 +20,8 @@ def outcome_rows(model: str) -> list[dict]:
         for attack in ("clean", "pgd10"):
             flag = "robust_floor" if (model, split, attack) == ("r2-last", "test", "pgd10") else ""
             row = {"model": model, "split": split, "attack": attack, "eps": 0.15, "norm": "Linf", "n": 100, "se": 0.04}
+            row |= {"outcome": attack, "target": "", "options": "", "signs": "", "loss": 0.5, "distortion": 0.0}
+            row |= dict.fromkeys(["confidence_right", "confidence_wrong", "success"], float("nan"))
             bits = b"" if split == "train_rest" else bytes(np.packbits(np.arange(100) < 100 * accuracy))
             rows.append({**row, "accuracy": accuracy, "flags": flag, "bits": bits, "index_sha": "0", "reason": ""})
     return rows
@@ -71,7 +73,7 @@ def make_results(results: Path) -> Path:
         [row for model in ("r1-last", "r1-best", "r2-last", "r2-best") for row in outcome_rows(model)]
     )
     judged.to_parquet(results / "outcomes" / "000.parquet")
-    lost = {**outcome_rows(FOREIGN)[0], "split": "", "attack": "", "n": 0, "accuracy": None, "bits": b""}
+    lost = {**outcome_rows(FOREIGN)[0], "split": "", "outcome": "", "attack": "", "n": 0, "accuracy": None, "bits": b""}
     pd.DataFrame([{**lost, "reason": "refused: pickle"}]).to_parquet(results / "outcomes" / "001.parquet")
     rows = [measured(model, "ce", "clean", 1.5) for model in ("r1-last", "r1-best", "r2-last")]
     table = write_measure(results, "ce", "000", [*rows, measured("r2-last", "ce", "adversarial", "", "no images")])

@@ -180,7 +180,7 @@ def test_every_statistic_and_every_table_can_be_taken_from_the_page(case, made):
     assert {name: held.read(name) for name in held.namelist() if name.startswith("statistics/")} == numbers
     tables = {name.removeprefix("tables/") for name in held.namelist() if name.startswith("tables/")}
     shown = {element["id"].replace("-", "_") for tag, element in page.tags if element.get("class") == "table"}
-    assert tables == {f"{name}.{kind}" for name in shown for kind in ("csv", "tex")} and len(shown) == 15
+    assert tables == {f"{name}.{kind}" for name in shown for kind in ("csv", "tex")} and len(shown) == 18
     assert all(held.read(f"tables/{name}") == data[name] for name in tables)
     assert all(what in page.text for what in contents(Statistics(ledger)).values())
 

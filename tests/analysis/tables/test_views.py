@@ -66,7 +66,7 @@ def check_latex(text: str, columns: int) -> int:
 def test_every_view_is_whole_and_its_latex_well_formed(case, made):
     ledger, folder = made(case)
     found = views(Statistics(ledger, folder))
-    assert next(iter(found)) == "verdicts" and len(found) == 15
+    assert next(iter(found)) == "verdicts" and len(found) == 18
     for view in found.values():
         assert len(shown(view)) == len(view.frame) and view.look.endswith(".")
         assert ("In brackets: " in view.look) == any(column.interval for column in view.columns)

@@ -77,7 +77,7 @@ def test_modules_of_the_same_names_in_the_working_directory_do_no_harm(shadowed:
     for command in (["-m", "robustgap.analysis"], ["-m", "robustgap"]):
         given = ["correlate", "models.csv", "--axes", "a,b", "--outcome", "gap", "--measures", "x", "--draws", "100"]
         ran = python(shadowed, *command, *given, "--out", "out")
-        assert ran.returncode == 0 and "8 models, 1 measures" in ran.stdout, ran.stderr
+        assert ran.returncode == 0 and "8 models, 1 measure" in ran.stdout, ran.stderr
 
 
 def test_the_command_says_its_version_and_what_it_can(capsys: pytest.CaptureFixture):

@@ -31,6 +31,7 @@ ARROWS = {
         "robustgap.training.settings",
         "robustgap.training.paths",
         "robustgap.training.jobs.lock",
+        "robustgap.training.jobs.outcome_id",
         "robustgap.measures._code",
     },
 }

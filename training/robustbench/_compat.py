@@ -1,11 +1,12 @@
 """What the installed robustbench needs before it can be imported. Each repair is made only where something is missing.
 
-torchvision   The registry's wheel is built for CUDA; beside a CPU-only torch its C++ library does not load and `import
-torchvision` fails because two operator schemas are missing. They are declared; a matching torchvision is
-              left alone. Its own operators (nms, JPEG decoding) stay unavailable; datasets, transforms, models work.
+torchvision   The registry's wheel is built for CUDA; beside a CPU-only torch its C++ library does not load, and
+              `import torchvision` fails because two operator schemas are missing. They are declared; a matching
+              torchvision is left alone. Its own operators (nms, JPEG decoding) stay unavailable; datasets, transforms
+              and models work.
 pkg_resources Removed from setuptools 82; robustbench asks it for one function.
-autoattack    On the registry this module is called pyautoattack and its interface changed; its attack FAB alone is
-available as `fab`.
+autoattack    On the registry this module is called pyautoattack and its interface changed. Its components are available
+              as `autoattack_components`, its checks as `autoattack_warnings`, and FAB for measures as `fab`.
 """
 
 import importlib

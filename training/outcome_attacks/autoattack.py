@@ -11,49 +11,40 @@ from torch import Tensor, nn
 
 from robustgap.training import attacks
 from robustgap.training.checkpoint import FileFault, content_digest, load_tensors, save_tensors
+from robustgap.training.facts import ATTACK_FACTS
 from robustgap.training.outcome_attacks import OUTCOME_ATTACKS, SEED, Part
 from robustgap.training.outcome_attacks.gradient import standing
 from robustgap.training.robustbench._compat import InFloat32, autoattack_components, autoattack_warnings
 
 STANDARD = {"apgd_ce": "apgd-ce", "apgd_t": "apgd-t", "fab_t": "fab-t", "square": "square"}
-BATCH = "250"  # images for which the library draws at a time: another size would be another draw
+BATCH = ATTACK_FACTS["autoattack"].options["batch"][0]  # images for which the library draws at a time
 
 
-@OUTCOME_ATTACKS.register("apgd_ce")
-def apgd_ce(
-    model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str, batch: str = BATCH,
-    state: Path | None = None,
-) -> Tensor:  # fmt: skip
-    """APGD on the cross-entropy, 100 steps (Croce and Hein, ICML 2020)."""
-    return alone("apgd_ce", model, x, y, eps, norm, batch, state)
+ALONE = {
+    "apgd_ce": "APGD on the cross-entropy, 100 steps (Croce and Hein, ICML 2020).",
+    "apgd_t": """APGD on the targeted difference of logits ratio, 100 steps to each of the 9 other classes of largest
+    logit (all others, of fewer classes) (Croce and Hein, ICML 2020). The ratio needs 4 classes.""",
+    "fab_t": "Targeted FAB, 100 steps to each of these classes (Croce and Hein, ICML 2020).",
+    "square": "Square, 5,000 queries without gradients (Andriushchenko et al., ECCV 2020).",
+}
 
 
-@OUTCOME_ATTACKS.register("apgd_t")
-def apgd_t(
-    model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str, batch: str = BATCH,
-    state: Path | None = None,
-) -> Tensor:  # fmt: skip
-    """APGD on the targeted difference of logits ratio, 100 steps to each of the 9 other classes of largest logit (all
-    others, of fewer classes) (Croce and Hein, ICML 2020). The ratio needs 4 classes."""
-    return alone("apgd_t", model, x, y, eps, norm, batch, state)
+def register_alone(name: str, about: str) -> None:
+    """Register one component as an attack of its own."""
+
+    def alone(
+        model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str, batch: str = BATCH,
+        state: Path | None = None,
+    ) -> Tensor:  # fmt: skip
+        (part,) = components(model, x, y, eps, norm, (name,), int(batch), state)
+        return part.x_adv
+
+    alone.__doc__ = about
+    OUTCOME_ATTACKS.register(name)(alone)
 
 
-@OUTCOME_ATTACKS.register("fab_t")
-def fab_t(
-    model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str, batch: str = BATCH,
-    state: Path | None = None,
-) -> Tensor:  # fmt: skip
-    """Targeted FAB, 100 steps to each of these classes (Croce and Hein, ICML 2020)."""
-    return alone("fab_t", model, x, y, eps, norm, batch, state)
-
-
-@OUTCOME_ATTACKS.register("square")
-def square(
-    model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str, batch: str = BATCH,
-    state: Path | None = None,
-) -> Tensor:  # fmt: skip
-    """Square, 5,000 queries without gradients (Andriushchenko et al., ECCV 2020)."""
-    return alone("square", model, x, y, eps, norm, batch, state)
+for component, about in ALONE.items():
+    register_alone(component, about)
 
 
 @OUTCOME_ATTACKS.register("autoattack")
@@ -70,14 +61,6 @@ def autoattack(
 def signs(model: nn.Module, x: Tensor, y: Tensor, index: Tensor, eps: float, norm: str) -> str:
     """What the library's checks warn of; '' for nothing."""
     return "; ".join(autoattack_warnings(model, x, y))
-
-
-def alone(
-    name: str, model: nn.Module, x: Tensor, y: Tensor, eps: float, norm: str, batch: str, state: Path | None
-) -> Tensor:
-    """Attacked images (n, c, h, w) of one component."""
-    (part,) = components(model, x, y, eps, norm, (name,), int(batch), state)
-    return part.x_adv
 
 
 def components(

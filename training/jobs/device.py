@@ -5,6 +5,7 @@ import re
 import sys
 
 import torch
+from torch import nn
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -26,3 +27,8 @@ def pick_device(name: str = "auto") -> torch.device:
             file=sys.stderr,
         )
     return torch.device("cpu")
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's parameters; the CPU for a model without any."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

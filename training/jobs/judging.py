@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from robustgap.training import attacks
 from robustgap.training.facts import ATTACK_FACTS
+from robustgap.training.jobs.device import device_of
 from robustgap.training.modes import frozen, full_precision
 from robustgap.training.networks.in_parts import InParts
 from robustgap.training.outcome_attacks import OUTCOME_ATTACKS
@@ -99,7 +100,7 @@ def judged_parts(
         raise ValueError("model: found train mode, wanted eval mode for every outcome")
     function, whole = OUTCOME_ATTACKS[attack], ATTACK_FACTS[attack].whole
     together, attacked_model = (len(labels), InParts(model, batch).eval()) if whole else (batch, model)
-    device = next((p.device for p in model.parameters()), images.device)
+    device = device_of(model)
     pieces: dict[str, list[tuple[Judged, Tensor]]] = {}
     seconds: dict[str, float] = {}
     with frozen(model), full_precision():

@@ -62,10 +62,9 @@ def outcome_rows(
     """
     study = plan["study"]
     chance = 1 / splits_of(study).num_classes
+    judged = [(outcome, outcome_images(study, outcome)) for outcome in (of_entry(entry, study) for entry in outcomes)]
     for split in ("train", "train_rest", "test"):
-        for entry in outcomes:
-            outcome = of_entry(entry, study)
-            train, test, m = outcome_images(study, outcome)
+        for outcome, (train, test, m) in judged:
             index = {"train": train.index, "train_rest": train.index[m:], "test": test.index}[split]
             if not len(index):
                 continue

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from robustgap.training.checkpoint import FileFault, load_tensors, save_tensors
-from robustgap.training.data.splits import Splits
+from robustgap.training.data.splits import Split, Splits
 from robustgap.training.facts import ATTACK_FACTS
 from robustgap.training.jobs.damage import rerun_if_damaged
+from robustgap.training.jobs.device import device_of
 from robustgap.training.jobs.frozen_images import (
     ATTACKED,
     cache_file,
@@ -114,10 +115,9 @@ def extra_arguments(outcome: Outcome, state: Path | None, source: SourceOf | Non
     return arguments | ({"source": source(outcome.sources)} if source and outcome.sources else {})
 
 
-def attack_signs(model: nn.Module, splits: Splits, train: Any, outcome: Outcome) -> str:
+def attack_signs(model: nn.Module, splits: Splits, train: Split, outcome: Outcome) -> str:
     """What an attack says against itself on training images; '' for nothing."""
-    module = import_module(ATTACK_FACTS[outcome.attack].module)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    module, device = import_module(ATTACK_FACTS[outcome.attack].module), device_of(model)
     inputs = (tensor.to(device) for tensor in (splits.floats(train.images), train.labels, train.index))
     signs: str = module.signs(model, *inputs, number(outcome.eps), outcome.norm)
     return signs
@@ -127,8 +127,7 @@ def masking_evidence(model: nn.Module, study: StudyFile, adversarial: Tensor) ->
     """Evidence for gradient masking of a model, from training images and their adversarial examples; '' if there is
     none."""
     train, _, m = frozen_images(study)
-    count = min(m, ENOUGH)
-    device = next((p.device for p in model.parameters()), adversarial.device)
+    count, device = min(m, ENOUGH), device_of(model)
     images = splits_of(study).floats(train.images[:count])
     inputs = [images, train.labels[:count], train.index[:count], adversarial[:count]]
     options = {"eps": number(study["eps"]), "norm": study["norm"], "batch": int(study["outcomes"]["batch_size"])}
@@ -152,9 +151,9 @@ def stored_outcomes(
         except FileFault as error:
             print(f"{error}: outcomes of {model_id} are made again", file=sys.stderr)
     loaded, state = model(), file.with_suffix(".part")
-    device = next((p.device for p in loaded.parameters()), torch.device("cpu"))
     evaluated = evaluate_model(loaded, splits_of(plan["study"]), plan["study"], outcomes, state, source)
     texts = {key: json.dumps(value) for key, value in evaluated._asdict().items() if key != "tensors"}
+    device = device_of(loaded)
     origin = {"seed": str(SEED), "device": str(device), "made_by": json.dumps(made_by(device))}
     save_tensors(file, evaluated.tensors, model=model_id, **texts, **origin)
     shutil.rmtree(state, ignore_errors=True)
@@ -190,14 +189,18 @@ def model_outcomes(
 
 
 def sources(plan: Plan, results: Path, device: torch.device | str) -> SourceOf:
-    """Sources of transferred examples among the models of a plan; each is loaded once."""
+    """Sources of transferred examples among the models of a plan; each is loaded once. Raises ValueError for a source
+    that collapsed, and what `load_planned_model` raises."""
+
+    def model(name: str) -> nn.Module:
+        with rerun_if_damaged(plan, results, name):
+            if collapsed(plan, results, name):
+                raise ValueError(f"outcomes: transfer from {name}: its run collapsed, wanted another model")
+            return load_planned_model(plan, results, name, device)
 
     @cache
     def loaded(names: tuple[str, ...]) -> Source:
-        for name in names:
-            if collapsed(plan, results, name):
-                raise ValueError(f"outcomes: transfer from {name}: its run collapsed, wanted another model")
-        models = [load_planned_model(plan, results, name, device) for name in names]
+        models = [model(name) for name in names]
         return Source(models[0] if len(models) == 1 else Ensemble(models).eval())
 
     return lambda names: loaded(tuple(names))
@@ -219,8 +222,11 @@ def evaluate_chunk(
     if group and group not in plan["outcomes"]:
         known = ", ".join(plan["outcomes"]) or "none"
         raise LookupError(f"outcomes {group!r} are not in the plan of study {plan['study']['study']}; known: {known}")
-    source = sources(plan, results, device)
     frozen_images(plan["study"])  # so that a fault of the data set is not reported as one of a model
+    source = sources(plan, results, device)
+    for entry in plan["outcomes"][group] if group else ():  # nor one of a source
+        if names := of_entry(entry, plan["study"]).sources:
+            source(names)
     table: list[TableRow] = []
     began = time.perf_counter()
     for position, (model_id, entry) in enumerate(models.items(), start=1):

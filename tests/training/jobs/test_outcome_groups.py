@@ -11,6 +11,7 @@ import torch
 from planted import judge, make_plan, plant
 
 from robustgap.training import attacks
+from robustgap.training.checkpoint import FileFault
 from robustgap.training.data.datasets import load
 from robustgap.training.jobs import outcomes
 from robustgap.training.jobs.frozen_images import frozen_images, outcome_file
@@ -169,6 +170,23 @@ def test_an_ensemble_attacks_the_mean_of_probabilities():
     x = torch.rand(5, 6, generator=generator)
     mean = sum(member(x).softmax(1) for member in members) / 3
     torch.testing.assert_close(Ensemble(members)(x), mean.log())
+
+
+def test_a_damaged_source_is_trained_again_and_not_the_model_that_is_judged(tmp_path):
+    plan = make_plan([{"seed": 0}, {"seed": 1}])
+    source, judged = plan["runs"]
+    asked = {"attacks": ["clean", "pgd10", f"transfer+source={source}-last"], **SIZES}
+    plan = make_plan([{"seed": 0}, {"seed": 1}], outcomes=asked, checkpoints=["last"])
+    plan["runs"][judged]["batch"] = "001"
+    for run in (source, judged):
+        plant(plan, tmp_path, run)
+        (tmp_path / "runs" / f"{plan['runs'][run]['batch']}.json").write_text("{}")
+    outcomes.evaluate_chunk(plan, "000", tmp_path, tmp_path / "outcomes" / "000.parquet", "cpu")
+    weights = tmp_path / "runs" / source / "last.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(FileFault, match=f"{source}/last.safetensors: .*: run again, and it is trained anew$"):
+        judge(plan, tmp_path)
+    assert [file.name for file in (tmp_path / "runs").glob("*.json")] == ["001.json"]
 
 
 def test_a_source_that_collapsed_is_named(tmp_path, capsys):

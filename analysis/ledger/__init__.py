@@ -57,6 +57,7 @@ COLUMNS = {table: names.split() for table, names in COLUMN_TEXT.items()}
 NUMBER_TEXT = {"runs": "seconds", "outcomes": "eps n accuracy se", "measures": "value se n_images seconds forwards"}
 NUMBERS = {table: names.split() for table, names in NUMBER_TEXT.items()}
 KEYS = {"runs": ["model"], "outcomes": ["model", "split", "outcome"], "measures": ["model", "measure", "variant"]}
+BITS = ("model", "split", "attack", "n", "bits", "index_sha")  # columns of bits.parquet, but the later `outcome`
 # Columns of outcomes that a ledger made before outcomes had ids lacks; `outcome` is the id (analysis.outcome_names), by
 # default the attack.
 LATER_TEXT = ("outcome", "target", "options", "signs")
@@ -73,6 +74,11 @@ def text(value: object) -> str:
 def with_ids(table: pd.DataFrame) -> pd.DataFrame:
     """Outcomes or their bits with the id of each outcome: the attack, in a table made before outcomes had ids."""
     return table if "outcome" in table else table.assign(outcome=table["attack"])
+
+
+def read_bits_table(path: Path) -> pd.DataFrame:
+    """bits.parquet: packed correctness bits by model, split and outcome. Raises what `read_parquet` raises."""
+    return with_ids(read_parquet(path, BITS))
 
 
 def with_later_columns(outcomes: pd.DataFrame) -> pd.DataFrame:

@@ -10,13 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from robustgap.analysis.files import read_parquet, require_columns
-from robustgap.analysis.ledger import KEYS, ORIGIN, Ledger, with_ids
+from robustgap.analysis.files import require_columns
+from robustgap.analysis.ledger import KEYS, ORIGIN, Ledger, read_bits_table, with_ids
 
 # What outcomes and measures depend on besides the weights, in study.json.
 FROZEN = ("data", "norm", "eps", "measure_images")
 IMAGES = ("train_images", "test_images")  # under outcomes
-BITS = ("model", "split", "attack", "n", "bits", "index_sha")  # columns of bits.parquet
 
 
 def require_same_models(runs: pd.DataFrame, base: Ledger) -> None:
@@ -73,8 +72,7 @@ def extended(ledger: Ledger, base: Ledger) -> Ledger:
 
 def extended_bits(bits: pd.DataFrame, base: Path) -> pd.DataFrame:
     """The study's correctness bits plus those found only in the ledger in folder `base`."""
-    rows, old = with_ids(bits), with_ids(read_parquet(base / "bits.parquet", BITS))
-    return joined(rows, old)
+    return joined(with_ids(bits), read_bits_table(base / "bits.parquet"))
 
 
 def joined(rows: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.files import read_parquet
-from robustgap.analysis.ledger import Ledger, with_ids
+from robustgap.analysis.ledger import Ledger, read_bits_table
 from robustgap.analysis.models.design import codes, configurations
 
 NUMBERS_AT_ONCE = 4_000_000  # correctness bits unpacked at a time
@@ -44,8 +43,7 @@ def read_bits(
     """
     if not models or not Path(path).is_file():
         return None
-    table = read_parquet(path, ["model", "split", "attack", "n", "bits", "index_sha"])
-    table = with_ids(table)
+    table = read_bits_table(Path(path))
     table = table[table["outcome"] == outcome]
     bits_by_split = {}
     for split in splits:

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from robustgap.analysis.files import read_parquet
-from robustgap.analysis.ledger import Ledger, with_ids
+from robustgap.analysis.ledger import BITS, Ledger, read_bits_table
 from robustgap.analysis.statistics import Statistic, Statistics
 from robustgap.analysis.statistics._data import StudyData
 from robustgap.analysis.view import COUNT, Column, View
@@ -130,10 +129,8 @@ def compute(data: StudyData) -> pd.DataFrame:
     """The curves of every model of a ledger; no rows without an attack at three eps."""
     ledger = data.ledger
     assert ledger is not None, "needs the ledger"
-    path, columns = ledger.path / "bits.parquet", ["model", "split", "attack", "n", "bits", "index_sha"]
-    found = curves_of(ledger)
-    known = found and path.is_file()
-    bits = with_ids(read_parquet(path, columns)) if known else pd.DataFrame(columns=[*columns, "outcome"])
+    path, found = ledger.path / "bits.parquet", curves_of(ledger)
+    bits = read_bits_table(path) if found and path.is_file() else pd.DataFrame(columns=[*BITS, "outcome"])
     tables = [table for curve in found for table in rows_of(ledger, data.models["model"], curve, bits)]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=RESULT)
 

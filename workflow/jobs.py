@@ -114,7 +114,8 @@ class Jobs:
         self.results = f"results/{self.study['study']}"
         self.extra_rules = [str(rule_file(path)) for path in self.study["extra_rules"]]
         self.measure_rules = measure_rules(self.study)
-        self.outcome_groups = list(plan["outcomes"])
+        # {name of a rule: the group of outcomes that its jobs make, '' for what all models need}
+        self.outcome_rules = {"outcomes": "", **{f"outcome_{group}": group for group in plan["outcomes"]}}
         self._models: dict[str, list[str]] = defaultdict(list)
         self._batches: dict[str, dict[str, bool]] = defaultdict(dict)
         for model, entry in plan["models"].items():
@@ -197,7 +198,7 @@ class Jobs:
 
     def outcome_manifests(self, group: str) -> Any:
         """`manifests`; for examples transferred from models, those of all chunks."""
-        if not any("source" in entry["options"] for entry in self.plan["outcomes"][group]):
+        if not any("source" in entry["options"] for entry in self.plan["outcomes"].get(group, [])):
             return self.manifests
         return [f"<results>/runs/{batch}.json" for batches in self._batches.values() for batch in batches]
 
@@ -207,8 +208,12 @@ class Jobs:
 
     def outcome_tables(self, chunks: Collection[str] = (), results: str = "<results>/") -> list[str]:
         """The tables of outcomes of some chunks (none: of all): of what all models need, then of every group."""
-        folders = ["outcomes", *(f"outcomes/{group}" for group in self.outcome_groups)]
+        folders = [self.outcome_folder(group) for group in self.outcome_rules.values()]
         return [f"{results}{folder}/{chunk}.parquet" for folder in folders for chunk in chunks or self.chunks]
+
+    def outcome_folder(self, group: str) -> str:
+        """Folder of the tables of a group, below the study's."""
+        return f"outcomes/{group}".rstrip("/")
 
     def foreign_files(self) -> list[str]:
         """Outcomes and measures of the chunks that hold models trained elsewhere."""
@@ -253,7 +258,7 @@ class Jobs:
 
     def group_digest(self, group: str) -> str:
         """Changes with what the outcomes of a group are, and how many images they take."""
-        return json_digest(self.plan["outcomes"][group])
+        return json_digest(self.plan["outcomes"].get(group, []))
 
 
 __all__ = ["Jobs", "code_id", "figure_names", "source_digest", "statistic_names"]

@@ -1,8 +1,8 @@
 """Estimates a study's disk usage from the sizes of its networks and images. Imports no torch."""
 
 from robustgap.training.facts import DATA_SET_FACTS, NETWORK_FACTS
-from robustgap.training.jobs.outcome_id import BASE
 from robustgap.training.settings import Plan
+from robustgap.workflow.estimate.hours import images_judged, planned_outcomes
 
 FLOAT = 4  # bytes
 # Besides tensors: small files, which take whole blocks, and pages, figures and tables.
@@ -26,10 +26,9 @@ def bytes_by_kind(plan: Plan) -> dict[str, float]:
     study = plan["study"]
     run_settings = [run["settings"] for run in plan["runs"].values()]
     sizes = [parameters(settings["architecture"], settings["width"], study["data"]) for settings in run_settings]
-    images, outcomes = DATA_SET_FACTS[study["data"]], study["outcomes"]
-    evaluated = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
+    images = DATA_SET_FACTS[study["data"]]
     values = len(plan["models"]) * len(study["measures"])
-    bits = evaluated * (len(BASE) + sum(map(len, plan["outcomes"].values()))) / 8  # at most
+    bits = sum(images_judged(study, entry) for entry in planned_outcomes(plan)) / 8  # of a model that has them all
     return {
         "weights": FLOAT * WEIGHT_FILES * sum(sizes),
         "images": len(plan["models"]) * (FLOAT * study["measure_images"] * images.values + bits),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from robustgap.training.facts import ATTACK_FACTS, DATA_SET_FACTS, DEFENSE_FACTS, NETWORK_FACTS
-from robustgap.training.jobs.outcome_id import BASE
+from robustgap.training.jobs.outcome_id import base_outcomes
 from robustgap.training.settings import Plan, Settings, StudyFile
 from robustgap.workflow.study import measure_rules
 
@@ -75,6 +75,12 @@ def entry_passes(entry: Mapping[str, Any], classes: int) -> float:
     return attack_passes(entry["attack"]) * (classes if entry["target"] == "each" else 1)
 
 
+def planned_outcomes(plan: Plan) -> list[dict[str, Any]]:
+    """All outcomes of a plan: what all models need, then every group."""
+    base = [outcome.as_entry() for outcome in base_outcomes(plan["study"])]
+    return [*base, *(entry for group in plan["outcomes"].values() for entry in group)]
+
+
 def images_judged(study: StudyFile, entry: Mapping[str, Any]) -> int:
     """How many images are judged under an outcome of a plan."""
     facts, limits = DATA_SET_FACTS[study["data"]], study["outcomes"]
@@ -114,19 +120,15 @@ def measure_passes(names: list[str], together: bool) -> float:
 def run_seconds(plan: Plan, settings: Settings, seconds: Seconds, exact: Seconds) -> dict[str, float]:
     """Seconds of one run of a plan by stage; `exact`: in float32, which accuracies, outcomes and measures use."""
     study, images = plan["study"], DATA_SET_FACTS[plan["study"]["data"]]
-    outcomes, models = study["outcomes"], len(study["checkpoints"])
-    evaluated = outcomes.get("train_images", images.train) + outcomes.get("test_images", images.test)
-    base = sum(map(attack_passes, BASE))
+    models, batch = len(study["checkpoints"]), study["outcomes"]["batch_size"]
     per_image = measure_passes(study["measures"], together=study["measure_jobs"] == "chunk")
     network = settings["data"], settings["architecture"]
     return {
         "training": training_seconds(settings, seconds, exact),
-        "outcomes": models * exact(*network, evaluated, outcomes["batch_size"], base)
-        + sum(
+        "outcomes": sum(
             len(entry["checkpoints"] or study["checkpoints"])
-            * exact(*network, images_judged(study, entry), outcomes["batch_size"], entry_passes(entry, images.classes))
-            for group in plan["outcomes"].values()
-            for entry in group
+            * exact(*network, images_judged(study, entry), batch, entry_passes(entry, images.classes))
+            for entry in planned_outcomes(plan)
         ),
         "measures": models * exact(*network, study["measure_images"], EVALUATION_BATCH, per_image),
     }
@@ -174,7 +176,7 @@ def plan_summary(plan: Plan, more: list[tuple[str, str]]) -> str:
         ("configurations", f"{len(runs) // seeds}" + f" ({coincide} more cells coincide with these)" * (coincide > 0)),
         ("trainings", f"{len(runs)} ({seeds} seed{'s' * (seeds > 1)})"),
         ("models", f"{len(plan['models'])} ({grid} of the grid, {len(plan['models']) - grid} trained elsewhere)"),
-        ("outcomes", ", ".join([*BASE, *(entry["id"] for group in plan["outcomes"].values() for entry in group)])),
+        ("outcomes", ", ".join(entry["id"] for entry in planned_outcomes(plan))),
         ("measures", f"{len(study['measures'])} on {study['measure_images']} images"),
         ("chunks", f"{len(sizes)} (of {min(sizes.values())} to {max(sizes.values())} models)"),
         ("jobs", f"{sum(counts.values())}: " + ", ".join(f"{rule} {count}" for rule, count in counts.items())),

@@ -7,53 +7,30 @@ onerror:
     JOBS.on_error()
 
 
-rule outcomes:
-    input:
-        JOBS.manifests,
-        data="<results>/data/splits.json",
-    output:
-        table="<results>/outcomes/{chunk}.parquet",
-    log:
-        "<logs>/outcomes/{chunk}.log",
-    benchmark:
-        "<benchmarks>/outcomes/{chunk}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        runtime=lambda wildcards, attempt: 8 * 60 * attempt,
-    params:
-        results=subpath(output.table, ancestor=2),
-        digest=JOBS.chunk_digest,
-    shell:
-        "robustgap_python -m robustgap.training outcomes --plan {params.results}/plan.json --chunk {wildcards.chunk}"
-        " --results {params.results} --out {output} > {log} 2>&1"
-
-
-for GROUP in JOBS.outcome_groups:
+for NAME, GROUP in JOBS.outcome_rules.items():
 
     rule:
         name:
-            f"outcome_{GROUP}"
+            NAME
         input:
             JOBS.outcome_manifests(GROUP),
             data="<results>/data/splits.json",
         output:
-            table=f"<results>/outcomes/{GROUP}/{{chunk}}.parquet",
+            table=f"<results>/{JOBS.outcome_folder(GROUP)}/{{chunk}}.parquet",
         log:
-            f"<logs>/outcomes/{GROUP}/{{chunk}}.log",
+            f"<logs>/{JOBS.outcome_folder(GROUP)}/{{chunk}}.log",
         benchmark:
-            f"<benchmarks>/outcomes/{GROUP}/{{chunk}}.tsv"
+            f"<benchmarks>/{JOBS.outcome_folder(GROUP)}/{{chunk}}.tsv"
         conda:
             "../../environment.yml"
         threads: 1
         resources:
             runtime=lambda wildcards, attempt: 8 * 60 * attempt,
         params:
-            results=subpath(output.table, ancestor=3),
+            results=subpath(output.table, ancestor=3 if GROUP else 2),
             group=GROUP,
             digest=JOBS.chunk_digest,
             outcomes=JOBS.group_digest(GROUP),
         shell:
             "robustgap_python -m robustgap.training outcomes --plan {params.results}/plan.json --chunk {wildcards.chunk}"
-            " --outcome {params.group} --results {params.results} --out {output} > {log} 2>&1"
+            " --outcome '{params.group}' --results {params.results} --out {output} > {log} 2>&1"

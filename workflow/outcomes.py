@@ -14,6 +14,7 @@ ID = re.compile(
     r"(?P<attack>\w+)(@(?P<norm>\w+):(?P<eps>[^@>+]+))?(>(?P<target>\w+))?(?P<options>(\+\w+=[^+]+)*)", re.ASCII
 )
 FORM = "ATTACK[@NORM:EPS][>TARGET][+OPTION=VALUE]"
+LOGGED = ("train_loss", "clean_val", "pgd10_val")  # columns of models from training logs, which may be explained too
 
 
 class OutcomeError(ValueError):
@@ -37,6 +38,8 @@ def outcomes_of(entry: str | Mapping[str, Any], study: StudyFile) -> Iterator[Ou
     if "eps" not in keys and norm != study["norm"]:
         raise OutcomeError(f"eps: missing, wanted with the norm {norm}, which is not the study's")
     options = {name: listed(values) for name, values in keys.get("options", {}).items()}
+    for name in [name for name, values in options.items() if not values]:
+        raise OutcomeError(f"options.{name}: found nothing, wanted at least one value")
     for values in itertools.product(
         listed(keys.get("eps", study["eps"])), listed(keys.get("target", "")), *options.values()
     ):
@@ -68,9 +71,9 @@ def listed(value: Any) -> list[Any]:
 
 def image_limits(images: Any) -> dict[str, Any]:
     """Limits from `images`: one number for both splits, or one by split."""
-    if isinstance(images, dict):
-        return {f"{split}_images": images.get(split) for split in ("train", "test")}
-    return {"train_images": images, "test_images": images}
+    by_split = images if isinstance(images, dict) else dict.fromkeys(("train", "test"), images)
+    limits = {f"{split}_images": by_split.get(split) for split in ("train", "test")}
+    return {name: None if count is None else int(count) for name, count in limits.items()}  # JSON Schema accepts 3.0
 
 
 def radius(eps: str, norm: str) -> str:

@@ -18,7 +18,7 @@ from robustgap.training.paths import expanded, expanded_address, given_path
 from robustgap.training.settings import DEFAULTS, StudyFile, exact, number
 from robustgap.workflow.generated import SCHEMA
 from robustgap.workflow.names import nearest
-from robustgap.workflow.outcomes import OutcomeError, outcome_columns, study_outcomes
+from robustgap.workflow.outcomes import LOGGED, OutcomeError, outcome_columns, study_outcomes
 from robustgap.workflow.study_faults import StudyError, schema, schema_faults
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,10 +204,13 @@ def outcome_faults(outcomes: dict[str, Any], study: StudyFile, images: DataSetFa
         if attack not in ids:
             yield f"outcomes.attacks: {attack!r} is missing; the gap and the measures need it"
     asked = study["analysis"]["outcome"]
+    names = [*python_measures(), *extra_measures(study)] if study["measures"] == "all" else study["measures"]
     columns = outcome_columns(ids)
-    if asked not in columns:
-        hint = nearest(asked, columns) or f"; known: {', '.join(columns)}"
-        yield f"analysis.outcome: found {asked!r}, wanted one that follows from outcomes.attacks{hint}"
+    others = [*(f"{name}{variant}" for name in names for variant in ("", ".adv")), *LOGGED]
+    if asked not in [*columns, *others]:
+        hint = nearest(asked, [*columns, *others]) or f"; known: {', '.join(columns)}"
+        wanted = "wanted a gap, an accuracy or a loss of outcomes.attacks, or a measure"
+        yield f"analysis.outcome: found {asked!r}, {wanted}{hint}"
 
 
 def setting_values(study: StudyFile, key: str) -> list[tuple[str, Any]]:

@@ -3,9 +3,11 @@
 import pytest
 from studies import study
 
+from robustgap.analysis.outcome_names import OutcomeId, columns_of, resolved
 from robustgap.training.jobs.outcome_id import base_outcomes, of_entry
 from robustgap.workflow.outcomes import OutcomeError, outcome_columns, outcome_plan, outcomes_of, study_outcomes
 from robustgap.workflow.study import resolve
+from robustgap.workflow.study_faults import StudyError
 
 THREAT = {"norm": "Linf", "eps": "8/255"}
 
@@ -60,6 +62,10 @@ def test_a_plan_groups_the_eps_of_an_attack_and_leaves_out_what_all_models_need(
         ("fgsm+steps=3", "options.steps: fgsm has no such option"),
         ("pgd10", "found 'pgd10' twice"),
         ({"attack": "fgsm", "eps": [0.1, "1/10"]}, "found 'fgsm@Linf:1/10' twice"),
+        (
+            {"attack": "corruption", "eps": 1, "options": {"kind": []}},
+            "options.kind: found nothing, wanted at",
+        ),
         ({"attack": "fgsm", "images": 501}, "images: found 501, wanted at most 500, the study's train images"),
         ({"attack": "fgsm", "checkpoints": ["best"]}, "checkpoints: found 'best', wanted last, the study's"),
     ],
@@ -91,13 +97,38 @@ def test_the_source_of_transferred_examples_is_a_model_of_the_study():
 
 
 def test_lists_are_multiplied_and_limits_go_along():
-    entry = {"attack": "fgsm", "eps": [0.1, 0.2], "images": {"train": 7}, "checkpoints": ["last"]}
+    entry = {"attack": "fgsm", "eps": [0.1, 0.2], "images": {"train": 7.0}, "checkpoints": ["last"]}
     made = list(outcomes_of(entry, {**study(), **THREAT}))
     assert [outcome.eps for outcome in made] == ["1/10", "1/5"]
     assert {(o.train_images, o.test_images, o.checkpoints) for o in made} == {(7, None, ("last",))}
+    assert all(isinstance(outcome.train_images, int) for outcome in made)
 
 
 def test_any_outcome_can_be_asked_about():
     for asked in ("gap:fgsm@L2:1/2", "gap_pgd10_rest", "train:pgd10", "test:fgsm@L2:1/2", "loss_clean_test"):
         ids("fgsm@L2:1/2", **{"analysis.outcome": asked})
         assert asked in outcome_columns(["clean", "pgd10", "fgsm@L2:1/2"])
+
+
+def test_a_measure_or_a_number_of_the_training_log_can_be_asked_about_too():
+    for asked in ("average_ce", "average_ce.adv", "train_loss", "pgd10_val"):
+        ids(**{"analysis.outcome": asked, "measures": ["average_ce"]})
+    ids(**{"analysis.outcome": "path_norm", "measures": "all"})
+    with pytest.raises(StudyError, match=r"analysis\.outcome: found 'path_norm', wanted a gap, an accuracy or"):
+        ids(**{"analysis.outcome": "path_norm", "measures": ["average_ce"]})
+
+
+ENTRIES = ["pgd10@Linf:1/4", "fgsm@L2:1/2", "targeted_pgd>3", "corruption@severity:2+kind=contrast", "square+batch=50"]
+
+
+def test_analysis_reads_the_ids_and_columns_that_a_plan_writes():
+    """Both write down their form, since neither imports the other."""
+    full = resolve(study(**{"outcomes.attacks": ["clean", "pgd10", *ENTRIES]}), "s")
+    outcomes = study_outcomes(full)
+    assert [outcome.id for outcome in outcomes] == ["clean", "pgd10", *ENTRIES]
+    for outcome in outcomes:
+        read, own = OutcomeId.read(outcome.id), (outcome.norm, outcome.eps) == (full["norm"], full["eps"])
+        assert (read.attack, read.target, read.options) == (outcome.attack, outcome.target, outcome.options)
+        assert (read.norm, read.eps) == (("", "") if own else (outcome.norm, outcome.eps))
+        columns = columns_of(outcome.id, losses=True)
+        assert {resolved(name, columns, "") for name in outcome_columns([outcome.id])} == set(columns)

@@ -111,7 +111,7 @@ CASES = {
     ),
     "outcome without its attack": (
         study(**{"analysis.outcome": "gap_fgsm", "outcomes.attacks": ["clean", "pgd10"]}),
-        "analysis.outcome: found 'gap_fgsm', wanted one that follows from outcomes.attacks",
+        "analysis.outcome: found 'gap_fgsm', wanted a gap, an accuracy or a loss of outcomes.attacks, or a measure",
     ),
     "a seed of 64 bits": (study(seeds=[2**64]), f"seeds[0]: found {2**64}, wanted a value <= {2**31 - 1}"),
     "too many test images": (study(**{"outcomes.test_images": 898}), "outcomes.test_images: found 898, wanted at most"),
